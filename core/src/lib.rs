@@ -128,6 +128,7 @@ pub mod memory;
 #[cfg(all(test, loom))]
 #[path = "tests/models.rs"]
 mod model;
+pub mod plural;
 #[cfg(feature = "source")]
 pub mod source;
 #[cfg(feature = "kernel")]

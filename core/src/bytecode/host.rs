@@ -9,6 +9,7 @@ use super::verify::{HostCall, Program};
 #[cfg(feature = "kernel")]
 use crate::alloc_util::try_collect;
 use crate::alloc_util::{AllocError, try_reserve};
+use crate::plural;
 use crate::trap::bytecode::Cause;
 
 /// A function of the host: up to eight integers in, one out.
@@ -223,7 +224,8 @@ impl fmt::Display for HostLinkError {
             return match self.argc {
                 Some(takes) => write!(
                     f,
-                    "passes {argc} arguments to runtime function {index}, which takes {takes}, at offset 0x{at:x}"
+                    "passes {argc} argument{} to runtime function {index}, which takes {takes}, at offset 0x{at:x}",
+                    plural::s(argc)
                 ),
                 None => write!(
                     f,
@@ -235,7 +237,8 @@ impl fmt::Display for HostLinkError {
         match self.argc {
             Some(takes) => write!(
                 f,
-                "passes {argc} arguments to host function {index}, which takes {takes}, at offset 0x{at:x}"
+                "passes {argc} argument{} to host function {index}, which takes {takes}, at offset 0x{at:x}",
+                plural::s(argc)
             ),
             None if index == 0 => write!(
                 f,

@@ -9,6 +9,7 @@ use super::unit::UnitError;
 use crate::alloc_util::AllocError;
 use crate::ir::{DIVISION_BY_ZERO, OVERFLOW, STACK_LIMIT, Scalar};
 use crate::link::{Name, ShortName};
+use crate::plural;
 
 /// A trap during a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,11 @@ pub enum ManagerError {
         callee: Name,
     },
     /// A call with another number of arguments than of parameters.
-    #[error("function `{function}` takes {expected} arguments, and {given} are given")]
+    #[error(
+        "function `{function}` takes {expected} argument{}, and {given} {} given",
+        plural::s(*expected),
+        plural::is(*given)
+    )]
     ArgumentCount {
         /// The name of the function.
         function: Name,

@@ -12,6 +12,7 @@ use super::program::{FunctionInfo, Item, Program, ResultType, Source, at, count}
 use super::ty::TypeId;
 use super::unit::*;
 use crate::alloc_util::{AllocError, hash, try_collect, try_copy_str, try_push, try_with_capacity};
+use crate::plural;
 use crate::types::{Type, mangle};
 
 /// The unit of what was lowered.
@@ -268,7 +269,8 @@ pub(super) fn instance(
     let wanted = generator.program.function(number).map_or(0, |info| info.type_params);
     if wanted != count(&arguments) {
         let found = arguments.len();
-        let message = format_args!("`{name}` has {wanted} type parameters, found {found}");
+        let s = plural::s(wanted);
+        let message = format_args!("`{name}` has {wanted} type parameter{s}, found {found}");
         generator.program.error(0, span, Code::BadCall, message);
         return Ok(());
     }

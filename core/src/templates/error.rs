@@ -15,6 +15,7 @@ use crate::format::{FormatError, RelocKind};
 use crate::link::{Name, ShortName};
 use crate::memory::code_alloc::ExecError;
 use crate::memory::{MemoryError, ReplaceError};
+use crate::plural;
 use crate::types::{MAX_ARGUMENTS, TypeError};
 
 /// A compiler's message, truncated so that errors that contain it stay `Copy`.
@@ -207,7 +208,9 @@ pub enum InstantiateErrorKind {
     NoTemplate { template: ShortName },
     /// The number of type arguments differs from the number of parameters.
     #[error(
-        "the template `{template}` has {parameters} type parameters, but note.sdn lists {arguments} arguments"
+        "the template `{template}` has {parameters} type parameter{}, but note.sdn lists {arguments} argument{}",
+        plural::s(*parameters),
+        plural::s(*arguments)
     )]
     Parameters { template: ShortName, parameters: u8, arguments: usize },
     /// The template has more than [`MAX_ARGUMENTS`] parameters.

@@ -37,6 +37,7 @@ use crate::bytecode::objects::{Objects, Value};
 use crate::bytecode::verify::Program;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::ProcessId;
+use crate::plural;
 use crate::trap::bytecode::{Cause, DEFAULT_BUDGET, MAX_DEPTH, Trap};
 use interpreter_pool::InterpreterPool;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -71,7 +72,8 @@ impl fmt::Display for CallError {
         match *self {
             CallError::NoFunction { function } => write!(f, "there is no function {function}"),
             CallError::Arguments { function, given, params } => {
-                write!(f, "function {function} takes {params} arguments, and {given} are given")
+                let (s, is) = (plural::s(params), plural::is(given));
+                write!(f, "function {function} takes {params} argument{s}, and {given} {is} given")
             }
             CallError::Trap(trap) => trap.fmt(f),
         }

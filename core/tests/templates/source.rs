@@ -208,7 +208,7 @@ fn unlisted_symbol_in_any_spelling_is_one_instance() {
     let missing = jit.resolve_generic("min", &[Type::F64]).unwrap_err().to_string();
     assert_eq!(missing, "no module lists an instance `min`");
     let count = jit.resolve_generic("max", &[Type::F64, Type::F64]).unwrap_err().to_string();
-    assert!(count.contains("has 1 type parameters"), "{count}");
+    assert!(count.contains("has 1 type parameter"), "{count}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use smf_core::format::write::{NewTemplates, WriteError, write_templates};
 use smf_core::format::{SectionKind, Smf};
 use smf_core::ir::function_of;
 use smf_core::ir::text::{ParsedFunction, parse, print};
+use smf_core::plural;
 use smf_core::types::{Type, TypeList, mangle};
 use smf_loader::inspect::Parts;
 
@@ -117,8 +118,9 @@ fn check(templates: &[ParsedFunction], rows: &[Row]) -> Result<(), String> {
         let found = found.ok_or_else(|| format!("line {line}: no template `{template}`"))?;
         let (given, taken) = (row.arguments.len(), usize::from(found.type_params));
         if given != taken {
+            let (s, types, is) = (plural::s(taken), plural::s(given), plural::is(given));
             return Err(format!(
-                "line {line}: `{template}` has {taken} type parameters, and {given} types are given"
+                "line {line}: `{template}` has {taken} type parameter{s}, and {given} type{types} {is} given"
             ));
         }
         if rows.iter().take(index).any(|other| other.symbol == *symbol) {
@@ -274,7 +276,7 @@ mod tests {
         let template = "template f<T>(a: T)\nreturn_none\nend\n";
         for (rows, cause) in [
             ("possible g<i64>", "line 4: no template `g`"),
-            ("possible f<i64, i64>", "line 4: `f` has 1 type parameters, and 2 types are given"),
+            ("possible f<i64, i64>", "line 4: `f` has 1 type parameter, and 2 types are given"),
             ("possible f<i64>, f<i64>", "line 4: duplicate row for `fn$f$i64`"),
             (template, "duplicate template `f`"),
             ("nothing", "line 4: `template` or `function` is expected"),

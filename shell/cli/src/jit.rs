@@ -11,6 +11,7 @@ use smf_core::ir::Scalar;
 use smf_core::link::LinkError;
 use smf_core::loader::{LoadError, LoaderOptions};
 use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::plural;
 use smf_core::templates::{
     Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver,
 };
@@ -131,7 +132,8 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     let (params, result) = signature.clone().unwrap_or_else(unknown);
     let (given, taken) = (args.len(), params.len());
     if given > taken || signature.is_some() && given < taken {
-        let what = format_args!("`{symbol}` takes {taken} arguments, and {given} are given");
+        let (s, is) = (plural::s(taken), plural::is(given));
+        let what = format_args!("`{symbol}` takes {taken} argument{s}, and {given} {is} given");
         return Err(Failure::of(file, what));
     }
     let mut arrays: Vec<Array> = Vec::new();

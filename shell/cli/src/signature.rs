@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use smf_core::format::note::Note;
 use smf_core::ir::Scalar;
 use smf_core::loader::ModuleRef;
+use smf_core::plural;
 use smf_core::trap::CallArg;
 use smf_core::types::Type;
 
@@ -41,7 +42,10 @@ impl Signature {
         let Some(parameters) = &self.parameters else { return words(texts, memory) };
         if parameters.len() != texts.len() {
             let (name, wanted, given) = (&self.name, parameters.len(), texts.len());
-            return Err(format!("`{name}` has {wanted} parameters, {given} arguments given"));
+            let (one, other) = (plural::s(wanted), plural::s(given));
+            return Err(format!(
+                "`{name}` has {wanted} parameter{one}, {given} argument{other} given"
+            ));
         }
         let mut arguments = Arguments { memory: std::mem::take(memory), ..Arguments::default() };
         let mut added = Ok(());

@@ -11,6 +11,7 @@ use smf_core::format::note::{Instantiation, Note, Possible};
 use smf_core::format::sdn::Cell;
 use smf_core::format::template::Template;
 use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::plural;
 use smf_core::templates::{
     DeferredHints, JitConfig, JitInstantiator, ObjTaker, TakeError, TakerConfig, TypeConstraint,
     TypeVariable, UsageSite,
@@ -91,7 +92,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             let kind = template.kind.map_or("template", |kind| kind.name());
             write!(out, "{kind} {}", one_line(&String::from_utf8_lossy(template.name)))?;
             if template.kind.is_some() {
-                write!(out, ", {} type parameters", template.params)?;
+                let count = template.params;
+                write!(out, ", {count} type parameter{}", plural::s(count))?;
             }
             writeln!(out, ", {} bytes", template.body.len())?;
         }

@@ -47,7 +47,7 @@ fn call_without_the_address_of_a_result_in_memory_is_refused_as_such() {
         assert_eq!(text(&manager, "pair", &["1", "2", "3"]), Err(expected.to_owned()));
         // An enum without payloads is an integer.
         assert_eq!(run(&manager, "color", &[1]), Ok(1));
-        assert!(run(&manager, "color", &[]).unwrap_err().contains("takes 1 arguments"));
+        assert!(run(&manager, "color", &[]).unwrap_err().contains("takes 1 argument"));
         let mut pair = [0_i64; 2];
         let address = (&raw mut pair).expose_provenance() as i64;
         assert_eq!(run(&manager, "pair", &[address, 40]), Ok(0));
@@ -258,7 +258,7 @@ fn nothing():
         let float = run(&manager, "half", &[7]).unwrap_err();
         assert_eq!(float, "function `half` returns a value of type f64, which is not an integer");
         let count = text(&manager, "name", &[]).unwrap_err();
-        assert_eq!(count, "function `name` takes 1 arguments, and 0 are given");
+        assert_eq!(count, "function `name` takes 1 argument, and 0 are given");
         assert_eq!(run(&manager, "absent", &[]).unwrap_err(), "no function `absent`");
     }
 }
@@ -443,13 +443,13 @@ fn functions_of_a_module_have_the_types_that_it_states() {
     assert_eq!(call("half", &[5.0.into()]), Ok(Some(2.5.into())));
     assert_eq!(call("narrow", &[255_i64.into()]), Ok(Some(0_u8.into())));
     assert_eq!(call("unit", &[true.into()]), Ok(None));
-    assert!(run(&manager, "half", &[]).unwrap_err().contains("takes 1 arguments"));
+    assert!(run(&manager, "half", &[]).unwrap_err().contains("takes 1 argument"));
     // SAFETY: as above.
     let text = unsafe { manager.call_text(b"half", &[b"0.5"]) };
     assert_eq!(text.unwrap(), "0.25");
     for (name, arguments, expected) in [
         ("half", &[Value::from(3_i64)][..], "argument 1 of function `half`"),
-        ("half", &[], "function `half` takes 1 arguments, and 0 are given"),
+        ("half", &[], "function `half` takes 1 argument, and 0 are given"),
         (
             "narrow",
             &[300_i64.into()],

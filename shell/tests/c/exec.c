@@ -112,7 +112,7 @@ static void errors(void) {
     REFUSED(execute(manager, "absent", 0, 0, 0) == 0, SMF_ERROR_NOT_FOUND);
     CHECK(IS(rt_exec_manager_get_last_error(manager), "no function `absent`"));
     REFUSED(execute(manager, "half", 1, 2, 2) == 0, SMF_ERROR_ARGUMENT);
-    CHECK(IS(rt_exec_manager_get_last_error(manager), "function `half` takes 1 arguments, and 2 are given"));
+    CHECK(IS(rt_exec_manager_get_last_error(manager), "function `half` takes 1 argument, and 2 are given"));
     REFUSED(execute(manager, "half", 0, 0, 1) == 0, SMF_ERROR_TRAP);
     CHECK(IS(rt_exec_manager_get_last_error(manager), "division by zero, at 1 in function `half`"));
     REFUSED(!rt_exec_manager_execute_void(manager, "half"), SMF_ERROR_ARGUMENT);

@@ -5,6 +5,7 @@ use core::fmt;
 use super::kind::{Clash, KindSet};
 use crate::alloc_util::AllocError;
 use crate::bytecode::instruction::{DecodeError, Instruction};
+use crate::plural;
 
 /// Why a program is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,11 +181,13 @@ impl Fault {
                 write!(f, "calls function {callee} of a program of {count}")
             }
             Fault::Arguments { callee, argc, params } => {
-                write!(f, "passes {argc} arguments to function {callee}, which takes {params}")
+                let s = plural::s(argc);
+                write!(f, "passes {argc} argument{s} to function {callee}, which takes {params}")
             }
             Fault::HostArguments { index, argc, other, function, at } => write!(
                 f,
-                "passes {argc} arguments to host function {index}, which gets {other} in function {function} at offset 0x{at:x}"
+                "passes {argc} argument{} to host function {index}, which gets {other} in function {function} at offset 0x{at:x}",
+                plural::s(argc)
             ),
             Fault::Result { callee, needed, known, function, at } => write!(
                 f,

@@ -1,6 +1,7 @@
 //! Tuples, arrays, structs and variants with payloads.
 
 use super::*;
+use crate::plural;
 
 impl Body<'_, '_, '_> {
     /// Memory for a value of the type: the one that the context has, or fresh one.
@@ -270,7 +271,9 @@ impl Body<'_, '_, '_> {
         let (wanted, found) = (info.type_params, count(types));
         if wanted != found {
             let name = self.name(info.name);
-            let message = format_args!("type `{name}` has {wanted} type arguments, found {found}");
+            let s = plural::s(wanted);
+            let message =
+                format_args!("type `{name}` has {wanted} type argument{s}, found {found}");
             self.error(span, Code::UnknownType, message);
             return TypeId::ERROR;
         }
@@ -358,7 +361,8 @@ impl Body<'_, '_, '_> {
                     }
                     None => {
                         let count = fields.len();
-                        let message = format_args!("`{owner}` has {count} fields");
+                        let s = plural::s(count);
+                        let message = format_args!("`{owner}` has {count} field{s}");
                         self.error(argument_span, Code::BadCall, message);
                     }
                 }

@@ -2,6 +2,7 @@
 
 use super::generator::Callee;
 use super::*;
+use crate::plural;
 
 /// A call whose parts are known.
 pub(super) struct Call<'c> {
@@ -164,7 +165,8 @@ impl Body<'_, '_, '_> {
         let list = tree.entries(&tree.arguments, arguments);
         if list.len() != params.len() {
             let (wanted, found) = (params.len(), arguments.len);
-            let message = format_args!("the function has {wanted} parameters, found {found}");
+            let s = plural::s(wanted);
+            let message = format_args!("the function has {wanted} parameter{s}, found {found}");
             self.error(span, Code::BadCall, message);
             return Typed::new(result, Value::None);
         }
@@ -257,8 +259,7 @@ impl Body<'_, '_, '_> {
     fn wrong_count(&mut self, call: &Call<'_>) {
         let name = self.name(call.info.decl.word.name);
         let (wanted, found) = (call.info.params.len, call.arguments.len);
-        let one = |count: u32| if count == 1 { "" } else { "s" };
-        let (first, second) = (one(wanted), one(found));
+        let (first, second) = (plural::s(wanted), plural::s(found));
         let message =
             format_args!("`{name}` has {wanted} parameter{first}, found {found} argument{second}");
         self.error(call.span, Code::BadCall, message);

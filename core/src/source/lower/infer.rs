@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::*;
+use crate::plural;
 
 impl Body<'_, '_, '_> {
     /// The type parameters that are known before the arguments.
@@ -14,7 +15,8 @@ impl Body<'_, '_, '_> {
         }
         if call.types.len() > count {
             let (name, found) = (self.name(call.info.decl.word.name), call.types.len());
-            let message = format_args!("`{name}` has {count} type parameters, found {found}");
+            let s = plural::s(count);
+            let message = format_args!("`{name}` has {count} type parameter{s}, found {found}");
             self.error(call.span, Code::BadCall, message);
             return None;
         }

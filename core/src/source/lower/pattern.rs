@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ir::Condition;
+use crate::plural;
 
 /// The values that the arms of a match cover, as far as that is known.
 #[derive(Default)]
@@ -436,7 +437,8 @@ impl<'s> Body<'_, '_, 's> {
 
     fn field_count(&mut self, variant: Name, wanted: usize, span: Span) {
         let name = self.name(variant);
-        let message = format_args!("variant `{name}` has {wanted} values");
+        let s = plural::s(wanted);
+        let message = format_args!("variant `{name}` has {wanted} value{s}");
         self.error(span, Code::BadPattern, message);
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::alloc_util::AllocError;
+use crate::plural;
 
 impl Program<'_, '_> {
     /// The type that a node of the tree writes.
@@ -122,7 +123,9 @@ impl Program<'_, '_> {
         };
         if wanted != count(parts) {
             let found = parts.len();
-            let message = format_args!("type `{text}` has {wanted} type arguments, found {found}");
+            let s = plural::s(wanted);
+            let message =
+                format_args!("type `{text}` has {wanted} type argument{s}, found {found}");
             self.error(source, span, Code::UnknownType, message);
             return TypeId::ERROR;
         }

@@ -297,7 +297,7 @@ fn unknown_type_argument_is_reported_at_the_function() {
     let made = instantiate(file(text), "id", &Type::parse_arguments("Foo").unwrap()).unwrap();
     assert_eq!(messages(&made), ["3: E1406: type `Foo` not found"]);
     let made = instantiate(file(text), "id", &Type::parse_arguments("i8,i8").unwrap()).unwrap();
-    assert_eq!(messages(&made), ["3: E1405: `id` has 1 type parameters, found 2"]);
+    assert_eq!(messages(&made), ["3: E1405: `id` has 1 type parameter, found 2"]);
 }
 
 #[test]

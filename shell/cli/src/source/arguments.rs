@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use smf_core::exec::Value;
 use smf_core::ir::Scalar;
+use smf_core::plural;
 use smf_core::types::Type;
 
 use super::Executable;
@@ -35,10 +36,8 @@ pub(crate) fn parse(
     let (given, taken) = (texts.len(), types.len());
     if given != taken {
         let name = function.name();
-        let plural = if taken == 1 { "" } else { "s" };
-        let verb = if given == 1 { "is" } else { "are" };
-        let why =
-            format!("function `{name}` takes {taken} argument{plural}, and {given} {verb} given");
+        let (s, is) = (plural::s(taken), plural::is(given));
+        let why = format!("function `{name}` takes {taken} argument{s}, and {given} {is} given");
         return Err(Failure::Because(why));
     }
     let mut arguments = Arguments::default();

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use smf_core::exec::Unit;
+use smf_core::plural;
 use smf_core::source::{Mode, Template, compile};
 use smf_core::types::{
     Hint, HintSource, TemplateSignature, Type, TypeList, demangle, infer, mangle,
@@ -77,7 +78,9 @@ pub(crate) fn instance(
     };
     let (given, taken) = (types.len(), template.type_params.len());
     if given != taken {
-        return Err(failed(&format!("{taken} type parameters, and {given} types are given")));
+        let (s, types, is) = (plural::s(taken), plural::s(given), plural::is(given));
+        let why = format!("{taken} type parameter{s}, and {given} type{types} {is} given");
+        return Err(failed(&why));
     }
     let names: Vec<String> = (0..template.params.len()).map(|n| format!("p{n}")).collect();
     let params = names.iter().zip(&template.params);

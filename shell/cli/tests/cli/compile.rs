@@ -115,7 +115,7 @@ fn module_states_the_types_of_its_functions() {
         assert_eq!(smf(&["run", module, "--exit"]).status.code(), Some(0));
         for (call, error) in [
             (&["make"][..], "the result of function `make` is of type `P`, which only code takes"),
-            (&["half"], "`half` has 1 parameters, 0 arguments given"),
+            (&["half"], "`half` has 1 parameter, 0 arguments given"),
             (&["half", "true"], "argument 1: `true` is not a valid f32"),
             (&["mixed", "256", "1", "true"], "argument 1: `256` is not a valid u8"),
         ] {

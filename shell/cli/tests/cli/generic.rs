@@ -59,7 +59,7 @@ fn jit_calls_instances_with_typed_arguments() {
     }
     for (args, cause) in [
         (&["fn$get$u8", "i64:0,0", "0"][..], "trap 3"),
-        (&["fn$get$u8", "i64:0,0"], "takes 2 arguments, and 1 are given"),
+        (&["fn$get$u8", "i64:0,0"], "takes 2 arguments, and 1 is given"),
         (&["fn$get$u8", "i64:0,0", "x"], "argument 2: `x` is not a valid i64"),
         (&["fn$push$u8", "i64:0,0", "256"], "argument 2: `256` is not a valid u8"),
         (&["fn$get$u8", "i7:0", "0"], "argument 1: `i7` is not an element type"),

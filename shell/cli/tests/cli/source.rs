@@ -175,7 +175,7 @@ fn generic_functions_and_default_arguments_are_called_by_name() {
         (&["nothing"][..], "type parameter `T0`: write the type arguments, as in `nothing<T>`"),
         (&["least", "1.5", "true"], "argument 1 of the call: "),
         (&["least<bool>", "true", "false"], "function `least<bool>`: "),
-        (&["least<i64, i64>", "1", "2"], "1 type parameters, and 2 types are given"),
+        (&["least<i64, i64>", "1", "2"], "1 type parameter, and 2 types are given"),
         (&["least<i64", "1", "2"], "missing `>`"),
         (&["least", "1"], "function `least$i64` takes 2 arguments, and 1 is given"),
         (&["calc"], "function `calc` takes 3 arguments, and 0 are given"),

@@ -137,7 +137,7 @@ fn templates_are_listed() {
     });
     assert_eq!(value["instances"][0], expected);
     let shown = text(&smf(&["templates", "note-zero-size.smf"]).stdout);
-    assert!(shown.contains("function identity, 1 type parameters, 0 bytes\n"), "{shown}");
+    assert!(shown.contains("function identity, 1 type parameter, 0 bytes\n"), "{shown}");
     assert!(shown.contains("fn$Vec$i64: Vec of i64, possible\n"), "{shown}");
     // A module without templates succeeds.
     assert_eq!(smf(&["templates", "packed.smf"]).status.code(), Some(0));

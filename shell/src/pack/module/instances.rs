@@ -15,6 +15,7 @@ use smf_core::format::note::{Note, Possible};
 use smf_core::format::template::{Template, Templates};
 use smf_core::format::{Arch, SectionKind};
 use smf_core::link::TRAP_HOOK;
+use smf_core::plural;
 use smf_core::templates::{
     Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment,
     PrecompiledBodies, Target, X64Bodies,
@@ -231,8 +232,10 @@ impl Instantiator<'_, '_> {
     ) -> Result<(Compiled, Compilation), Failure> {
         if template.kind.is_some() && usize::from(template.params) != arguments.len() {
             let (given, taken) = (arguments.len(), template.params);
-            let why =
-                format!("the template has {taken} type parameters, and {given} types are given");
+            let (one, other, is) = (plural::s(taken), plural::s(given), plural::is(given));
+            let why = format!(
+                "the template has {taken} type parameter{one}, and {given} type{other} {is} given"
+            );
             return Err(Failure::Compile(CompileError::because(why)));
         }
         let (x64, aarch64) = (X64Bodies::new(), Aarch64Bodies::new());

@@ -295,7 +295,7 @@ fn functions_of_the_host_get_values() {
     );
     assert_eq!(
         said("CONST_I64_PUSH 0\nCALL_RUNTIME 1, 1"),
-        "function 0: CALL_RUNTIME passes 1 arguments to runtime function 1, which takes 2, at offset 0xa"
+        "function 0: CALL_RUNTIME passes 1 argument to runtime function 1, which takes 2, at offset 0xa"
     );
 }
 
