@@ -117,6 +117,7 @@ impl<'p, 's> Generator<'p, 's> {
         }
         let lowered = self.lower_pending();
         self.check_constants();
+        self.check_defaults();
         lowered
     }
 
@@ -128,9 +129,42 @@ impl<'p, 's> Generator<'p, 's> {
             if is_checked || self.program.diagnostics.has_errors() {
                 continue;
             }
-            // Its instructions are dropped, so that any function will do.
-            let Some(mut body) = Body::new(self, 0, &[], None, 0) else { break };
+            let Some(mut body) = self.scratch_body() else { break };
             body.constant(number, Want::NOTHING, info.decl.word.span);
+            body.drop_variables(0);
+            body.recycle();
+        }
+    }
+
+    /// A body whose instructions are dropped, so that any function will do. One without type parameters has no note on them.
+    fn scratch_body(&mut self) -> Option<Body<'_, 'p, 's>> {
+        let plain = self.program.functions.iter().position(|info| !info.is_generic());
+        let number = plain.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+        Body::new(self, number, &[], None, 0)
+    }
+
+    /// Checks the defaults of parameters and fields that no call used. Those of generic functions and types depend on their
+    /// arguments.
+    fn check_defaults(&mut self) {
+        if self.program.diagnostics.has_errors() {
+            return;
+        }
+        let params = self.program.functions.iter().filter(|info| !info.is_generic());
+        let params = params.flat_map(|info| {
+            let params = self.program.param_list(info.params).iter();
+            params.filter_map(|param| Some((info.source, param.default?, param.ty)))
+        });
+        let structs = self.program.structs.iter().filter(|info| info.type_params == 0);
+        let fields = structs.flat_map(|info| {
+            let fields = range(&self.program.fields, info.fields).iter();
+            fields.filter_map(|field| Some((info.source, field.default?, field.ty)))
+        });
+        let defaults = crate::alloc_util::try_collect(params.chain(fields));
+        for (source, default, ty) in
+            self.program.diagnostics.allocated(defaults).unwrap_or_default()
+        {
+            let Some(mut body) = self.scratch_body() else { return };
+            body.elsewhere(source, |body| _ = body.expr_as(default, ty));
             body.drop_variables(0);
             body.recycle();
         }

@@ -20,6 +20,9 @@ impl<'p> Program<'p, '_> {
         for number in 0..count(self.sources) {
             self.resolve_impls(number);
         }
+        for number in 0..count(&self.aliases) {
+            self.alias(number);
+        }
         self.lay_out_declared();
     }
 

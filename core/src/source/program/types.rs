@@ -149,7 +149,7 @@ impl Program<'_, '_> {
     }
 
     /// The type that an alias stands for.
-    fn alias(&mut self, number: u32) -> TypeId {
+    pub(super) fn alias(&mut self, number: u32) -> TypeId {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let Some(info) = self.aliases.get_mut(index) else { return TypeId::ERROR };
         if let Some(ty) = info.ty {

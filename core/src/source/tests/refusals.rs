@@ -311,6 +311,30 @@ fn call_of_a_function_is_no_constant() {
 }
 
 #[test]
+fn aliases_and_defaults_that_nothing_uses_are_checked() {
+    let aliases = errors_of("type A = B\ntype B = A\ntype C = Missing\nfn f() -> i64: 1\n");
+    assert_eq!(
+        aliases,
+        ["1: E1411: type `A` stands for itself", "3: E1406: type `Missing` not found"]
+    );
+    let defaults = "fn id<T>(x: T) -> T: x\nstruct P:\n    x: i64 = 1 + missing\n    y: u8 = 300\n\
+        fn g(x: i64 = absent, y: text = 5, z: i64 = 3) -> i64: x\n";
+    let expected = [
+        "3: E1301: name `missing` not found",
+        "4: E1407: the number does not fit `u8`",
+        "5: E1301: name `absent` not found",
+        "5: E1401: expected `text`, found `i64`",
+    ];
+    let mut errors = errors_of(defaults);
+    errors.sort();
+    assert_eq!(errors, expected);
+    // Those of generic functions depend on their types, and these call functions that nothing else calls.
+    let right = "const K: i64 = 7\nfn id<T>(x: T) -> T: x\nfn two() -> i64: 2\nstruct P:\n    x: (i64, i64) = (K, id(two()))\n\
+        fn g<T>(x: T = 1) -> T: x\nfn f() -> text: g(\"a\")\n";
+    assert_eq!(errors_of(right), [""; 0]);
+}
+
+#[test]
 fn type_that_contains_itself_is_refused_without_use() {
     assert_eq!(errors_of("struct P:\n    p: P\n"), ["1: E1411: type `P` contains itself"]);
     assert_eq!(errors_of("enum E:\n    A([(E, bool); 2])\n    B\n").len(), 1);
