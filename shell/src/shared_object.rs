@@ -6,13 +6,15 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::fcntl_dupfd_cloexec;
 use smf_core::format::FormatError;
 use smf_core::format::shared_object::{self, Target};
 use smf_core::link::Resolve;
@@ -117,6 +119,10 @@ impl SharedObject {
     }
 }
 
+/// The descriptors from which one is taken for a file that the system's loader opens. Debuggers open its path later as
+/// well, when lower descriptors belong to other files, perhaps to a pipe that they would wait for.
+const RARELY_USED: i32 = 512;
+
 /// A memory file with `bytes`, sealed against changes.
 fn memory_file(bytes: &[u8], more: MemfdFlags) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more;
@@ -124,22 +130,34 @@ fn memory_file(bytes: &[u8], more: MemfdFlags) -> io::Result<File> {
     file.write_all(bytes)?;
     let size = SealFlags::SHRINK | SealFlags::GROW;
     fcntl_add_seals(&file, size | SealFlags::WRITE | SealFlags::SEAL)?;
-    Ok(file)
+    // The limit of the process may be lower.
+    Ok(fcntl_dupfd_cloexec(&file, RARELY_USED).map_or(file, File::from))
 }
 
 /// A path of an open file that no call in this process has returned before.
 ///
 /// The system's loader identifies objects by path, and descriptors of closed files are reused. The path encodes a
-/// counter in redundant `/` and `./` components.
+/// counter in redundant `/` and `./` components. It names this process by its number, because debuggers open it too;
+/// where `/proc` shows other numbers, it cannot.
 fn unused_path(file: &File) -> String {
     static OPENED: AtomicU64 = AtomicU64::new(0);
     let mut number = OPENED.fetch_add(1, Ordering::Relaxed);
-    let mut path = String::from("/proc/self/fd/");
+    let mut path = format!("/proc/{}/fd/", std::process::id());
+    if !is_path_of(file, &format!("{path}{}", file.as_raw_fd())) {
+        path = String::from("/proc/self/fd/");
+    }
     while number != 0 {
         path.push_str(if number & 1 == 0 { "/" } else { "./" });
         number >>= 1;
     }
     path + &file.as_raw_fd().to_string()
+}
+
+/// Whether `path` leads to an open file.
+fn is_path_of(file: &File, path: &str) -> bool {
+    let number = |found: Metadata| (found.dev(), found.ino());
+    let open = file.metadata().map(number);
+    open.is_ok_and(|open| std::fs::metadata(path).map(number).is_ok_and(|found| found == open))
 }
 
 impl Resolve for SharedObject {

@@ -12,6 +12,7 @@ use smf_core::format::{Flags, Header, Layout};
 use smf_core::loader::{LoaderOptions, ModuleBytes};
 use smf_core::vm::Tiers;
 use smf_loader::ffi;
+use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
 
@@ -339,14 +340,14 @@ const SOURCES_SHOWN: [(&str, &str, &[&str], &str); 5] = [
 ];
 
 const C_SHOWN: &str = "struct pair { int first, second; };
-static long counter = 40;
+static long counter = 40; static _Thread_local int calls;
 extern int unused(int a) { return a + (int)counter; }
 __attribute__((noinline)) static long shown(struct pair *pair) {
     long sum = pair->first + pair->second;
     counter += sum; /* stop */
     return counter;
 }
-long run_NAME(void) { struct pair pair = {1, 2}; return shown(&pair); }
+long run_NAME(void) { struct pair pair = {1, 2}; calls++; return shown(&pair); }
 ";
 
 const CPP_SHOWN: &str = "struct pair { int first, second; };
@@ -426,6 +427,8 @@ fn with_debug_info(name: &str, compiler: &str, flags: &[&str], source: &str) -> 
 #[test]
 fn modules_with_source_lines_run() {
     let loader = Loader::new(LoaderOptions::default()).unwrap();
+    let process = HostSymbols::of_process().unwrap();
+    loader.modules().set_host_resolver(Some(Box::new(process))).unwrap();
     for (name, compiler, flags, source) in SOURCES_SHOWN {
         if !has(compiler) {
             continue;
@@ -447,7 +450,9 @@ fn gdb_shows_source_lines_variables_and_types_of_modules() {
     if !["gdb", "gcc", "clang", "g++"].into_iter().all(has) {
         return;
     }
-    let mut gdb = Command::new("gdb");
+    // gdb opens the path of each shared object, such as those of thread-local storage, in its own process.
+    let mut gdb = Command::new("timeout");
+    gdb.args(["-s", "KILL", "300", "gdb"]);
     gdb.args(["-nx", "-batch", "-ex", "set breakpoint pending on", "-ex", "break after_unload"]);
     for (name, _, _, source) in SOURCES_SHOWN {
         let file = match name {
