@@ -126,6 +126,12 @@ impl LoaderTemplates {
         }
     }
 
+    /// Whether a module called `name` has templates, or a note, that the instantiator has not loaded yet.
+    #[cfg(feature = "exec")]
+    pub(crate) fn is_pending(&self, name: &[u8]) -> bool {
+        lock(&self.source.files).pending.iter().any(|(pending, _)| **pending == *name)
+    }
+
     /// Why instances could not be made, and templates could not be read; the list is empty afterwards.
     pub fn take_failures(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.failures))

@@ -18,6 +18,7 @@ use smf_core::templates::{
 use smf_core::trap::MAX_ARGS;
 use smf_core::types::Type;
 use smf_loader::call;
+use smf_loader::exec::host_functions;
 use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
@@ -73,7 +74,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader =
         Box::leak(Box::new(Loader::new(LoaderOptions::default()).at(&args.file)?));
-    let symbols = |name: &[u8]| Some(loader.modules().resolve(name).ok()??.address);
+    let symbols = |name: &[u8]| {
+        let found = loader.modules().resolve(name).ok().flatten().map(|found| found.address);
+        found.or_else(|| host_functions::address(name))
+    };
     let jit = JitInstantiator::new(config, CodeMemory::default())
         .and_then(|jit| jit.with_observer(Announce)?.with_symbols(symbols))
         .at(&args.file)?;
@@ -96,6 +100,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let instance =
         progress::during("instantiating", 0, |_| instance(resolver.instantiator(), symbol));
     let instance = instance.map_err(|error| match (error.downcast_ref(), &module) {
+        // The module is its templates.
+        (_, Err(LoadFileError::Load(LoadError::Link { error: LinkError::NoCode, .. }))) => {
+            error.to_string()
+        }
         (Some(InstantiateError::Failed(_)), Err(module_error)) => {
             format!("{error} (the module itself was not loaded: {module_error})")
         }
@@ -148,6 +156,7 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     // machine code is trusted. The arrays outlive the call, and only generated code and module code lies
     // between this frame and a trap.
     let returned = unsafe { call::call_values(instance.address(), &words) };
+    host_functions::flush();
     let returned = returned.map_err(|error| {
         let error = InCall { called: instance.symbol(), error };
         format!("`{symbol}`: {error}")

@@ -10,8 +10,8 @@ use smf_core::exec::{ManagerError, Value};
 use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
-use smf_core::link::{Name, Resolve, ShortName};
-use smf_core::loader::{LoaderOptions, ModuleRef};
+use smf_core::link::{LinkError, Name, Resolve, ShortName};
+use smf_core::loader::{LoadError, LoaderOptions, ModuleRef};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::TRAP_ASSERT;
 use smf_core::templates::{Instance, IrBodies, JitConfig};
@@ -151,11 +151,16 @@ impl Modules {
     }
 
     /// Loads the module at `path`. A shared object is refused without opening it. Instances that it imports are made from
-    /// the templates of the modules that are loaded, its own among them.
+    /// the templates of the modules that are loaded, its own among them. A module may be no more than its templates.
     pub(super) fn load(&self, path: &Path) -> Result<(), ExecError> {
         let Open { loader, templates } = self.open()?;
         match loader.load_module(path, None) {
             Ok(_) => Ok(()),
+            Err(LoadFileError::Load(LoadError::Link { error: LinkError::NoCode, module }))
+                if templates.is_pending(&module) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(ExecError::of_load(error, templates.take_failures())),
         }
     }

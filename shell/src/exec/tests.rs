@@ -421,6 +421,9 @@ fn modules_import_instances_of_templates_of_modules() {
         .compile_source("s", "extern fn of_user(a: i64, b: i64) -> i64\nfn f(): of_user(8, 9)")
         .unwrap();
     assert_eq!(run(&manager, "f", &[]), Ok(9));
+    // A module that is no more than its templates.
+    load("twice.smf", &module("fn twice<T>(a: T) -> T: a + a\n")).unwrap();
+    assert_eq!(run(&manager, "twice$u8", &[200]), Ok(144));
     let error = run(&manager, "quotient$i64", &[1, 0]).unwrap_err();
     assert_eq!(error, "division by zero, at 5 in function `quotient$i64`");
     drop(manager);

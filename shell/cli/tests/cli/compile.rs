@@ -393,6 +393,14 @@ fn other_programs_use_functions_and_templates_of_a_module() {
     contains(&fails(&["run", user]), &["unresolved import", "`add`"]);
     assert_eq!(ok(&["run", user, "--with", &module]), "42\n");
     assert_eq!(ok(&["jit", &module, "max$f64", "1.5", "2.5"]), "2.5\n");
+    // Without code, and with functions of this program.
+    let source = write(&directory, "shown.spl", "fn shown<T>(x: T) -> i64:\n    print x\n    3\n");
+    let module = directory.join("shown.smf");
+    let module = module.to_str().unwrap();
+    ok(&["compile", &source, "-o", module]);
+    assert_eq!(ok(&["jit", module, "shown$i64", "5"]), "5\n3\n");
+    let error = fails(&["jit", module, "absent$i64", "5"]);
+    assert!(!error.contains("no code"), "{error}");
 }
 
 #[test]
