@@ -1395,6 +1395,8 @@ bool smf_jit_fail(uint64_t unit, const char *why);
 /*
  * Sets the instantiator that resolves names which a loader cannot resolve otherwise; 0 for none. It gets the templates and
  * notes of modules that the loader loads or registers as providers from then on; smf_jit_load is not needed for them.
+ * Instances that are made for the loader call registered symbols, then what the loader defines: its modules, the one that is
+ * being loaded included, its symbols, and its providers, which are loaded.
  */
 bool smf_loader_set_jit(uint64_t loader, uint64_t jit);
 

@@ -34,17 +34,16 @@ pub struct LoaderTemplates {
 struct Source {
     /// `None` after it was detached.
     loader: Mutex<Option<TryArc<Loader>>>,
-    files: Mutex<Files>,
+    /// Modules with templates or a note that the instantiator has not loaded yet.
+    pending: Mutex<Vec<NamedModule>>,
+    providers: Providers,
 }
 
-/// The modules that the loader has parsed, by name.
+type NamedModule = (Box<[u8]>, ModuleBytes);
+
+/// The modules that a loader loads on demand.
 #[derive(Default)]
-struct Files {
-    /// Modules with templates or a note that the instantiator has not loaded yet.
-    pending: Vec<(Box<[u8]>, ModuleBytes)>,
-    /// Modules that are loaded on demand.
-    providers: Vec<(Box<[u8]>, ModuleBytes)>,
-}
+pub(crate) struct Providers(Mutex<Vec<NamedModule>>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -61,8 +60,9 @@ impl LoaderTemplates {
         config: JitConfig,
         memory: CodeMemory,
     ) -> Result<TryArc<Self>, AllocError> {
-        let source = Source { loader: Mutex::new(Some(loader.clone())), files: Mutex::default() };
-        let source = TryArc::new(source)?;
+        let (pending, providers) = (Mutex::default(), Providers::default());
+        let loader_of_source = Mutex::new(Some(loader.clone()));
+        let source = TryArc::new(Source { loader: loader_of_source, pending, providers })?;
         let of_instances = source.clone();
         let jit = JitInstantiator::new(config, memory)?.with_observer(Announce)?;
         let jit = jit.with_symbols(move |name: &[u8]| of_instances.find_symbol(name))?;
@@ -84,9 +84,8 @@ impl LoaderTemplates {
     }
 
     fn add(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) -> Result<(), AllocError> {
-        let mut files = lock(&self.source.files);
         if is_provider {
-            try_push(&mut files.providers, (try_copy_bytes(name)?, bytes.clone()))?;
+            self.source.providers.add(name, bytes)?;
         }
         let smf = bytes.file().ok().and_then(File::module);
         let is_relevant = smf.is_some_and(|smf| {
@@ -94,7 +93,8 @@ impl LoaderTemplates {
             has_templates || !matches!(smf.note_contents(), Ok(None))
         });
         if is_relevant {
-            try_push(&mut files.pending, (try_copy_bytes(name)?, bytes.clone()))?;
+            let module = (try_copy_bytes(name)?, bytes.clone());
+            try_push(&mut lock(&self.source.pending), module)?;
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ impl LoaderTemplates {
     pub fn instantiator(&self) -> &JitInstantiator {
         // Another thread waits until all are loaded.
         let _loading = lock(&self.loading);
-        let pending = std::mem::take(&mut lock(&self.source.files).pending);
+        let pending = std::mem::take(&mut *lock(&self.source.pending));
         for (name, bytes) in pending {
             if let Err(error) = self.jit.load_read_metadata(&name, bytes.as_slice()) {
                 self.record(format!("{}: {error}", name.escape_ascii()));
@@ -129,7 +129,7 @@ impl LoaderTemplates {
     /// Whether a module called `name` has templates, or a note, that the instantiator has not loaded yet.
     #[cfg(feature = "exec")]
     pub(crate) fn is_pending(&self, name: &[u8]) -> bool {
-        lock(&self.source.files).pending.iter().any(|(pending, _)| **pending == *name)
+        lock(&self.source.pending).iter().any(|(pending, _)| **pending == *name)
     }
 
     /// Why instances could not be made, and templates could not be read; the list is empty afterwards.
@@ -147,19 +147,32 @@ impl LoaderTemplates {
 }
 
 impl Source {
-    /// The address of `name` in the loaded modules and the host, or else in a provider, which is loaded.
     fn find_symbol(&self, name: &[u8]) -> Option<u64> {
         let loader = lock(&self.loader).clone()?;
-        if let Some(found) = loader.modules().resolve(name).ok()? {
+        self.providers.find_symbol(&loader, name)
+    }
+}
+
+impl Providers {
+    pub(crate) fn add(&self, name: &[u8], bytes: &ModuleBytes) -> Result<(), AllocError> {
+        try_push(&mut lock(&self.0), (try_copy_bytes(name)?, bytes.clone()))
+    }
+
+    /// The address of `name` for an instance: in the loaded modules and the host, else in the modules that this thread is
+    /// loading, else in a provider, which is loaded.
+    pub(crate) fn find_symbol(&self, loader: &Loader, name: &[u8]) -> Option<u64> {
+        let modules = loader.modules();
+        if let Some(found) = modules.resolve(name).ok()? {
             return Some(found.address);
         }
-        let files = lock(&self.files);
-        let provider = files.providers.iter().find(|(_, bytes)| exports(bytes, name)).cloned();
-        drop(files);
+        if let Some(address) = modules.forward_function(name).ok()? {
+            return Some(address);
+        }
+        let provider = lock(&self.0).iter().find(|(_, bytes)| exports(bytes, name)).cloned();
         let (module, bytes) = provider?;
         // A failure is that of the instance, which lacks the symbol.
-        loader.modules().load(&module, bytes).ok()?;
-        Some(loader.modules().resolve(name).ok()??.address)
+        modules.load(&module, bytes).ok()?;
+        Some(modules.resolve(name).ok()??.address)
     }
 }
 

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use super::bytes::{LinkedModule, ModuleBytes, ParsedModule};
 use super::epoch::Domains;
 use super::error::Result;
+use super::forward::ForwardFunctions;
 use super::observer::{LoadEvent, SharedObserver};
 use super::options::{Context, LoaderOptions};
 use super::provider_index::ProviderIndex;
@@ -29,6 +30,8 @@ pub struct ModuleLoader {
     state: Lock<State>,
     sink: Lock<Option<TryArc<Box<ModuleSink>>>>,
     pub(super) domains: Domains,
+    /// Locked after the state.
+    pub(super) forward: ForwardFunctions,
 }
 
 impl ModuleLoader {
@@ -40,7 +43,8 @@ impl ModuleLoader {
         let domains = Domains::new(options.call_epochs);
         let context = Context { options, observer, pool };
         let (providers, state, sink) = (Lock::default(), Lock::default(), Lock::new(None));
-        Ok(Self { context, providers, state, sink, domains })
+        let forward = ForwardFunctions::default();
+        Ok(Self { context, providers, state, sink, domains, forward })
     }
 
     pub(super) fn sink(&self) -> LockGuard<'_, Option<TryArc<Box<ModuleSink>>>> {

@@ -66,6 +66,16 @@ pub(super) struct LoadSet<'l> {
     members: Vec<Member>,
     /// The images of the members, and the libraries that they need.
     images: Vec<(UnlinkedModule, Libraries)>,
+    /// The number under which the fallback resolver finds functions of the members.
+    number: Option<u64>,
+}
+
+impl Drop for LoadSet<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.loader.forward.end_loading(number);
+        }
+    }
 }
 
 impl<'l> LoadSet<'l> {
@@ -74,7 +84,8 @@ impl<'l> LoadSet<'l> {
         scope: Scope,
         replaced: Option<ModuleHandle>,
     ) -> Self {
-        Self { loader, scope, replaced, members: Vec::new(), images: Vec::new() }
+        let (members, images) = (Vec::new(), Vec::new());
+        Self { loader, scope, replaced, members, images, number: None }
     }
 
     /// Maps a module and every provider that a member needs.
@@ -171,6 +182,10 @@ impl<'l> LoadSet<'l> {
             return Err(LoadError::Constructors { module: name });
         }
         let exports = image.0.exports.clone();
+        // Nothing else asks for functions of members.
+        if self.loader.state().fallback_resolver.is_some() {
+            self.number = Some(self.loader.forward.start_loading(self.number, &exports)?);
+        }
         let is_version = self.replaced.is_some() && self.members.is_empty();
         if self.members.is_empty() {
             // Most modules need no provider.
@@ -283,7 +298,7 @@ impl<'l> LoadSet<'l> {
                 resolved.map_err(|error| LoadError::link(&version.name, error))?;
             }
         }
-        Ok((self.scope, linked))
+        Ok((core::mem::take(&mut self.scope), linked))
     }
 
     /// Marks the members whose thread-local symbols others access at a fixed offset from the thread pointer.

@@ -54,6 +54,7 @@ mod commit;
 pub mod epoch;
 mod error;
 mod export_ref;
+mod forward;
 mod handle;
 mod init;
 mod init_state;

@@ -247,6 +247,16 @@ impl ModuleLoader {
         Ok(())
     }
 
+    /// The address of a stub for the function `name` of a module that this thread is loading, for use by the
+    /// [fallback resolver](Self::set_fallback_resolver); `None` if no such module exports it. The stub may be called when
+    /// the module is loaded, and lives as long as the loader.
+    ///
+    /// # Errors
+    /// [`LoadError::Stub`]; [`LoadError::OutOfMemory`].
+    pub fn forward_function(&self, name: &[u8]) -> Result<Option<u64>> {
+        self.forward.stub(name, &self.context)
+    }
+
     /// Resolves a name in the modules in load order, then in the host.
     ///
     /// # Errors
@@ -360,6 +370,9 @@ impl ModuleLoader {
             self.names_of(handles.iter().filter_map(|&handle| state.version(handle).ok()))?
         };
         let removed = self.state().remove(handles, &self.domains);
+        if removed.is_ok() {
+            self.forward.unbind(handles);
+        }
         self.notify_refusal(names.first().map_or(&[], |(name, _)| name), removed)?;
         for (module, _) in &names {
             self.notify(&LoadEvent::Unloaded { module });

@@ -11,6 +11,7 @@ use core::cell::Cell;
 use super::bytes::{LinkedModule, ModuleBytes, ParsedModule};
 use super::commit::{DataReservation, retry};
 use super::error::{LoadError, Result};
+use super::forward::Binding;
 use super::handle::ModuleHandle;
 use super::init::{construct, in_order, init_order, undo};
 use super::inner::ModuleLoader;
@@ -141,15 +142,21 @@ impl ModuleLoader {
         (in_use, order): (&DataInUse, &[usize]),
         reservation: &mut DataReservation<'_>,
     ) -> Result<Migrated> {
-        let prepared = prepare_switch(old, &mut members, migration, in_use);
-        let (migrated, redirection) = match prepared {
+        let stubs = old.stubs.as_ref().map(|stubs| &*stubs.table);
+        // Before the stubs are locked.
+        let bindings = self.forward.bindings(&members, stubs);
+        let prepared = bindings.and_then(|bindings| {
+            Ok((bindings, prepare_switch(old, &mut members, migration, in_use)?))
+        });
+        let (bindings, (migrated, redirection)) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 undo(&members, order);
                 return Err(error);
             }
         };
-        self.replace(old, scope, members, (redirection, in_use, order), reservation)?;
+        let switch = (redirection, bindings, in_use, order);
+        self.replace(old, scope, members, switch, reservation)?;
         Ok(migrated)
     }
 
@@ -195,7 +202,12 @@ impl ModuleLoader {
         old: &TryArc<Version>,
         scope: &Scope,
         members: Vec<TryArc<Version>>,
-        (redirection, in_use, order): (Redirection<'_>, &DataInUse, &[usize]),
+        (redirection, bindings, in_use, order): (
+            Redirection<'_>,
+            Vec<Binding>,
+            &DataInUse,
+            &[usize],
+        ),
         reservation: &mut DataReservation<'_>,
     ) -> Result<()> {
         let handle = old.handle;
@@ -215,6 +227,7 @@ impl ModuleLoader {
         };
         let cause = RetireCause::Replaced { uncounted: redirection.has_stubs() };
         let tables = redirection.commit();
+        self.forward.bind(bindings, &pending.handles);
         if let Some((_, Some(replaced))) = state.insert(pending, members) {
             state.retired.push(replaced, tables, cause, &self.domains);
         }

@@ -76,7 +76,7 @@ pub(super) type HostResolver = TryArc<Box<dyn Resolve + Send + Sync>>;
 /// The allocations that insert versions into a [`State`], made in advance.
 pub(super) struct PendingInsert {
     /// Of each version.
-    handles: Vec<ModuleHandle>,
+    pub(super) handles: Vec<ModuleHandle>,
     next: TryArc<LoadOrder>,
 }
 

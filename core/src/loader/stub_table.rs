@@ -98,6 +98,24 @@ impl StubTable {
         self.stub_in(&mut entries, name, UNKNOWN).map_err(|error| stub_error(module, error))
     }
 
+    /// The address of the stub for `name`, which leads to `missing` until it is [set](Self::set_target).
+    pub(super) fn forward_stub(&self, name: &[u8], missing: u64) -> Result<u64, ExecError> {
+        let mut entries = self.entries.lock();
+        match entries.existing_stub(name) {
+            Some(stub) => Ok(stub),
+            None => self.stub_in(&mut entries, name, missing),
+        }
+    }
+
+    /// Lets the stub for `name` lead to `target`.
+    pub(super) fn set_target(&self, name: &[u8], target: u64) {
+        let entries = self.entries.lock();
+        let number = entries.numbers.get(name);
+        if let Some(word) = number.and_then(|&number| entries.table.get(number)) {
+            word.store(target, Ordering::Release);
+        }
+    }
+
     fn stub_in(&self, entries: &mut Entries, name: &[u8], target: u64) -> Result<u64, ExecError> {
         if let Some(&number) = entries.numbers.get(name) {
             if let Some(word) = entries.table.get(number).filter(|_| target != UNKNOWN) {

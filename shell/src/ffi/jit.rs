@@ -15,7 +15,8 @@ use super::args::to_i64;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, Code, or, record, succeeded};
 use super::jit_handles::{
-    self, CacheHandle, CallbackCompiler, JITS, JitObserver, OpenJit, SharedJit, SmfCompiler, with,
+    self, CacheHandle, CallbackCompiler, InstanceSymbols, JITS, JitObserver, LoaderJit, OpenJit,
+    SharedJit, SmfCompiler, with,
 };
 use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
@@ -115,7 +116,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     let cache = TryArc::new(CacheHandle::default())?;
     let jit = JitInstantiator::new(config, memory.memory.clone())?
         .with_compiler(compiler.clone())?
-        .with_symbols(RegisteredSymbols::default())?
+        .with_symbols(InstanceSymbols)?
         .with_observer(JitObserver { cache: cache.clone() })?;
     let shared =
         TryArc::new(SharedJit { resolver: JitSymbolResolver::new(jit), users: Users::default() })?;
@@ -389,15 +390,20 @@ pub unsafe extern "C" fn smf_jit_fail(unit: u64, why: *const c_char) -> bool {
 /// Sets the instantiator that resolves the names which a loader cannot resolve otherwise; 0 for none.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
-    succeeded(loader_handles::enter(loader).and_then(|loader| {
+    let handle = loader;
+    succeeded(loader_handles::enter(handle).and_then(|loader| {
         let (fallback, sink) = match jit {
             0 => (None, None),
             jit => {
                 let shared = with(jit, |jit| Ok(jit.shared.clone()))?;
-                let other = shared.clone();
-                let sink = move |name: &[u8], bytes: &ModuleBytes, _| other.add(name, bytes);
+                let fallback = LoaderJit::new(shared, handle)?;
+                let of_sink = fallback.clone();
+                let sink = move |name: &[u8], bytes: &ModuleBytes, is_provider: bool| {
+                    of_sink.add(name, bytes, is_provider);
+                };
                 let sink = try_box(sink)? as Box<ModuleSink>;
-                (Some(try_box(shared)? as Box<dyn Resolve + Send + Sync>), Some(sink))
+                let fallback = move |name: &[u8]| LoaderJit::resolve(&fallback, name);
+                (Some(try_box(fallback)? as Box<dyn Resolve + Send + Sync>), Some(sink))
             }
         };
         loader.modules().set_module_sink(sink)?;

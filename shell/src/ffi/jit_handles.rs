@@ -24,9 +24,12 @@ use super::cache_handles::{CACHES, CacheGuard};
 use super::cptr::Callback;
 use super::error::{ApiError, ArgumentError};
 use super::handle_table::{HandleTable, Object};
+use super::loader_handles;
 use super::missing::with_nul;
+use super::registered_symbols::RegisteredSymbols;
 use crate::fork::Users;
 use crate::jit::Announce;
+use crate::loader_templates::Providers;
 use crate::types_json::types_to_text;
 
 pub(super) static JITS: HandleTable<OpenJit> = HandleTable::new();
@@ -136,6 +139,59 @@ impl Resolve for SharedJit {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let _user = self.users.enter()?;
         self.resolver.resolve(name)
+    }
+}
+
+/// An instantiator as the fallback resolver of a loader.
+pub(super) struct LoaderJit {
+    shared: TryArc<SharedJit>,
+    /// The handle of the loader.
+    loader: u64,
+    providers: Providers,
+}
+
+thread_local! {
+    /// The fallback resolver for which this thread makes an instance.
+    static ASKING: RefCell<Option<TryArc<LoaderJit>>> = const { RefCell::new(None) };
+}
+
+impl LoaderJit {
+    pub(super) fn new(shared: TryArc<SharedJit>, loader: u64) -> Result<TryArc<Self>, AllocError> {
+        TryArc::new(Self { shared, loader, providers: Providers::default() })
+    }
+
+    /// Adds a module that the loader has parsed.
+    pub(super) fn add(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
+        self.shared.add(name, bytes);
+        if is_provider {
+            // Without memory the functions of the provider are not found.
+            let _ = self.providers.add(name, bytes);
+        }
+    }
+
+    /// The address of `name`, or else of its instance.
+    pub(super) fn resolve(this: &TryArc<Self>, name: &[u8]) -> Option<u64> {
+        let outer = ASKING.replace(Some(this.clone()));
+        let found = this.shared.resolve(name);
+        ASKING.set(outer);
+        found
+    }
+
+    fn find_symbol(&self, name: &[u8]) -> Option<u64> {
+        let loader = loader_handles::enter(self.loader).ok()?;
+        self.providers.find_symbol(&loader, name)
+    }
+}
+
+/// The functions that instances call: registered ones, else those of the loader whose import an instance is.
+pub(super) struct InstanceSymbols;
+
+impl Resolve for InstanceSymbols {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        RegisteredSymbols::default().resolve(name).or_else(|| {
+            let asking = ASKING.with_borrow(Clone::clone);
+            asking?.find_symbol(name)
+        })
     }
 }
 

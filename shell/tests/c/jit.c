@@ -214,6 +214,31 @@ static void *resolve(void *jit) {
     return (void *)(intptr_t)smf_jit_resolve(*(uint64_t *)jit, "slow$i64");
 }
 
+static int64_t main_of(uint64_t loader, const char *name) {
+    uint64_t module = smf_loader_load(loader, made(name));
+    int64_t result = -1;
+    CHECK(module && smf_loader_call(loader, module, "main", NULL, 0, &result));
+    CHECK(smf_loader_unload(loader, module));
+    return result;
+}
+
+/* Instances that call the module which imports them, and modules that are loaded on demand. */
+static void around(void) {
+    uint64_t jit = open_jit(50, SMF_JIT_SILENT), loader = smf_loader_open(NULL);
+    CHECK(loader && smf_jit_set_compiler(jit, compile, (void *)42) && smf_jit_load(jit, made("templates.smf")));
+    CHECK(smf_loader_set_jit(loader, jit));
+    /* The instance is made, and its module is not loaded. */
+    CHECK(!smf_loader_load(loader, made("broken.smf")) && smf_last_error().code == SMF_ERROR_MISSING);
+    CHECK(says("absent") && smf_jit_resolve(jit, "up$i64"));
+    /* Each has another address. */
+    for (int i = 0; i < 3; i++) {
+        CHECK(main_of(loader, "around.smf") == 8);
+    }
+    REFUSED(!smf_loader_load(loader, made("reaches.smf")), SMF_ERROR_MISSING);
+    CHECK(smf_loader_provide(loader, made("distant.smf")) && main_of(loader, "reaches.smf") == 10);
+    CHECK(smf_loader_close(loader) && smf_jit_close(jit));
+}
+
 static void linked(void) {
     uint64_t jit = open_jit(50, SMF_JIT_SILENT), loader = smf_loader_open(NULL);
     CHECK(loader && smf_jit_set_compiler(jit, compile, (void *)42));
@@ -474,6 +499,7 @@ int main(int count, char **arguments) {
     instances();
     objects();
     linked();
+    around();
     limited();
     kept();
     cached();

@@ -598,7 +598,7 @@ fn bytecode_is_stopped_on_small_stacks_and_in_coroutines() {
 }
 
 /// Bodies of templates for the compiler in `jit.c`.
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("one", "111"),
     ("calls", ">two$i64"),
     ("two", "222"),
@@ -607,6 +607,25 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("pong", ">ping$i64"),
     ("later", ">slow$i64"),
     ("slow", "333"),
+    ("up", ">down"),
+    ("far", ">distant"),
+];
+
+/// Modules that import instances: each with its C source.
+const USERS: [(&str, &str); 5] = [
+    ("user", "long later(void) __asm__(\"later$i64\"); long main(void) { return later(); }"),
+    // The instance calls the module that imports it.
+    (
+        "around",
+        "long up(void) __asm__(\"up$i64\"); long down(void) { return 7; } long main(void) { return up() + 1; }",
+    ),
+    (
+        "broken",
+        "long up(void) __asm__(\"up$i64\"), absent(void); long down(void) { return 8; } \
+         long main(void) { return up() + absent(); }",
+    ),
+    ("distant", "long distant(void) { return 9; }"),
+    ("reaches", "long far(void) __asm__(\"far$i64\"); long main(void) { return far() + 1; }"),
 ];
 
 /// A module with templates, and one that imports an instance of one.
@@ -648,14 +667,15 @@ fn make_templates(directory: &Path) {
         let json = format!("{{\"name\":\"{name}\",\"type_params\":[\"T\"],\"body\":{body:?}}}");
         fs::write(directory.join(name).with_extension("json"), json).unwrap();
     }
-    let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join("user").with_extension(end));
-    fs::write(&c, "long later(void) __asm__(\"later$i64\"); long main(void) { return later(); }")
-        .unwrap();
-    let mut gcc = Command::new("gcc");
-    succeed(gcc.args(["-O2", "-fPIC", "-Wno-main", "-c", "-o"]).arg(&o).arg(&c));
-    let data = fs::read(&o).unwrap();
-    let packed = pack(&[Input { name: "user", data: &data }], &Options::default()).unwrap();
-    fs::write(&smf, packed.bytes).unwrap();
+    for (name, source) in USERS {
+        let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join(name).with_extension(end));
+        fs::write(&c, source).unwrap();
+        let mut gcc = Command::new("gcc");
+        succeed(gcc.args(["-O2", "-fPIC", "-Wno-main", "-c", "-o"]).arg(&o).arg(&c));
+        let data = fs::read(&o).unwrap();
+        let packed = pack(&[Input { name, data: &data }], &Options::default()).unwrap();
+        fs::write(&smf, packed.bytes).unwrap();
+    }
 }
 
 #[test]

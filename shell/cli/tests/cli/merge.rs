@@ -470,3 +470,45 @@ fn instances_are_compiled_with_those_that_they_require() {
     contains(&error, &["broken.smf", "`fn$sum$text`", "cannot be compiled", "--defer"]);
     packed(&[&user, module, "-o", &out, "--defer"]);
 }
+
+/// An instance that the loader makes calls functions of the module that imports it: of its own source, and of the importer.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn instances_call_the_module_that_imports_them() {
+    let dir = scratch("merge-around");
+    let source = |name: &str, text: &str| {
+        let [source, module] = ["spl", "smf"].map(|end| dir.join(name).with_extension(end));
+        fs::write(&source, text).unwrap();
+        ok(&["compile", source.to_str().unwrap(), "-o", module.to_str().unwrap()]);
+        module.into_os_string().into_string().unwrap()
+    };
+    let own = source(
+        "own",
+        "fn bump(n: i64) -> i64: n + 1\nfn wrap<T>(x: T, n: i64) -> i64: bump(n)\n\
+         fn listed() -> i64: wrap<i8>(1, 2)\n",
+    );
+    let extern_ = source(
+        "extern",
+        "extern fn host_add(a: i64, b: i64) -> i64\n\
+         fn callback<T>(x: T, n: i64) -> i64: host_add(n, 5)\n",
+    );
+    let (object, out) = compiled(
+        "merge-around-own",
+        "long wrap(long x, long n) __asm__(\"wrap$i64\"); long go(long n) { return 10 * wrap(1, n); }",
+        &["-O2"],
+    );
+    for more in [&[][..], &["--defer"]] {
+        packed(&[&[&*object, &own, "-o", &out], more].concat());
+        assert_eq!(ok(&["run", &out, "go", "4"]), "50\n");
+    }
+    let (object, out) = compiled(
+        "merge-around-extern",
+        "long callback(signed char x, long n) __asm__(\"callback$i8\");
+         long host_add(long a, long b) { return a + b; } long go(long n) { return 10 * callback(1, n); }",
+        &["-O2"],
+    );
+    packed(&[&object, "-o", &out]);
+    assert_eq!(ok(&["run", &out, "go", "4", "--with", &extern_]), "90\n");
+    packed(&[&object, &extern_, "-o", &out]);
+    assert_eq!(ok(&["run", &out, "go", "4"]), "90\n");
+}

@@ -1,0 +1,181 @@
+//! Functions of modules that are being loaded, for code that the fallback resolver makes meanwhile.
+//!
+//! An instance of a template that a module imports may call that module, whose load can still fail, and whose image has
+//! another address in the next attempt. Such code therefore calls a stub. It leads to the function from the commit of the
+//! module on; before that, and after the module is unloaded, a call ends the process with a message.
+
+use alloc::vec::Vec;
+
+use super::bytes::OwnedExports;
+use super::error::{LoadError, Result};
+use super::handle::ModuleHandle;
+use super::options::Context;
+use super::stub_table::StubTable;
+use super::version::Version;
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
+use crate::format::SymbolKind;
+use crate::link::{Export, Name};
+use crate::memory::lock::Lock;
+use crate::memory::thread_id;
+
+/// The load sets in progress, and the stubs for functions of their members.
+#[derive(Default)]
+pub(super) struct ForwardFunctions(Lock<State>);
+
+#[derive(Default)]
+struct State {
+    loading: Vec<Loading>,
+    /// The number of the next load set.
+    next_set: u64,
+    stubs: Option<TryArc<StubTable>>,
+    references: Vec<Reference>,
+}
+
+/// A mapped member of a load set.
+struct Loading {
+    set: u64,
+    /// The thread that loads it.
+    thread: i32,
+    exports: OwnedExports,
+}
+
+/// A function that has a stub.
+struct Reference {
+    function: Name,
+    /// The module to which the stub leads.
+    module: Option<ModuleHandle>,
+}
+
+/// A stub that is going to lead to a function of a new module.
+pub(super) struct Binding {
+    function: Name,
+    /// The number of the member that defines it.
+    member: usize,
+    address: u64,
+}
+
+/// Where a stub leads while no module defines its function.
+extern "C" fn not_loaded() -> u64 {
+    unreachable!(
+        "a function of a module that is not loaded was called by code that was made for the module"
+    )
+}
+
+impl State {
+    /// Whether a member that this thread loads exports the function.
+    fn is_loading(&self, function: &[u8]) -> bool {
+        let thread = thread_id();
+        let mut own = self.loading.iter().filter(|loading| loading.thread == thread);
+        own.any(|loading| loading.exports.find(function).is_some_and(|export| is_function(&export)))
+    }
+}
+
+fn is_function(export: &Export) -> bool {
+    matches!(export.kind, SymbolKind::Function | SymbolKind::None) && export.address != 0
+}
+
+impl ForwardFunctions {
+    /// The address of a stub for the function `name` of a module that this thread is loading; `None` if no such module
+    /// exports it.
+    ///
+    /// # Errors
+    /// [`LoadError::Stub`]; [`LoadError::OutOfMemory`].
+    pub(super) fn stub(&self, name: &[u8], context: &Context) -> Result<Option<u64>> {
+        let mut forward = self.0.lock();
+        if !forward.is_loading(name) {
+            return Ok(None);
+        }
+        let symbol = Name::new(name)?;
+        let stubs = match &forward.stubs {
+            Some(stubs) => stubs.clone(),
+            None => {
+                let memory = context.options.code_memory.clone();
+                let stubs = TryArc::new(StubTable::new(memory, context.observer.clone())?)?;
+                forward.stubs.insert(stubs).clone()
+            }
+        };
+        if forward.references.iter().all(|known| known.function != symbol) {
+            let reference = Reference { function: symbol.clone(), module: None };
+            try_push(&mut forward.references, reference)?;
+        }
+        drop(forward);
+        let missing = not_loaded as *const () as usize as u64;
+        let stub = stubs.forward_stub(name, missing);
+        stub.map(Some).map_err(|error| LoadError::Stub { module: symbol, error })
+    }
+
+    /// Adds a mapped member of a load set, which is `set` or a new one. Returns the number of the set.
+    pub(super) fn start_loading(
+        &self,
+        set: Option<u64>,
+        exports: &OwnedExports,
+    ) -> Result<u64, AllocError> {
+        let mut state = self.0.lock();
+        let set = set.unwrap_or(state.next_set);
+        let loading = Loading { set, thread: thread_id(), exports: exports.clone() };
+        try_push(&mut state.loading, loading)?;
+        state.next_set = state.next_set.max(set.wrapping_add(1));
+        Ok(set)
+    }
+
+    /// Reverses [`start_loading`](Self::start_loading) for all members of a set.
+    pub(super) fn end_loading(&self, set: u64) {
+        // The set owns the exports too, so that none is dropped here.
+        self.0.lock().loading.retain(|loading| loading.set != set);
+    }
+
+    /// The stubs that are going to lead to functions of new modules. The first replaces a module with the stubs `replaced`.
+    pub(super) fn bindings(
+        &self,
+        members: &[TryArc<Version>],
+        replaced: Option<&StubTable>,
+    ) -> Result<Vec<Binding>> {
+        let unbound = {
+            let forward = self.0.lock();
+            let unbound = forward.references.iter().filter(|known| known.module.is_none());
+            try_collect(unbound.map(|known| known.function.clone()))?
+        };
+        let mut bindings = Vec::new();
+        for function in unbound {
+            let exporters = members.iter().enumerate();
+            let mut found = exporters.filter_map(|(number, member)| {
+                Some((number, member, member.body.find(&function).filter(is_function)?))
+            });
+            let Some((number, member, export)) = found.next() else { continue };
+            let address = match replaced.filter(|_| number == 0) {
+                Some(stubs) => stubs.next_version_stub(&member.name, &function)?,
+                None => member.stable_address(&function, &export, || None)?,
+            };
+            try_push(&mut bindings, Binding { function, member: number, address })?;
+        }
+        Ok(bindings)
+    }
+
+    /// Lets stubs lead to functions of modules that are about to be found by lookups, as `handles`.
+    pub(super) fn bind(&self, bindings: Vec<Binding>, handles: &[ModuleHandle]) {
+        if bindings.is_empty() {
+            return;
+        }
+        let mut forward = self.0.lock();
+        let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };
+        for Binding { function, member, address } in bindings {
+            let mut unbound = references.iter_mut().filter(|known| known.module.is_none());
+            if let Some(reference) = unbound.find(|known| known.function == function) {
+                stubs.set_target(&function, address);
+                reference.module = handles.get(member).copied();
+            }
+        }
+    }
+
+    /// Reverses [`bind`](Self::bind) for functions of modules that were unloaded.
+    pub(super) fn unbind(&self, handles: &[ModuleHandle]) {
+        let mut forward = self.0.lock();
+        let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };
+        for reference in references {
+            if reference.module.is_some_and(|module| handles.contains(&module)) {
+                stubs.set_target(&reference.function, not_loaded as *const () as usize as u64);
+                reference.module = None;
+            }
+        }
+    }
+}
