@@ -512,3 +512,34 @@ fn instances_call_the_module_that_imports_them() {
     packed(&[&object, &extern_, "-o", &out]);
     assert_eq!(ok(&["run", &out, "go", "4"]), "90\n");
 }
+
+/// Templates that call each other, and the two spellings of one instance.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn instances_require_each_other_and_have_two_symbols() {
+    let dir = scratch("merge-mutual");
+    let [source, module] = ["m.spl", "m.smf"].map(|name| dir.join(name));
+    let text = "fn even<T>(x: T, n: i64) -> bool: if n == 0: true else: odd(x, n - 1)\n\
+                fn odd<T>(x: T, n: i64) -> bool: if n == 0: false else: even(x, n - 1)\n\
+                fn check(n: i64) -> bool: even(1.5, n)\n";
+    fs::write(&source, text).unwrap();
+    let module = module.to_str().unwrap();
+    ok(&["compile", source.to_str().unwrap(), "-o", module]);
+    let (object, out) = compiled(
+        "merge-mutual-c",
+        "_Bool even(long x, long n) __asm__(\"even$i64\"), odd(long x, long n) __asm__(\"odd$i64\");
+         _Bool fodd(long x, long n) __asm__(\"fn$odd$i64\");
+         long go(long n) { return 100 * even(1, n) + 10 * odd(1, n) + fodd(1, n); }
+         long same(void) { return (void *)odd == (void *)fodd; }",
+        &["-O2", "-fPIC"],
+    );
+    packed(&[&object, module, "-o", &out]);
+    assert_eq!(ok(&["run", &out, "go", "4"]) + &ok(&["run", &out, "go", "7"]), "100\n11\n");
+    assert_eq!(ok(&["run", &out, "same"]), "1\n");
+    let imports = inspected(&out)["imports"].clone();
+    assert!(!imports.to_string().contains("$i64"), "{imports}");
+    let note = inspected(&out)["note"].clone();
+    let made = note["instantiations"].as_array().unwrap().iter();
+    let made = made.filter(|row| row["mangled_name"].as_str().unwrap().ends_with("$i64"));
+    assert_eq!(made.count(), 2, "{note}");
+}

@@ -31,6 +31,7 @@ pub(in crate::pack) struct ElfReloc {
 }
 
 /// A symbol, in the section with this index in [`ElfObject::sections`]; undefined without one.
+#[derive(Clone)]
 pub(in crate::pack) struct ElfSymbol {
     pub(in crate::pack) name: Vec<u8>,
     pub(in crate::pack) binding: elf::SymbolBind,

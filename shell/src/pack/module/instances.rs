@@ -31,6 +31,9 @@ use super::inputs::{InputModule, Inputs};
 use crate::pack::archive::Input;
 use crate::pack::error::{PackError, Result};
 
+/// The prefix of function symbols.
+const FUNCTION: &str = "fn$";
+
 /// How deep instances may require each other.
 const MAX_DEPTH: usize = 100;
 
@@ -49,9 +52,30 @@ pub(in crate::pack) struct Instance {
     pub(super) module: String,
     /// The name in messages.
     pub(super) title: String,
-    /// The object.
+    object: ElfObject,
+    /// The bytes of the object.
     pub(super) data: Vec<u8>,
+    /// Its other symbols.
+    aliases: Vec<String>,
     signature: Box<[u8]>,
+}
+
+impl Instance {
+    /// Its symbols.
+    pub(super) fn symbols(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.symbol).chain(&self.aliases)
+    }
+
+    /// Adds a symbol for its start.
+    fn add_alias(&mut self, symbol: &str) {
+        let own = self.object.symbols.first();
+        let Some(alias) = own.map(|own| ElfSymbol { name: symbol.into(), ..own.clone() }) else {
+            return;
+        };
+        self.object.symbols.push(alias);
+        self.data = self.object.to_vec();
+        self.aliases.push(symbol.to_owned());
+    }
 }
 
 /// The instances that were compiled so far.
@@ -66,8 +90,13 @@ impl Instances {
         self.all.iter().map(|instance| Input { name: &instance.title, data: &instance.data })
     }
 
+    fn has(&self, symbol: &str) -> bool {
+        self.find(symbol).is_some()
+    }
+
+    /// The instance that has the symbol, its own or another.
     fn find(&self, symbol: &str) -> Option<&Instance> {
-        self.all.iter().find(|instance| instance.symbol == symbol)
+        self.all.iter().find(|one| one.symbols().any(|known| known == symbol))
     }
 }
 
@@ -84,16 +113,30 @@ impl Inputs<'_> {
         instances: &mut Instances,
     ) -> Result<bool> {
         let rows = self.possible()?;
-        let before = instances.all.len();
+        let mut has_new = false;
         for name in names.iter().filter_map(|name| str::from_utf8(name).ok()) {
-            let Some(row) = rows.get(name) else { continue };
-            if !(defers && row.can_defer) && instances.find(name).is_none() {
-                let mut linker =
-                    Instantiator { inputs: self, rows: &rows, arch, instances, stack: Vec::new() };
-                linker.instantiate(name, None)?;
+            // A module may import `fn$f$i64`, and the note list `f$i64`; the loader takes both for one instance.
+            let other = match name.strip_prefix(FUNCTION) {
+                Some(plain) => plain.to_owned(),
+                None => format!("{FUNCTION}{name}"),
+            };
+            let Some(row) = rows.get(name).or_else(|| rows.get(&other)) else { continue };
+            if defers && row.can_defer || instances.has(name) {
+                continue;
             }
+            has_new = true;
+            if let Some(instance) = instances.all.iter_mut().find(|one| one.symbol == other) {
+                instance.add_alias(name);
+                continue;
+            }
+            let arguments = Type::parse_arguments(&row.arguments).ok();
+            let request = arguments.as_ref().map(|all| (&*row.template, &**all));
+            let (stack, is_circular) = (Vec::new(), false);
+            let mut linker =
+                Instantiator { inputs: self, rows: &rows, arch, instances, stack, is_circular };
+            linker.instantiate(name, request)?;
         }
-        Ok(instances.all.len() != before)
+        Ok(has_new)
     }
 
     /// Whether a module lists possible instances.
@@ -133,12 +176,14 @@ struct Instantiator<'i, 'a> {
     instances: &'i mut Instances,
     /// The symbols of the instances being compiled, each required by the one before.
     stack: Vec<String>,
+    /// Whether the last failure is a circular dependency.
+    is_circular: bool,
 }
 
 impl Instantiator<'_, '_> {
     /// Compiles `symbol`, unless that is done: the instance of its row, else `request`.
     fn instantiate(&mut self, symbol: &str, request: Option<(&str, &[Type])>) -> Result<()> {
-        if self.instances.find(symbol).is_some() {
+        if self.instances.has(symbol) {
             return Ok(());
         }
         let inputs = self.inputs;
@@ -155,8 +200,9 @@ impl Instantiator<'_, '_> {
                 "instances require each other more than {MAX_DEPTH} deep"
             )));
         }
-        if self.stack.iter().any(|other| other == symbol) {
-            let cycle = self.stack.join(" -> ");
+        if let Some(first) = self.stack.iter().position(|other| other == symbol) {
+            self.is_circular = true;
+            let cycle = self.stack.get(first..).unwrap_or_default().join(" -> ");
             return Err(refused(format!("circular dependency: {cycle} -> {symbol}")));
         }
         let (template, arguments) = match (listed, request) {
@@ -220,7 +266,8 @@ impl Instantiator<'_, '_> {
         let title = format!("{}({symbol})", module.name);
         let object = object(self.arch, symbol, compiled, &targets, &tables).map_err(refused)?;
         let (symbol, module) = (symbol.to_owned(), module.name.clone());
-        Ok(Some(Instance { symbol, module, title, data: object, signature }))
+        let (data, aliases) = (object.to_vec(), Vec::new());
+        Ok(Some(Instance { symbol, module, title, object, data, aliases, signature }))
     }
 
     fn compile(
@@ -330,6 +377,7 @@ impl LinkEnvironment<'_, '_, '_> {
         symbol: &str,
         request: Option<(&str, &[Type])>,
     ) -> Result<Target, CompileError> {
+        self.linker.is_circular = false;
         if symbol != self.symbol
             && let Err(error) = self.linker.instantiate(symbol, request)
         {
@@ -347,10 +395,19 @@ impl Environment for LinkEnvironment<'_, '_, '_> {
         if arguments.is_empty() {
             return self.required(template, Some((template, arguments)));
         }
-        let names = [mangle(template, arguments)?, mangle_plain(template, arguments)?];
-        let names: Vec<_> = names.into_iter().flatten().map(|name| format!("fn${name}")).collect();
-        let listed = names.iter().find(|name| self.linker.rows.contains_key(*name));
-        let symbol = listed.or(names.first()).ok_or_else(unnamed)?.clone();
+        // As the loader does: a symbol that is listed, or exists, whatever its spelling; else one spelt as that of the instance.
+        let usual = mangle(template, arguments)?.ok_or_else(unnamed)?;
+        let plain = mangle_plain(template, arguments)?.filter(|plain| *plain != usual);
+        let names = [Some(&usual), plain.as_ref()].into_iter().flatten();
+        let names = names.flat_map(|name| [format!("{FUNCTION}{name}"), name.clone()]);
+        let mut names: Vec<_> = names.collect();
+        let Instantiator { rows, instances, stack, .. } = &*self.linker;
+        let exists = |name: &String| stack.contains(name) || instances.has(name);
+        let known = names.iter().position(exists);
+        let known = known.or_else(|| names.iter().position(|name| rows.contains_key(name)));
+        let known = known.map(|at| names.swap_remove(at));
+        let prefix = if self.symbol.starts_with(FUNCTION) { FUNCTION } else { "" };
+        let symbol = known.unwrap_or_else(|| format!("{prefix}{usual}"));
         self.required(&symbol, Some((template, arguments)))
     }
 
@@ -371,6 +428,10 @@ impl Environment for LinkEnvironment<'_, '_, '_> {
 
     fn address(&self, _: Target) -> Option<u64> {
         None
+    }
+
+    fn is_circular(&self) -> bool {
+        self.linker.is_circular
     }
 
     fn declare_signature(&mut self, signature: Box<[u8]>) {
@@ -400,7 +461,7 @@ fn object(
     compiled: Compiled,
     targets: &[String],
     tables: &[FunctionTables],
-) -> Result<Vec<u8>, String> {
+) -> Result<ElfObject, String> {
     let machine = if arch == Arch::X86_64 { elf::EM_X86_64 } else { elf::EM_AARCH64 };
     let new_symbol = |name: &str, section, size| ElfSymbol {
         name: name.as_bytes().to_vec(),
@@ -438,7 +499,7 @@ fn object(
     };
     let unwinding = eh_frame(arch, tables).map_err(|error| error.to_string())?;
     let sections = std::iter::once(section).chain(unwinding).collect();
-    Ok(ElfObject { machine, sections, symbols }.to_vec())
+    Ok(ElfObject { machine, sections, symbols })
 }
 
 /// The unwinding table of an instance, which is symbol 0; `None` if its frames are unknown.

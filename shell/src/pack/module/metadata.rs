@@ -306,7 +306,7 @@ fn merge_notes(
         }
     }
     for instance in &instances.all {
-        move_instance(&mut tables, instance);
+        instance.symbols().for_each(|symbol| move_instance(&mut tables, instance, symbol));
     }
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -353,14 +353,14 @@ fn quoted(text: &str) -> String {
 }
 
 /// Moves the row of an instance from `possible` to `instantiations`, and notes what required it.
-fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance) {
+fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance, symbol: &str) {
     let Some(table) = tables.get_mut("possible") else { return };
     let columns = ["mangled_name", "template", "type_args", "required_by"];
     let columns = columns.map(|name| table.columns.get_index_of(name));
-    let symbol = quoted(&instance.symbol);
+    let quoted_symbol = quoted(symbol);
     let is_it = |cells: &HashMap<usize, String>| {
         let cell = columns.first().copied().flatten().and_then(|column| cells.get(&column));
-        cell.is_some_and(|cell| *cell == symbol || *cell == instance.symbol)
+        cell.is_some_and(|cell| *cell == quoted_symbol || *cell == symbol)
     };
     let Some(at) = table.rows.iter().position(is_it) else { return };
     let row = table.rows.remove(at);
@@ -374,7 +374,7 @@ fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance
         ("id", String::new()),
         ("template", template),
         ("type_args", arguments),
-        ("mangled_name", symbol.clone()),
+        ("mangled_name", quoted_symbol.clone()),
         ("from_file", quoted(&instance.module)),
         ("from_loc", quoted(&place)),
         ("to_obj", quoted("link_output.o")),
@@ -384,6 +384,6 @@ fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance
     if required_by != empty() && !required_by.is_empty() {
         let edges = tables.entry("dependencies".to_owned()).or_default();
         let kind = quoted("type_param");
-        edges.push([("from_inst", required_by), ("to_inst", symbol), ("dep_kind", kind)]);
+        edges.push([("from_inst", required_by), ("to_inst", quoted_symbol), ("dep_kind", kind)]);
     }
 }
