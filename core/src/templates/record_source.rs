@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use super::module::declaration::Declaration;
 use crate::alloc_util::{AllocError, TryWriter, try_push_str, try_to_string};
 use crate::format::template::{Container, TemplateKind, Templates};
-use crate::format::template_record::{TemplateRecord, Texts};
+use crate::format::template_record::{TemplateRecord, Texts, VariantRecord};
 use crate::types::{Type, TypeList};
 
 /// How the lines of a body are indented.
@@ -60,7 +60,8 @@ pub(super) fn text(
         writeln!(TryWriter(&mut text), "type {parameter} = {ty}").map_err(|_| AllocError)?;
     }
     put_function(&mut text, record, name, indentation)?;
-    add_declarations(&mut text, record.name, sections, arguments, indentation)?;
+    // A specialisation has the name of its template, which is not declared as well.
+    add_declarations(&mut text, name, sections, arguments, indentation)?;
     Ok(text)
 }
 
@@ -224,7 +225,7 @@ fn next_word<'t>(text: &'t str, at: &mut usize) -> Option<&'t str> {
     text.get(start..*at)
 }
 
-/// A declaration as source. The front end has no classes and traits, and a record does not spell payloads of variants.
+/// A declaration as source. The front end has no classes and traits: their names are declared in a form that it refuses.
 fn put_any(
     out: &mut String,
     kind: TemplateKind,
@@ -234,11 +235,34 @@ fn put_any(
     let word = match kind {
         TemplateKind::Function => return put_function(out, record, record.name, indentation),
         TemplateKind::Struct => "struct ",
-        TemplateKind::Enum if !record.has_payloads => "enum ",
-        _ => return Ok(()),
+        TemplateKind::Enum => "enum ",
+        TemplateKind::Class => "class ",
+        TemplateKind::Trait => "trait ",
     };
     try_push_str(out, word)?;
     put_head(out, record.name, record.type_params)?;
     try_push_str(out, ":\n")?;
+    if kind == TemplateKind::Enum {
+        return record.variants().try_for_each(|variant| put_variant(out, &variant));
+    }
     put_block(out, record.members, Indentation::Common)
+}
+
+/// A variant of an enum as a line.
+fn put_variant(out: &mut String, variant: &VariantRecord<'_>) -> Result<(), AllocError> {
+    try_push_str(out, BLOCK)?;
+    try_push_str(out, variant.name)?;
+    for (number, (ty, field)) in variant.payload.iter().zip(variant.fields.iter()).enumerate() {
+        try_push_str(out, if number == 0 { "(" } else { ", " })?;
+        if !field.is_empty() {
+            try_push_str(out, field)?;
+            try_push_str(out, ": ")?;
+        }
+        try_push_str(out, ty)?;
+    }
+    try_push_str(out, if variant.payload.is_empty() { "" } else { ")" })?;
+    if let Some(discriminant) = variant.discriminant {
+        write!(TryWriter(out), " = {discriminant}").map_err(|_| AllocError)?;
+    }
+    try_push_str(out, "\n")
 }

@@ -72,11 +72,64 @@ pub struct TemplateRecord<'d> {
     pub original: Option<&'d str>,
     /// The types of a specialisation: pairs of a type parameter and a type.
     pub bindings: Texts<'d>,
-    /// Whether a variant of an enum has a payload or a discriminant of its own, as version 2 states it.
-    pub has_payloads: bool,
+    /// What version 2 states of the variants of an enum.
+    variants: Option<VariantLists<'d>>,
+}
+
+/// A variant in the record of an enum.
+#[derive(Clone, Copy, Debug)]
+pub struct VariantRecord<'d> {
+    /// The name.
+    pub name: &'d str,
+    /// The types of the payload.
+    pub payload: Texts<'d>,
+    /// The names of the fields of the payload, as many as there are types; empty for a position.
+    pub fields: Texts<'d>,
+    /// The discriminant, if the source states it.
+    pub discriminant: Option<i64>,
+}
+
+/// The lists at the end of an enum of version 2. They have been checked against each other.
+#[derive(Clone, Copy, Debug)]
+struct VariantLists<'d> {
+    /// The number of types of each payload, of 8 bytes.
+    counts: &'d [u8],
+    /// The types of all payloads.
+    types: Texts<'d>,
+    /// The names of the fields of all payloads.
+    fields: Texts<'d>,
+    /// Of each variant, of 8 bytes.
+    discriminants: &'d [u8],
+    /// Whether the source states the discriminant, 0 or 1 of each variant.
+    is_explicit: &'d [u8],
+}
+
+/// The numbers in a list of numbers of 8 bytes.
+fn words(list: &[u8]) -> impl Iterator<Item = i64> + Clone {
+    list.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes))
 }
 
 impl<'d> TemplateRecord<'d> {
+    /// The variants of an enum. Version 1 states their names only.
+    pub fn variants(&self) -> impl Iterator<Item = VariantRecord<'d>> + use<'d> {
+        let lists = self.variants;
+        let (counts, discriminants) =
+            lists.map_or((&[][..], &[][..]), |lists| (lists.counts, lists.discriminants));
+        let (mut counts, mut discriminants) = (words(counts), words(discriminants));
+        let mut is_explicit = lists.map_or(&[][..], |lists| lists.is_explicit).iter();
+        let rest =
+            |texts: Option<Texts<'d>>| Reader(Cursor::new(texts.map_or(&[], |texts| texts.bytes)));
+        let mut types = rest(lists.map(|lists| lists.types));
+        let mut fields = rest(lists.map(|lists| lists.fields));
+        self.members.iter().map(move |name| {
+            let count = counts.next().and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+            let payload = types.texts(count).unwrap_or_default();
+            let fields = fields.texts(count).unwrap_or_default();
+            let discriminant = discriminants.next().filter(|_| is_explicit.next() == Some(&1));
+            VariantRecord { name, payload, fields, discriminant }
+        })
+    }
+
     /// Reads `bytes`, a whole record of this kind and nothing else.
     pub fn parse(kind: TemplateKind, bytes: &'d [u8]) -> Option<Self> {
         let mut reader = Reader(Cursor::new(bytes));
@@ -119,7 +172,7 @@ impl<'d> Reader<'d> {
             original = self.optional()?;
             bindings = self.list(2)?;
         }
-        let has_payloads = if is_enum_2 { self.enum_payloads(members)? } else { false };
+        let variants = if is_enum_2 { Some(self.variant_lists(members)?) } else { None };
         let record = TemplateRecord {
             name,
             type_params,
@@ -129,31 +182,42 @@ impl<'d> Reader<'d> {
             is_generic,
             original,
             bindings,
-            has_payloads,
+            variants,
         };
         (!name.is_empty()).then_some(record)
     }
 
-    /// The lists at the end of an enum of version 2. Those with an entry for each variant must have as many entries.
-    fn enum_payloads(&mut self, variants: Texts<'_>) -> Option<bool> {
+    /// The lists at the end of an enum of version 2. `None` if they contradict each other: those with an entry for each
+    /// variant have as many entries, and there are as many types and names of fields as the counts say.
+    fn variant_lists(&mut self, variants: Texts<'_>) -> Option<VariantLists<'d>> {
         let counts = self.numbers(8)?;
         let kinds = self.numbers(1)?;
-        self.list(1)?;
-        self.list(1)?;
+        let (types, fields) = (self.list(1)?, self.list(1)?);
         let discriminants = self.numbers(8)?;
-        let has_discriminants = self.numbers(1)?;
+        let is_explicit = self.numbers(1)?;
         let names = self.list(1)?;
         let arguments = self.list(1)?;
         self.flag()?;
         self.flag()?;
-        let all = [counts, kinds, discriminants, has_discriminants];
+        let all = [counts, kinds, discriminants, is_explicit];
         let size = [8, 1, 8, 1];
-        let mut are_parallel = names.count == arguments.count;
+        let mut are_parallel = names.count == arguments.count && types.count == fields.count;
         for (list, size) in all.iter().zip(size) {
             are_parallel &= Some(list.len()) == variants.len().checked_mul(size);
         }
-        let has_payloads = counts.iter().chain(has_discriminants).any(|&byte| byte != 0);
-        are_parallel.then_some(has_payloads)
+        let mut left = i64::from(types.count);
+        for (count, kind) in words(counts).zip(kinds) {
+            let fits = match kind {
+                0 => count == 0,
+                1 | 2 => (0..=left).contains(&count),
+                _ => false,
+            };
+            are_parallel &= fits;
+            left = left.saturating_sub(count);
+        }
+        are_parallel &= left == 0 && is_explicit.iter().all(|&byte| byte < 2);
+        let lists = VariantLists { counts, types, fields, discriminants, is_explicit };
+        are_parallel.then_some(lists)
     }
 
     fn flag(&mut self) -> Option<bool> {
@@ -256,8 +320,9 @@ mod tests {
         list(&mut of_enum, &["T"]);
         list(&mut of_enum, &[""]);
         of_enum.extend([2, 0, 0, 0]);
-        of_enum.extend([0; 16]);
-        of_enum.extend([2, 0, 0, 0, 0, 0]);
+        of_enum.extend([0; 8]);
+        of_enum.extend((-3_i64).to_le_bytes());
+        of_enum.extend([2, 0, 0, 0, 0, 1]);
         of_enum.extend([0; 10]);
         let mut of_trait = head(4, "Show", &[]);
         list(&mut of_trait, &["fn show()"]);
@@ -294,7 +359,12 @@ mod tests {
         assert_eq!(records[1].members.iter().collect::<Vec<_>>(), ["a: A", "b: B"]);
         assert_eq!(records[2].body.len(), 1);
         assert_eq!(records[3].members.iter().collect::<Vec<_>>(), ["None", "Some"]);
-        assert!(records[3].has_payloads && !records[1].has_payloads);
+        let variants: Vec<_> = records[3].variants().collect();
+        assert_eq!((variants[0].name, variants[0].payload.len()), ("None", 0));
+        assert_eq!(variants[1].payload.iter().collect::<Vec<_>>(), ["T"]);
+        assert_eq!(variants[1].fields.iter().collect::<Vec<_>>(), [""]);
+        assert_eq!([variants[0].discriminant, variants[1].discriminant], [None, Some(-3)]);
+        assert_eq!(records[1].variants().count(), 2);
         assert!(records[4].members.is_empty() && !records[4].is_generic);
     }
 
@@ -333,6 +403,23 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_variants_that_contradict_each_other_are_refused() {
+        let enums = every_kind();
+        let counts =
+            enums.windows(12).position(|bytes| bytes == [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let counts = counts.unwrap() + 4;
+        // Two payload types instead of one, -1, 2^62, one for a unit, and an unknown kind.
+        for (place, byte) in
+            [(8, 2), (15, 0xff), (14, 0x40), (0, 1), (8, 0), (21, 9), (20, 1), (21, 0)]
+        {
+            let mut damaged = enums.clone();
+            damaged[counts + place] = byte;
+            let is_refused = Templates::parse(&damaged, 0).is_err();
+            assert_eq!(is_refused, (place, byte) != (20, 1), "{place} {byte}");
+        }
+    }
+
+    #[test]
     fn damaged_records_never_panic() {
         let all = every_kind();
         for payload in [ID, &all] {
@@ -344,6 +431,10 @@ mod tests {
                     let Some(record) = record else { continue };
                     assert_eq!(record.body.iter().count(), record.body.len());
                     assert_eq!(record.bindings.pairs().count() * 2, record.bindings.len());
+                    for variant in record.variants() {
+                        assert_eq!(variant.payload.iter().count(), variant.payload.len());
+                        assert_eq!(variant.fields.iter().count(), variant.payload.len());
+                    }
                 }
             };
             cut(payload).for_each(walk);
