@@ -126,6 +126,11 @@ impl LoaderTemplates {
         }
     }
 
+    /// The instance whose code contains an address.
+    pub fn instance_at(&self, address: u64) -> Option<Instance> {
+        self.jit.instance_at(address)
+    }
+
     /// Whether a module called `name` has templates, or a note, that the instantiator has not loaded yet.
     #[cfg(feature = "exec")]
     pub(crate) fn is_pending(&self, name: &[u8]) -> bool {

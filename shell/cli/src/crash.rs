@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smf_core::format::SymbolKind;
 use smf_core::loader::ModuleRef;
+use smf_core::templates::Instance;
 use smf_loader::loader::Loader;
 use smf_loader::source_line;
 
@@ -47,12 +48,19 @@ const NOT_CODE: &str = "SIGSEGV (a jump to memory that is not code)";
 /// Seconds after which a report that does not end is given up.
 const PATIENCE: u32 = 5;
 
+/// Finds the instance of a template that contains an address.
+type FindInstance = Box<dyn Fn(u64) -> Option<Instance> + Send + Sync>;
+
 static LOADER: OnceLock<&'static Loader> = OnceLock::new();
+static INSTANCES: OnceLock<FindInstance> = OnceLock::new();
 static IS_REPORTING: AtomicBool = AtomicBool::new(false);
 
-/// Reports crashes in modules of `loader` from now on.
-pub(crate) fn install(loader: &'static Loader) {
-    if LOADER.set(loader).is_err() {
+/// Reports crashes in modules of `loader`, and in instances that `instances` finds, from now on.
+pub(crate) fn install(
+    loader: &'static Loader,
+    instances: impl Fn(u64) -> Option<Instance> + Send + Sync + 'static,
+) {
+    if LOADER.set(loader).is_err() || INSTANCES.set(Box::new(instances)).is_err() {
         return;
     }
     let stack = libc::stack_t {
@@ -287,13 +295,15 @@ fn describe(text: &mut String, registers: Registers, all: &[usize]) {
     let start = all.iter().position(|&pc| pc == first || pc == first.wrapping_sub(1));
     let callers = start.map_or(&[][..], |start| all.get(start + 1..).unwrap_or(&[]));
     frames.extend(callers.iter().take(MAX_FRAMES));
-    let is_in_module = |&address: &usize| module_at(address as u64).is_some();
+    let is_in_module = |&address: &usize| {
+        module_at(address as u64).is_some() || instance_at(address as u64).is_some()
+    };
     let modules = frames.iter().rposition(is_in_module);
     let is_cut = callers.len() > MAX_FRAMES && modules == frames.len().checked_sub(1);
     frames.truncate(modules.map_or(usize::MAX, |last| last + 1));
     for (number, address) in frames.into_iter().enumerate() {
         let _ = write!(text, "  #{number} {address:#014x}");
-        if !describe_in_module(text, address) {
+        if !describe_in_module(text, address) && !describe_in_instance(text, address) {
             describe_in_process(text, address);
         }
         text.push('\n');
@@ -334,6 +344,19 @@ fn module_at(address: u64) -> Option<ModuleRef<'static>> {
     loader.modules().for_each(|_, handle| handles.push(handle));
     let mut modules = handles.into_iter().flat_map(|handle| loader.modules().get(handle));
     modules.find(|module| module.contains(address))
+}
+
+fn instance_at(address: u64) -> Option<Instance> {
+    INSTANCES.get()?(address)
+}
+
+/// Names the instance of a template; returns whether the address lies in one.
+fn describe_in_instance(text: &mut String, address: usize) -> bool {
+    let Some(instance) = instance_at(address as u64) else { return false };
+    let name = String::from_utf8_lossy(instance.symbol());
+    let offset = (address as u64).saturating_sub(instance.address());
+    let _ = write!(text, " in {} + {offset:#x}", one_line(&name));
+    true
 }
 
 /// Names the function of a loaded module and its line; returns whether the address lies in one.

@@ -23,8 +23,8 @@ use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, At, Failure};
-use crate::progress;
 use crate::values::{Array, Shown, word};
+use crate::{crash, progress};
 
 /// Instantiates a template of a module, calls the instance and prints the result
 ///
@@ -88,6 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     .at(&args.file)?;
     let resolver: &'static _ = Box::leak(Box::new(JitSymbolResolver::new(jit)));
+    crash::install(loader, |address| resolver.instantiator().instance_at(address));
     let fallback = |name: &[u8]| resolver.resolve(name);
     loader.modules().set_fallback_resolver(Some(Box::new(fallback))).at(&args.file)?;
     // A module with templates need not be loadable; an error is reported if the instance needs the module.

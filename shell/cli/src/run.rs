@@ -165,7 +165,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Notes of files are not updated.
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
     let templates = LoaderTemplates::attach(&shared, config, memory.clone())?;
-    crash::install(loader);
+    let instances = templates.clone();
+    crash::install(loader, move |address| instances.instance_at(address));
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.

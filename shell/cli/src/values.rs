@@ -121,9 +121,12 @@ impl<'t> Typed<'t> {
             let scalar = Scalar::from_name(ty).ok_or_else(|| format!("`{ty}` is not a type"))?;
             return Ok(Self::Number(scalar, number(value, scalar)?));
         }
+        // Without a type, the upper half of the unsigned range wraps, as in a register.
+        if let Ok(value) = integer(text) {
+            return Ok(Self::Number(Scalar::I64, value.cast_unsigned()));
+        }
         let scalar = match text {
             "true" | "false" => Scalar::Bool,
-            _ if integer(text).is_ok() => Scalar::I64,
             _ if text.contains(['.', 'e', 'E']) && text.parse::<f64>().is_ok() => Scalar::F64,
             _ => {
                 return Err(format!(
@@ -249,6 +252,10 @@ pub(crate) fn word(text: &str, scalar: Scalar, arrays: &mut Vec<Array>) -> Resul
         arrays.push(array);
         return Ok(CallArg::Integer(address as u64));
     }
+    if scalar == Scalar::Pointer && number(text, scalar)? != 0 {
+        // Code would access memory of this process there.
+        return Err(format!("`{text}` is not an address; give an array, such as i64:3,1,2, or 0"));
+    }
     scalar_word(text, scalar)
 }
 
@@ -275,9 +282,15 @@ fn number(text: &str, scalar: Scalar) -> Result<u64, String> {
             let value = integer(text).map_err(|_| wrong())?;
             let shift = 64 - scalar.bits();
             let bits = value.cast_unsigned() << shift >> shift;
-            // Accepts the signed and the unsigned range of the width.
+            let is_negative = text.starts_with('-');
+            let is_bits = text.contains(['x', 'X']) && !is_negative;
+            // A number has the value that is written; hexadecimal digits may be those of a negative one.
             let extended = (bits << shift).cast_signed() >> shift;
-            let fits = extended == value || bits.cast_signed() == value;
+            let fits = match scalar.is_signed() {
+                true if is_bits => extended == value || bits.cast_signed() == value,
+                true => extended == value && (value < 0) == (is_negative && value != 0),
+                false => bits.cast_signed() == value && (!is_negative || value == 0),
+            };
             fits.then_some(bits).ok_or_else(wrong)
         }
     }
@@ -302,9 +315,14 @@ mod tests {
             assert_eq!(Shown(scalar, number(text, scalar).unwrap()).to_string(), text);
         }
         assert_eq!(number("0xff", Scalar::I8), Ok(0xff));
-        assert_eq!(number("-1", Scalar::U16), Ok(0xffff));
+        assert_eq!(number("-0x80", Scalar::I8), Ok(0x80));
+        assert_eq!(number("-0", Scalar::U16), Ok(0));
         for (scalar, text) in [
             (Scalar::U8, "256"),
+            (Scalar::U8, "-1"),
+            (Scalar::U64, "-1"),
+            (Scalar::I8, "128"),
+            (Scalar::I64, "9223372036854775808"),
             (Scalar::I8, "-129"),
             (Scalar::Bool, "1"),
             (Scalar::F64, "x"),

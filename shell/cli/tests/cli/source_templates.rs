@@ -266,3 +266,26 @@ fn records_of_version_two_declare_enums() {
     let error = run(&["cell<i64>", "1"]);
     assert!(error.contains("`class` is not supported"), "{error}");
 }
+
+/// A crash of an instance is reported with its name, and numbers are not taken for addresses.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn jit_reports_crashes_of_instances() {
+    let place = scratch("jit-crash");
+    let [source, module] = ["r.spl", "r.smf"].map(|name| place.join(name));
+    let program = "struct Pair<T>:\n    v: T\n    n: i64\nfn endless<T>(x: T) -> i64: 1 + endless(x)\n\
+                   fn first<T>(b: Pair<T>) -> T: b.v\n";
+    fs::write(&source, program).unwrap();
+    let module = module.to_str().unwrap();
+    let compiled = smf(&["compile", source.to_str().unwrap(), "-o", module]);
+    assert!(compiled.status.success());
+    let output = smf(&["jit", module, "endless<i64>", "1"]);
+    let error = text(&output.stderr);
+    assert!(error.contains("the stack is exhausted"), "{error}");
+    assert!(error.contains("#0") && error.contains(" in endless$i64 + 0x"), "{error}");
+    let output = smf(&["jit", module, "first<i64>", "1"]);
+    let error = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && error.contains("`1` is not an address"), "{error}");
+    let output = smf(&["jit", module, "first<i64>", "i64:5,6"]);
+    assert_eq!(text(&output.stdout), "5\n");
+}
