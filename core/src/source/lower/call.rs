@@ -248,9 +248,19 @@ impl Body<'_, '_, '_> {
             self.program().diagnostics.allocated(pushed)?;
         }
         let params = self.unit.program.param_list(call.info.params);
+        let has_defaults = params.iter().any(|param| param.default.is_some());
         let mut params = params.iter().enumerate();
-        if params.any(|(index, param)| param.default.is_none() && !order.contains(&index)) {
-            self.wrong_count(call);
+        let missing =
+            params.find(|(index, param)| param.default.is_none() && !order.contains(index));
+        if let Some((_, param)) = missing {
+            let param = self.name(param.name);
+            if has_defaults {
+                let name = self.name(call.info.decl.word.name);
+                let message = format_args!("`{name}` has no argument for its parameter `{param}`");
+                self.error(call.span, Code::BadCall, message);
+            } else {
+                self.wrong_count(call);
+            }
             return None;
         }
         Some(order)

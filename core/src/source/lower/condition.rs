@@ -39,6 +39,11 @@ impl Body<'_, '_, '_> {
             if !value.ty.fits_all() {
                 self.not_bool(value.ty, span);
             }
+            // Both ways are taken, so that no code behind is reported as unreachable.
+            let local = self.builder.local(Scalar::Bool);
+            self.builder.constant(Scalar::Bool, local, 0);
+            let label = self.jump_label(target);
+            self.builder.branch_if(local, expected, label);
             return;
         }
         match value.value {

@@ -161,6 +161,10 @@ impl Body<'_, '_, '_> {
     ) -> Option<Vec<TypeId>> {
         let mut types = Vec::new();
         for &binding in bindings {
+            // An argument is an error already.
+            if binding.is_some_and(|ty| ty.is_error()) {
+                return None;
+            }
             let Some(ty) = binding.filter(|ty| !ty.fits_all()) else {
                 let name = self.name(call.info.decl.word.name);
                 self.unresolved(name, call.span);

@@ -1,6 +1,7 @@
 //! Types as they are written.
 
 use super::*;
+use crate::source::ty::TypeId;
 
 impl Parser<'_, '_> {
     pub(super) fn ty(&mut self) -> TypeNodeId {
@@ -86,8 +87,10 @@ impl Parser<'_, '_> {
             module = Some(word.name);
             word = self.word("a type");
         }
+        // `x as i64 < y` is a comparison.
+        let is_primitive = module.is_none() && TypeId::primitive(word.name).is_some();
         let arguments = match self.kind() {
-            TokenKind::Less => self.type_arguments(),
+            TokenKind::Less if !is_primitive => self.type_arguments(),
             _ => List::default(),
         };
         let kind = match module {

@@ -643,3 +643,24 @@ fn warnings_do_not_stop_the_unit() {
         ["2: W2001: unknown attribute `@unknown`", "5: W2002: this is never reached"]
     );
 }
+
+/// One mistake is one error.
+#[test]
+fn errors_do_not_follow_from_others() {
+    for (text, expected) in [
+        (
+            "fn f(a: i64, b: i64 = 2) -> i64: a + b\nfn g() -> i64: f(b: 2)\n",
+            "2: E1405: `f` has no argument for its parameter `a`",
+        ),
+        (
+            "fn id<T>(x: T) -> T: x\nfn g() -> i64: id(nothing)\n",
+            "2: E1301: name `nothing` not found",
+        ),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+    let text = "fn f() -> i64:\n    assert 3\n    assert true\n    1\n";
+    let found = errors_of(text);
+    assert!(found.len() == 1 && found[0].starts_with("2: E1201"), "{found:?}");
+    assert!(errors_of("fn f(x: f64, i: u8) -> bool: i as f64 < x and x as u64 < 3\n").is_empty());
+}
