@@ -1,9 +1,10 @@
 //! The parser of types in text form.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_NODES, Type, parse_lanes};
-use crate::alloc_util::{AllocError, try_box, try_copy_str, try_push};
+use crate::alloc_util::{AllocError, try_box, try_collect, try_copy_str, try_push, try_to_string};
 
 /// The reason why text is not a type. Offsets are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +83,7 @@ struct Parser<'t> {
 
 /// Whether a name may contain this character.
 fn is_name(c: char) -> bool {
-    !matches!(c, ',' | '<' | '>' | '[' | ']' | '(' | ')' | '?')
+    !matches!(c, ',' | ';' | '<' | '>' | '[' | ']' | '(' | ')' | '?')
         && !c.is_whitespace()
         && !c.is_control()
 }
@@ -153,9 +154,16 @@ impl<'t> Parser<'t> {
         match self.peek() {
             Some('[') => {
                 self.at += 1;
-                let elem = try_box(self.ty(depth + 1)?)?;
+                let elem = self.ty(depth + 1)?;
+                let name = if self.consume(';') { Some(self.fixed_array()?) } else { None };
                 self.expect(']')?;
-                Ok(Type::Array(elem))
+                match name {
+                    None => Ok(Type::Array(try_box(elem)?)),
+                    Some(name) => {
+                        let args = try_collect(core::iter::once(elem))?;
+                        Ok(Type::Named { name: name.into_boxed_str(), args })
+                    }
+                }
             }
             Some('(') => {
                 self.at += 1;
@@ -200,6 +208,18 @@ impl<'t> Parser<'t> {
         Ok(Type::Function { args, result: try_box(self.ty(depth + 1)?)? })
     }
 
+    /// The name of an array of fixed length in notes and symbols, such as `array_3`, at the length.
+    fn fixed_array(&mut self) -> Result<String, TypeError> {
+        let length = self.word();
+        let is_length = length.bytes().all(|byte| byte.is_ascii_digit());
+        // The usual digits, so that a type has one name.
+        let is_usual = length.parse::<u64>().is_ok() && (length == "0" || !length.starts_with('0'));
+        if !is_length || !is_usual {
+            return Err(self.syntax_error());
+        }
+        Ok(try_to_string(format_args!("array_{length}"))?)
+    }
+
     fn vector(&mut self, depth: usize) -> Result<Type, TypeError> {
         self.expect('<')?;
         let elem = try_box(self.ty(depth + 1)?)?;
@@ -228,7 +248,7 @@ impl<'t> Parser<'t> {
 #[cfg(test)]
 mod tests {
     use alloc::boxed::Box;
-    use std::string::{String, ToString};
+    use std::string::ToString;
     use std::vec;
 
     use super::super::testing::Random;
@@ -249,6 +269,11 @@ mod tests {
             (
                 "List[Int], [f64]",
                 vec![named("List", vec![named("Int", vec![])]), Type::Array(Box::new(Type::F64))],
+            ),
+            ("[i64; 3]", vec![named("array_3", vec![Type::I64])]),
+            (
+                "[ array_2<u8> ;10 ]",
+                vec![named("array_10", vec![named("array_2", vec![Type::int(8, false)])])],
             ),
             (
                 "fn(i64, f64) -> bool",
@@ -281,6 +306,10 @@ mod tests {
             ("Vec<i64>>", TypeError::Syntax { at: 8 }),
             ("a b", TypeError::Syntax { at: 2 }),
             ("[i64", TypeError::Syntax { at: 4 }),
+            ("[i64;]", TypeError::Syntax { at: 5 }),
+            ("[i64; 03]", TypeError::Syntax { at: 8 }),
+            ("[i64; -3]", TypeError::Syntax { at: 8 }),
+            ("i64; 3", TypeError::Syntax { at: 3 }),
             ("fn(i64)", TypeError::Syntax { at: 7 }),
             ("simd<i64, 0>", TypeError::Syntax { at: 11 }),
             ("i64, Vec<?T>", TypeError::Variable { at: 4 }),

@@ -144,7 +144,8 @@ static void kept(void) {
         uint64_t jit = open_jit(50, SMF_JIT_KEEP_CODE);
         CHECK(smf_jit_load(jit, made("kept.smf")));
         int64_t half = smf_jit_resolve(jit, "half$i64");
-        CHECK(half && rt_call_function_2(half, 84, 2) == 42);
+        CHECK(half && smf_jit_resolve(jit, "half<i64>") == half && smf_jit_resolve(jit, "fn$half$i64") == half);
+    CHECK(rt_call_function_2(half, 84, 2) == 42);
         REFUSED(rt_call_function_2(half, 84, 0) == 0, SMF_ERROR_TRAP);
         SmfJitStatistics statistics = {.size = sizeof statistics};
         CHECK(smf_jit_statistics(jit, &statistics) && statistics.size == sizeof statistics);

@@ -1,6 +1,6 @@
 //! Instances that no note lists: a symbol is read as a template and type arguments.
 //!
-//! `pick$i64` and `fn$pick$i64` are the same instance. So is a spelling of the Simple compiler, such as `pick$str` for
+//! `pick$i64`, `fn$pick$i64` and `pick<i64>` are the same instance. So is a spelling of the Simple compiler, such as `pick$str` for
 //! `pick$text`. Its older spelling `pick$Int` means the one instance of `pick` for an integer type that exists or is listed.
 
 use alloc::string::String;
@@ -73,6 +73,12 @@ impl JitInstantiator {
         if self.parameters_of(symbol) == Some(Some(0)) {
             // A specialisation, which has the name of an instance.
             return self.known_or_new(b"", try_copy_str(text)?, Vec::new());
+        }
+        if let Some((name, types)) = text.strip_suffix('>').and_then(|text| text.split_once('<'))
+            && self.parameters_of(name.as_bytes()).is_some()
+            && let Ok(arguments) = Type::parse_arguments(types)
+        {
+            return self.known_or_new(b"", try_copy_str(name)?, arguments);
         }
         if !text.contains('$') {
             return Ok(None);
