@@ -1687,7 +1687,8 @@ typedef const char *(*SmfFrontEnd)(const char *name, const char *source, int64_t
 bool smf_exec_set_frontend(uint64_t manager, SmfFrontEnd front_end, void *user);
 
 /*
- * The handle of a function by name; 0 if the manager has none (SMF_ERROR_NOT_FOUND). It stays valid when the function is
+ * The handle of a function by name; 0 if the manager has none (SMF_ERROR_NOT_FOUND), or if it is a function of a module, which
+ * is called by name (SMF_ERROR_UNSUPPORTED). It stays valid when the function is
  * replaced by one of the same types; else its use is SMF_ERROR_STATE. Handles are released with the manager: find a function
  * once. A manager has at most 1,048,576 of them, one for each function and types that it had.
  */

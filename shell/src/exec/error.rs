@@ -99,6 +99,12 @@ pub enum ExecError {
         /// The name of the function.
         function: ShortName,
     },
+    /// A function of a module where the handle of a compiled function is wanted.
+    #[error("function `{function}` of a module has no handle; call it by name")]
+    ModuleFunction {
+        /// The name of the function.
+        function: ShortName,
+    },
     /// An integer for a parameter of a type that lacks it.
     #[error("argument {number} of function `{function}`: {value} is no value of type {expected}")]
     Integer {

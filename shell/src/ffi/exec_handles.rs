@@ -54,8 +54,13 @@ impl Object for OpenManager {
 impl OpenManager {
     /// The handle of a function: the same one until the function is replaced by one of another signature.
     pub(super) fn find(&self, name: &[u8]) -> Result<u64, ApiError> {
-        let no_function = || ManagerError::NoFunction(ShortName::new(name));
-        let found = self.manager.find(name).ok_or_else(|| of_error(&no_function().into()))?;
+        let found = self.manager.find(name).ok_or_else(|| {
+            let function = ShortName::new(name);
+            of_error(&match self.manager.has_function(name) {
+                true => ExecError::ModuleFunction { function },
+                false => ManagerError::NoFunction(function).into(),
+            })
+        })?;
         let Numbers { count, by_name } =
             &mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = |&number: &usize| {
@@ -422,7 +427,7 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         | ExecError::ModuleTypes { .. }
         | ExecError::Result { .. }
         | ExecError::Call(_) => Code::Argument,
-        ExecError::MissingBackend { .. } => Code::Unsupported,
+        ExecError::MissingBackend { .. } | ExecError::ModuleFunction { .. } => Code::Unsupported,
         ExecError::Source(_) | ExecError::FrontEnd(_) | ExecError::NotText { .. } => Code::Compile,
         ExecError::Read { .. } | ExecError::Program(_) => Code::File,
         ExecError::Load(_) | ExecError::Instances { .. } => Code::Link,

@@ -174,6 +174,7 @@ static void files(const char *directory) {
     CHECK(IS(rt_exec_manager_compile_file(manager, path), "") && execute(manager, "eight", 0, 0, 0) == 8);
     CHECK(IS(rt_exec_manager_compile_file(manager, SAMPLES "bcod.smf"), ""));
     CHECK(rt_exec_manager_has_function(manager, "sum") && execute(manager, "sum", 10, 0, 1) == 55);
+    REFUSED(!smf_exec_find((uint64_t)manager, "sum"), SMF_ERROR_UNSUPPORTED);
     const char *calls = "extern fn sum(n: i64) -> i64\nextern fn getpid() -> i32\n"
                         "fn more(n: i64) -> i64: sum(n) + 1\nfn pid() -> i32: getpid()\n";
     CHECK(IS(rt_exec_manager_compile_source(manager, calls), ""));
