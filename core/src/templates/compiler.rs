@@ -198,6 +198,11 @@ pub trait Compiler: Send + Sync {
         false
     }
 
+    /// Whether bodies are source text, so that the place of a trap is a line of it.
+    fn is_source(&self) -> bool {
+        false
+    }
+
     /// Compiles an instance.
     ///
     /// No lock is held during the call: the compiler may call the instantiator on the same thread. It must
@@ -223,6 +228,10 @@ impl<C: Compiler + ?Sized> Compiler for TryArc<C> {
 
     fn is_generic(&self) -> bool {
         (**self).is_generic()
+    }
+
+    fn is_source(&self) -> bool {
+        (**self).is_source()
     }
 
     fn compile(

@@ -23,6 +23,8 @@ pub(super) struct InstanceData {
     pub(super) code_len: usize,
     /// The signature in the compiler's encoding; empty if undeclared.
     pub(super) signature: Box<[u8]>,
+    /// Whether the template is source text.
+    pub(super) is_source: bool,
 }
 
 impl Instance {
@@ -30,6 +32,12 @@ impl Instance {
     /// of its own; empty if it has declared none.
     pub fn signature(&self) -> &[u8] {
         &self.0.signature
+    }
+
+    /// Whether the body of the template is source text: the place of a trap is a line of it, and the codes of traps are those
+    /// of the [front end](crate::source).
+    pub fn is_source(&self) -> bool {
+        self.0.is_source
     }
 
     /// The symbol.

@@ -154,8 +154,8 @@ mod tests {
         let block = memory.allocate(4).unwrap().publish().unwrap();
         let symbol = Name::new(symbol.as_bytes()).unwrap();
         let signature = Box::default();
-        let data =
-            InstanceData { symbol, _registrations: [None, None], block, code_len: 4, signature };
+        let (_registrations, code_len, is_source) = ([None, None], 4, false);
+        let data = InstanceData { symbol, _registrations, block, code_len, signature, is_source };
         Instance(TryArc::new(data).unwrap())
     }
 

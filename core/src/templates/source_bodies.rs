@@ -70,6 +70,10 @@ impl Compiler for SourceBodies {
         true
     }
 
+    fn is_source(&self) -> bool {
+        true
+    }
+
     fn cache_policy(&self) -> Option<CachePolicy> {
         Some(CachePolicy { compiler: VERSION, features: CpuFeatures::NONE })
     }
@@ -121,6 +125,10 @@ impl Compiler for RecordBodies {
     }
 
     fn is_generic(&self) -> bool {
+        true
+    }
+
+    fn is_source(&self) -> bool {
         true
     }
 

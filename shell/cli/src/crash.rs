@@ -346,7 +346,8 @@ fn module_at(address: u64) -> Option<ModuleRef<'static>> {
     modules.find(|module| module.contains(address))
 }
 
-fn instance_at(address: u64) -> Option<Instance> {
+/// The instance of a template that contains an address.
+pub(crate) fn instance_at(address: u64) -> Option<Instance> {
     INSTANCES.get()?(address)
 }
 

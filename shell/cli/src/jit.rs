@@ -15,7 +15,7 @@ use smf_core::plural;
 use smf_core::templates::{
     Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver,
 };
-use smf_core::trap::MAX_ARGS;
+use smf_core::trap::{MAX_ARGS, TrapError};
 use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::exec::host_functions;
@@ -24,7 +24,7 @@ use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, At, Failure};
 use crate::values::{Array, Shown, word};
-use crate::{crash, progress};
+use crate::{crash, progress, source};
 
 /// Instantiates a template of a module, calls the instance and prints the result
 ///
@@ -159,6 +159,12 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     let returned = unsafe { call::call_values(instance.address(), &words) };
     host_functions::flush();
     let returned = returned.map_err(|error| {
+        if let TrapError::Trap(trap) = error
+            && let Some(instance) = crash::instance_at(trap.function)
+            && instance.is_source()
+        {
+            return source::trap::in_instance(&instance, trap);
+        }
         let error = InCall { called: instance.symbol(), error };
         format!("`{symbol}`: {error}")
     });

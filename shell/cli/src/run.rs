@@ -431,7 +431,7 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
     // the arguments outlives the call.
     let returned = unsafe { call::call_values(address, &words) };
-    let returned = returned.map_err(|error| in_module(module, error)).at(&args.file)?;
+    let returned = returned.map_err(|error| trapped(module, error)).at(&args.file)?;
     // SAFETY: the user or the module states the type of the result.
     let shown = unsafe { returns.show(returned) };
     let changed = memory.arrays.iter().filter(|array| array.is_changed());
@@ -441,9 +441,12 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     Ok((status.cast_signed(), lines.map(|line| line + "\n").collect()))
 }
 
-/// Describes a trap of code that `smf compile` made: it reports its line.
-fn in_module(module: &ModuleRef<'_>, error: TrapError) -> String {
+/// Describes a trap of code that `smf compile` made, or of an instance: both report their line.
+fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     let TrapError::Trap(trap) = error else { return error.to_string() };
+    if let Some(instance) = crash::instance_at(trap.function) {
+        return source::trap::in_instance(&instance, trap);
+    }
     let base = module.section_address(0).unwrap_or(u64::MAX);
     let offset = trap.function.checked_sub(base);
     let symbols = module.linked().into_iter().flat_map(|smf| smf.symbols().iter().flatten());

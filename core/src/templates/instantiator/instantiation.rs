@@ -185,7 +185,7 @@ impl Instantiation<'_> {
         // The code depends on declarations that the file lacks.
         let policy = policy.filter(|_| self.jit.config.keep_code && requester.is_none());
         if let Some(policy) = policy
-            && let Some(cached) = self.load_cached(module, &request, policy)
+            && let Some(cached) = self.load_cached(module, &request, (compiler, policy))
         {
             return cached;
         }
@@ -200,7 +200,9 @@ impl Instantiation<'_> {
         };
         let record =
             policy.and_then(|policy| environment.encode_record(&request, &compiled, policy));
-        let instance = self.publish(&compiled, environment).map_err(|kind| self.failed(kind))?;
+        let instance = self
+            .publish(&compiled, environment, compiler.is_source())
+            .map_err(|kind| self.failed(kind))?;
         module.instances.fetch_add(1, Ordering::Relaxed);
         if record.is_some_and(|record| module.note.add_record(record)) {
             self.cached_in = Some(module.clone());
@@ -256,7 +258,7 @@ impl Instantiation<'_> {
         &self,
         module: &Module,
         request: &CompileRequest<'_>,
-        policy: CachePolicy,
+        (compiler, policy): (&dyn Compiler, CachePolicy),
     ) -> Option<Result<Instance>> {
         let mut is_stale = false;
         for code in module.cached(request.symbol) {
@@ -267,7 +269,8 @@ impl Instantiation<'_> {
             let mut environment = CompileEnvironment::new(self.jit, &self.symbol);
             match code_cache::link(&code, &mut environment) {
                 Ok(compiled) => {
-                    if let Ok(instance) = self.publish(&compiled, environment) {
+                    if let Ok(instance) = self.publish(&compiled, environment, compiler.is_source())
+                    {
                         module.instances.fetch_add(1, Ordering::Relaxed);
                         self.jit.cache_hits.fetch_add(1, Ordering::Relaxed);
                         self.jit.log(format_args!("{}: cached code", self.symbol));
@@ -291,6 +294,7 @@ impl Instantiation<'_> {
         &self,
         compiled: &Compiled,
         environment: CompileEnvironment<'_>,
+        is_source: bool,
     ) -> Result<Instance, InstantiateErrorKind> {
         let (size, limit) = (compiled.code.len(), self.jit.config.max_code);
         if size > limit {
@@ -307,7 +311,7 @@ impl Instantiation<'_> {
         }
         let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());
         let _registrations = [made, registration];
-        let data = InstanceData { symbol, _registrations, block, code_len, signature };
+        let data = InstanceData { symbol, _registrations, block, code_len, signature, is_source };
         Ok(Instance(TryArc::new(data)?))
     }
 

@@ -7,6 +7,7 @@ use smf_core::ir::{
 };
 use smf_core::loader::ModuleRef;
 use smf_core::source::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
+use smf_core::templates::Instance;
 use smf_core::trap::Trap;
 
 use super::Executable;
@@ -77,6 +78,16 @@ pub(crate) fn name(code: u32) -> String {
         TRAP_ASSERT => "assertion failed".to_owned(),
         code => format!("trap {code}"),
     }
+}
+
+/// Describes a trap of an instance of a template.
+pub(crate) fn in_instance(instance: &Instance, trap: Trap) -> String {
+    let symbol = String::from_utf8_lossy(instance.symbol());
+    if instance.is_source() {
+        let what = name(trap.code);
+        return format!("{what} in function `{symbol}` at line {} of the template", trap.at);
+    }
+    format!("in `{symbol}`: {trap}")
 }
 
 /// The message of the assertion at a place.

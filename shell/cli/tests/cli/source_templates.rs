@@ -289,3 +289,24 @@ fn jit_reports_crashes_of_instances() {
     let output = smf(&["jit", module, "first<i64>", "i64:5,6"]);
     assert_eq!(text(&output.stdout), "5\n");
 }
+
+/// A trap of an instance states what happened, the function and the line.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn traps_of_instances_are_described() {
+    let place = scratch("instance-traps");
+    let [source, module] = ["t.spl", "t.smf"].map(|name| place.join(name));
+    let program = "fn small<T>(x: T, n: i64) -> i64:\n    assert n > 3, \"n is small\"\n    n\n\
+                   fn over<T>(x: T, n: i64) -> i64:\n    10 / n\n";
+    fs::write(&source, program).unwrap();
+    let module = module.to_str().unwrap();
+    let compiled = smf(&["compile", source.to_str().unwrap(), "-o", module]);
+    assert!(compiled.status.success());
+    let assertion = "assertion failed in function `small$i64` at line 2 of the template\n";
+    let output = smf(&["jit", module, "small<i64>", "1", "1"]);
+    assert_eq!(text(&output.stderr), format!("error: {module}: {assertion}"));
+    let file = user(&place, "over$i64");
+    let output = smf(&["run", &file, "main", "1", "0", "--with", module]);
+    let division = "division by zero in function `over$i64` at line 5 of the template\n";
+    assert_eq!(text(&output.stderr), format!("error: {file}: {division}"));
+}
