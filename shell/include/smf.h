@@ -796,7 +796,7 @@ uint64_t smf_loader_find(uint64_t loader, const char *name);
  * Holds the current version of a module: its code, its data and all that it imports keep their addresses until it is
  * released, and it cannot be unloaded. It can be replaced: the hold then refers to the old version. Returns the handle
  * of the hold, which stands for that version in smf_loader_symbol, _symbols, _entry_point and _call, and may be held
- * once more; 0 on failure.
+ * once more, which is a hold of its own; 0 on failure.
  */
 uint64_t smf_loader_hold(uint64_t loader, uint64_t module);
 
@@ -908,7 +908,9 @@ typedef struct SmfReloaded {
  *
  * With keep_data, writable data with the same name and size is copied from the old version, except where the linker
  * has written addresses into it; no thread should be writing to it. Data that another module refers to by address
- * stays in place instead, and the new version uses it there. The structure may be null.
+ * stays in place instead, and the new version uses it there. A module starts with its initial data, also with keep_data, if
+ * either version has constructors or destructors, whose objects a copy would share, and so do thread-local variables. A
+ * version that is not packed as reloadable keeps no static data. The structure may be null.
  *
  * False on failure, when the old version is unchanged: SMF_ERROR_RELOAD if its file does not allow replacement, or the
  * new version lacks a function that others call; SMF_ERROR_IN_USE if another module refers to data that cannot stay
@@ -925,7 +927,9 @@ bool smf_loader_reload_bytes(uint64_t loader, uint64_t module, const uint8_t *by
  * the replaced versions that no thread can reach.
  *
  * Calls by rt_call_function_* and smf_loader_call, and holds, are counted: a version that is replaced during them is
- * freed when they have ended, without this function. Direct calls through an address and calls from other modules are
+ * freed when they have ended, without this function. All that was replaced or unloaded while a thread was inside such a call,
+ * or while a hold lasts, waits for it, whichever module it is of: do not stay inside for long in a host that replaces modules
+ * often. Direct calls through an address and calls from other modules are
  * not counted. Therefore, once smf_loader_resolve has returned the address of a function, or another module imports
  * it, replaced versions of its module stay in memory, up to max_replaced_bytes, until this function is called or the
  * module is unloaded.

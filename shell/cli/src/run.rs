@@ -119,8 +119,8 @@ pub(crate) struct Args {
     pub(crate) exit: bool,
     /// Reload changed files and call the function again after each reload
     ///
-    /// For reloadable modules. Data keeps its value if its name and size are unchanged. Runs until it is
-    /// interrupted; if a reload fails, the error is reported and the old version remains. Modules from archives
+    /// For reloadable modules. Data keeps its value if its name and size are unchanged and the module has no
+    /// constructors or destructors. Runs until it is interrupted; if a reload fails, the error is reported and the old version remains. Modules from archives
     /// are not watched.
     #[arg(long)]
     pub(crate) watch: bool,

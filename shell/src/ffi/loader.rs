@@ -455,7 +455,11 @@ pub unsafe extern "C" fn smf_loader_define(loader: u64, name: *const c_char, add
 pub unsafe extern "C" fn smf_loader_add_library(loader: u64, name: *const c_char) -> bool {
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
-    succeeded(enter(loader).and_then(|loader| Ok(loader.modules().add_library(name?)?)))
+    succeeded(enter(loader).and_then(|loader| match name? {
+        // The system's loader takes it for the process.
+        b"" => Err(ArgumentError::Empty { what: "the name" }.into()),
+        name => Ok(loader.modules().add_library(name)?),
+    }))
 }
 
 /// A resolver callback: receives a NUL-terminated name, its length and the user pointer. Returns an address, or 0.

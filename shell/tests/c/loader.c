@@ -343,7 +343,7 @@ static void libraries(void) {
     REFUSED(!smf_loader_load(loader, made("cosine-absent")), SMF_ERROR_LINK);
     CHECK(says("cosine-absent") && says("`libno-such.so.9`") && says("No such file"));
     /* Or the host adds it. */
-    REFUSED(!smf_loader_add_library(loader, NULL), SMF_ERROR_ARGUMENT);
+    REFUSED(!smf_loader_add_library(loader, NULL) && !smf_loader_add_library(loader, ""), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_add_library(0, "libm.so.6"), SMF_ERROR_HANDLE);
     REFUSED(!smf_loader_add_library(loader, "libno-such.so.9"), SMF_ERROR_LINK);
     CHECK(says("libno-such.so.9") && says("No such file"));

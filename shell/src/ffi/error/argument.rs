@@ -8,6 +8,9 @@ pub(in super::super) enum ArgumentError {
     /// A null pointer or address.
     #[error("{what} is null")]
     Null { what: &'static str },
+    /// An empty text.
+    #[error("{what} is empty")]
+    Empty { what: &'static str },
     /// A number below 0.
     #[error("{what} is negative ({value})")]
     Negative { what: &'static str, value: i64 },
