@@ -61,6 +61,11 @@ extern "C" fn not_loaded() -> u64 {
     )
 }
 
+/// The address of [`not_loaded`].
+fn missing() -> u64 {
+    not_loaded as *const () as usize as u64
+}
+
 impl State {
     /// Whether a member that this thread loads exports the function.
     fn is_loading(&self, function: &[u8]) -> bool {
@@ -99,8 +104,7 @@ impl ForwardFunctions {
             try_push(&mut forward.references, reference)?;
         }
         drop(forward);
-        let missing = not_loaded as *const () as usize as u64;
-        let stub = stubs.forward_stub(name, missing);
+        let stub = stubs.forward_stub(name, missing());
         stub.map(Some).map_err(|error| LoadError::Stub { module: symbol, error })
     }
 
@@ -173,7 +177,7 @@ impl ForwardFunctions {
         let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };
         for reference in references {
             if reference.module.is_some_and(|module| handles.contains(&module)) {
-                stubs.set_target(&reference.function, not_loaded as *const () as usize as u64);
+                stubs.set_target(&reference.function, missing());
                 reference.module = None;
             }
         }

@@ -4,6 +4,9 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const char *directory;
 
@@ -230,7 +233,26 @@ static void around(void) {
     CHECK(smf_loader_set_jit(loader, jit));
     /* The instance is made, and its module is not loaded. */
     CHECK(!smf_loader_load(loader, made("broken.smf")) && smf_last_error().code == SMF_ERROR_MISSING);
-    CHECK(says("absent") && smf_jit_resolve(jit, "up$i64"));
+    int64_t up = 0;
+    CHECK(says("absent") && (up = smf_jit_resolve(jit, "up$i64")));
+    /* A call of it ends the process with a message. */
+    pid_t child = fork();
+    if (child == 0) {
+        freopen("/dev/null", "w", stderr);
+        ((int64_t (*)(void))(intptr_t)up)();
+        _exit(0);
+    }
+    int status = 0;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    /* A new version imports it, and defines what it calls. */
+    uint64_t module = smf_loader_load(loader, made("version-1.smf"));
+    int64_t result = 0;
+    CHECK(module && smf_loader_call(loader, module, "answer", NULL, 0, &result) && result == 1);
+    for (int i = 0; i < 3; i++) {
+        CHECK(smf_loader_reload(loader, module, made("version-2.smf"), false, NULL));
+        CHECK(smf_loader_call(loader, module, "answer", NULL, 0, &result) && result == 9);
+    }
+    CHECK(smf_loader_unload(loader, module));
     /* Each has another address. */
     for (int i = 0; i < 3; i++) {
         CHECK(main_of(loader, "around.smf") == 8);

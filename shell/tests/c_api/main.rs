@@ -612,7 +612,7 @@ const TEMPLATES: [(&str, &str); 10] = [
 ];
 
 /// Modules that import instances: each with its C source.
-const USERS: [(&str, &str); 5] = [
+const USERS: [(&str, &str); 7] = [
     ("user", "long later(void) __asm__(\"later$i64\"); long main(void) { return later(); }"),
     // The instance calls the module that imports it.
     (
@@ -623,6 +623,12 @@ const USERS: [(&str, &str); 5] = [
         "broken",
         "long up(void) __asm__(\"up$i64\"), absent(void); long down(void) { return 8; } \
          long main(void) { return up() + absent(); }",
+    ),
+    ("version-1", "long answer(void) { return 1; }"),
+    (
+        "version-2",
+        "long up(void) __asm__(\"up$i64\"); long down(void) { return 7; } \
+         long answer(void) { return up() + 2; }",
     ),
     ("distant", "long distant(void) { return 9; }"),
     ("reaches", "long far(void) __asm__(\"far$i64\"); long main(void) { return far() + 1; }"),
@@ -673,7 +679,8 @@ fn make_templates(directory: &Path) {
         let mut gcc = Command::new("gcc");
         succeed(gcc.args(["-O2", "-fPIC", "-Wno-main", "-c", "-o"]).arg(&o).arg(&c));
         let data = fs::read(&o).unwrap();
-        let packed = pack(&[Input { name, data: &data }], &Options::default()).unwrap();
+        let options = Options { reloadable: name.starts_with("version"), ..Options::default() };
+        let packed = pack(&[Input { name, data: &data }], &options).unwrap();
         fs::write(&smf, packed.bytes).unwrap();
     }
 }

@@ -115,26 +115,20 @@ impl Inputs<'_> {
         let rows = self.possible()?;
         let mut has_new = false;
         for name in names.iter().filter_map(|name| str::from_utf8(name).ok()) {
-            // A module may import `fn$f$i64`, and the note list `f$i64`; the loader takes both for one instance.
-            let other = match name.strip_prefix(FUNCTION) {
-                Some(plain) => plain.to_owned(),
-                None => format!("{FUNCTION}{name}"),
-            };
-            let Some(row) = rows.get(name).or_else(|| rows.get(&other)) else { continue };
+            let Some(row) = row_of(&rows, name) else { continue };
             if defers && row.can_defer || instances.has(name) {
                 continue;
             }
             has_new = true;
+            let other = other_spelling(name);
             if let Some(instance) = instances.all.iter_mut().find(|one| one.symbol == other) {
                 instance.add_alias(name);
                 continue;
             }
-            let arguments = Type::parse_arguments(&row.arguments).ok();
-            let request = arguments.as_ref().map(|all| (&*row.template, &**all));
             let (stack, is_circular) = (Vec::new(), false);
             let mut linker =
                 Instantiator { inputs: self, rows: &rows, arch, instances, stack, is_circular };
-            linker.instantiate(name, request)?;
+            linker.instantiate(name, None)?;
         }
         Ok(has_new)
     }
@@ -168,6 +162,18 @@ impl Inputs<'_> {
     }
 }
 
+/// The row of a symbol. A module may import `fn$f$i64`, and the note list `f$i64`: the loader takes both for one instance.
+fn row_of<'r>(rows: &'r HashMap<String, PossibleRow>, symbol: &str) -> Option<&'r PossibleRow> {
+    rows.get(symbol).or_else(|| rows.get(&other_spelling(symbol)))
+}
+
+fn other_spelling(symbol: &str) -> String {
+    match symbol.strip_prefix(FUNCTION) {
+        Some(plain) => plain.to_owned(),
+        None => format!("{FUNCTION}{symbol}"),
+    }
+}
+
 /// The state of compiling one instance and those that it requires.
 struct Instantiator<'i, 'a> {
     inputs: &'i Inputs<'a>,
@@ -187,7 +193,7 @@ impl Instantiator<'_, '_> {
             return Ok(());
         }
         let inputs = self.inputs;
-        let listed = self.rows.get(symbol);
+        let listed = row_of(self.rows, symbol);
         let owner = listed.and_then(|row| inputs.modules.get(row.module));
         let title = owner.or(inputs.modules.first()).map_or("", |module| &*module.name);
         let refused = |why: String| PackError::Instance {
@@ -414,7 +420,7 @@ impl Environment for LinkEnvironment<'_, '_, '_> {
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
         let symbol = str::from_utf8(symbol)
             .map_err(|_| CompileError::because("it requires a symbol that is not UTF-8"))?;
-        let is_listed = self.linker.rows.contains_key(symbol);
+        let is_listed = row_of(self.linker.rows, symbol).is_some();
         if is_listed { self.required(symbol, None) } else { self.target(symbol) }
     }
 
