@@ -901,26 +901,33 @@ typedef struct SmfReloaded {
     int64_t kept;    /* data symbols that stay in place because other modules refer to them */
 } SmfReloaded;
 
+/* The data that a reload keeps. */
+#define SMF_DATA_RESET 0 /* none: the new version starts with its initial data */
+#define SMF_DATA_KEEP 1  /* that of modules without constructors and destructors */
+#define SMF_DATA_KEEP_CONSTRUCTED 2 /* that of every module: objects of both versions may share what they own */
+
 /*
  * Replaces a module by the version at a path, or in `length` bytes, which are copied. From then on all calls of its
  * functions reach the new version, in one step; a thread inside the old version finishes there. smf_loader_collect
  * says how long the old version stays in memory.
  *
- * With keep_data, writable data with the same name and size is copied from the old version, except where the linker
- * has written addresses into it; no thread should be writing to it. Data that another module refers to by address
- * stays in place instead, and the new version uses it there. A module starts with its initial data, also with keep_data, if
- * either version has constructors or destructors, whose objects a copy would share, and so do thread-local variables. A
- * version that is not packed as reloadable keeps no static data. The structure may be null.
+ * `data` is a SMF_DATA_ constant. Data that is kept is writable, has the same name and size in both versions, and is copied
+ * after the constructors of the new version have run, except where the linker has written addresses into it; no thread
+ * should be writing to it. Data that another module refers to by address stays in place instead, and the new version uses,
+ * and constructs, it there. With SMF_DATA_KEEP, a module starts with its initial data if either version has constructors or
+ * destructors. Thread-local variables always do. A version that is not packed as reloadable keeps no static data. The
+ * structure may be null.
  *
  * False on failure, when the old version is unchanged: SMF_ERROR_RELOAD if its file does not allow replacement, or the
  * new version lacks a function that others call; SMF_ERROR_IN_USE if another module refers to data that cannot stay
- * (without keep_data, with another size in the new version, or referred to in a way that the file does not record);
+ * (with SMF_DATA_RESET, with SMF_DATA_KEEP in a module with constructors, with another size in the new version, or referred
+ * to in a way that the file does not record);
  * SMF_ERROR_CEILING if replaced code has reached its limit; SMF_ERROR_STATE if another thread replaced the module
  * first.
  */
-bool smf_loader_reload(uint64_t loader, uint64_t module, const char *path, bool keep_data, SmfReloaded *reloaded);
+bool smf_loader_reload(uint64_t loader, uint64_t module, const char *path, int32_t data, SmfReloaded *reloaded);
 bool smf_loader_reload_bytes(uint64_t loader, uint64_t module, const uint8_t *bytes, int64_t length,
-                             bool keep_data, SmfReloaded *reloaded);
+                             int32_t data, SmfReloaded *reloaded);
 
 /*
  * States that no thread is executing code of a module of this loader that it entered without the library, and frees

@@ -135,11 +135,11 @@ public:
     /* Holds the current version. */
     Hold hold() const { return Hold(loader_, module_); }
 
-    /* Replaces the module by the version at `path`; with keep_data it continues with the data of the old version. */
-    SmfReloaded reload(const std::string &path, bool keep_data = true) {
+    /* Replaces the module by the version at `path`; `data` is a SMF_DATA_ constant. */
+    SmfReloaded reload(const std::string &path, int32_t data = SMF_DATA_KEEP) {
         SmfReloaded reloaded{};
         reloaded.size = sizeof reloaded;
-        detail::check(smf_loader_reload(loader_, module_, path.c_str(), keep_data, &reloaded));
+        detail::check(smf_loader_reload(loader_, module_, path.c_str(), data, &reloaded));
         return reloaded;
     }
 

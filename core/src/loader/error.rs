@@ -115,6 +115,11 @@ pub enum LoadError {
         "{module} cannot be replaced: {by} refers to its `{symbol}` by address, and the new version cannot use it there"
     )]
     DataInUse { module: Name, symbol: Name, by: Name },
+    /// Imported data of a module with constructors or destructors, in a reload that keeps the data of other modules alone.
+    #[error(
+        "{module} has constructors or destructors and can be replaced only with SMF_DATA_KEEP_CONSTRUCTED (CopyConstructed in Rust, --keep-constructed of `smf run`), because {by} refers to its `{symbol}` by address"
+    )]
+    ConstructedDataInUse { module: Name, symbol: Name, by: Name },
     /// The limit of replaced code that is still in memory.
     #[error(
         "{module} cannot be replaced: {bytes} bytes of replaced code are still in memory, and {limit} bytes are the limit; call smf_loader_collect (collect_quiescent in Rust) when no thread is inside code that it entered without the library"

@@ -46,7 +46,8 @@ pub enum StateMigration {
     #[default]
     Copy,
     /// As [`Copy`](Self::Copy), for every module. Data is copied after the constructors of the new version have run and
-    /// before the destructors of the old one.
+    /// before the destructors of the old one. Data that stays in place is constructed a second time: the constructors of the
+    /// new version write to it there.
     CopyConstructed,
     /// The new version starts with its initial data. Refused if another module imports data.
     Reset,
@@ -71,7 +72,8 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError`]; the old version is unchanged. [`LoadError::NotReloadable`] if the file does not allow it;
     /// [`LoadError::FunctionRemoved`] if the new version lacks a function with a stub; [`LoadError::DataInUse`] if imported
-    /// data cannot [stay in place](StateMigration::Copy); [`LoadError::ReplacedCodeLimit`] beyond
+    /// data cannot [stay in place](StateMigration::Copy); [`LoadError::ConstructedDataInUse`] if it would have to be
+    /// [asked for](StateMigration::CopyConstructed); [`LoadError::ReplacedCodeLimit`] beyond
     /// [`max_replaced_bytes`](super::LoaderOptions::max_replaced_bytes); and every error of [`load`](Self::load).
     pub fn reload(
         &self,
@@ -114,8 +116,17 @@ impl ModuleLoader {
         let Some(VersionStubs { table, .. }) = &old.stubs else {
             return Err(LoadError::NotReloadable { module: old.name.clone() });
         };
-        let migration = effective(migration, old, parsed);
-        let in_use = self.data_in_use(old, migration)?;
+        let asked = migration;
+        let migration = effective(asked, old, parsed);
+        let in_use = self.data_in_use(old)?;
+        if let (Some(first), StateMigration::Reset) = (in_use.0.first(), migration) {
+            let UsedDatum { datum, by } = first;
+            let (module, symbol, by) = (old.name.clone(), datum.name.clone(), by.clone());
+            return Err(match asked {
+                StateMigration::Reset => LoadError::DataInUse { module, symbol, by },
+                _ => LoadError::ConstructedDataInUse { module, symbol, by },
+            });
+        }
         let mut set = LoadSet::new(self, self.state().scope(), Some(handle));
         in_use.map(&mut set, old, parsed, table)?;
         let (scope, members) = set.link(unresolved)?;
@@ -160,17 +171,13 @@ impl ModuleLoader {
         Ok(migrated)
     }
 
-    /// The data of a version that other modules import, unless it is to be reset.
-    fn data_in_use(&self, old: &TryArc<Version>, migration: StateMigration) -> Result<DataInUse> {
+    /// The data of a version that other modules import.
+    fn data_in_use(&self, old: &TryArc<Version>) -> Result<DataInUse> {
         let state = self.state();
         // The data may have moved to a newer version.
         check_current(&state, old)?;
         self.check_replaced_bytes(&state, old)?;
-        let in_use = DataInUse::of(&state, old.handle)?;
-        match (in_use.0.first(), migration) {
-            (Some(first), StateMigration::Reset) => Err(first.error(old)),
-            _ => Ok(in_use),
-        }
+        Ok(DataInUse::of(&state, old.handle)?)
     }
 
     /// Checks what [`replace`](Self::replace) checks, before constructors run.

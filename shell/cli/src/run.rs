@@ -14,7 +14,7 @@ use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
 use smf_core::link::Resolve;
-use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
+use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef, StateMigration};
 use smf_core::memory::FilePolicy;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::JitConfig;
@@ -124,6 +124,11 @@ pub(crate) struct Args {
     /// are not watched.
     #[arg(long)]
     pub(crate) watch: bool,
+    /// With --watch, also keep the data of modules with constructors or destructors
+    ///
+    /// Objects of the old and the new version then share what they own.
+    #[arg(long, requires = "watch")]
+    keep_constructed: bool,
 }
 
 /// How the bytes of files get into memory.
@@ -167,8 +172,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let templates = LoaderTemplates::attach(&shared, config, memory.clone())?;
     let instances = templates.clone();
     crash::install(loader, move |address| instances.instance_at(address));
+    let migration = match args.keep_constructed {
+        true => StateMigration::CopyConstructed,
+        false => StateMigration::Copy,
+    };
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
-    let watch = args.watch.then(|| Watch::new(loader, files));
+    let watch = args.watch.then(|| Watch::new(loader, files, migration));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
     let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
     drop(span);

@@ -22,12 +22,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Watch<'a> {
     loader: &'a Loader,
     files: Vec<(&'a Path, Option<FileStamp>)>,
+    migration: StateMigration,
 }
 
 impl<'a> Watch<'a> {
     /// Records the state of the files.
-    pub(crate) fn new(loader: &'a Loader, paths: impl Iterator<Item = &'a Path>) -> Self {
-        Self { loader, files: paths.map(|path| (path, stamp(path))).collect() }
+    pub(crate) fn new(
+        loader: &'a Loader,
+        paths: impl Iterator<Item = &'a Path>,
+        migration: StateMigration,
+    ) -> Self {
+        Self { loader, files: paths.map(|path| (path, stamp(path))).collect(), migration }
     }
 
     /// Waits until a module has been reloaded. Failed reloads are reported.
@@ -36,14 +41,19 @@ impl<'a> Watch<'a> {
         while !reloaded {
             thread::sleep(PAUSE);
             for (path, last) in &mut self.files {
-                reloaded |= poll(self.loader, path, last);
+                reloaded |= poll(self.loader, path, last, self.migration);
             }
         }
     }
 }
 
 /// Reloads the module at `path` if it is loaded and its file has changed; returns whether it was reloaded.
-fn poll(loader: &Loader, path: &Path, last: &mut Option<FileStamp>) -> bool {
+fn poll(
+    loader: &Loader,
+    path: &Path,
+    last: &mut Option<FileStamp>,
+    migration: StateMigration,
+) -> bool {
     let now = stamp(path);
     if now.is_none() || now == *last {
         return false;
@@ -52,7 +62,7 @@ fn poll(loader: &Loader, path: &Path, last: &mut Option<FileStamp>) -> bool {
         return false;
     };
     *last = now;
-    let reloaded = loader.reload_file(module, path, StateMigration::Copy);
+    let reloaded = loader.reload_file(module, path, migration);
     match &reloaded {
         Ok(reloaded) => {
             let (symbols, bytes) = (reloaded.migrated.symbols, reloaded.migrated.bytes);

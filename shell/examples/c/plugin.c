@@ -5,7 +5,7 @@
 
 void host_log(const char *text, long number);
 
-long calls; /* a reload with keep_data continues with this number */
+long calls; /* a reload with SMF_DATA_KEEP continues with this number */
 
 long plugin_step(void) {
     calls += STEP;

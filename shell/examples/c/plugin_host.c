@@ -37,7 +37,7 @@ int main(int argc, char **argv) {
         return fail("plugin_step");
     step();
     SmfReloaded reloaded = {.size = sizeof reloaded};
-    if (!smf_loader_reload(loader, plugin, argv[2], true, &reloaded))
+    if (!smf_loader_reload(loader, plugin, argv[2], SMF_DATA_KEEP, &reloaded))
         return fail("reload");
     printf("reloaded, %d data symbols kept their values\n", (int)reloaded.symbols);
     step();

@@ -10,6 +10,10 @@ class Error(ctypes.Structure):
     _fields_ = [("code", ctypes.c_int32), ("text", ctypes.c_char_p)]
 
 
+# Of smf.h.
+SMF_DATA_KEEP = 1
+
+
 def library(path):
     """Opens the library and declares the functions that this program calls."""
     smf = ctypes.CDLL(path)
@@ -20,7 +24,7 @@ def library(path):
         "smf_loader_define": (ctypes.c_bool, [u64, text, ctypes.c_void_p]),
         "smf_loader_load": (u64, [u64, text]),
         "smf_loader_stable": (i64, [u64, u64, text]),
-        "smf_loader_reload": (ctypes.c_bool, [u64, u64, text, ctypes.c_bool, ctypes.c_void_p]),
+        "smf_loader_reload": (ctypes.c_bool, [u64, u64, text, ctypes.c_int32, ctypes.c_void_p]),
         "smf_loader_close": (ctypes.c_bool, [u64]),
     }
     for name, (result, arguments) in signatures.items():
@@ -49,7 +53,7 @@ def main(path, old, new):
     address = check(smf.smf_loader_stable(loader, plugin, b"plugin_step"))
     step = ctypes.CFUNCTYPE(ctypes.c_long)(address)
     step()
-    check(smf.smf_loader_reload(loader, plugin, new.encode(), True, None))
+    check(smf.smf_loader_reload(loader, plugin, new.encode(), SMF_DATA_KEEP, None))
     print("reloaded", flush=True)
     step()
     check(smf.smf_loader_close(loader))

@@ -322,6 +322,16 @@ unsafe fn provide<'n>(
     }))
 }
 
+/// The meaning of a `SMF_DATA_` constant of the header.
+fn migration(data: i32) -> Result<StateMigration, ApiError> {
+    match data {
+        0 => Ok(StateMigration::Reset),
+        1 => Ok(StateMigration::Copy),
+        2 => Ok(StateMigration::CopyConstructed),
+        other => Err(ArgumentError::unknown("kind of data to keep", other).into()),
+    }
+}
+
 /// Replaces a module by the version at `path`.
 ///
 /// # Safety
@@ -332,13 +342,13 @@ pub unsafe extern "C" fn smf_loader_reload(
     loader: u64,
     module: u64,
     path: *const c_char,
-    keep_data: bool,
+    data: i32,
     reloaded: *mut SmfReloaded,
 ) -> bool {
     // SAFETY: the caller's promise.
     let read = |loader: &OpenLoader| read_file(loader, unsafe { text("the path", path) }?);
     // SAFETY: as above.
-    unsafe { reload(loader, module, keep_data, reloaded, read) }
+    unsafe { reload(loader, module, data, reloaded, read) }
 }
 
 /// Replaces a module by the version in a copy of bytes.
@@ -351,13 +361,13 @@ pub unsafe extern "C" fn smf_loader_reload_bytes(
     module: u64,
     bytes: *const u8,
     length: i64,
-    keep_data: bool,
+    data: i32,
     reloaded: *mut SmfReloaded,
 ) -> bool {
     // SAFETY: the caller's promise.
     let read = |_: &OpenLoader| copy(unsafe { slice("the bytes of the module", bytes, length) }?);
     // SAFETY: as above.
-    unsafe { reload(loader, module, keep_data, reloaded, read) }
+    unsafe { reload(loader, module, data, reloaded, read) }
 }
 
 /// # Safety
@@ -365,7 +375,7 @@ pub unsafe extern "C" fn smf_loader_reload_bytes(
 unsafe fn reload(
     loader: u64,
     module: u64,
-    keep_data: bool,
+    data: i32,
     into: *mut SmfReloaded,
     read: impl FnOnce(&OpenLoader) -> Result<ModuleBytes, ApiError>,
 ) -> bool {
@@ -374,7 +384,7 @@ unsafe fn reload(
         let handle = loader.module_from_raw(module)?;
         // SAFETY: the caller's promise.
         unsafe { versioned_struct::check_optional(into) }?;
-        let migration = if keep_data { StateMigration::Copy } else { StateMigration::Reset };
+        let migration = migration(data)?;
         let bytes = read(&loader)?;
         let Reloaded { migrated, kept, .. } = missing::reporting(|missing| {
             loader.modules().reload(handle, bytes, migration, missing)

@@ -353,6 +353,28 @@ static void libraries(void) {
     CHECK(smf_loader_resolve(loader, "cos", NULL) && smf_loader_close(loader));
 }
 
+/* The data of a module with constructors is kept only on request. */
+static void reload_constructed(void) {
+    uint64_t loader = open_loader(SMF_CLASH_FIRST_WINS, 0), module = load(loader, "constructed");
+    const char *path = made("constructed");
+    SmfReloaded moved = {.size = sizeof moved};
+    CHECK(call(loader, module, "item", 0) == 10 && call(loader, module, "item", 0) == 11);
+    CHECK(smf_loader_reload(loader, module, path, SMF_DATA_KEEP_CONSTRUCTED, &moved) && moved.symbols == 1);
+    CHECK(call(loader, module, "item", 0) == 12);
+    CHECK(smf_loader_reload(loader, module, path, SMF_DATA_KEEP, &moved) && moved.symbols == 0);
+    CHECK(call(loader, module, "item", 0) == 10);
+    uint64_t user = load(loader, "items");
+    int64_t *items = (int64_t *)(intptr_t)call(loader, user, "where_items", 0);
+    CHECK(*items == 11);
+    REFUSED(!smf_loader_reload(loader, module, path, SMF_DATA_KEEP, NULL), SMF_ERROR_IN_USE);
+    CHECK(says("items.smf") && says("constructors") && says("SMF_DATA_KEEP_CONSTRUCTED"));
+    REFUSED(!smf_loader_reload(loader, module, path, SMF_DATA_RESET, NULL), SMF_ERROR_IN_USE);
+    CHECK(!says("SMF_DATA_KEEP_CONSTRUCTED"));
+    /* The new version constructs it where it is. */
+    CHECK(smf_loader_reload(loader, module, path, SMF_DATA_KEEP_CONSTRUCTED, &moved) && moved.kept == 1 && *items == 10);
+    CHECK(call(loader, module, "item", 0) == 10 && *items == 11 && smf_loader_close(loader));
+}
+
 static void reload(void) {
     uint64_t loader = open_loader(SMF_CLASH_FIRST_WINS, 0);
     uint64_t counter = load(loader, "counter"), user = load(loader, "user");
@@ -394,7 +416,7 @@ static void reload(void) {
     CHECK(now.retired == 0 && now.uncounted == 0 && now.replaced_bytes == 0);
     REFUSED(!rt_call_function_0(old), SMF_ERROR_NOT_EXECUTABLE);
 
-    /* Without keep_data, and refused reloads. */
+    /* Without the old data, and refused reloads. */
     CHECK(smf_loader_reload(loader, counter, made("counter"), false, NULL) && rt_call_function_1(add, 0) == 5);
     REFUSED(!smf_loader_reload(loader, counter, made("counter3"), true, NULL), SMF_ERROR_RELOAD);
     CHECK(says("`add`"));
@@ -421,7 +443,9 @@ static void reload(void) {
     uint8_t *file = whole(made("counter2"), &length);
     CHECK(smf_loader_reload_bytes(loader, counter, file, length, true, NULL) && rt_call_function_1(add, 1) == 30);
     free(file);
+    REFUSED(!smf_loader_reload(loader, counter, made("counter2"), SMF_DATA_KEEP_CONSTRUCTED + 1, NULL), SMF_ERROR_ARGUMENT);
     CHECK(smf_loader_close(loader));
+    reload_constructed();
 
     /* Replaced code up to the limit, but at least one version. */
     SmfLoaderOptions little = {.size = sizeof little, .max_replaced_bytes = 1};

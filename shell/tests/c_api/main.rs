@@ -227,7 +227,7 @@ fn cache_works_from_c() {
 }
 
 /// The modules of the loader test: name, whether reloadable, C source.
-const MODULES: [(&str, bool, &str); 14] = [
+const MODULES: [(&str, bool, &str); 16] = [
     (
         "counter",
         true,
@@ -253,6 +253,13 @@ const MODULES: [(&str, bool, &str); 14] = [
         "long add(long), version(void); long twice(long x) { add(x); return add(x); }
          long older(void) { return version(); }",
     ),
+    (
+        "constructed",
+        true,
+        "long items; __attribute__((constructor)) static void start(void) { items = 10; }
+         long item(void) { return items++; }",
+    ),
+    ("items", false, "extern long items; long where_items(void) { return (long)&items; }"),
     ("where", false, "extern long count; long where(void) { return (long)&count; }"),
     (
         "host",

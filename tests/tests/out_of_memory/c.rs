@@ -213,7 +213,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             let (start, len) = (bytes.as_ptr(), bytes.len() as i64);
             // SAFETY: bytes with their number; the second result is not requested.
             unless(false, unsafe {
-                smf_loader_reload_bytes(loader, module, start, len, true, ptr::null_mut())
+                smf_loader_reload_bytes(loader, module, start, len, 1, ptr::null_mut())
             })
         };
         let end = judge(granted, reload, |_| ());

@@ -90,6 +90,34 @@ fn watched_program_keeps_data_in_its_new_version() {
 }
 
 #[test]
+fn data_of_a_watched_program_with_constructors_is_kept_on_request() {
+    use std::io::{BufRead, BufReader};
+    let version = |factor: u32| {
+        format!(
+            "long n; __attribute__((constructor)) static void start(void) {{ n = 5; }}
+             long next(void) {{ return {factor} * n++; }}"
+        )
+    };
+    let (old, out) = object("watch-constructed", &version(1));
+    let (new, _) = object("watch-constructed-new", &version(10));
+    let pack = |object: &str| ok(&["pack", object, "-o", &out, "--entry", "next", "--reloadable"]);
+    for (option, expected) in [(None, "50"), (Some("--keep-constructed"), "60")] {
+        pack(&old);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        command.args(["run", "--watch", &out]).args(option).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut results = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut line = || results.next().unwrap().unwrap();
+        assert_eq!(line(), "5");
+        pack(&new);
+        assert_eq!(line(), expected);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(smf(&["run", "--keep-constructed", &out]).status.code(), Some(2));
+}
+
+#[test]
 fn phase_list_orders_the_code() {
     use std::fmt::Write;
     let mut source = String::from("long v[64];\n");
