@@ -934,10 +934,12 @@ bool smf_loader_reload_bytes(uint64_t loader, uint64_t module, const uint8_t *by
  * the replaced versions that no thread can reach.
  *
  * Calls by rt_call_function_* and smf_loader_call, and holds, are counted: a version that is replaced during them is
- * freed when they have ended, without this function. All that was replaced or unloaded while a thread was inside such a call,
- * or while a hold lasts, waits for it, whichever module it is of: do not stay inside for long in a host that replaces modules
- * often. Direct calls through an address and calls from other modules are
- * not counted. Therefore, once smf_loader_resolve has returned the address of a function, or another module imports
+ * freed when they have ended, without this function. A hold keeps its version and what that imports, directly or through
+ * other modules, and newer versions of the same module that its holder may call by a stable address. A call keeps all that is
+ * replaced or unloaded meanwhile, whichever module it is of: a thread that stays inside for long in a host that replaces
+ * modules often holds its module, and calls the address of smf_loader_symbol.
+ *
+ * Direct calls through an address and calls from other modules are not counted. Therefore, once smf_loader_resolve has returned the address of a function, or another module imports
  * it, replaced versions of its module stay in memory, up to max_replaced_bytes, until this function is called or the
  * module is unloaded.
  *

@@ -118,7 +118,7 @@ impl ModuleLoader {
         let versions = scope.versions();
         let new = versions.get(versions.len().saturating_sub(count)..).unwrap_or_default();
         let new = hold.iter().filter_map(|member| new.get(*member));
-        held.extend(new.map(|version| ModuleRef::new(&self.domains, version.clone())));
+        held.extend(new.map(|version| ModuleRef::new(self, version.clone())));
         Ok((first, held))
     }
 

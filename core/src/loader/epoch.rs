@@ -50,8 +50,13 @@ pub struct Epochs {
 #[derive(Debug)]
 #[must_use = "the epoch is unpinned when the guard is dropped"]
 pub struct Guard<'e> {
-    pinned: &'e AtomicUsize,
+    epochs: &'e Epochs,
+    epoch: PinnedEpoch,
 }
+
+/// An epoch that is pinned, until it is [unpinned](Epochs::unpin).
+#[derive(Debug)]
+pub(super) struct PinnedEpoch(usize);
 
 /// The epoch in which something became unreachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,16 +101,35 @@ impl Epochs {
     /// Guards may be nested.
     #[inline]
     pub fn pin(&self) -> Guard<'_> {
+        Guard { epochs: self, epoch: self.pin_until_unpinned() }
+    }
+
+    /// As [`pin`](Self::pin), until [`unpin`](Self::unpin).
+    #[inline]
+    pub(super) fn pin_until_unpinned(&self) -> PinnedEpoch {
         loop {
             let epoch = self.current.load(Acquire);
             let pinned = self.pinned(epoch);
             pinned.fetch_add(1, AcqRel);
             // An advance in between may have taken this counter for empty.
             if self.current.load(Acquire) == epoch {
-                return Guard { pinned };
+                return PinnedEpoch(epoch);
             }
             pinned.fetch_sub(1, Release);
         }
+    }
+
+    /// Ends a pin of this domain.
+    #[inline]
+    pub(super) fn unpin(&self, epoch: &PinnedEpoch) {
+        // Release: an advancing thread that reads this value observes what was done while pinned.
+        self.pinned(epoch.0).fetch_sub(1, Release);
+    }
+
+    /// The number of pins. A thread that reads 0 observes what was done while the domain was pinned.
+    pub(super) fn pins(&self) -> usize {
+        let [even, odd] = &self.pinned;
+        even.load(Acquire).saturating_add(odd.load(Acquire))
     }
 
     /// The epoch in which code retires that the caller has just made unreachable.
@@ -149,16 +173,16 @@ impl Default for Epochs {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        // Release: an advancing thread that reads this value observes what was done while pinned.
-        self.pinned.fetch_sub(1, Release);
+        self.epochs.unpin(&self.epoch);
     }
 }
 
-/// The two domains in which code of one loader's modules runs.
+/// The two domains that may be pinned by code of any module of one loader. A [held](super::ModuleRef) module pins a domain
+/// of its version instead.
 #[derive(Debug)]
 pub(super) struct Domains {
-    /// Of the loader: a module that is held pins it.
-    held: Epochs,
+    /// Of the loader: constructors of versions that lookups do not find yet pin it.
+    constructing: Epochs,
     /// Of the host: calls by address pin it, in whichever loader the code is.
     calls: Option<&'static Epochs>,
 }
@@ -166,35 +190,38 @@ pub(super) struct Domains {
 /// The epochs of both domains in which a version became unreachable.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RetiredAtBoth {
-    held: RetiredAt,
+    constructing: RetiredAt,
     calls: Option<RetiredAt>,
 }
 
 impl Domains {
     pub(super) fn new(calls: Option<&'static Epochs>) -> Self {
-        Self { held: Epochs::new(), calls }
+        Self { constructing: Epochs::new(), calls }
     }
 
     /// Pins the loader's own domain.
     pub(super) fn pin(&self) -> Guard<'_> {
-        self.held.pin()
+        self.constructing.pin()
     }
 
     pub(super) fn retire(&self) -> RetiredAtBoth {
-        RetiredAtBoth { held: self.held.retire(), calls: self.calls.map(Epochs::retire) }
+        RetiredAtBoth {
+            constructing: self.constructing.retire(),
+            calls: self.calls.map(Epochs::retire),
+        }
     }
 
     pub(super) fn advance(&self) {
-        self.held.advance();
+        self.constructing.advance();
         if let Some(calls) = self.calls {
             calls.advance();
         }
     }
 
     pub(super) fn has_passed(&self, retirement: RetiredAtBoth) -> bool {
-        let RetiredAtBoth { held, calls } = retirement;
+        let RetiredAtBoth { constructing, calls } = retirement;
         let calls_passed = self.calls.zip(calls).is_none_or(|(epochs, at)| epochs.has_passed(at));
-        calls_passed && self.held.has_passed(held)
+        calls_passed && self.constructing.has_passed(constructing)
     }
 }
 

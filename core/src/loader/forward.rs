@@ -171,6 +171,11 @@ impl ForwardFunctions {
         }
     }
 
+    /// Whether a stub leads to a function of a module, so that code may call it which does not import from it.
+    pub(super) fn is_bound(&self, module: ModuleHandle) -> bool {
+        self.0.lock().references.iter().any(|reference| reference.module == Some(module))
+    }
+
     /// Reverses [`bind`](Self::bind) for functions of modules that were unloaded.
     pub(super) fn unbind(&self, handles: &[ModuleHandle]) {
         let mut forward = self.0.lock();

@@ -33,8 +33,9 @@
 //!
 //! * A failed operation leaves every module unchanged and leaks nothing.
 //! * A module that is [held](ModuleRef), or that another module imports from, is not unloaded. The memory of a replaced
-//!   or unloaded version is freed when no thread can be inside: no thread holds a module, or is in a
-//!   [counted](LoaderOptions::call_epochs) call by address, that started before. If threads may call functions of a module
+//!   or unloaded version is freed when no thread can be inside: no thread holds it, or since before the replacement a module
+//!   that imports from it, directly or through other modules, and no [counted](LoaderOptions::call_epochs) call by address
+//!   lasts that started before. If threads may call functions of a module
 //!   without being counted, replaced versions stay until the host declares that none is inside
 //!   ([`ModuleLoader::collect_quiescent`]).
 //! * Other modules call a reloadable module through stubs, so all of them reach a new version in one step. The

@@ -312,14 +312,14 @@ impl ModuleLoader {
         let state = self.state();
         let scope = state.scope();
         let (version, export) = scope.find_except(name, None)?;
-        Some((ModuleRef::new(&self.domains, version.clone()), export))
+        Some((ModuleRef::new(self, version.clone()), export))
     }
 
     /// Holds `version` if it is still current.
     fn hold(&self, version: &TryArc<Version>) -> Option<ModuleRef<'_>> {
         let state = self.state();
         let now = state.version(version.handle).ok()?;
-        now.ptr_eq(version).then(|| ModuleRef::new(&self.domains, now.clone()))
+        now.ptr_eq(version).then(|| ModuleRef::new(self, now.clone()))
     }
 
     /// Holds the current version of a module.
@@ -329,7 +329,7 @@ impl ModuleLoader {
     pub fn get(&self, handle: ModuleHandle) -> Result<ModuleRef<'_>> {
         let state = self.state();
         let version = state.version(handle)?.clone();
-        Ok(ModuleRef::new(&self.domains, version))
+        Ok(ModuleRef::new(self, version))
     }
 
     /// The module called `name`.
@@ -369,7 +369,7 @@ impl ModuleLoader {
             let state = self.state();
             self.names_of(handles.iter().filter_map(|&handle| state.version(handle).ok()))?
         };
-        let removed = self.state().remove(handles, &self.domains);
+        let removed = self.state().remove(handles, &self.forward, &self.domains);
         if removed.is_ok() {
             self.forward.unbind(handles);
         }

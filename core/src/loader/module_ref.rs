@@ -1,23 +1,25 @@
 //! A held module.
 
-use core::{fmt, ops::Range, sync::atomic::Ordering};
+use core::{fmt, marker::PhantomData, ops::Range};
 
 use super::bytecode::Bytecode;
 use super::bytes::LinkedModule;
-use super::epoch::{self, Domains};
+use super::epoch::PinnedEpoch;
 use super::error::LoadError;
 use super::handle::ModuleHandle;
+use super::inner::ModuleLoader;
 use super::version::Version;
 use crate::alloc_util::TryArc;
 use crate::format::{Smf, Symbol, SymbolKind};
 use crate::link::Export;
 use crate::vm::Engine;
 
-/// Holds one version of a module. Until the value is dropped, that version and every module that its code can reach
-/// stay in memory, even if they are replaced.
+/// Holds one version of a module. Until the value is dropped, that version and every module from which it imports, directly
+/// or through other modules, stay in memory, even if they are replaced.
 pub struct ModuleRef<'l> {
     version: TryArc<Version>,
-    _guard: epoch::Guard<'l>,
+    epoch: PinnedEpoch,
+    loader: PhantomData<&'l ModuleLoader>,
 }
 
 /// The definition of a name.
@@ -33,9 +35,9 @@ pub struct Resolved<'l> {
 
 impl<'l> ModuleRef<'l> {
     /// The caller holds the lock of the loader, so that the version is current.
-    pub(super) fn new(domains: &'l Domains, version: TryArc<Version>) -> Self {
-        version.pins.fetch_add(1, Ordering::Relaxed);
-        Self { version, _guard: domains.pin() }
+    pub(super) fn new(_: &'l ModuleLoader, version: TryArc<Version>) -> Self {
+        let epoch = version.holds.pin_until_unpinned();
+        Self { version, epoch, loader: PhantomData }
     }
 
     /// The name under which the module was loaded.
@@ -145,8 +147,7 @@ impl<'l> ModuleRef<'l> {
 
 impl Drop for ModuleRef<'_> {
     fn drop(&mut self) {
-        // Release: a thread that unloads the module observes what was done while it was held.
-        self.version.pins.fetch_sub(1, Ordering::Release);
+        self.version.holds.unpin(&self.epoch);
     }
 }
 

@@ -10,8 +10,8 @@ use super::retired::run_destructors;
 impl ModuleLoader {
     /// Frees replaced and unloaded versions that no thread can reach. Every replacement and unload does so too.
     ///
-    /// A version stays while a thread holds a module, or is in a counted call by address, that started before the
-    /// version was replaced. A replaced version stays until [`collect_quiescent`](Self::collect_quiescent) if a
+    /// A version stays while it is held, and while a hold of a module that imports from it, directly or through other modules,
+    /// or a counted call by address, lasts that started before the version was replaced. A replaced version stays until [`collect_quiescent`](Self::collect_quiescent) if a
     /// stable address of its module was [returned](Self::resolve) or imported: calls by such an address are not
     /// counted.
     pub fn collect(&self) {
@@ -41,7 +41,7 @@ impl ModuleLoader {
     /// # Safety
     /// From the start of this call to its end no thread is inside code of a module that it entered other than
     ///
-    /// * while it holds a module of this loader, or
+    /// * while it holds a version of that module, or of one that imports from it, directly or through other modules, or
     /// * by a call that pins [`LoaderOptions::call_epochs`](super::LoaderOptions::call_epochs).
     ///
     /// A thread is inside from the first instruction of the stub until it has returned to the host, including the time

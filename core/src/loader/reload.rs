@@ -21,7 +21,7 @@ use super::module_ref::ModuleRef;
 use super::observer::LoadEvent;
 use super::options::UnresolvedImport;
 use super::retired::RetireCause;
-use super::state::{Scope, State};
+use super::state::{Reach, Scope, State};
 use super::stub_table::{Redirection, StubTable};
 use super::version::{Body, ImportedDatum, Version, VersionStubs, check_address};
 use crate::alloc_util::sort::sort_by;
@@ -135,6 +135,8 @@ impl ModuleLoader {
         if !order.is_empty() {
             // The lock is released before the constructors run.
             self.check_replace(&mut self.state(), old, &scope, &members, &in_use, reservation)?;
+            // Nothing holds the new versions yet.
+            let _inside = self.domains.pin();
             construct(self, in_order(&members, &order));
         }
         let migrated =
@@ -222,9 +224,15 @@ impl ModuleLoader {
         let checked = self.check_replace(&mut state, old, scope, &members, in_use, reservation);
         let pending = checked.and_then(|()| {
             state.retired.try_reserve(1)?;
-            state.prepare(members.len(), Some(handle))
+            let reach = match (self.forward.is_bound(handle), redirection.has_stubs()) {
+                (true, _) => Reach::AnyCode,
+                (false, true) => Reach::StableAddress,
+                (false, false) => Reach::Imports,
+            };
+            let holders = state.holders_of(handle, reach)?;
+            Ok((state.prepare(members.len(), Some(handle))?, holders))
         });
-        let pending = match pending {
+        let (pending, holders) = match pending {
             Ok(pending) => pending,
             Err(error) => {
                 drop(state);
@@ -236,7 +244,7 @@ impl ModuleLoader {
         let tables = redirection.commit();
         self.forward.bind(bindings, &pending.handles);
         if let Some((_, Some(replaced))) = state.insert(pending, members) {
-            state.retired.push(replaced, tables, cause, &self.domains);
+            state.retired.push(replaced, tables, cause, holders, &self.domains);
         }
         Ok(())
     }

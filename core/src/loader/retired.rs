@@ -5,7 +5,8 @@
 //! 1. *Uncounted*: threads may have entered its code without the library, through a stub whose address was returned to
 //!    the host or imported by another module. The loader does not count them, so the version stays until the host
 //!    declares that there are none, or unloads the module.
-//! 2. *Draining*: threads pinned in the epoch of the retirement may be inside.
+//! 2. *Draining*: threads pinned in the epoch of the retirement may be inside: threads that held a version whose code
+//!    calls it, or an older version and a stable address, and threads in a counted call.
 //! 3. *Unregistered*: calls by address do not find its code any more. A call that found it before is pinned, so the
 //!    version waits for a second grace period. A module with destructors or exit handlers also waits until no thread
 //!    has to run destructors of thread-local variables that are code of the version.
@@ -14,10 +15,9 @@
 //! Then it is freed.
 
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering::Relaxed;
 
 use super::bytes::LinkedModule;
-use super::epoch::{Domains, RetiredAtBoth};
+use super::epoch::{Domains, Epochs, RetiredAt, RetiredAtBoth};
 use super::handle::ModuleHandle;
 use super::stub_table::Table;
 use super::version::Version;
@@ -56,11 +56,32 @@ pub(super) struct Retired {
     /// Stub tables that led to it or to an older version. A stub may still be reading one.
     _tables: Vec<Table>,
     retirement: RetiredAtBoth,
+    /// Held versions that may be inside, until they have left.
+    holders: Vec<Holder>,
     stage: Stage,
     /// Whether the module is still loaded, in a newer version.
     is_replaced: bool,
     /// The memory of the version, in bytes.
     bytes: usize,
+}
+
+/// The holds of a version whose code may be inside that of a retired one.
+pub(super) struct Holder {
+    holds: TryArc<Epochs>,
+    retired_at: RetiredAt,
+}
+
+impl Holder {
+    pub(super) fn new(version: &Version) -> Self {
+        let holds = version.holds.clone();
+        Self { retired_at: holds.retire(), holds }
+    }
+
+    /// Whether all threads have unpinned that held it at the retirement.
+    fn has_left(&self) -> bool {
+        self.holds.advance();
+        self.holds.has_passed(self.retired_at)
+    }
 }
 
 impl Retired {
@@ -73,8 +94,9 @@ impl Retired {
     }
 
     /// Whether all threads that were pinned when the current stage began have unpinned.
-    fn has_drained(&self, domains: &Domains) -> bool {
-        self.version.pins.load(Relaxed) == 0 && domains.has_passed(self.retirement)
+    fn has_drained(&mut self, domains: &Domains) -> bool {
+        self.holders.retain(|holder| !holder.has_left());
+        self.holders.is_empty() && !self.version.is_held() && domains.has_passed(self.retirement)
     }
 }
 
@@ -101,21 +123,27 @@ impl RetiredVersions {
         self.0.try_reserve(more).map_err(|_| AllocError)
     }
 
-    /// Adds a version that lookups and stubs do not reach any more, and the tables through which they did.
+    /// Adds a version that lookups and stubs do not reach any more, and the tables through which they did. `holders` are
+    /// all held versions whose code may be inside.
     pub(super) fn push(
         &mut self,
         version: TryArc<Version>,
         tables: Vec<Table>,
         cause: RetireCause,
+        mut holders: Vec<Holder>,
         domains: &Domains,
     ) {
+        for holder in &mut holders {
+            holder.retired_at = holder.holds.retire();
+        }
         let stage = match cause {
             RetireCause::Replaced { uncounted: true } => Stage::Uncounted,
             RetireCause::Replaced { uncounted: false } | RetireCause::Unloaded => Stage::Draining,
         };
         let (bytes, retirement) = (version.memory_bytes(), domains.retire());
         let is_replaced = cause != RetireCause::Unloaded;
-        self.0.push(Retired { version, _tables: tables, retirement, stage, is_replaced, bytes });
+        let _tables = tables;
+        self.0.push(Retired { version, _tables, retirement, holders, stage, is_replaced, bytes });
     }
 
     /// The host declares that no thread is inside code that it entered without the library.
@@ -179,7 +207,8 @@ impl RetiredVersions {
         domains.advance();
         let Ok(mut due) = try_with_capacity(self.0.len()) else { return Vec::new() };
         for retired in &mut self.0 {
-            let has_drained = retired.stage == Stage::Unregistered && retired.has_drained(domains);
+            let is_unregistered = retired.stage == Stage::Unregistered;
+            let has_drained = is_unregistered && retired.has_drained(domains);
             let module = retired.version.body.linked().filter(|module| module.has_init());
             if has_drained && module.is_some_and(|module| !module.has_thread_destructors()) {
                 retired.stage = Stage::Finalizing;

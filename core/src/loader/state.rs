@@ -1,17 +1,19 @@
 //! The state behind the lock of a loader: the loaded modules, their order, and their dependencies.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::sync::atomic::Ordering::Relaxed;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::bytes::LinkedModule;
 use super::epoch::Domains;
 use super::error::{LoadError, Result};
+use super::forward::ForwardFunctions;
 use super::handle::ModuleHandle;
-use super::retired::{RetireCause, RetiredVersions};
+use super::retired::{Holder, RetireCause, RetiredVersions};
 use super::version::{ImportedDatum, Version};
-use crate::alloc_util::{AllocError, TryArc, try_copy_bytes, try_reserve, try_with_capacity};
+use crate::alloc_util::{
+    AllocError, TryArc, try_copy_bytes, try_push, try_reserve, try_with_capacity,
+};
 use crate::format::{Binding, SymbolKind};
 use crate::link::{AddedLibraries, Export, Libraries, Name, Resolve};
 
@@ -72,6 +74,17 @@ struct ReservedDatum {
 
 /// A resolver of the host.
 pub(super) type HostResolver = TryArc<Box<dyn Resolve + Send + Sync>>;
+
+/// Who, beside the modules that import from a module, may call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// No one else.
+    Imports,
+    /// A thread that holds any version of the module, by a stable address.
+    StableAddress,
+    /// Any code: another module may have the address of a [stub](super::forward) that leads to the module.
+    AnyCode,
+}
 
 /// The allocations that insert versions into a [`State`], made in advance.
 pub(super) struct PendingInsert {
@@ -251,13 +264,64 @@ impl State {
         self.reserved.retain(|reserved| reserved.number != number);
     }
 
+    /// All versions, retired ones included.
+    fn all_versions(&self) -> impl Iterator<Item = &TryArc<Version>> {
+        self.scope.versions().iter().chain(self.retired.versions())
+    }
+
+    /// The holds of versions whose code, or whose holder, may be inside the current version of a module. That version itself
+    /// is not among them.
+    pub(super) fn holders_of(
+        &self,
+        handle: ModuleHandle,
+        reach: Reach,
+    ) -> Result<Vec<Holder>, AllocError> {
+        let current = self.version(handle).ok();
+        let is_other = |version: &&TryArc<Version>| current.is_none_or(|own| !own.ptr_eq(version));
+        let held = || self.all_versions().filter(is_other).filter(|version| version.is_held());
+        if held().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let mut callers = self.all_importers_of(handle)?;
+        if reach == Reach::StableAddress {
+            callers.try_reserve(1).map_err(|_| AllocError)?;
+            callers.insert(handle);
+        }
+        let mut holders = Vec::new();
+        let calls = |version: &&TryArc<Version>| {
+            reach == Reach::AnyCode || callers.contains(&version.handle)
+        };
+        for version in held().filter(calls) {
+            try_push(&mut holders, Holder::new(version))?;
+        }
+        Ok(holders)
+    }
+
+    /// The modules that import from a module, directly or through other modules.
+    fn all_importers_of(&self, handle: ModuleHandle) -> Result<HashSet<ModuleHandle>, AllocError> {
+        let mut importers = HashSet::new();
+        let mut is_complete = false;
+        // Exporters are usually loaded first, so that the second pass finds nothing more.
+        while !is_complete {
+            is_complete = true;
+            for version in self.all_versions() {
+                let imports = |from: ModuleHandle| from == handle || importers.contains(&from);
+                let mut dependencies = version.dependencies.iter();
+                if dependencies.any(|dependency| imports(dependency.handle)) {
+                    importers.try_reserve(1).map_err(|_| AllocError)?;
+                    is_complete &= !importers.insert(version.handle);
+                }
+            }
+        }
+        Ok(importers)
+    }
+
     /// The versions that import from a module, retired ones included, and the data that they import.
     fn importers_of(
         &self,
         handle: ModuleHandle,
     ) -> impl Iterator<Item = (&Version, &[ImportedDatum])> {
-        let retired = self.retired.versions();
-        self.scope.versions().iter().chain(retired).filter_map(move |version| {
+        self.all_versions().filter_map(move |version| {
             let mut dependencies = version.dependencies.iter();
             let dependency = dependencies.find(|dependency| dependency.handle == handle)?;
             Some((&**version, &*dependency.data))
@@ -265,35 +329,50 @@ impl State {
     }
 
     /// Retires modules that are not held and that only each other import from.
-    pub(super) fn remove(&mut self, handles: &[ModuleHandle], domains: &Domains) -> Result<()> {
+    pub(super) fn remove(
+        &mut self,
+        handles: &[ModuleHandle],
+        forward: &ForwardFunctions,
+        domains: &Domains,
+    ) -> Result<()> {
         for handle in handles {
             let version = self.version(*handle)?;
             let module = &version.name;
-            let pins = version.pins.load(Relaxed);
+            let pins = version.holds.pins();
             if pins != 0 {
+                let pins = u32::try_from(pins).unwrap_or(u32::MAX);
                 return Err(LoadError::InUse { module: module.clone(), pins });
             }
             if version.body.linked().is_some_and(LinkedModule::has_thread_destructors) {
                 return Err(LoadError::ThreadDestructors { module: module.clone() });
             }
             // Versions of these modules that are not held, current or retired, do not count.
-            let is_outside =
-                |user: &Version| !handles.contains(&user.handle) || user.pins.load(Relaxed) != 0;
+            let is_outside = |user: &Version| !handles.contains(&user.handle) || user.is_held();
             if let Some((user, _)) = self.importers_of(*handle).find(|(user, _)| is_outside(user)) {
                 return Err(LoadError::Needed { module: module.clone(), by: user.name.clone() });
             }
         }
         self.retired.try_reserve(handles.len())?;
+        let mut holders = try_with_capacity(handles.len())?;
+        for handle in handles {
+            // No version imports from it that is held.
+            holders.push(match forward.is_bound(*handle) {
+                true => self.holders_of(*handle, Reach::AnyCode)?,
+                false => Vec::new(),
+            });
+        }
         let mut next = self.next_order(0)?;
         if let Some(order) = next.get_mut() {
             order.retain(|version| !handles.contains(&version.handle));
         }
         self.scope = Scope(Some(next));
-        handles.iter().for_each(|handle| self.remove_one(*handle, domains));
+        for (handle, holders) in handles.iter().zip(holders) {
+            self.remove_one(*handle, holders, domains);
+        }
         Ok(())
     }
 
-    fn remove_one(&mut self, handle: ModuleHandle, domains: &Domains) {
+    fn remove_one(&mut self, handle: ModuleHandle, holders: Vec<Holder>, domains: &Domains) {
         let Some(slot) = self.slot_mut(handle) else { return };
         let version = slot.version.take();
         // A slot without generations left stays empty.
@@ -304,7 +383,7 @@ impl State {
         if let Some(version) = version {
             self.names.remove(&version.name);
             self.retired.unload(handle);
-            self.retired.push(version, Vec::new(), RetireCause::Unloaded, domains);
+            self.retired.push(version, Vec::new(), RetireCause::Unloaded, holders, domains);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! One version of a module and its dependencies.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::sync::atomic::AtomicU32;
 
 use super::bytes::LinkedModule;
+use super::epoch::Epochs;
 use super::error::{BytecodeError, LoadError, Result};
 use super::handle::ModuleHandle;
 use super::observer::Registration;
@@ -74,8 +74,8 @@ pub(super) struct Version {
     pub(super) stubs: Option<VersionStubs>,
     /// Older versions whose memory holds data of this one. Emptied when no thread can be inside.
     pub(super) data_owners: Lock<Vec<TryArc<Version>>>,
-    /// The number of [`ModuleRef`](super::ModuleRef)s.
-    pub(super) pins: AtomicU32,
+    /// Every [`ModuleRef`](super::ModuleRef) pins them.
+    pub(super) holds: TryArc<Epochs>,
 }
 
 /// The stub table of a reloadable module and the number of a version in it.
@@ -101,7 +101,7 @@ impl Version {
             dependencies,
             stubs,
             data_owners: Lock::default(),
-            pins: AtomicU32::new(0),
+            holds: TryArc::new(Epochs::new())?,
         })
     }
 
@@ -123,6 +123,12 @@ impl Version {
         if let Some(VersionStubs { table, .. }) = self.stubs.as_ref().filter(|_| with_stubs) {
             table.unregister();
         }
+    }
+
+    /// Whether a [`ModuleRef`](super::ModuleRef) refers to the version. It may become false at any time, and true under the
+    /// lock of the loader alone.
+    pub(super) fn is_held(&self) -> bool {
+        self.holds.pins() != 0
     }
 
     /// The size of the code, the data and the file, in bytes.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use smf_core::format::{Binding, SymbolKind};
 use smf_core::link::LinkError;
+use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{
     DuplicateExports, LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader,
 };
@@ -190,11 +191,12 @@ fn held_or_needed_module_is_not_unloaded() {
 
 #[test]
 fn unload_during_a_call_keeps_the_memory_until_it_returns() {
-    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
-    let other = loader.load(b"other", Spec::new().function("o", Does::Returns(1)).bytes()).unwrap();
+    static CALLS: Epochs = Epochs::new();
+    let options = LoaderOptions { call_epochs: Some(&CALLS), ..LoaderOptions::default() };
+    let loader = ModuleLoader::new(options).unwrap();
     let gone = loader.load(b"gone", Spec::new().function("f", Does::Returns(6)).bytes()).unwrap();
     let f = address(&loader, "f").unwrap();
-    let inside = loader.get(other).unwrap();
+    let inside = CALLS.pin();
     loader.unload(gone).unwrap();
     assert_eq!(loader.statistics().retired, 1);
     assert_eq!(call_at(f, &[]), 6);
@@ -205,12 +207,13 @@ fn unload_during_a_call_keeps_the_memory_until_it_returns() {
 
 #[test]
 fn unload_during_a_call_needs_no_later_action() {
-    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    static CALLS: Epochs = Epochs::new();
+    let options = LoaderOptions { call_epochs: Some(&CALLS), ..LoaderOptions::default() };
+    let loader = ModuleLoader::new(options).unwrap();
     let library = loader.load(b"library", Spec::new().function("f", Does::Returns(1)).bytes());
     let library = library.unwrap();
     let user = loader.load(b"user", Spec::new().function("u", Does::Calls("f")).bytes()).unwrap();
-    let other = loader.load(b"other", Spec::new().function("o", Does::Returns(1)).bytes()).unwrap();
-    let inside = loader.get(other).unwrap();
+    let inside = CALLS.pin();
     loader.unload(user).unwrap();
     assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })));
     drop(inside);

@@ -115,6 +115,90 @@ fn replaced_version_stays_during_a_call_counted_by_the_host() {
     assert_eq!((loader.statistics().retired, call_at(resolved, &[])), (0, 2));
 }
 
+/// A module that imports from `m`, one that imports from that one, and one that imports from neither.
+fn load_users(loader: &ModuleLoader) -> [ModuleHandle; 3] {
+    let spec = |name: &str, does| Spec::new().reloadable().function(name, does).bytes();
+    [("direct", Does::Calls("f")), ("indirect", Does::Calls("direct")), ("other", Does::Returns(1))]
+        .map(|(name, does)| loader.load(name.as_bytes(), spec(name, does)).unwrap())
+}
+
+#[test]
+fn a_hold_keeps_what_its_code_may_be_inside_and_nothing_else() {
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    let module = loader.load(b"m", version(0).bytes()).unwrap();
+    let [direct, indirect, other] = load_users(&loader);
+    let retired = || loader.statistics().retired;
+    let replace = |module, spec: &Spec| {
+        reload(&loader, module, spec).unwrap();
+        collect(&loader);
+    };
+    // Nothing that `other` imports is replaced or unloaded.
+    let held = loader.get(other).unwrap();
+    for number in 0..20 {
+        replace(module, &version(number));
+        let gone = loader.load(b"gone", Spec::new().function("g", Does::Returns(1)).bytes());
+        loader.unload(gone.unwrap()).unwrap();
+        assert_eq!(retired(), 0, "after {number} rounds");
+    }
+    drop(held);
+    for importer in [direct, indirect] {
+        let held = loader.get(importer).unwrap();
+        replace(module, &version(1));
+        assert_eq!(retired(), 1);
+        // Later holds do not count.
+        let later = loader.get(importer).unwrap();
+        drop(held);
+        loader.collect();
+        assert_eq!(retired(), 0);
+        drop(later);
+    }
+    // A replaced version of an importer, the new version of which imports nothing.
+    let held = loader.get(direct).unwrap();
+    replace(direct, &Spec::new().reloadable().function("direct", Does::Returns(3)));
+    replace(module, &version(2));
+    assert_eq!((retired(), call(&loader, indirect, "indirect", &[])), (2, 3));
+    drop(held);
+    loader.collect();
+    assert_eq!(retired(), 0);
+    // The holder of an old version may call newer ones by a stable address, and of a module that has none it may not.
+    let held = loader.get(module).unwrap();
+    assert_ne!(address(&loader, "f"), None);
+    for number in 1..=3 {
+        replace(module, &version(number));
+        assert_eq!(retired(), number as usize);
+    }
+    drop(held);
+    loader.collect();
+    let held = loader.get(other).unwrap();
+    for number in 1..=3 {
+        replace(other, &Spec::new().reloadable().function("other", Does::Returns(number)));
+        assert_eq!(retired(), 1, "the held version alone");
+    }
+    assert_eq!(call_at(held.function(b"other").unwrap(), &[]), 1);
+}
+
+#[test]
+fn any_hold_keeps_a_module_that_a_forward_stub_leads_to() {
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let weak = Arc::downgrade(&loader);
+    let forward = move |name: &[u8]| {
+        let loader = weak.upgrade().filter(|_| name == b"made")?;
+        loader.forward_function(b"g").unwrap()
+    };
+    loader.set_fallback_resolver(Some(Box::new(forward))).unwrap();
+    let other = loader.load(b"other", Spec::new().function("o", Does::Returns(1)).bytes()).unwrap();
+    let spec = Spec::new().function("g", Does::Returns(5)).function("user", Does::Calls("made"));
+    let user = loader.load(b"user", spec.bytes()).unwrap();
+    assert_eq!(call(&loader, user, "user", &[]), 5);
+    // Code of `other` may have got the address of the stub.
+    let held = loader.get(other).unwrap();
+    loader.unload(user).unwrap();
+    assert_eq!(loader.statistics().retired, 1);
+    drop(held);
+    loader.collect();
+    assert_eq!(loader.statistics().retired, 0);
+}
+
 #[test]
 fn replaced_versions_take_no_more_memory_than_the_limit() {
     let with_limit = |max_replaced_bytes| {

@@ -375,6 +375,18 @@ static void reload_constructed(void) {
     CHECK(call(loader, module, "item", 0) == 10 && *items == 11 && smf_loader_close(loader));
 }
 
+/* A hold keeps what its code may be inside, and nothing else. */
+static void replace_while_another_is_held(void) {
+    uint64_t loader = open_loader(SMF_CLASH_FIRST_WINS, 0), counter = load(loader, "counter");
+    uint64_t other = smf_loader_hold(loader, load(loader, "counter3"));
+    CHECK(other);
+    for (int round = 0; round < 20; round++) {
+        CHECK(smf_loader_reload(loader, counter, made(round % 2 ? "counter" : "counter2"), SMF_DATA_KEEP, NULL));
+        CHECK(smf_loader_unload(loader, load(loader, "counter4")) && statistics(loader).retired == 0);
+    }
+    CHECK(smf_loader_release(loader, other) && smf_loader_close(loader));
+}
+
 static void reload(void) {
     uint64_t loader = open_loader(SMF_CLASH_FIRST_WINS, 0);
     uint64_t counter = load(loader, "counter"), user = load(loader, "user");
@@ -446,6 +458,7 @@ static void reload(void) {
     REFUSED(!smf_loader_reload(loader, counter, made("counter2"), SMF_DATA_KEEP_CONSTRUCTED + 1, NULL), SMF_ERROR_ARGUMENT);
     CHECK(smf_loader_close(loader));
     reload_constructed();
+    replace_while_another_is_held();
 
     /* Replaced code up to the limit, but at least one version. */
     SmfLoaderOptions little = {.size = sizeof little, .max_replaced_bytes = 1};
