@@ -299,11 +299,15 @@ impl Body<'_, '_, '_> {
             let mut value = self.expr(argument.value, want);
             if let Some(ty) = known {
                 value = self.coerce(value, ty, self.span(argument.value));
-            } else if !value.flexible
-                && !self.unit.program.types.unify(param.ty, value.ty, bindings)
-            {
-                self.no_match(param.ty, value.ty, bindings, self.span(argument.value));
-                value = Typed::ERROR;
+            } else if !value.flexible {
+                let span = self.span(argument.value);
+                if !self.unit.program.types.unify(param.ty, value.ty, bindings) {
+                    self.no_match(param.ty, value.ty, bindings, span);
+                    value = Typed::ERROR;
+                } else if let Some(ty) = self.known_type(param.ty, bindings) {
+                    // Before calls in later arguments: a view is of the array itself.
+                    value = self.coerce(value, ty, span);
+                }
             }
             value = self.stable(value, argument.value, last.unwrap_or(argument.value));
             let is_view = [param.ty, value.ty].map(|ty| self.head(ty)).contains(&Head::View);

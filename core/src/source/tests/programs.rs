@@ -391,6 +391,35 @@ fn insertion_sort_changes_a_copy_or_a_view() {
     assert_eq!(output(text), "1\n2\n5\n9\n5\n");
 }
 
+/// The type parameter of the array is bound by the argument itself, before later arguments make calls.
+#[test]
+fn generic_function_changes_the_array_itself_whatever_the_other_arguments_are() {
+    let declarations = "fn put<T>(mut a: [T], i: i64, x: T):\n    a[i] = x\n\
+                        fn sum<T>(a: [T], n: i64) -> T: a[0] + a[1] + a[2]\n\
+                        fn bump(mut a: [i64]) -> i64:\n    a[1] = 50\n    0\n\
+                        fn by_value<T>(a: T, n: i64) -> T: a\n\
+                        fn id(x: i64) -> i64: x\n\
+                        struct W:\n    cells: [i64; 3]\n\
+                        impl W:\n    me put<T>(mut a: [T], i: i64, x: T):\n        a[i] = x\n";
+    let bodies = [
+        ("put(a, id(0), 9)", "a[0]", 9),
+        ("put(a, a.len() - 3, 9)", "a[0]", 9),
+        ("put(a, if a[0] == 1: 0 else: 1, 9)", "a[0]", 9),
+        ("put(a, x: id(9), i: 0)", "a[0]", 9),
+        ("put(h[1], id(0), 9)", "h[1][0] + h[0][0]", 10),
+        ("put(w.cells, id(0), 9)", "w.cells[0]", 9),
+        ("val n = sum(a, bump(a))", "n", 54),
+        ("val b = by_value(a, bump(a))", "b[1]", 2),
+    ];
+    for (statement, value, expected) in bodies {
+        let text = format!(
+            "{declarations}fn f() -> i64:\n    var a = [1, 2, 3]\n    var h = [[1, 2, 3], [4, 5, 6]]\n\
+             \u{20}   var w = W([1, 2, 3])\n    {statement}\n    {value}\n"
+        );
+        assert_eq!(run(&text, "f", &[]), expected, "{statement}");
+    }
+}
+
 #[test]
 fn tuples_and_structs_are_values() {
     let text = "fn divmod(a: i64, b: i64) -> (i64, i64): (a / b, a % b)\n\
