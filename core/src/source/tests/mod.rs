@@ -1,5 +1,6 @@
 //! Tests of the front end.
 
+mod equivalent;
 mod programs;
 mod random;
 mod refusals;
