@@ -67,8 +67,21 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Runs `write` with buffered standard output and flushes it.
-pub(crate) fn to_stdout<T>(
+/// Runs `write` with buffered standard output and flushes it. A reader that has closed the pipe wants no more output; what the
+/// command does is its result all the same.
+pub(crate) fn to_stdout<T: Default>(
+    write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
+) -> Result<T, Failure> {
+    match to_open_stdout(write) {
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(T::default())
+        }
+        done => done,
+    }
+}
+
+/// As [`to_stdout`], for output without an end: a closed pipe is an error.
+pub(crate) fn to_open_stdout<T>(
     write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
 ) -> Result<T, Failure> {
     let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, io::stdout().lock());

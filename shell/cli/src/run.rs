@@ -270,7 +270,7 @@ fn call_again(
         let called = call(args, loader, module);
         host_functions::flush();
         match called {
-            Ok((_, text)) => print(&text)?,
+            Ok((_, text)) => print_while_open(&text)?,
             Err(Failure::Because(why)) => output::report("error", &why),
             Err(other) => return Err(other),
         }
@@ -373,6 +373,12 @@ fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> 
 pub(crate) fn print(result: &str) -> Result<(), Failure> {
     host_symbols::flush_stdio();
     output::to_stdout(|out| out.write_all(result.as_bytes()))
+}
+
+/// As [`print`], but a closed pipe is an error.
+fn print_while_open(result: &str) -> Result<(), Failure> {
+    host_symbols::flush_stdio();
+    output::to_open_stdout(|out| out.write_all(result.as_bytes()))
 }
 
 fn format_time((phase, duration): (&str, Duration)) -> String {

@@ -1,7 +1,7 @@
 //! `smf verify`: checks files without running them, with one line a file.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
@@ -45,14 +45,15 @@ fn verify_all(args: &Args, bar: &ProgressBar) -> Result<bool, Failure> {
         let name = path.to_string_lossy();
         let written = bar.suspend(|| match result {
             Ok(remarks) => {
-                writeln!(io::stdout(), "{}: ok{}", output::one_line(&name), remarks.concat())
+                let (name, remarks) = (output::one_line(&name), remarks.concat());
+                output::to_stdout(|out| writeln!(out, "{name}: ok{remarks}"))
             }
             Err(why) => {
                 output::report("error", &format!("{name}: {why}"));
                 Ok(())
             }
         });
-        written.map_err(Failure::Output)?;
+        written?;
         bar.inc(1);
     }
     Ok(failed)

@@ -302,6 +302,33 @@ fn closed_pipe_succeeds_and_full_disk_fails() {
 }
 
 #[test]
+fn closed_pipe_does_not_hide_a_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let directory = scratch("closed-pipe");
+    let written = |name: &str, text: &str| {
+        let path = directory.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let wrong = written("wrong.spl", "fn main(): nosuch\n");
+    let status = written("status.spl", "fn main() -> i64:\n    print 1\n    7\n");
+    for (args, expected) in [
+        (&["check", &wrong][..], 1),
+        (&["check", "--json", &wrong], 1),
+        (&["verify", "packed.smf", &wrong], 1),
+        (&["diff", "packed.smf", "app.smf"], 1),
+        (&["prefetch", "nosuch", "packed.smf"], 1),
+        (&["run", &status], 7),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        command.args(args).current_dir(sample(".")).stderr(Stdio::null());
+        let status = command.stdout(writer.try_clone().unwrap()).status().unwrap();
+        assert_eq!(status.code(), Some(expected), "{args:?}");
+    }
+}
+
+#[test]
 fn unwritable_output_is_named_in_the_error() {
     let args = ["convert", "packed.smf", "-o", "absent/out", "--layout", "native"];
     contains(&fails(&args), &["absent/out", "cannot write"]);
