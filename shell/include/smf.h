@@ -30,8 +30,9 @@
  *
  * A new cache, loader, instantiator or prefetch of the child is unrestricted, except that versions which it replaces
  * stay in memory, up to max_replaced_bytes, if threads of the parent were inside calls at the fork. The library takes
- * its own locks around a fork by pthread_atfork(3), registered when it is loaded, so that a fork waits for no
- * function of the host. Children of _Fork, vfork or clone(2) run no such handlers and must call no function of this
+ * its own locks around a fork by pthread_atfork(3), registered when it is loaded, and waits until no thread is inside of
+ * its calls of dlopen(3) and dlclose(3), for thread-local storage and the libraries that modules need. So a fork waits for
+ * no function of the host but initialisers and terminators of these libraries. Children of _Fork, vfork or clone(2) run no such handlers and must call no function of this
  * library; a signal handler may fork by _Fork only. The unwinder of gcc 12 and older has a lock of its own: if another
  * thread of the host unwinds (C++ exceptions) at the fork, the child must load, unload and unwind nothing.
  *

@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 mod handlers;
+#[cfg(feature = "host")]
+pub(crate) mod system_loader;
 #[cfg(test)]
 pub(crate) mod tests;
 

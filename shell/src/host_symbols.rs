@@ -11,6 +11,8 @@ use smf_core::alloc_util::{AllocError, try_concat, try_push};
 use smf_core::link::Resolve;
 use thiserror::Error;
 
+use crate::fork::system_loader::with_system_loader;
+
 /// The highest version that is tried for `libNAME.so.VERSION`; versions are tried in descending order.
 const MAX_VERSION: u32 = 20;
 
@@ -123,7 +125,7 @@ impl HostSymbols {
 /// As [`HostSymbols::add_library`].
 unsafe fn open(name: &str) -> Result<Library, libloading::Error> {
     // SAFETY: the caller trusts the library and its initialisers; it is never closed, so no terminators run early.
-    unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }
+    with_system_loader(|| unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) })
 }
 
 impl Resolve for HostSymbols {

@@ -10,6 +10,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes};
 use smf_core::link::{LibraryError, LibraryToken, Name};
 
+use crate::fork::system_loader::with_system_loader;
 use crate::host_symbols::open_error;
 
 struct OpenLibrary {
@@ -26,8 +27,8 @@ pub(crate) fn open(name: &[u8]) -> Result<LibraryToken, LibraryError> {
     let copy = try_copy_bytes(name)?;
     // SAFETY: initialisers of the library run. The author of the module, whose machine code is trusted, or the host
     // names it. It is closed when its last user has closed it.
-    let library = unsafe { Library::open(Some(OsStr::from_bytes(name)), RTLD_NOW | RTLD_LOCAL) };
-    let library = library.map_err(|error| refused(&error))?;
+    let open = || unsafe { Library::open(Some(OsStr::from_bytes(name)), RTLD_NOW | RTLD_LOCAL) };
+    let library = with_system_loader(open).map_err(|error| refused(&error))?;
     let token = Box::into_raw(try_box(OpenLibrary { library, name: copy })?).expose_provenance();
     Ok(LibraryToken(token as u64))
 }
@@ -68,7 +69,7 @@ pub(crate) fn close(library: LibraryToken) {
     let library = pointer(library);
     if !library.is_null() {
         // SAFETY: the token is the address of a box that `open` has leaked, and each is closed once.
-        drop(unsafe { Box::from_raw(library) });
+        with_system_loader(|| drop(unsafe { Box::from_raw(library) }));
     }
 }
 

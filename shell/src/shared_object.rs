@@ -8,9 +8,9 @@
 use std::ffi::c_void;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -21,12 +21,13 @@ use smf_core::link::Resolve;
 use smf_core::memory::{FileBytes, MemoryError};
 use thiserror::Error;
 
+use crate::fork::system_loader::with_system_loader;
 use crate::host_symbols::open_error;
 
 /// A shared object that the system's loader has opened. Dropping it closes it.
 #[derive(Debug)]
 pub struct SharedObject {
-    library: Library,
+    library: ManuallyDrop<Library>,
 }
 
 /// Why a shared object is not opened.
@@ -74,7 +75,7 @@ impl SharedObject {
     pub unsafe fn open(bytes: &[u8]) -> Result<Self, SharedObjectError> {
         let flags = MemfdFlags::empty();
         let file = memory_file(bytes, flags).map_err(SharedObjectError::MemoryFile)?;
-        let path = unused_path(&file);
+        let path = unused_path(&file).map_err(SharedObjectError::MemoryFile)?;
         let copy = FileBytes::read(path.as_bytes(), bytes.len() as u64);
         let copy = copy.map_err(SharedObjectError::Read)?;
         let page_size = rustix::param::page_size() as u64;
@@ -104,7 +105,7 @@ impl SharedObject {
             result => result,
         };
         let file = file.map_err(SharedObjectError::MemoryFile)?;
-        let path = unused_path(&file);
+        let path = unused_path(&file).map_err(SharedObjectError::MemoryFile)?;
         // SAFETY: there is no code to run.
         unsafe { Self::open_at(&path) }
     }
@@ -114,8 +115,16 @@ impl SharedObject {
     unsafe fn open_at(path: &str) -> Result<Self, SharedObjectError> {
         // SAFETY: the caller trusts the initialisers and terminators of the object and its libraries. It is closed
         // only when the value is dropped.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-        Ok(Self { library: library.map_err(SharedObjectError::Open)? })
+        let open = || unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        let library = with_system_loader(open).map_err(SharedObjectError::Open)?;
+        Ok(Self { library: ManuallyDrop::new(library) })
+    }
+}
+
+impl Drop for SharedObject {
+    fn drop(&mut self) {
+        // SAFETY: the library is not used afterwards.
+        with_system_loader(|| unsafe { ManuallyDrop::drop(&mut self.library) });
     }
 }
 
@@ -134,14 +143,14 @@ fn memory_file(bytes: &[u8], more: MemfdFlags) -> io::Result<File> {
     Ok(fcntl_dupfd_cloexec(&file, RARELY_USED).map_or(file, File::from))
 }
 
-/// A path of an open file that no call in this process has returned before.
+/// A path of an open memory file that no other file has which the system's loader has opened.
 ///
-/// The system's loader identifies objects by path, and descriptors of closed files are reused. The path encodes a
-/// counter in redundant `/` and `./` components. It names this process by its number, because debuggers open it too;
-/// where `/proc` shows other numbers, it cannot.
-fn unused_path(file: &File) -> String {
-    static OPENED: AtomicU64 = AtomicU64::new(0);
-    let mut number = OPENED.fetch_add(1, Ordering::Relaxed);
+/// The system's loader identifies objects by path, and descriptors of closed files are reused, also by another copy of this
+/// library. The path encodes the number of the inode, which is unique as long as the file is mapped, in redundant `/` and
+/// `./` components. It names this process by its number, because debuggers open it too; where `/proc` shows other numbers,
+/// it cannot.
+fn unused_path(file: &File) -> io::Result<String> {
+    let mut number = file.metadata()?.ino();
     let mut path = format!("/proc/{}/fd/", std::process::id());
     if !is_path_of(file, &format!("{path}{}", file.as_raw_fd())) {
         path = String::from("/proc/self/fd/");
@@ -150,7 +159,7 @@ fn unused_path(file: &File) -> String {
         path.push_str(if number & 1 == 0 { "/" } else { "./" });
         number >>= 1;
     }
-    path + &file.as_raw_fd().to_string()
+    Ok(path + &file.as_raw_fd().to_string())
 }
 
 /// Whether `path` leads to an open file.
@@ -236,11 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn path_of_a_file_is_never_repeated() {
-        let file = memory_file(b"", MemfdFlags::empty()).unwrap();
-        let paths: std::collections::HashSet<_> = (0..1000).map(|_| unused_path(&file)).collect();
-        assert_eq!(paths.len(), 1000);
-        assert!(paths.iter().all(|path| std::fs::metadata(path).is_ok()));
+    fn files_have_different_paths_even_with_one_descriptor() {
+        let new = || memory_file(b"", MemfdFlags::empty()).unwrap();
+        let files: Vec<File> = (0..100).map(|_| new()).collect();
+        // As if each had the number of the first.
+        let number = files[0].as_raw_fd().to_string();
+        let prefix = |file| {
+            let path = unused_path(file).unwrap();
+            assert!(std::fs::metadata(&path).is_ok(), "{path}");
+            path.strip_suffix(&file.as_raw_fd().to_string()).unwrap().to_owned() + &number
+        };
+        let paths: std::collections::HashSet<_> = files.iter().map(prefix).collect();
+        assert_eq!(paths.len(), files.len());
     }
 
     #[test]

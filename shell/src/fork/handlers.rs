@@ -14,8 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{GENERATION, HeldAtFork};
 
 /// Every lock of the process, in the order in which one thread takes several of them: freeing a block of code also
-/// unregisters its name from debuggers, and reading the environment enables tools.
+/// unregisters its name from debuggers, and reading the environment enables tools. A thread inside of the system's loader may
+/// call any function of this library.
 const LISTS: &[&[&dyn HeldAtFork]] = &[
+    #[cfg(feature = "host")]
+    super::system_loader::LOCKS,
     #[cfg(feature = "c-api")]
     crate::ffi::LOCKS,
     #[cfg(feature = "exec")]
@@ -86,6 +89,8 @@ extern "C" fn child() {
     crate::call_record::begin_child();
     #[cfg(feature = "host")]
     crate::file_lease::begin_child();
+    #[cfg(feature = "host")]
+    super::system_loader::begin_child();
     #[cfg(feature = "c-api")]
     crate::ffi::begin_child();
 }
