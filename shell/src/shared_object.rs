@@ -14,7 +14,8 @@ use std::os::unix::fs::MetadataExt;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::process::{Resource, getrlimit};
 use smf_core::format::FormatError;
 use smf_core::format::shared_object::{self, Target};
 use smf_core::link::Resolve;
@@ -135,6 +136,11 @@ const RARELY_USED: i32 = 512;
 /// A memory file with `bytes`, sealed against changes.
 fn memory_file(bytes: &[u8], more: MemfdFlags) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more;
+    // Beyond the limit of the process, the kernel sends SIGXFSZ, which ends it.
+    let limit = getrlimit(Resource::Fsize).current;
+    if limit.is_some_and(|limit| bytes.len() as u64 > limit) {
+        return Err(io::Error::from_raw_os_error(Errno::FBIG.raw_os_error()));
+    }
     let mut file = File::from(memfd_create("smf-dynlib", flags)?);
     file.write_all(bytes)?;
     let size = SealFlags::SHRINK | SealFlags::GROW;

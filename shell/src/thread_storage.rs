@@ -12,7 +12,7 @@ use smf_core::alloc_util::try_box;
 use smf_core::link::{HostService, HostServiceError, Resolve, TlsBlock, TlsTemplate};
 
 use crate::fork::{HeldAtFork, ProcessLock};
-use crate::host_symbols::{NO_SYSTEM_LOADER, has_system_loader};
+use crate::host_symbols::{NO_SYSTEM_LOADER, has_system_loader, open_error};
 use crate::shared_object::{SharedObject, SharedObjectError};
 use crate::tls_object::{self, Request, WORD_COUNT, WORDS};
 
@@ -162,14 +162,15 @@ fn close(token: usize) {
 
 /// The maximum size of storage: glibc ends the process if a thread cannot allocate its copy.
 const MAX_SIZE: usize = 1 << 30;
-const NOT_GRANTED: &str = "the system's loader does not grant it; it needs /proc and memory";
+const NOT_GRANTED: &str =
+    "the system's loader does not grant it; it needs /proc, a free descriptor and memory";
 #[cfg(target_arch = "x86_64")]
 const NO_STATIC: &str = "no static storage left, or none of this alignment; compile with -fPIC, link the host with smf_tls_reserve.o, or raise glibc.rtld.optional_static_tls";
 #[cfg(not(target_arch = "x86_64"))]
 const NO_STATIC: &str = "no static storage left, or none of this alignment; compile with -fPIC, or raise glibc.rtld.optional_static_tls";
 /// Released blocks are open because of later ones.
 const STATIC_RETAINED: &str = "no static storage left, because the C library frees that of unloaded and replaced modules only after that of modules loaded later, and a reload loads first; compile with -fPIC, or unload such a module before it is loaded again";
-const NO_MEMORY_FILE: &str = "the system forbids memory files (memfd_create)";
+const NO_MEMORY_FILE: &str = "no memory file can be made (memfd_create): the system forbids it, or a limit of descriptors or of file sizes is reached";
 const NO_MACHINE: &str = "there is no support for this machine";
 
 fn refused(reason: &'static str) -> HostServiceError {
@@ -184,7 +185,12 @@ fn open(request: &Request<'_>, is_static: bool) -> Result<TlsBlock> {
     let object = object.map_err(|error| match error {
         SharedObjectError::MemoryFile(_) => refused(NO_MEMORY_FILE),
         _ if !has_system_loader() => refused(NO_SYSTEM_LOADER),
-        _ if is_static => refused(NO_STATIC),
+        // "cannot allocate memory in static TLS block" of glibc; other errors are those of opening a file.
+        SharedObjectError::Open(error)
+            if is_static && open_error(&error).to_string().contains("TLS") =>
+        {
+            refused(NO_STATIC)
+        }
         _ => refused(NOT_GRANTED),
     })?;
     let words = object.resolve(WORDS.as_bytes()).and_then(|words| usize::try_from(words).ok());

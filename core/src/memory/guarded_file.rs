@@ -17,10 +17,10 @@ use core::mem;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::MemfdFlags;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::mm::MapFlags;
 
+use super::code_file;
 use super::file::{CopyTo, FileBytes, LARGE, OpenFile};
 use super::lock::{Lock, LockGuard, ProcessId};
 use super::page_count::PageCount;
@@ -28,7 +28,7 @@ use super::pages::{PublishedPages, Segment, WritablePages};
 use super::placement::Placement;
 use super::region::Region;
 use super::sys;
-use super::types::{Errno, FilePolicy, FileRange, FileStamp, MemoryError, Protection, Result};
+use super::types::{FilePolicy, FileRange, FileStamp, MemoryError, Protection, Result};
 use crate::alloc_util::TryArc;
 
 /// The size in bytes from which on mapping a file takes less time than copying it.
@@ -190,16 +190,9 @@ impl Overlay {
     }
 
     fn copy_to_file(&self) -> Result<Region> {
-        let file = memory_file().map_err(|errno| MemoryError::Open { errno })?;
         // SAFETY: as in `copy_to_memory`.
-        let mut rest =
-            unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.size.bytes()) };
-        while !rest.is_empty() {
-            let written = sys::write(&file, rest);
-            let written =
-                written.map_err(|errno| MemoryError::Map { size: self.size.bytes(), errno })?;
-            rest = rest.get(written..).unwrap_or(&[]);
-        }
+        let bytes = unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.size.bytes()) };
+        let file = code_file::with_copy(bytes).map_err(|errno| MemoryError::Open { errno })?;
         Region::map_file(&file, MapFlags::PRIVATE, 0, self.size, self.protection)
     }
 }
@@ -454,15 +447,6 @@ impl Way {
     }
 }
 
-/// A memory file that can be mapped executable.
-fn memory_file() -> Result<OwnedFd, Errno> {
-    let create = |flags| sys::memory_file(c"smf-module", flags);
-    // Kernels before 6.3 have no flags for this. Where all are refused, no memory file is executable.
-    create(MemfdFlags::NOEXEC_SEAL)
-        .or_else(|_| create(MemfdFlags::EXEC))
-        .or_else(|_| create(MemfdFlags::empty()))
-}
-
 /// A copy of a file, with its stamp, in a sealed memory file. `None` if the system has none, or if the file is being
 /// changed.
 fn sealed_copy(file: &OpenFile) -> Result<Option<OpenFile>> {
@@ -470,7 +454,7 @@ fn sealed_copy(file: &OpenFile) -> Result<Option<OpenFile>> {
     if !file.is_settled() {
         return Ok(None);
     }
-    let Ok(copy) = memory_file() else { return Ok(None) };
+    let Ok(copy) = code_file::create() else { return Ok(None) };
     if size >= LARGE {
         sys::wait_for_writes(&file.descriptor);
     }

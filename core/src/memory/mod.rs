@@ -38,6 +38,7 @@ compile_error!("smf-core: the feature `kernel` supports 64-bit Linux only");
 mod atomic_replace;
 mod biased_count;
 pub mod code_alloc;
+mod code_file;
 #[cfg(test)]
 pub(crate) mod fault_injection;
 mod ffi_mapping;

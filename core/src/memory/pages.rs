@@ -203,7 +203,10 @@ impl ProtectionRun {
         if self.protection == Protection::ReadWrite {
             return Ok(());
         }
-        region.set_protection(self.start..self.end, self.protection)
+        match self.protection {
+            Protection::ReadExecute => region.make_executable(self.start..self.end),
+            protection => region.set_protection(self.start..self.end, protection),
+        }
     }
 }
 

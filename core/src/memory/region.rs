@@ -11,6 +11,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno as Raw;
 use rustix::mm::{Advice as MmAdvice, MapFlags};
 
+use super::code_file;
 use super::page_count::PageCount;
 use super::sys::{self, Place};
 use super::types::{Advice, Errno, MemoryError, Protection, Result};
@@ -207,6 +208,29 @@ impl Region {
             };
         }
         Ok(())
+    }
+
+    /// As [`set_protection`](Self::set_protection) with [`Protection::ReadExecute`], of readable pages. Where the system
+    /// forbids that, because the pages were writable, they are replaced by pages of a memory file with the same bytes.
+    pub(super) fn make_executable(&mut self, range: Range<usize>) -> Result<()> {
+        let refused = match self.set_protection(range.clone(), Protection::ReadExecute) {
+            Err(MemoryError::Protect { errno, address, size, protection }) if errno.is_policy() => {
+                MemoryError::Protect { errno, address, size, protection }
+            }
+            result => return result,
+        };
+        let end = range.end.min(self.size.bytes());
+        let Some(size @ 1..) = end.checked_sub(range.start) else { return Ok(()) };
+        // SAFETY: the offset is inside the mapping, because the range is not empty.
+        let start = unsafe { self.start.add(range.start) };
+        // SAFETY: readable pages of this mapping, whose protection has not changed. `&mut self` excludes writes meanwhile.
+        let bytes = unsafe { slice::from_raw_parts(start.as_ptr(), size) };
+        let Ok(file) = code_file::with_copy(bytes) else { return Err(refused) };
+        let executable = Protection::ReadExecute;
+        // SAFETY: whole pages of this mapping. `bytes` is not used any more, and the region lends no slices.
+        let mapped =
+            unsafe { sys::map_file(&file, MapFlags::PRIVATE, 0, Some(start), size, executable) };
+        mapped.map(drop).map_err(|_| refused)
     }
 
     /// Changes the protection of the bytes at the offsets `range`, which is cut at the end of the region.

@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 use core::{ops::Range, ptr::NonNull, slice};
 
 use rustix::fd::OwnedFd;
+use rustix::io::Errno as Raw;
 use rustix::mm::{Advice, MapFlags};
 
 use super::super::lock::Lock;
@@ -30,7 +31,7 @@ use super::super::region::Region;
 use super::super::sys::{self, Place};
 use super::super::types::{Errno, MemoryError, Protection};
 use super::alloc_request::{ArenaKind, SLAB_SIZE};
-use super::backing::{ArenaError, Candidate, create_file, is_policy};
+use super::backing::{ArenaError, Candidate, create_file};
 use super::error::{ExecError, Result};
 use super::span::SpanMap;
 use super::trap_fill;
@@ -106,7 +107,10 @@ impl Arena {
         let size = self.code.len();
         let no_memory = |errno| ExecError::Memory(MemoryError::Map { size, errno });
         let file = create_file(candidate)?;
-        sys::resize(&file, size as u64).map_err(no_memory)?;
+        sys::resize(&file, size as u64).map_err(|errno| match errno == Raw::FBIG {
+            true => ArenaError::Forbidden(errno),
+            false => no_memory(errno).into(),
+        })?;
         let writable = self.pointer(self.writable_start);
         // SAFETY: whole pages inside the reservation of this arena, which is not used yet.
         unsafe {
@@ -128,7 +132,7 @@ impl Arena {
         let mapped = unsafe {
             sys::map_file(&file, MapFlags::SHARED, 0, Some(code), view, Protection::ReadExecute)
         };
-        mapped.map(drop).map_err(|errno| match is_policy(errno) {
+        mapped.map(drop).map_err(|errno| match errno.is_policy() {
             true => ArenaError::Forbidden(errno),
             false => no_memory(errno).into(),
         })
@@ -160,7 +164,7 @@ impl Arena {
         for protection in [Protection::ReadExecute, Protection::ReadWrite] {
             // SAFETY: a whole page of a new arena, which is not used yet.
             match unsafe { self.protect(first.clone(), protection) } {
-                Err(MemoryError::Protect { errno, .. }) if is_policy(errno) => {
+                Err(MemoryError::Protect { errno, .. }) if errno.is_policy() => {
                     return Err(ArenaError::Forbidden(errno));
                 }
                 result => result?,

@@ -62,12 +62,7 @@ pub(super) fn create_file((backing, flags): Candidate) -> Result<OwnedFd, ArenaE
     file.map_err(|errno| match backing {
         // The directory is missing, read-only or full, or its file system does not support the call.
         Backing::TemporaryFile => ArenaError::Forbidden(errno),
-        _ if is_policy(errno) || errno == Raw::INVAL => ArenaError::Forbidden(errno),
+        _ if errno.is_policy() || errno == Raw::INVAL => ArenaError::Forbidden(errno),
         _ => MemoryError::Open { errno }.into(),
     })
-}
-
-/// Whether `errno` reports a policy rather than a lack of memory.
-pub(super) fn is_policy(errno: Errno) -> bool {
-    errno == Raw::PERM || errno == Raw::ACCESS || errno == Raw::NOSYS
 }

@@ -162,6 +162,14 @@ pub(crate) fn wait_for_writes(file: &OwnedFd) {
 /// `ftruncate(2)`: sets the size of a file in bytes, without allocating memory for them.
 pub(crate) fn resize(file: &OwnedFd, size: u64) -> Result<(), Errno> {
     fault_point!(Resize);
+    // Beyond the limit of the process, the kernel sends SIGXFSZ, which ends it (`getrlimit(2)`, `RLIMIT_FSIZE`).
+    #[cfg(not(miri))]
+    {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        if limit.is_some_and(|limit| size > limit) {
+            return Err(io::Errno::FBIG.into());
+        }
+    }
     Ok(retry_on_intr(|| fs::ftruncate(file, size))?)
 }
 

@@ -214,12 +214,43 @@ fn pages_are_send_and_sync() {
 
 #[test]
 fn protect_error_names_address_protection_and_errno() {
-    let _fault = fault_injection::inject(Call::Protect, 0, Errno::ACCESS);
+    let _fault = fault_injection::inject(Call::Protect, 0, Errno::NOMEM);
     let error = writable(1).publish(&[segment(0, 1, ReadExecute)]).map(|_| ()).unwrap_err();
     let text = error.to_string();
     let page = PageCount::one().bytes();
     assert!(text.starts_with(&format!("cannot make 0x{page:x} bytes at 0x")), "{text}");
-    assert!(text.ends_with(" readable and executable: permission denied"), "{text}");
+    assert!(text.contains(" readable and executable: out of memory"), "{text}");
+}
+
+/// `PR_SET_MDWE` refuses `mprotect` with EACCES. The bytes are then mapped from a memory file, whose writes may fail too.
+#[test]
+#[cfg_attr(miri, ignore = "maps a file")]
+fn code_is_mapped_from_a_file_where_memory_does_not_become_executable() {
+    let published = |second: Option<Call>| {
+        let mut pages = writable(4);
+        let page = PageCount::one().bytes();
+        pages.as_mut_slice().chunks_mut(page).zip(1..).for_each(|(bytes, n)| bytes.fill(n));
+        let _fault = match second {
+            None => fault_injection::inject(Call::Protect, 0, Errno::ACCESS),
+            Some(call) => fault_injection::inject(call, 0, Errno::NOMEM),
+        };
+        let code = [segment(0, 1, ReadWrite), segment(1, 3, ReadExecute)];
+        pages.publish(&code)
+    };
+    let pages = published(None).unwrap();
+    assert_eq!(protections(pages.address(), 4), ["rw-", "r-x", "r-x", "r-x"]);
+    for (number, at) in (1..).zip((0..4).map(|page| page * PageCount::one().bytes())) {
+        // SAFETY: a readable byte of the pages.
+        assert_eq!(unsafe { pages.as_ptr().wrapping_add(at).read() }, number);
+    }
+    // The pages can be used for another image, and again for code.
+    let mut again = pages.reclaim().unwrap();
+    again.as_mut_slice().fill(7);
+    let again = again.publish(&[segment(0, 4, ReadExecute)]).unwrap();
+    assert_eq!(protections(again.address(), 4), ["r-x"; 4]);
+    // SAFETY: as above.
+    assert_eq!(unsafe { again.as_ptr().read() }, 7);
+    assert!(published(Some(Call::Protect)).is_err());
 }
 
 #[test]

@@ -110,6 +110,11 @@ impl Errno {
         self.0.raw_os_error()
     }
 
+    /// Whether it reports a policy rather than a lack of memory.
+    pub(crate) fn is_policy(self) -> bool {
+        matches!(self.0, Raw::PERM | Raw::ACCESS | Raw::NOSYS)
+    }
+
     fn description(self) -> Option<&'static str> {
         Some(match self.0 {
             Raw::NOENT => "no such file or directory",

@@ -3,6 +3,7 @@
 use super::super::super::fault_injection::{Call, inject};
 use super::*;
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::process::Command;
 use std::string::ToString;
 use std::{env, println};
@@ -105,6 +106,20 @@ fn without_memfd_create_a_temporary_file_is_used() {
     let backings = [Some(Backing::TemporaryFile), Some(Backing::ChangingPages)];
     assert!(backings.contains(&memory.backing()), "{:?}", memory.backing());
     println!("{:?}", memory.backing());
+}
+
+/// A file beyond the limit would end the process by a signal.
+#[test]
+#[cfg_attr(miri, ignore = "restricts the process")]
+fn limit_of_file_sizes_is_heeded() {
+    if !alone("memory::code_alloc::tests::policies::limit_of_file_sizes_is_heeded") {
+        return;
+    }
+    let limit = Rlimit { current: Some(4096), maximum: Some(4096) };
+    setrlimit(Resource::Fsize, limit).unwrap();
+    let memory = CodeMemory::default();
+    exercise(&memory);
+    assert_eq!(memory.backing(), Some(Backing::ChangingPages));
 }
 
 #[test]
