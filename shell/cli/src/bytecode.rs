@@ -40,6 +40,7 @@ pub(crate) struct AsmArgs {
 }
 
 pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
+    output::check_distinct(&args.output, std::iter::once(&*args.file))?;
     let data = output::read(&args.file)?;
     let source = std::str::from_utf8(&data).map_err(|error| format!("not UTF-8: {error}"));
     let source = source.at(&args.file)?;

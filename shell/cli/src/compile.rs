@@ -57,6 +57,7 @@ impl Target {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let program = Program::read(&args.file)?;
+    output::check_distinct(&args.output, std::iter::once(&*args.file))?;
     let unit = checked(compile(&program.files(), Mode::Compile)?, true)?;
     let options = CompileOptions { arch: args.target.arch(), level: args.opt, debug: args.debug };
     let bytes = module::compile(&unit, &options).at(&args.file)?;

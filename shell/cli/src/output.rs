@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::num::NonZero;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
@@ -154,6 +155,21 @@ pub(crate) fn show(
         true => inspect::write_json(file, &name, out),
         false => inspect::write_selected(file, &name, parts, out),
     })
+}
+
+/// Refuses an output that would replace an input.
+pub(crate) fn check_distinct<'p>(
+    output: &Path,
+    mut inputs: impl Iterator<Item = &'p Path>,
+) -> Result<(), Failure> {
+    let file = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let Some(existing) = file(output).filter(|_| !files::is_standard_stream(output)) else {
+        return Ok(());
+    };
+    match inputs.any(|input| !files::is_standard_stream(input) && file(input) == Some(existing)) {
+        true => Err(Failure::of(output, "the output is one of the inputs")),
+        false => Ok(()),
+    }
 }
 
 /// Writes an output; a program is executable if `source` is.

@@ -118,6 +118,9 @@ impl From<Compression> for Algorithm {
 const LARGE: usize = 2 << 20;
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let others = [&args.stub, &args.phases].into_iter().flatten();
+    let inputs = args.objects.iter().chain(others).map(PathBuf::as_path);
+    output::check_distinct(&args.output, inputs)?;
     let sizes = args.objects.iter().filter_map(|path| std::fs::metadata(path).ok());
     let size = sizes.fold(0, |all: u64, found| all.saturating_add(found.len()));
     if let Ok(size @ LARGE..) = usize::try_from(size) {

@@ -326,7 +326,7 @@ fn states_types(args: &Args) -> bool {
 fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitCode, Failure> {
     let module = &loader.modules().get(module).at(&args.file)?;
     let address = module.function(b"main").or_else(|| module.entry_point());
-    let address = address.ok_or_else(|| no_function(args, module)).at(&args.file)?;
+    let address = address.ok_or_else(|| no_function(None, module)).at(&args.file)?;
     let texts = std::iter::once(args.file.as_os_str()).chain(args.name.as_deref());
     let texts = texts.chain(args.args.iter().map(OsString::as_os_str));
     // Arguments of a process contain no NUL.
@@ -420,7 +420,7 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
         Some(name) => module.function(name.as_bytes()),
         None => module.entry_point(),
     };
-    let address = address.ok_or_else(|| no_function(args, module)).at(&args.file)?;
+    let address = address.ok_or_else(|| no_function(args.name.as_deref(), module)).at(&args.file)?;
     // The address of a dynlib's function comes from the system's loader.
     if module.smf().is_some() && !module.contains(address) {
         return Err(Failure::of(&args.file, "the function is outside the module's memory"));
@@ -484,17 +484,17 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
 }
 
 /// Explains why there is no function to call, and names those that could be called.
-fn no_function(args: &Args, module: &ModuleRef<'_>) -> String {
+fn no_function(name: Option<&OsStr>, module: &ModuleRef<'_>) -> String {
     let Some(smf) = module.linked() else {
-        return match &args.name {
+        return match name {
             None => "a dynlib has no entry point; name a function".to_owned(),
             Some(name) => format!("no function `{}`", name.to_string_lossy()),
         };
     };
-    let named = |name: &OsString| {
+    let named = |name: &OsStr| {
         smf.symbols().iter().flatten().find(|symbol| symbol.name() == name.as_bytes())
     };
-    let why = match args.name.as_ref().map(|name| (name.to_string_lossy(), named(name))) {
+    let why = match name.map(|name| (name.to_string_lossy(), named(name))) {
         None => "no entry point and no function `main`".to_owned(),
         Some((name, None)) => format!("no function `{name}`"),
         Some((name, Some(symbol))) if symbol.is_import() => format!("`{name}` is an import"),

@@ -118,6 +118,31 @@ fn data_of_a_watched_program_with_constructors_is_kept_on_request() {
 }
 
 #[test]
+fn output_that_is_an_input_is_refused() {
+    let (object, out) = object("same-file", "long f(void) { return 1; }");
+    let directory = Path::new(&object).parent().unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (same, source, link) = (path("././in.o"), path("a.spl"), path("link.o"));
+    fs::write(&source, "fn f() -> i64: 1\n").unwrap();
+    let before = fs::read(&object).unwrap();
+    let refusal = "the output is one of the inputs";
+    contains(&fails(&["pack", &object, "-o", &object]), &[&object, refusal]);
+    contains(&fails(&["pack", &object, "-o", &same]), &[refusal]);
+    let _ = fs::remove_file(&link);
+    fs::hard_link(&object, &link).unwrap();
+    contains(&fails(&["pack", &object, "-o", &link]), &[refusal]);
+    contains(&fails(&["compile", &source, "-o", &source]), &[refusal]);
+    assert_eq!((fs::read(&object).unwrap(), before.is_empty()), (before, false));
+    // An older output is replaced.
+    ok(&["pack", &object, "-o", &out]);
+    ok(&["pack", &object, "-o", &out]);
+    contains(
+        &fails(&["run", "--main", &out, "--", "f"]),
+        &["no entry point and no function `main`"],
+    );
+}
+
+#[test]
 fn phase_list_orders_the_code() {
     use std::fmt::Write;
     let mut source = String::from("long v[64];\n");
