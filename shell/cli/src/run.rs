@@ -446,7 +446,10 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
     // the arguments outlives the call.
     let returned = unsafe { call::call_values(address, &words) };
-    let returned = returned.map_err(|error| trapped(module, error)).at(&args.file)?;
+    let returned = returned.map_err(|error| match error {
+        TrapError::Bytecode(trap) => Failure::Because(bytecode::trapped_elsewhere(loader, trap)),
+        error => Failure::of(&args.file, trapped(module, error)),
+    })?;
     // SAFETY: the user or the module states the type of the result.
     let shown = unsafe { returns.show(returned) };
     let changed = memory.arrays.iter().filter(|array| array.is_changed());

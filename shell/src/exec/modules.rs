@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use smf_core::alloc_util::{AllocError, TryArc, try_box, try_copy_bytes, try_push};
+use smf_core::alloc_util::{AllocError, TryArc, try_box, try_collect, try_copy_bytes, try_push};
 use smf_core::exec::{ManagerError, Value};
 use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
@@ -37,8 +37,13 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// Of a function of a module that `smf compile` made.
+    /// Of a function of bytecode, or of a module that `smf compile` made.
     fn of(module: &ModuleRef<'_>, name: &[u8]) -> Result<Option<Self>, AllocError> {
+        if let Some((engine, index)) = module.engine().zip(module.bytecode_function(name)) {
+            let count = engine.program().function(index).map_or(0, |found| found.params.into());
+            let params = try_collect(std::iter::repeat_n(Scalar::I64, count)).map(Some)?;
+            return Ok(Some(Self { params, result: Some(Some(Scalar::I64)) }));
+        }
         let note = module.linked().and_then(|linked| linked.note_contents().ok()?);
         let note = note.as_ref().and_then(|(note, at)| Note::parse(note, *at).ok());
         let found = note.zip(str::from_utf8(name).ok()).and_then(|(n, name)| n.signature(name));

@@ -425,8 +425,8 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         ExecError::Texts { .. }
         | ExecError::ResultInMemory { .. }
         | ExecError::ModuleTypes { .. }
-        | ExecError::Result { .. }
-        | ExecError::Call(_) => Code::Argument,
+        | ExecError::Result { .. } => Code::Argument,
+        ExecError::Call(error) => ApiError::Call(*error).code(),
         ExecError::MissingBackend { .. } | ExecError::ModuleFunction { .. } => Code::Unsupported,
         ExecError::Source(_) | ExecError::FrontEnd(_) | ExecError::NotText { .. } => Code::Compile,
         ExecError::Read { .. } | ExecError::Program(_) => Code::File,

@@ -214,6 +214,7 @@ pub unsafe extern "C" fn smf_loader_call(
         let name = unsafe { text("the name", name) }?;
         let version = loader.version(module)?;
         let export = version.export(name).filter(|e| e.kind == SymbolKind::Function);
+        check_argument_count(&version, name, arguments.len())?;
         // Dynlibs do not record the kinds of their symbols.
         let function = export.map(|e| e.address).or_else(|| version.function(name));
         let Some(function) = function else {
@@ -235,8 +236,24 @@ pub unsafe extern "C" fn smf_loader_call(
     }))
 }
 
+/// Refuses a call of a bytecode function with another number of arguments than it has parameters.
+fn check_argument_count(
+    version: &ModuleRef<'_>,
+    name: &[u8],
+    given: usize,
+) -> Result<(), ArgumentError> {
+    let function = version.engine().zip(version.bytecode_function(name));
+    let function = function.and_then(|(engine, index)| engine.program().function(index));
+    match function.map(|function| usize::from(function.params)) {
+        Some(expected) if expected != given => {
+            Err(ArgumentError::ArgumentCount { given, expected })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Interprets a bytecode function that has no address because there is no compiler for this machine; `None` for any
-/// other function. Surplus arguments are ignored and missing ones are 0.
+/// other function.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn call_interpreted(
     version: &ModuleRef<'_>,
@@ -244,10 +261,7 @@ fn call_interpreted(
     arguments: &[i64],
 ) -> Option<Result<i64, ApiError>> {
     let (engine, index) = (version.engine()?, version.bytecode_function(name)?);
-    let params = usize::from(engine.program().function(index)?.params);
-    let mut words = [0; MAX_ARGS];
-    words.get_mut(..arguments.len())?.copy_from_slice(arguments);
-    match engine.call(index, words.get(..params)?) {
+    match engine.call(index, arguments) {
         Ok(result) => Some(Ok(result)),
         Err(CallError::Trap(trap)) => Some(Err(ApiError::Call(TrapError::Bytecode(trap)))),
         Err(_) => None,
@@ -357,10 +371,13 @@ mod tests {
             call_interpreted(&version, name, arguments).map(|called| called.map_err(|e| e.code()))
         };
         assert_eq!(call(b"answer", &[]), Some(Ok(42)));
-        assert_eq!(call(b"answer", &[1; MAX_ARGS]), Some(Ok(42)));
-        assert_eq!(call(b"sum", &[100, 7]), Some(Ok(5050)));
-        assert_eq!(call(b"sum", &[]), Some(Ok(0)));
-        assert_eq!(call(b"sum", &[1; MAX_ARGS + 1]), None);
+        assert_eq!(call(b"sum", &[100]), Some(Ok(5050)));
+        for given in [0, 2, MAX_ARGS] {
+            let refused = Err(ArgumentError::ArgumentCount { given, expected: 1 });
+            assert_eq!(check_argument_count(&version, b"sum", given), refused);
+        }
+        assert_eq!(check_argument_count(&version, b"sum", 1), Ok(()));
+        assert_eq!(check_argument_count(&version, b"missing", 7), Ok(()));
         assert_eq!(call(b"missing", &[]), None);
         version.engine().unwrap().signals().interrupt();
         assert_eq!(call(b"sum", &[100]), Some(Err(crate::ffi::error::Code::Trap)));

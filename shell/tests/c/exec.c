@@ -175,6 +175,15 @@ static void files(const char *directory) {
     CHECK(IS(rt_exec_manager_compile_file(manager, SAMPLES "bcod.smf"), ""));
     CHECK(rt_exec_manager_has_function(manager, "sum") && execute(manager, "sum", 10, 0, 1) == 55);
     REFUSED(!smf_exec_find((uint64_t)manager, "sum"), SMF_ERROR_UNSUPPORTED);
+    /* Functions of bytecode take as many arguments as they have parameters, and trap as others do. */
+    snprintf(path, sizeof path, "%s/quotients.smf", directory);
+    CHECK(IS(rt_exec_manager_compile_file(manager, path), "") && execute(manager, "quotient", 84, 2, 2) == 42);
+    SmfExecValue values[] = {{SMF_TYPE_I64, 0, 84}, {SMF_TYPE_I64, 0, 0}, {SMF_TYPE_I64, 0, 0}}, result;
+    REFUSED(!smf_exec_call((uint64_t)manager, "quotient", values, 2, &result), SMF_ERROR_TRAP);
+    CHECK(HAS(smf_last_error().text, "division by zero"));
+    REFUSED(!smf_exec_call((uint64_t)manager, "quotient", values, 3, &result), SMF_ERROR_ARGUMENT);
+    CHECK(HAS(smf_last_error().text, "takes 2 arguments"));
+    REFUSED(!smf_exec_call((uint64_t)manager, "quotient", values, 1, &result), SMF_ERROR_ARGUMENT);
     const char *calls = "extern fn sum(n: i64) -> i64\nextern fn getpid() -> i32\n"
                         "fn more(n: i64) -> i64: sum(n) + 1\nfn pid() -> i32: getpid()\n";
     CHECK(IS(rt_exec_manager_compile_source(manager, calls), ""));

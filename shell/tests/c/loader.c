@@ -686,7 +686,12 @@ static void bytecode(void) {
     uint64_t loader = open_loader(0, 0), quotients = load(loader, "quotients"), user = load(loader, "divides");
     uint64_t sample = smf_loader_load(loader, SAMPLES "bcod.smf");
     SmfSymbol sum = {.size = sizeof sum}, quotient = sum, divide = sum;
-    int64_t answer = 0, result = 1;
+    int64_t answer = 0, result = 1, words[] = {100, 7};
+    CHECK(smf_loader_call(loader, sample, "sum", words, 1, &result) && result == 5050);
+    REFUSED(!smf_loader_call(loader, sample, "sum", words, 2, &result), SMF_ERROR_ARGUMENT);
+    CHECK(says("takes 1 argument, and 2 are given"));
+    REFUSED(!smf_loader_call(loader, sample, "sum", NULL, 0, &result), SMF_ERROR_ARGUMENT);
+    result = 1;
     CHECK(sample && smf_loader_symbols(loader, sample, visit_answer, &answer) == 2);
     CHECK(rt_call_function_0(answer) == 42 && call(loader, sample, "sum", 100) == 5050);
     CHECK(smf_loader_symbol(loader, sample, "sum", &sum) && smf_loader_symbol(loader, quotients, "quotient", &quotient));

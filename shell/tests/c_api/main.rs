@@ -317,6 +317,10 @@ fn make_modules(directory: &Path) {
     let cosines = ["cosine", "cosine-needed", "cosine-absent"].map(|name| (name, false, COSINE));
     let modules = MODULES.into_iter().chain([("spin", false, SPIN)]).chain(cosines);
     compile_modules(directory, modules);
+    make_bytecode(directory);
+}
+
+fn make_bytecode(directory: &Path) {
     for (name, source) in BYTECODE {
         let module = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
         fs::write(directory.join(name).with_extension("smf"), module).unwrap();
@@ -354,6 +358,7 @@ fn functions_and_templates_are_extracted() {
 fn execution_managers_compile_call_and_replace() {
     let directory = Path::new(SCRATCH).join("exec");
     fs::create_dir_all(&directory).unwrap();
+    make_bytecode(&directory);
     run_with("exec", JIT, &[&directory]);
 }
 

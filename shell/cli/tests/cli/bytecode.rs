@@ -253,6 +253,23 @@ impl Drop for Running {
     }
 }
 
+/// Machine code calls the bytecode of another module, whose trap is not one of the caller.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn trap_in_another_module_names_that_module() {
+    let scratch_dir = Scratch::new("trap-elsewhere");
+    let source = "function divz, 1, 1\nCONST_I64_PUSH 1\nLOAD_PUSH 0\nDIV_I64\nPOP 0\nRET 0\n";
+    let bytecode = scratch_dir.module("divz.smf", source);
+    let (object, out) = crate::pack::object(
+        "trap-elsewhere-native",
+        "long divz(long); long call(long x) { return divz(x) + 1; }",
+    );
+    ok(&["pack", &object, "-o", &out]);
+    let error = fails(&["run", &out, "call", "0", "--with", &bytecode]);
+    contains(&error, &[&format!("error: {bytecode}: division by zero")]);
+    assert_eq!(ok(&["run", &out, "call", "1", "--with", &bytecode]), "2\n");
+}
+
 #[test]
 fn watch_runs_the_new_version_when_the_file_changes() {
     let scratch_dir = Scratch::new("watch");

@@ -260,6 +260,7 @@ impl ApiError {
             Self::NoSection { .. } | Self::NotBytecode { .. } => Code::NotFound,
             Self::Unresolved { .. } | Self::NoEntryPoint { .. } => Code::NotFound,
             Self::Call(TrapError::Trap(_) | TrapError::Bytecode(_)) => Code::Trap,
+            Self::Call(TrapError::OutOfMemory) => Code::NoMemory,
             Self::Call(_) => Code::Argument,
             Self::NotSmf { .. } => Code::Take,
             Self::Metadata { error, .. } => of_metadata(error),

@@ -1,5 +1,6 @@
 //! Arguments that are invalid whatever the state of the library.
 
+use smf_core::plural;
 use thiserror::Error;
 
 /// An argument that no call accepts. `SMF_ERROR_ARGUMENT`.
@@ -41,6 +42,9 @@ pub(in super::super) enum ArgumentError {
     /// A call with more arguments than [`MAX_ARGS`](smf_core::trap::MAX_ARGS).
     #[error("{count} arguments exceed the limit of {max}", max = smf_core::trap::MAX_ARGS)]
     TooManyArguments { count: i64 },
+    /// A call of a function of bytecode with another number of arguments than it has parameters.
+    #[error("the function takes {expected} argument{}, and {given} {} given", plural::s(*expected), if *given == 1 { "is" } else { "are" })]
+    ArgumentCount { given: usize, expected: usize },
     /// A table of functions for values with a null function.
     #[cfg(not(feature = "tagged"))]
     #[error("SmfValueHooks contains a null function")]
