@@ -288,7 +288,11 @@ impl<'l> LoadSet<'l> {
         let mut linked = try_with_capacity(prepared.len())?;
         for (imports, module) in prepared {
             let _span = self.loader.phase(Phase::Relocate, &imports.member.name);
-            let module = imports.checked(module.link(&imports))?;
+            let module = imports.checked(module.link(&imports)).inspect_err(|error| {
+                if let LoadError::Link { error: LinkError::MissingTls { symbol }, module } = error {
+                    (*unresolved.borrow_mut())(&UnresolvedImport { symbol, module });
+                }
+            })?;
             let Imports { member, dependencies, .. } = imports;
             linked.push(self.version(member, module, dependencies.into_inner())?);
         }

@@ -49,7 +49,8 @@ pub(super) fn reporting<T>(
     let (mut imports, mut added) = (Vec::new(), Ok(()));
     let result = load(&mut |import| added = added.and(add(&mut imports, import)));
     result.map_err(|error| {
-        if !matches!(error, LoadError::Link { error: LinkError::MissingImports { .. }, .. }) {
+        let LoadError::Link { error: why, .. } = &error else { return error.into() };
+        if !matches!(why, LinkError::MissingImports { .. } | LinkError::MissingTls { .. }) {
             return error.into();
         }
         if let Err(no_memory) = added {

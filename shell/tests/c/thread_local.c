@@ -59,6 +59,12 @@ int main(int count, char **arguments) {
         CHECK(smf_loader_unload(loader, module));
         CHECK(smf_loader_collect(loader));
     }
+#ifndef NO_RELOAD
+    /* A symbol that nothing defines is one of the unresolved imports. */
+    snprintf(path, sizeof(path), "%s/lacking.smf", arguments[1]);
+    CHECK(!smf_loader_load(loader, path) && smf_last_error().code == SMF_ERROR_MISSING);
+    CHECK(smf_loader_missing_count() == 1 && !strcmp(smf_loader_missing(0).symbol, "absent"));
+#endif
     check = NULL;
     sem_post(&go);
     CHECK(pthread_join(first, NULL) == 0 && smf_loader_close(loader));

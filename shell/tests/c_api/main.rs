@@ -388,7 +388,9 @@ fn modules_have_thread_local_storage() {
     let directory = Path::new(SCRATCH).join("thread-local");
     let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tests/thread_local");
     let source = fs::read_to_string(Path::new(programs).join("storage.c")).unwrap();
-    compile_modules(&directory, [("storage", true, &*source)].into_iter());
+    let lacking = "extern __thread long absent; long f(void) { return absent; }";
+    let modules = [("storage", true, &*source), ("lacking", false, lacking)];
+    compile_modules(&directory, modules.into_iter());
     run_with("thread_local", C, &[&directory]);
 }
 

@@ -320,7 +320,10 @@ impl Code {
         match error {
             E::Format { error, .. } => of_format(error),
             E::Archive { .. } => Code::Format,
-            E::Link { error: LinkError::MissingImports { .. }, .. } => Code::Missing,
+            E::Link {
+                error: LinkError::MissingImports { .. } | LinkError::MissingTls { .. },
+                ..
+            } => Code::Missing,
             E::Link { error: LinkError::Memory(error), .. } => of_memory(error),
             E::Link { error: LinkError::OutOfMemory(_), .. } | E::OutOfMemory(_) => Code::NoMemory,
             E::Link { .. } | E::Constructors { .. } | E::Library { .. } => Code::Link,
