@@ -21,6 +21,7 @@
 
 mod backend;
 mod error;
+mod external;
 mod manager;
 mod native;
 #[cfg(feature = "source")]
@@ -33,6 +34,7 @@ mod value;
 
 pub use backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 pub use error::{ManagerError, TrapReport};
+pub use external::ExternalFunctions;
 pub use manager::{CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics};
 pub use native::NativeBackend;
 pub use unit::{Unit, UnitError, UnitFunction};

@@ -21,6 +21,8 @@ pub struct TrapReport {
     pub at: u32,
     /// The function that trapped; `None` if it is not one of the manager.
     pub function: Option<Name>,
+    /// The address of that function, by which its module may be found.
+    pub address: u64,
 }
 
 impl fmt::Display for TrapReport {

@@ -12,17 +12,19 @@ use hashbrown::HashMap;
 
 use super::backend::{Backend, CompiledUnit, Level};
 use super::error::{ManagerError, TrapReport};
+use super::external::ExternalFunctions;
 use super::native::{NativeBackend, RegisteredCode};
 use super::stub;
 use super::unit::{Unit, UnitError, UnitFunction};
 use super::value::Value;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push, try_reserve};
-use crate::ir::{CalleeKind, IrError, Scalar};
-use crate::link::{Name, Resolve, ShortName};
+use crate::ir::{CalleeKind, IrError, Scalar, Signature};
+use crate::link::{Name, ShortName};
 use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::{BiasedCount, Use};
 use crate::trap::{
-    MAX_ARGS, ReturnRegisters, TrapChain, TrapError, call_values, call_words_on, chain_by_lookup,
+    MAX_ARGS, ReturnRegisters, Trap, TrapChain, TrapError, call_values, call_words_on,
+    chain_by_lookup,
 };
 
 type Result<T, E = ManagerError> = core::result::Result<T, E>;
@@ -249,15 +251,20 @@ impl Manager {
     /// # Errors
     /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CalleeSignature`],
     /// [`ManagerError::CodeLimit`], [`ManagerError::OutOfMemory`].
-    pub fn compile(&self, unit: &Unit, host: &dyn Resolve) -> Result<()> {
+    pub fn compile(&self, unit: &Unit, host: &dyn ExternalFunctions) -> Result<()> {
         let _compiling = self.compiling.lock();
         let level = {
             let mut state = self.state.lock();
             self.free_retired(&mut state);
             check_signatures(&state, unit)?;
-            check_callees(&state, unit)?;
+            if !state.names.is_empty() {
+                check_callees(unit, &|name, called| state.accepts(name, called))?;
+            }
             state.level
         };
+        if host.has_signatures() {
+            check_callees(unit, &|name, called| host.accepts(name, called))?;
+        }
         let mut error = None;
         let mut symbol = |name: &[u8]| match self.symbol(name, host) {
             Ok(address) => address,
@@ -280,7 +287,7 @@ impl Manager {
     }
 
     /// The address of a callee outside of the unit: the stub of a function of another unit, or a symbol of the host.
-    fn symbol(&self, name: &[u8], host: &dyn Resolve) -> Result<Option<u64>> {
+    fn symbol(&self, name: &[u8], host: &dyn ExternalFunctions) -> Result<Option<u64>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let Some(named) = state.names.get_mut(name) else {
@@ -405,8 +412,9 @@ impl Manager {
     fn call_error(&self, error: TrapError) -> ManagerError {
         match error {
             TrapError::Trap(trap) => {
-                let function = self.function_at(trap.function);
-                ManagerError::Trap(TrapReport { code: trap.code, at: trap.at, function })
+                let Trap { code, at, function: address } = trap;
+                let function = self.function_at(address);
+                ManagerError::Trap(TrapReport { code, at, function, address })
             }
             TrapError::OutOfMemory => AllocError.into(),
             error => ManagerError::Call(error),
@@ -480,11 +488,8 @@ fn check_signatures(state: &State, unit: &Unit) -> Result<()> {
     Ok(())
 }
 
-/// Refuses calls of functions of other units by another signature.
-fn check_callees(state: &State, unit: &Unit) -> Result<()> {
-    if state.names.is_empty() {
-        return Ok(());
-    }
+/// Refuses calls of functions outside of the unit whose signatures are not accepted.
+fn check_callees(unit: &Unit, accepts: &dyn Fn(&[u8], Signature<'_>) -> bool) -> Result<()> {
     for function in unit.functions().iter().filter(|function| function.has_callees()) {
         let invalid = |error| match error {
             IrError::OutOfMemory => ManagerError::OutOfMemory(AllocError),
@@ -495,13 +500,9 @@ fn check_callees(state: &State, unit: &Unit) -> Result<()> {
         for number in 0..body.callee_count() {
             let callee = body.callee(number).map_err(invalid)?;
             let is_host = callee.kind == CalleeKind::Host;
-            let named = state.names.get(callee.name.as_bytes()).filter(|_| is_host);
-            let Some(entry) = named.map(|named| &named.entry) else { continue };
-            let codes = entry.params.iter().map(|scalar| scalar.code());
-            let is_same = codes.eq(callee.signature.params.iter().copied())
-                && entry.result.map_or(0, Scalar::code) == callee.signature.result;
-            if !is_same {
-                let (function, callee) = (function.name().clone(), entry.name.clone());
+            if is_host && !accepts(callee.name.as_bytes(), callee.signature) {
+                let (function, callee) =
+                    (function.name().clone(), Name::new(callee.name.as_bytes())?);
                 return Err(ManagerError::CalleeSignature { function, callee });
             }
         }
@@ -517,6 +518,12 @@ impl Drop for State {
 }
 
 impl State {
+    /// Whether no function has the name, or one with this signature.
+    fn accepts(&self, name: &[u8], called: Signature<'_>) -> bool {
+        let known = self.names.get(name).map(|named| &named.entry);
+        known.is_none_or(|known| called.is_of(&known.params, known.result))
+    }
+
     /// Makes the functions of a compiled unit current. Changes nothing if there is no memory for it.
     fn insert(&mut self, unit: &Unit, compiled: CompiledUnit) -> Result<()> {
         let functions = unit.functions();

@@ -4,11 +4,11 @@
 //! its parameters and its result are numbers or bools. Structs, arrays and texts do not cross units.
 
 use super::error::ManagerError;
+use super::external::ExternalFunctions;
 use super::manager::Manager;
 use super::unit::{Unit, UnitError, UnitFunction};
 use crate::alloc_util::{try_collect, try_with_capacity};
 use crate::ir::Scalar;
-use crate::link::Resolve;
 use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_with};
 
 impl Unit {
@@ -54,7 +54,7 @@ impl Manager {
         &self,
         files: &[SourceFile<'_>],
         mode: Mode,
-        host: &dyn Resolve,
+        host: &dyn ExternalFunctions,
     ) -> Result<Compiled, ManagerError> {
         let mut compiled = compile_with(files, mode, &|name| self.external(name))?;
         if let Some(unit) = &mut compiled.unit {

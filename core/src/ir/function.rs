@@ -5,7 +5,7 @@
 
 use super::error::{IrError, Part};
 use super::instruction::{INSTRUCTION_SIZE, Instruction};
-use super::types::{MAX_PARAMETERS, ValueType};
+use super::types::{MAX_PARAMETERS, Scalar, ValueType};
 use crate::format::bytes::{u8_at, u16_at, u32_at};
 
 /// The first bytes of a function.
@@ -73,6 +73,12 @@ pub struct Signature<'d> {
 }
 
 impl Signature<'_> {
+    /// Whether it is that of a function with these parameters and this result.
+    pub fn is_of(&self, params: &[Scalar], result: Option<Scalar>) -> bool {
+        let codes = params.iter().map(|scalar| scalar.code());
+        codes.eq(self.params.iter().copied()) && result.map_or(0, Scalar::code) == self.result
+    }
+
     /// The type of the result.
     pub fn result(&self) -> Option<ValueType> {
         ValueType::from_code(self.result)

@@ -16,7 +16,7 @@ use smf_core::ir::Scalar;
 use smf_core::link::{Name, ShortName};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::{Assertion, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TranslationUnit};
-use smf_core::trap::TrapError;
+use smf_core::trap::{Trap, TrapError};
 use smf_core::types::Type;
 
 use super::arguments::{integers, text_arguments, values_of};
@@ -464,6 +464,15 @@ impl ExecManager {
     #[cold]
     fn call_error(&self, error: ManagerError) -> ExecError {
         let ManagerError::Trap(trap) = error else { return error.into() };
+        let TrapReport { code, at, address, .. } = trap;
+        if trap.function.is_none() {
+            // Functions of modules and instances are called from source.
+            let in_module = ExecError::Call(TrapError::Trap(Trap { code, at, function: address }));
+            return match self.module_error(in_module) {
+                ExecError::Call(_) => ManagerError::Trap(trap).into(),
+                found => found,
+            };
+        }
         match self.trap_message(&trap) {
             Ok(message) => {
                 ExecError::Trap { code: trap.code, at: trap.at, function: trap.function, message }
@@ -477,8 +486,8 @@ impl ExecManager {
     fn module_error(&self, error: ExecError) -> ExecError {
         let ExecError::Call(TrapError::Trap(trap)) = error else { return error };
         let message = |function: &Name, assertion: &str| {
-            let report =
-                TrapReport { code: trap.code, at: trap.at, function: Some(function.clone()) };
+            let Trap { code, at, function: address } = trap;
+            let report = TrapReport { code, at, function: Some(function.clone()), address };
             described(&report, report.function.as_ref(), assertion)
         };
         match self.modules.trapped(trap) {

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_collect, try_copy_bytes, try_push};
-use smf_core::exec::{ManagerError, Value};
+use smf_core::exec::{ExternalFunctions, ManagerError, Value};
 use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
-use smf_core::ir::Scalar;
+use smf_core::ir::{self, Scalar};
 use smf_core::link::{LinkError, Name, Resolve, ShortName};
 use smf_core::loader::{LoadError, LoaderOptions, ModuleRef};
 use smf_core::memory::code_alloc::CodeMemory;
@@ -127,6 +127,25 @@ impl Resolve for HostSymbols {
 impl Resolve for Modules {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         self.find(name).ok().flatten().or_else(|| self.host.resolve(name))
+    }
+}
+
+impl ExternalFunctions for Modules {
+    fn has_signatures(&self) -> bool {
+        self.opened().is_some()
+    }
+
+    fn accepts(&self, name: &[u8], called: ir::Signature<'_>) -> bool {
+        let Some(Open { loader, .. }) = self.opened() else { return true };
+        // Errors are those of resolving the name.
+        let Ok(Some((_, module))) = resolved(&loader, name) else { return true };
+        match Signature::of(&module, name) {
+            Ok(Some(Signature { params: Some(params), result: Some(result) })) => {
+                called.is_of(&params, result)
+            }
+            // Types in memory are not compared.
+            _ => true,
+        }
     }
 }
 

@@ -470,6 +470,30 @@ fn functions_of_a_module_have_the_types_that_it_states() {
         let error = call(name, arguments).unwrap_err();
         assert!(error.contains(expected), "{name}: {error}");
     }
+    // The same traps in a function that source has called.
+    let source = "extern fn div(a: i64, b: i64) -> i64\nfn ask(a: i64, b: i64) -> i64: div(a, b)\n";
+    manager.compile_source("ask.spl", source).unwrap();
+    for (arguments, expected) in [
+        ([1_i64, 0], "division by zero, at 7 in function `div`"),
+        ([9, 1], "an assertion failed, at 6 in function `div`: not nine"),
+    ] {
+        assert_eq!(call("ask", &arguments.map(Value::from)).unwrap_err(), expected);
+    }
+    // Source that states other types than the module is refused.
+    for (declared, called) in [
+        ("div(a: i64) -> i64", "div(1)"),
+        ("div(a: i64, b: i64) -> f64", "div(1, 2) as i64"),
+        ("half(x: i64) -> f64", "half(1) as i64"),
+        ("narrow(x: i64) -> u8", "narrow(1) as i64"),
+    ] {
+        let source = format!("extern fn {declared}\nfn wrong() -> i64: {called}\n");
+        let error = manager.compile_source("wrong.spl", &source).unwrap_err().to_string();
+        assert!(error.contains("which has another signature"), "{declared}: {error}");
+        assert!(!manager.has_function(b"wrong"));
+    }
+    let source = "extern fn length(t: text) -> i64\nfn right() -> i64: length(\"four\")\n";
+    manager.compile_source("right.spl", source).unwrap();
+    assert_eq!(run(&manager, "right", &[]), Ok(4));
 }
 
 #[test]
@@ -502,5 +526,5 @@ fn functions_of_a_module_are_called_by_name_and_by_source() {
     assert_eq!(run(&manager, "next", &[9]), Ok(55));
     // SAFETY: the call is refused.
     let error = unsafe { manager.call_by_name(b"sum", &[1.5f64.into()]) }.unwrap_err();
-    assert_eq!(error.to_string(), "argument 1 of function `sum` of a module is not an integer");
+    assert_eq!(error.to_string(), "argument 1 of function `sum` is of type i64");
 }

@@ -450,7 +450,7 @@ fn of_manager(error: &ManagerError) -> Code {
         ManagerError::ArgumentCount { .. } | ManagerError::Argument { .. } => Code::Argument,
         ManagerError::CodeLimit { .. } => Code::Ceiling,
         ManagerError::Trap(_) => Code::Trap,
-        ManagerError::Call(_) => Code::Argument,
+        ManagerError::Call(error) => ApiError::Call(*error).code(),
         _ => Code::Compile,
     }
 }
