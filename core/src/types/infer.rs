@@ -21,7 +21,7 @@ pub struct TemplateSignature {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HintSource {
     /// The function argument with this index, from 0.
-    #[error("argument {0} of the call")]
+    #[error("argument {} of the call", .0.saturating_add(1))]
     CallSite(u32),
     /// The use of the result.
     #[error("the result")]
@@ -30,7 +30,7 @@ pub enum HintSource {
     #[error("the assignment")]
     Assignment,
     /// A constraint on the type parameter with this index, from 0.
-    #[error("the constraint on parameter {0}")]
+    #[error("the constraint on parameter {}", .0.saturating_add(1))]
     Constraint(u32),
 }
 
@@ -176,9 +176,9 @@ mod tests {
         for (hints, why) in [
             (
                 &[(CallSite(0), "[i64]"), (CallSite(1), "fn(f64) -> bool")][..],
-                "argument 1 of the call: `fn(i64) -> ?U` and `fn(f64) -> bool` are different types: `i64` differs from `f64`",
+                "argument 2 of the call: `fn(i64) -> ?U` and `fn(f64) -> bool` are different types: `i64` differs from `f64`",
             ),
-            (&[(CallSite(2), "i64")], "the template does not have argument 2 of the call"),
+            (&[(CallSite(2), "i64")], "the template does not have argument 3 of the call"),
             (&[(CallSite(0), "[i64]")], "no hint determines the type parameter `U`"),
             (
                 &[(CallSite(0), "[Vec<?X>]"), (Constraint(1), "i8")],
@@ -186,7 +186,7 @@ mod tests {
             ),
             (
                 &[(Constraint(0), "[?T]")],
-                "the constraint on parameter 0: `?T` would contain itself: `[?T]`",
+                "the constraint on parameter 1: `?T` would contain itself: `[?T]`",
             ),
             (&[(Return, "i64")], "the result: `[?U]` and `i64` are different types"),
         ] {

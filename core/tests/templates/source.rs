@@ -409,7 +409,7 @@ fn generic_object_is_taken_with_types_of_the_notes() {
     };
     assert_eq!(found.symbol(), b"larger$i64");
     let error = strict.take_generic_with("max", &[hint]).unwrap_err().to_string();
-    assert!(error.starts_with("Cannot infer type arguments for max: argument 1 of the"), "{error}");
+    assert!(error.starts_with("Cannot infer type arguments for max: argument 2 of the"), "{error}");
     // A default of a type parameter.
     let hint = Hint { source: HintSource::CallSite(0), ty: Type::I64 };
     let types = jit.infer_arguments("width", &[hint]).unwrap();

@@ -427,7 +427,7 @@ static void hints(int64_t context, const char *identity) {
         {"[{\"source\":\"call_site\",\"param_index\":\"0\",\"ty\":" I64 "}]", "`param_index` of a hint is invalid"},
         {"[{\"source\":\"call_site\",\"param_index\":0.5,\"ty\":" I64 "}]", "`param_index` of a hint is invalid"},
         {"[{\"source\":\"call_site\",\"param_index\":4294967296,\"ty\":" I64 "}]", "is invalid"},
-        {"[{\"source\":\"call_site\",\"param_index\":1,\"ty\":" I64 "}]", "does not have argument 1"},
+        {"[{\"source\":\"call_site\",\"param_index\":1,\"ty\":" I64 "}]", "does not have argument 2"},
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         smf_clear_error();

@@ -107,14 +107,22 @@ pub(crate) fn instance(
 /// The type arguments that follow from the texts of arguments. A number without a type and without a point has any number
 /// type that another argument asks for, else i64.
 fn inferred(template: &Template, arguments: &[OsString]) -> Result<Vec<Type>, String> {
-    let count = template.type_params.len();
+    let names: Vec<&str> = template.type_params.iter().map(String::as_str).collect();
+    let variables: Vec<Type> = names.iter().map(|&name| Type::Variable(name.into())).collect();
     let signature = TemplateSignature {
-        parameters: (0..count).map(|n| format!("T{n}").into_boxed_str()).collect(),
-        arguments: template.params.clone(),
+        parameters: names.into_iter().map(Box::from).collect(),
+        arguments: template.params.iter().map(|ty| substituted(ty, &variables)).collect(),
         result: None,
     };
     let hint = |(index, text): (u32, &OsString)| {
         let text = text.to_string_lossy();
+        let position = usize::try_from(index).ok()?;
+        if let Some(Type::Array(_)) = template.params.get(position)
+            && let Some(element) = untyped_element(&text)
+        {
+            let ty = Type::Array(Box::new(element));
+            return Some((Hint { source: HintSource::CallSite(index), ty }, false));
+        }
         let of_scalar = |scalar: smf_core::ir::Scalar| Type::from_word(scalar.name());
         let (ty, is_flexible) = match Typed::parse(&text) {
             Ok(Typed::Number(scalar, _)) => {
@@ -133,6 +141,16 @@ fn inferred(template: &Template, arguments: &[OsString]) -> Result<Vec<Type>, St
     let all = || hints.iter().map(|h| h.0.clone()).collect::<Vec<_>>();
     let found = infer(&signature, &firm).or_else(|_| infer(&signature, &all()));
     found.map_err(|error| error.to_string())
+}
+
+/// The type of the numbers in a list without a type, such as `1,5,3`.
+fn untyped_element(text: &str) -> Option<Type> {
+    let parts = text.split(',').map(|part| match Typed::parse(part.trim()) {
+        Ok(Typed::Number(scalar, _)) if !part.contains(':') => Some(scalar.is_float()),
+        _ => None,
+    });
+    let has_float = parts.collect::<Option<Vec<bool>>>()?.contains(&true);
+    Some(if has_float { Type::F64 } else { Type::I64 })
 }
 
 /// A type with the type arguments in place of the variables `T0`, `T1` and so on.

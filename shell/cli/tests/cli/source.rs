@@ -151,6 +151,9 @@ fn generic_functions_and_default_arguments_are_called_by_name() {
     runs(&file, &["least$f32", "1", "2"], "1.0");
     runs(&file, &["sum", "u8:200,100", "0"], "44");
     runs(&file, &["sum<i64>", "1,2,39", "0"], "42");
+    runs(&file, &["sum", "1,2,39", "0"], "42");
+    runs(&file, &["sum", "7", "0"], "7");
+    runs(&file, &["sum", "1,2.5", "0"], "3.5");
     runs(&file, &["calc", "1"], "7");
     runs(&file, &["calc", "1", "10"], "31");
     runs(&file, &["of_float"], "5.0");
@@ -172,8 +175,8 @@ fn generic_functions_and_default_arguments_are_called_by_name() {
         &format!("division by zero in function `div$i64` at {file}:8:29"),
     );
     for (args, expected) in [
-        (&["nothing"][..], "type parameter `T0`: write the type arguments, as in `nothing<T>`"),
-        (&["least", "1.5", "true"], "argument 1 of the call: "),
+        (&["nothing"][..], "type parameter `T`: write the type arguments, as in `nothing<T>`"),
+        (&["least", "1.5", "true"], "argument 2 of the call: "),
         (&["least<bool>", "true", "false"], "function `least<bool>`: "),
         (&["least<i64, i64>", "1", "2"], "1 type parameter, and 2 types are given"),
         (&["least<i64", "1", "2"], "missing `>`"),
