@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::io::Write;
 use std::path::PathBuf;
 
+use smf_core::format::functions::Function;
 use smf_core::format::{Binding, SectionKind, Smf, Symbol, SymbolKind};
 
 use crate::output::{self, At, Failure};
@@ -12,7 +13,7 @@ use crate::output::{self, At, Failure};
 ///
 /// A line has the value in the section, the kind and the name. Kinds: T code, D data, R read-only data, B zeroed
 /// data, U an import, A a number, N of no section that is loaded; lower case for symbols that are local to the module, and W, V, w
-/// for weak definitions of code and data, and weak imports. Symbols that stand for sections are not listed; `smf inspect` shows
+/// for weak definitions of code and data, and weak imports. Functions of bytecode have the offset of their code in the section. Symbols that stand for sections are not listed; `smf inspect` shows
 /// them.
 #[derive(clap::Args)]
 pub(crate) struct NmArgs {
@@ -67,28 +68,55 @@ pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
                 && (!args.undefined || symbol.is_import())
                 && (!args.exports || symbol.is_export())
         });
+        let mut rows: Vec<Row<'_>> = symbols.iter().map(|symbol| Row::of(&smf, symbol)).collect();
+        if let Some(functions) = smf.functions().at(file)?.filter(|_| !args.undefined) {
+            for function in functions.iter() {
+                rows.push(Row::of_bytecode(&function.at(file)?));
+            }
+        }
         if args.size_sort {
-            symbols.sort_by_key(|symbol| symbol.size);
+            rows.sort_by_key(|row| row.size);
         } else {
-            symbols.sort_by_key(|symbol| symbol.name());
+            rows.sort_by_key(|row| row.name);
         }
         output::to_stdout(|out| {
             if args.files.len() > 1 {
                 writeln!(out, "\n{}:", output::one_line(&file.to_string_lossy()))?;
             }
-            for symbol in &symbols {
-                let number = if args.size_sort { symbol.size } else { symbol.value };
-                let number = match symbol.is_import() {
+            for row in &rows {
+                let number = if args.size_sort { row.size } else { row.value };
+                let number = match row.is_import {
                     true => " ".repeat(16),
                     false => format!("{number:016x}"),
                 };
-                let name = String::from_utf8_lossy(symbol.name());
-                writeln!(out, "{number} {} {}", letter(&smf, symbol), output::one_line(&name))?;
+                let name = String::from_utf8_lossy(row.name);
+                writeln!(out, "{number} {} {}", row.letter, output::one_line(&name))?;
             }
             Ok(())
         })?;
     }
     Ok(())
+}
+
+/// A line of `smf nm`.
+struct Row<'d> {
+    name: &'d [u8],
+    value: u64,
+    size: u64,
+    letter: char,
+    is_import: bool,
+}
+
+impl<'d> Row<'d> {
+    fn of(smf: &Smf<'_>, symbol: &Symbol<'d>) -> Self {
+        let (letter, is_import) = (letter(smf, symbol), symbol.is_import());
+        Self { name: symbol.name(), value: symbol.value, size: symbol.size, letter, is_import }
+    }
+
+    fn of_bytecode(function: &Function<'d>) -> Self {
+        let (value, size) = (function.code_offset.into(), function.length.into());
+        Self { name: function.name(), value, size, letter: 'T', is_import: false }
+    }
 }
 
 /// Whether the symbol is that of a section, to which relocations refer. The packed layout has no kind for it: such a symbol is

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use smf_core::cache::{self, CacheError, Capacity, FileCache};
 use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
 use smf_loader::files;
-use smf_loader::prefetch::{self, Failure as FailedFile, Options, Report, Watch};
+use smf_loader::prefetch::{self, Failure as FailedFile, MAX_THREADS, Options, Report, Watch};
 
 use crate::integer::integer;
 use crate::output::{self, Failure};
@@ -55,8 +55,8 @@ fn file(path: OsString) -> Result<PathBuf, &'static str> {
 }
 
 fn threads(text: &str) -> Result<usize, String> {
-    let count = integer(text)?;
-    usize::try_from(count).map_err(|_| "not a number of threads".to_owned())
+    let count = usize::try_from(integer(text)?).ok().filter(|&count| count <= MAX_THREADS);
+    count.ok_or_else(|| format!("not a number of threads: 0 to {MAX_THREADS}"))
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {

@@ -98,6 +98,17 @@ fn diff_names_what_changed() {
 }
 
 #[test]
+fn functions_of_bytecode_are_listed() {
+    let lines = ok(&["nm", "bcod.smf"]);
+    let names: Vec<&str> = lines.lines().map(|line| line.get(17..).unwrap()).collect();
+    assert_eq!(names, ["T answer", "T sum"], "{lines}");
+    assert_eq!(ok(&["nm", "--exports", "bcod.smf"]), lines);
+    assert_eq!(ok(&["nm", "--undefined", "bcod.smf"]), "");
+    let by_size = ok(&["nm", "--size-sort", "bcod.smf"]);
+    assert!(by_size.lines().is_sorted() && by_size.contains("T sum"), "{by_size}");
+}
+
+#[test]
 fn inspect_shows_selected_parts_and_matching_rows() {
     let symbols = ok(&["inspect", "--symbols", "packed.smf"]);
     contains(&symbols, &["symbols (", "answer", "bump"]);

@@ -21,6 +21,7 @@ fn prefetch_prints_a_summary_and_every_failure() {
     contains(errors[0], &["error: bad: not a regular file but a directory; name the files in it"]);
     contains(errors[1], &["error: absent: ", "no such file"]);
     contains(&ok(&["prefetch", "packed.smf", "--threads", "0x2"]), &["1 file, 1029 bytes, "]);
+    assert_eq!(smf(&["prefetch", "packed.smf", "--threads", "257"]).status.code(), Some(2));
     contains(&ok(&["prefetch", "--help"]), &["page cache", "64 MiB", "Directories are refused"]);
     let dash = smf(&["prefetch", "packed.smf", "-"]);
     contains(&text(&dash.stderr), &["standard input cannot be prefetched", "`./-`"]);
