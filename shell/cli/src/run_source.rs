@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use smf_core::loader::LoaderOptions;
 use smf_core::source::Mode;
 use smf_loader::counters;
 use smf_loader::exec::host_functions;
-use smf_loader::files;
+use smf_loader::files::{self, ReadError};
 use smf_loader::loader::Loader;
 use smf_loader::source::{Program, is_source};
 
@@ -42,7 +42,12 @@ pub(crate) fn kind(path: &Path) -> Result<Option<Kind>, Failure> {
     match extension {
         Some("spl") => return Ok(Some(Kind::Source)),
         Some("sir") => return Ok(Some(Kind::Ir)),
-        _ if files::is_standard_stream(path) => return Ok(None),
+        _ if files::is_standard_stream(path) => {
+            // The bytes that are there stay in the buffer, from which the program is read later.
+            let mut stdin = io::stdin().lock();
+            let start = stdin.fill_buf().map_err(ReadError::Stdin).at(path)?;
+            return Ok(is_source(path, start).then_some(Kind::Source));
+        }
         _ => {}
     }
     let mut start = [0; 2];

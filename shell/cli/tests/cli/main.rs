@@ -276,6 +276,17 @@ fn dash_argument_means_standard_input_or_output() {
 }
 
 #[test]
+fn source_is_run_from_standard_input() {
+    let source = b"#!/usr/bin/env -S smf run\nfn twice(x): 2 * x\nprint twice(21)\n";
+    let output = fed(&["run", "-"], source);
+    assert_eq!((text(&output.stdout), output.status.code()), ("42\n".into(), Some(0)));
+    assert_eq!(text(&fed(&["run", "-", "twice", "4"], source).stdout), "8\n");
+    let output = fed(&["run", "-"], b"#!/usr/bin/env -S smf run\nprint nosuch\n");
+    contains(&text(&output.stderr), &["<stdin>:2:7", "nosuch"]);
+    contains(&text(&fed(&["run", "-"], b"print 1\n").stderr), &["not an SMF file"]);
+}
+
+#[test]
 fn closed_pipe_succeeds_and_full_disk_fails() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
