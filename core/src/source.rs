@@ -100,7 +100,7 @@ pub use lower::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 pub use program::Mode;
 pub use unit::{
     Assertion, Compiled, Constant, ConstantValue, ExternalSignature, FunctionDefinition,
-    SourceFile, Template, TranslationUnit,
+    SourceFile, SourcePlace, Template, TranslationUnit,
 };
 
 use diagnostic::{Diagnostics, File};

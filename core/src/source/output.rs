@@ -99,6 +99,11 @@ fn unit_function(
     };
     let result = generator.result(lowered.instance);
     let params = params(&mut generator.program, &info, &types)?;
+    let (file, offset) = instance.asked;
+    let first_use = generator.program.source(file).filter(|_| instance_of.is_some()).map(|used| {
+        let (line, start) = used.file.line(offset);
+        SourcePlace { file, line, column: offset.saturating_sub(start).saturating_add(1) }
+    });
     let source = generator.program.source(info.source);
     let is_exported =
         source.is_some_and(|source| source.tree.exports.contains(&info.decl.word.name));
@@ -114,6 +119,7 @@ fn unit_function(
         is_public: info.decl.is_public || is_exported,
         file: info.source,
         line: lowered.line,
+        first_use,
         assertions: assertions(source, &lowered.messages)?,
         ir: lowered.bytes,
     })

@@ -18,6 +18,17 @@ pub struct SourceFile<'s> {
     pub text: &'s str,
 }
 
+/// A place in a file of a [`TranslationUnit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePlace {
+    /// The number of the file in [`TranslationUnit::files`].
+    pub file: u32,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in bytes, from 1.
+    pub column: u32,
+}
+
 /// A function of a [`TranslationUnit`].
 #[derive(Clone, Debug)]
 pub struct FunctionDefinition {
@@ -37,6 +48,8 @@ pub struct FunctionDefinition {
     pub file: u32,
     /// The line of the declaration, from 1.
     pub line: u32,
+    /// Where the files use an instance first.
+    pub first_use: Option<SourcePlace>,
     /// The front end alone writes it: back ends do not verify it again.
     pub(crate) ir: Vec<u8>,
     /// Its assertions, with their messages by line and column.

@@ -61,8 +61,15 @@ fn list(types: &[Type]) -> String {
     types.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn location(unit: &TranslationUnit, function: &FunctionDefinition) -> String {
-    format!("{}:{}:1", unit.file(function), function.line)
+/// The file and the place where an instance is used first, or else where its template is declared.
+fn use_of<'u>(unit: &'u TranslationUnit, function: &'u FunctionDefinition) -> (&'u str, String) {
+    let declared = (unit.file(function), function.line, 1);
+    let used = function.first_use.and_then(|place| {
+        let file = usize::try_from(place.file).ok().and_then(|file| unit.files.get(file))?;
+        Some((file.as_str(), place.line, place.column))
+    });
+    let (file, line, column) = used.unwrap_or(declared);
+    (file, format!("{file}:{line}:{column}"))
 }
 
 /// The template and the type arguments of an instance.
@@ -79,9 +86,9 @@ fn instantiations(
         "instantiations |id, template, type_args, mangled_name, from_file, from_loc, to_obj, status|\n",
     )?;
     for (id, (_, function)) in instances.iter().enumerate() {
-        let ((template, types), place) = (instance(function), location(unit, function));
-        let (types, symbol, file) = (list(types), &*function.symbol, unit.file(function));
-        row(text, id, &[template, &types, symbol, file, &place, file, "compiled"])?;
+        let ((template, types), (file, place)) = (instance(function), use_of(unit, function));
+        let (types, symbol, object) = (list(types), &*function.symbol, unit.file(function));
+        row(text, id, &[template, &types, symbol, file, &place, object, "compiled"])?;
     }
     Ok(())
 }
@@ -147,10 +154,10 @@ fn inferences(
     text.write_str("type_inferences |id, inferred_type, expr, context, from_file, from_loc|\n")?;
     let mut id = 0;
     for (_, function) in instances {
-        let ((template, _), place) = (instance(function), location(unit, function));
+        let ((template, _), (file, place)) = (instance(function), use_of(unit, function));
         for (number, ty) in function.params.iter().enumerate() {
             let (ty, context) = (ty.to_string(), format!("argument {number}"));
-            row(text, id, &[&ty, template, &context, unit.file(function), &place])?;
+            row(text, id, &[&ty, template, &context, file, &place])?;
             id += 1;
         }
     }

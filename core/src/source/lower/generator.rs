@@ -38,6 +38,8 @@ pub(in crate::source) struct Instance {
     depth: u32,
     result: ResultType,
     is_recursive: bool,
+    /// The file and the offset where it is asked for first.
+    pub(in crate::source) asked: (u32, u32),
 }
 
 /// A function that is lowered.
@@ -233,7 +235,8 @@ impl<'p, 's> Generator<'p, 's> {
         self.program.diagnostics.allocated(added);
         let result = self.program.function(function)?.result;
         let number = count(&self.instances);
-        let instance = Instance { function, arguments, depth, result, is_recursive: false };
+        let (is_recursive, asked) = (false, (source, span.start));
+        let instance = Instance { function, arguments, depth, result, is_recursive, asked };
         let pushed = try_push(&mut self.instances, instance);
         let pushed = pushed.and(self.index.insert(hash, number));
         self.program.diagnostics.allocated(pushed);
