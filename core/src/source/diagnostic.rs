@@ -222,6 +222,11 @@ impl Diagnostics {
         self.errors > 0
     }
 
+    /// The number of errors so far, those counted while diagnostics were muted included.
+    pub(super) fn error_count(&self) -> usize {
+        self.errors.saturating_add(self.muted_errors)
+    }
+
     /// Whether no further error is recorded.
     pub(super) fn is_full(&self) -> bool {
         self.errors >= MAX_ERRORS

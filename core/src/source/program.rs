@@ -139,8 +139,6 @@ pub(super) struct ConstInfo {
     pub(super) source: u32,
     pub(super) decl: ConstDecl,
     pub(super) state: constant::State,
-    /// Whether the value of an array or struct was written out, and so checked.
-    pub(super) is_lowered: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

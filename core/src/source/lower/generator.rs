@@ -7,6 +7,7 @@
 use super::*;
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_to_string, try_with_capacity};
 use crate::ir::{BuildError, TypeArgument};
+use crate::source::program::constant::State;
 use crate::types::Type;
 
 /// The deepest chain of instances that ask for each other.
@@ -17,6 +18,9 @@ const MAX_INSTANCES: usize = 1 << 16;
 
 /// The deepest chain of functions whose results follow from each other.
 const MAX_INFERENCE: u32 = 20;
+
+/// Stands for the number of a function where there is none.
+const NO_FUNCTION: u32 = u32::MAX;
 
 /// What a call goes to.
 pub(super) enum Callee {
@@ -126,23 +130,14 @@ impl<'p, 's> Generator<'p, 's> {
     /// Checks the arrays and structs among the constants that no function used.
     fn check_constants(&mut self) {
         for number in 0..count(&self.program.consts) {
-            let Some(&info) = at(&self.program.consts, number) else { break };
-            let is_checked = info.is_lowered || self.program.constant(number).is_some();
-            if is_checked || self.program.diagnostics.has_errors() {
-                continue;
-            }
-            let Some(mut body) = self.scratch_body() else { break };
+            self.program.constant(number);
+            let info = at(&self.program.consts, number).copied();
+            let Some(info) = info.filter(|info| info.state == State::Compound) else { continue };
+            let Some(mut body) = Body::empty(self, info.source, 0, None) else { break };
             body.constant(number, Want::NOTHING, info.decl.word.span);
             body.drop_variables(0);
             body.recycle();
         }
-    }
-
-    /// A body whose instructions are dropped, so that any function will do. One without type parameters has no note on them.
-    fn scratch_body(&mut self) -> Option<Body<'_, 'p, 's>> {
-        let plain = self.program.functions.iter().position(|info| !info.is_generic());
-        let number = plain.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
-        Body::new(self, number, &[], None, 0)
     }
 
     /// Checks the defaults of parameters and fields that no call used. Those of generic functions and types depend on their
@@ -165,8 +160,8 @@ impl<'p, 's> Generator<'p, 's> {
         for (source, default, ty) in
             self.program.diagnostics.allocated(defaults).unwrap_or_default()
         {
-            let Some(mut body) = self.scratch_body() else { return };
-            body.elsewhere(source, |body| _ = body.expr_as(default, ty));
+            let Some(mut body) = Body::empty(self, source, 0, None) else { return };
+            body.expr_as(default, ty);
             body.drop_variables(0);
             body.recycle();
         }
@@ -430,27 +425,49 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         instance_depth: u32,
     ) -> Option<Self> {
         let info = unit.program.function(number)?;
-        let source = unit.program.source(info.source)?;
         let mut scope = unit.program.type_scope(&info);
         scope.iter_mut().zip(types).for_each(|(entry, &ty)| entry.1 = ty);
         let is_template = types.iter().any(|&ty| unit.program.types.has_params(ty));
+        let params = if is_template { u8::try_from(types.len()).ok()? } else { 0 };
+        let mut body = Self::empty(unit, info.source, params, result)?;
+        body.types = scope;
+        body.is_template = is_template;
+        body.instance_depth = instance_depth;
+        body.number = number;
+        body.is_script = info.decl.is_script;
+        if let Some(ty) = info.self_type {
+            let made = body.program().types.substitute(ty, types);
+            let ty = body.program().made(info.source, info.decl.word.span, made);
+            body.push(|body| &mut body.types, (Name::SELF_TYPE, ty));
+        }
+        body.parameters(&info, types);
+        Some(body)
+    }
+
+    /// A body without a function, with the names of a file: for the check of values that no function has.
+    fn empty(
+        unit: &'g mut Generator<'p, 's>,
+        source: u32,
+        params: u8,
+        result: Option<TypeId>,
+    ) -> Option<Self> {
+        let file = unit.program.source(source)?;
         let value = match result.map(|ty| unit.program.repr(ty)) {
             Some(Repr::Scalar(ty)) => Some(ty),
             _ => None,
         };
-        let params = if is_template { u8::try_from(types.len()).ok()? } else { 0 };
         let Spare { builder, variables, loops, used, spine } = core::mem::take(&mut unit.spare);
         let builder = builder.map_or_else(|| try_box(FunctionBuilder::default()), Ok);
         let mut builder = unit.program.diagnostics.allocated(builder)?;
         builder.reset(params, value);
-        let file = builder.file(source.file.name);
-        let mut body = Self {
-            tree: &source.tree,
-            source: info.source,
+        let name = builder.file(file.file.name);
+        Some(Self {
+            tree: &file.tree,
+            source,
             builder,
-            file,
+            file: name,
             line: 0,
-            types: scope,
+            types: Vec::new(),
             variables,
             loops,
             used,
@@ -462,24 +479,17 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             has_dead: false,
             depth: 0,
             frame: 0,
-            is_template,
+            is_template: false,
             is_probe: false,
             is_opaque: false,
-            instance_depth,
+            instance_depth: 0,
             messages: Vec::new(),
             probed: Vec::new(),
-            number,
+            number: NO_FUNCTION,
             walk: unit.next_walk(),
-            is_script: info.decl.is_script,
+            is_script: false,
             unit,
-        };
-        if let Some(ty) = info.self_type {
-            let made = body.program().types.substitute(ty, types);
-            let ty = body.program().made(info.source, info.decl.word.span, made);
-            body.push(|body| &mut body.types, (Name::SELF_TYPE, ty));
-        }
-        body.parameters(&info, types);
-        Some(body)
+        })
     }
 
     /// The type of the result of a function without one.

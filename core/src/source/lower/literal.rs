@@ -50,21 +50,18 @@ impl Body<'_, '_, '_> {
 
     /// The value of a declared constant.
     pub(super) fn constant(&mut self, number: u32, want: Want, span: Span) -> Typed {
-        let info = self.program().consts.get_mut(usize::try_from(number).unwrap_or(usize::MAX));
-        let Some(info) = info else { return Typed::ERROR };
-        info.is_lowered = true;
-        let info = *info;
+        let Some(&info) = at(&self.unit.program.consts, number) else { return Typed::ERROR };
         if let Some(evaluated) = self.program().constant(number) {
             return self.evaluated(evaluated);
         }
-        let reported = self.program().diagnostics.has_errors();
         // An array or struct of constants: written out where it is used.
-        if self.depth >= MAX_DEPTH / 2 || reported {
-            return match reported {
-                true => Typed::ERROR,
-                false => self.error(span, Code::NotConstant, format_args!("not a constant")),
-            };
+        if self.depth >= MAX_DEPTH / 2 {
+            return self.error(span, Code::NotConstant, format_args!("not a constant"));
         }
+        if !self.program().begin_lowering(number) {
+            return Typed::ERROR;
+        }
+        let errors = self.unit.program.diagnostics.error_count();
         let ty = info.decl.ty.map(|ty| self.program().resolve(info.source, ty, &[]));
         let want = Want { ty: ty.or(want.ty), ..want };
         let mut value = Typed::ERROR;
@@ -75,6 +72,7 @@ impl Body<'_, '_, '_> {
                 None => body.settle(typed),
             };
         });
+        self.program().end_lowering(number, errors);
         value
     }
 

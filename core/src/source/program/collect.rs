@@ -80,7 +80,7 @@ impl<'p> Program<'p, '_> {
         }
         for &decl in &tree.consts {
             let state = constant::State::Open;
-            let info = ConstInfo { source: number, decl, state, is_lowered: false };
+            let info = ConstInfo { source: number, decl, state };
             let item = Item::Const(self.push(|program| &mut program.consts, info));
             self.add_item(number, decl.word, item);
         }

@@ -34,6 +34,12 @@ pub(in crate::source) enum State {
     Known(Evaluated),
     /// It has no value at compile time, but may be an array or struct.
     Compound,
+    /// An array or struct that is being written out.
+    Lowering,
+    /// An array or struct that was written out without errors.
+    Checked,
+    /// Its error is reported.
+    Wrong,
 }
 
 /// `value` modulo the width of `scalar`.
@@ -78,8 +84,8 @@ impl Program<'_, '_> {
         let info = *self.consts.get(index)?;
         match info.state {
             State::Known(value) => return Some(value),
-            State::Compound => return None,
-            State::Evaluating => {
+            State::Compound | State::Checked | State::Wrong => return None,
+            State::Evaluating | State::Lowering => {
                 let name = self.name(info.decl.word.name);
                 let message = format_args!("constant `{name}` depends on itself");
                 self.error(info.source, info.decl.word.span, Code::NotConstant, message);
@@ -87,15 +93,46 @@ impl Program<'_, '_> {
             }
             State::Open => {}
         }
+        let errors = self.diagnostics.error_count();
         self.set_state(index, State::Evaluating);
         let wanted = info.decl.ty.map(|ty| self.resolve(info.source, ty, &[]));
         let value = self.evaluate(info.source, info.decl.value, wanted);
         let value = value.and_then(|value| self.fixed(info.source, info.decl, value, wanted));
-        self.set_state(index, value.map_or(State::Compound, State::Known));
         if value.is_none() {
             self.refuse_calls(info.source, info.decl.value);
         }
+        let found = value.map_or(State::Compound, State::Known);
+        self.set_state(index, self.state_after(errors, info.state, found));
         value
+    }
+
+    /// The state of a constant after a step before which there were `errors`: `found` if there are no more. Errors that
+    /// are muted have to be found again.
+    fn state_after(&self, errors: usize, before: State, found: State) -> State {
+        match (self.diagnostics.error_count() == errors, self.diagnostics.muted) {
+            (true, _) => found,
+            (false, 0) => State::Wrong,
+            (false, _) => before,
+        }
+    }
+
+    /// Marks an array or struct as being written out, until [`end_lowering`](Self::end_lowering); whether it is one.
+    pub(in crate::source) fn begin_lowering(&mut self, number: u32) -> bool {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let state = self.consts.get(index).map(|info| info.state);
+        let is_compound = matches!(state, Some(State::Compound | State::Checked));
+        if is_compound {
+            self.set_state(index, State::Lowering);
+        }
+        is_compound
+    }
+
+    /// Notes whether an array or struct was written out without errors; before, there were `errors`.
+    pub(in crate::source) fn end_lowering(&mut self, number: u32, errors: usize) {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let is_muted = self.diagnostics.muted > 0;
+        let found = if is_muted { State::Compound } else { State::Checked };
+        self.set_state(index, self.state_after(errors, State::Compound, found));
     }
 
     /// Refuses calls of functions in a constant, which would run wherever it is used.

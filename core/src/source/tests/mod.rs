@@ -1,5 +1,6 @@
 //! Tests of the front end.
 
+mod constants;
 mod equivalent;
 mod programs;
 mod random;

@@ -1,0 +1,43 @@
+//! Constants: what they may be, and that wrong ones are errors where nothing uses them.
+
+use super::run::*;
+use crate::source::{Mode, SourceFile, compile};
+
+#[test]
+fn wrong_constant_of_a_file_without_functions_is_an_error() {
+    for (text, expected) in [
+        ("const d: i64 = nosuch\n", "1: E1301: name `nosuch` not found"),
+        ("val c: i64 = nosuch\n", "1: E1301: name `nosuch` not found"),
+        (
+            "pub const d: i64 = nosuch + 1\npub struct P:\n    x: i64\n",
+            "1: E1301: name `nosuch` not found",
+        ),
+        ("val a = [1, \"x\"]\n", "1: E1401: expected `i64`, found `text`"),
+        ("struct P:\n    x: i64\nconst p = P(y: 1, x: 2)\n", "3: E1304: `P` has no field `y`"),
+        ("struct P:\n    x: i64 = true\n", "2: E1401: expected `i64`, found `bool`"),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+    assert_eq!(errors_of("val a = [1, 2]\nenum E:\n    A\n"), [""; 0]);
+}
+
+#[test]
+fn each_wrong_constant_of_each_module_is_reported() {
+    let module = |name, text| SourceFile { name, module: name, text };
+    let files = [
+        module("main", "use one\nuse two\nfn main(): print one.d, two.x[0]\nconst a = [\"\", 1]\n"),
+        module("one", "const d: i64 = nosuch\nconst e = 1 / 0\nconst f = e + 1\n"),
+        module("two", "val x = [1, \"a\"]\nval y = x\nval z = [z]\nval w: [i64; 1] = w\n"),
+    ];
+    assert_eq!(
+        messages(&compile(&files, Mode::Compile).unwrap()),
+        [
+            "2: E1408: a constant is divided by zero",
+            "4: E1408: constant `w` depends on itself",
+            "1: E1301: name `nosuch` not found",
+            "1: E1401: expected `i64`, found `text`",
+            "4: E1401: expected `text`, found `i64`",
+            "3: E1408: constant `z` depends on itself",
+        ]
+    );
+}
