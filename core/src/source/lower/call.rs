@@ -96,6 +96,10 @@ impl Body<'_, '_, '_> {
                 }
                 _ => self.not_callable(name, arguments, self.span(callee)),
             },
+            Some(Item::Const(number)) => {
+                let value = self.constant(number, Want::NOTHING, self.span(callee));
+                self.call_value(value, arguments, want, span)
+            }
             Some(Item::Ambiguous) => {
                 self.skip_arguments(arguments);
                 self.ambiguous_name(name, self.span(callee))

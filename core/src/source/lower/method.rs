@@ -18,6 +18,10 @@ impl Body<'_, '_, '_> {
                     self.call_function(number, types, None, arguments, want, span)
                 }
                 Some(Item::Struct(number)) => self.construct(number, types, arguments, want, span),
+                Some(Item::Const(number)) => {
+                    let value = self.constant(number, Want::NOTHING, span);
+                    self.call_value(value, arguments, want, span)
+                }
                 _ => {
                     self.unknown_name(name, span);
                     self.skip_arguments(arguments);

@@ -2,6 +2,7 @@
 
 use super::run::*;
 use crate::source::{Mode, SourceFile, compile};
+use std::format;
 
 #[test]
 fn wrong_constant_of_a_file_without_functions_is_an_error() {
@@ -40,4 +41,27 @@ fn each_wrong_constant_of_each_module_is_reported() {
             "3: E1408: constant `z` depends on itself",
         ]
     );
+}
+
+#[test]
+fn function_in_a_constant_is_called() {
+    let functions = "fn square(x: f64) -> f64: x * x\nfn add(a: i64, b: i64) -> i64: a + b\n";
+    let program = "const F: fn(f64) -> f64 = square\nval G = add\nfn main():\n    print F(3.0)\n    print G(2, 3)\n";
+    assert_eq!(output(&format!("{functions}{program}")), "9\n5\n");
+    assert_eq!(
+        errors_of(&format!("{functions}const G = add\nfn f() -> i64: G(1)\n")),
+        ["4: E1405: the function has 2 parameters, found 1"]
+    );
+    assert_eq!(
+        errors_of("const N = 3\nfn f() -> i64: N(1)\n"),
+        ["2: E1405: a value of `i64` is not called"]
+    );
+    let module = format!("{functions}const G = add\n");
+    let files = [
+        file("use m\nfn f() -> i64: m.G(3, 4)\n"),
+        SourceFile { name: "m", module: "m", text: &module },
+    ];
+    let compiled = compile(&files, Mode::Compile).unwrap();
+    let unit = compiled.unit.unwrap_or_else(|| panic!("{:?}", compiled.diagnostics));
+    assert_eq!(call_unit(&unit, "f", &[]).0, Ok(7));
 }
