@@ -180,6 +180,8 @@ pub(super) struct Program<'p, 's> {
     layouts: layout::Layouts,
     /// The nesting of what is being resolved or evaluated.
     depth: u32,
+    /// The number of operations that are evaluated for their types only, as `false and` stands in front of them.
+    skipped: u32,
 }
 
 /// An entry of a list by number.
@@ -229,6 +231,7 @@ impl<'p, 's> Program<'p, 's> {
             aliases: Vec::new(),
             layouts: layout::Layouts::default(),
             depth: 0,
+            skipped: 0,
         })
     }
 

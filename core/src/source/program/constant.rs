@@ -96,7 +96,9 @@ impl Program<'_, '_> {
         let errors = self.diagnostics.error_count();
         self.set_state(index, State::Evaluating);
         let wanted = info.decl.ty.map(|ty| self.resolve(info.source, ty, &[]));
+        let skipped = core::mem::take(&mut self.skipped);
         let value = self.evaluate(info.source, info.decl.value, wanted);
+        self.skipped = skipped;
         let value = value.and_then(|value| self.fixed(info.source, info.decl, value, wanted));
         if value.is_none() {
             self.refuse_calls(info.source, info.decl.value);
@@ -280,16 +282,8 @@ impl Program<'_, '_> {
                 self.evaluate_unary(op, operand, wanted)
             }
             ExprKind::Binary(op, left, right) => {
-                let left = self.evaluate(source, left, wanted)?;
-                let right = self.evaluate(source, right, wanted)?;
-                let is_division = matches!(op, BinaryOp::Divide | BinaryOp::Remainder);
-                if is_division && right.value == ConstValue::Integer(0) {
-                    let span = self.source(source)?.tree.expr(id).span;
-                    let message = format_args!("a constant is divided by zero");
-                    self.error(source, span, Code::NotConstant, message);
-                    return None;
-                }
-                self.evaluate_binary(op, left, right, wanted)
+                let span = tree.expr(id).span;
+                self.evaluate_operation((source, span), op, [left, right], wanted)
             }
             ExprKind::Cast(value, ty) => {
                 let value = self.evaluate(source, value, None)?;
@@ -300,8 +294,88 @@ impl Program<'_, '_> {
                 let ExprKind::Name(owner) = tree.expr(owner).kind else { return None };
                 self.evaluate_variant(source, owner, variant)
             }
-            _ => None,
+            _ => {
+                self.check_parts(source, id);
+                None
+            }
         }
+    }
+
+    fn evaluate_operation(
+        &mut self,
+        (source, span): (u32, Span),
+        op: BinaryOp,
+        [left, right]: [ExprId; 2],
+        wanted: Option<TypeId>,
+    ) -> Option<Evaluated> {
+        let left = self.evaluate(source, left, wanted)?;
+        let is_decided = matches!(
+            (op, left.value),
+            (BinaryOp::And, ConstValue::Bool(false)) | (BinaryOp::Or, ConstValue::Bool(true))
+        );
+        self.skipped += u32::from(is_decided);
+        let right = self.evaluate(source, right, wanted);
+        self.skipped -= u32::from(is_decided);
+        let right = self.checked_operand((source, span), op, left, right?)?;
+        self.evaluate_binary(op, left, right, wanted)
+    }
+
+    /// Reports errors in the parts of an array, tuple or struct, and in `.fdiv()`.
+    fn check_parts(&mut self, source: u32, id: ExprId) {
+        let Some(tree) = self.source(source).map(|source| &source.tree) else { return };
+        match tree.expr(id).kind {
+            ExprKind::Array(parts) | ExprKind::Tuple(parts) => {
+                for &part in tree.list(parts) {
+                    self.evaluate(source, ExprId(part), None);
+                }
+            }
+            ExprKind::Repeat(value, _) => _ = self.evaluate(source, value, None),
+            ExprKind::Literal { arguments, .. } => _ = self.evaluate_arguments(source, arguments),
+            ExprKind::Call { callee, arguments } => {
+                let span = tree.expr(id).span;
+                let right = self.evaluate_arguments(source, arguments);
+                if let ExprKind::Field(left, Name::FDIV) = tree.expr(callee).kind
+                    && let (Some(left), Some(right)) = (self.evaluate(source, left, None), right)
+                {
+                    self.checked_operand((source, span), BinaryOp::Divide, left, right);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Reports errors in the arguments of a call; the value of the last one.
+    fn evaluate_arguments(&mut self, source: u32, arguments: List) -> Option<Evaluated> {
+        let tree = &self.source(source)?.tree;
+        let arguments = tree.entries(&tree.arguments, arguments);
+        arguments.fold(None, |_, argument| self.evaluate(source, argument.value, None))
+    }
+
+    /// The operand on the right of an operation that has a result, or an error. Where the operation is skipped, it is
+    /// one that has.
+    fn checked_operand(
+        &mut self,
+        (source, span): (u32, Span),
+        op: BinaryOp,
+        left: Evaluated,
+        right: Evaluated,
+    ) -> Option<Evaluated> {
+        let message = match (op, left.value, right.value) {
+            (
+                BinaryOp::Divide | BinaryOp::Remainder,
+                ConstValue::Integer(_),
+                ConstValue::Integer(0),
+            ) => "a constant is divided by zero",
+            (BinaryOp::Power, ConstValue::Integer(_), ConstValue::Integer(..0)) => {
+                "a constant has a negative exponent"
+            }
+            _ => return Some(right),
+        };
+        if self.skipped > 0 {
+            return Some(Evaluated { value: ConstValue::Integer(1), ..right });
+        }
+        self.error(source, span, Code::NotConstant, format_args!("{message}"));
+        None
     }
 
     /// The discriminant of a variant, behind `as`.

@@ -34,11 +34,11 @@ fn each_wrong_constant_of_each_module_is_reported() {
         messages(&compile(&files, Mode::Compile).unwrap()),
         [
             "2: E1408: a constant is divided by zero",
+            "3: E1408: constant `z` depends on itself",
             "4: E1408: constant `w` depends on itself",
             "1: E1301: name `nosuch` not found",
             "1: E1401: expected `i64`, found `text`",
             "4: E1401: expected `text`, found `i64`",
-            "3: E1408: constant `z` depends on itself",
         ]
     );
 }
@@ -64,4 +64,54 @@ fn function_in_a_constant_is_called() {
     let compiled = compile(&files, Mode::Compile).unwrap();
     let unit = compiled.unit.unwrap_or_else(|| panic!("{:?}", compiled.diagnostics));
     assert_eq!(call_unit(&unit, "f", &[]).0, Ok(7));
+}
+
+#[test]
+fn logic_of_constants_stops_early() {
+    for (text, expected) in [
+        ("const O = 3\nconst A = O < 0 and 1 / 0 == 1\nfn f() -> bool: A\n", 0),
+        ("const O = 3\nconst A = O > 0 or 2 ** (1 - 2) == 1\nfn f() -> bool: A\n", 1),
+        ("const O = 0\nconst A = O != 0 and 7.fdiv(O) == 1\nfn f() -> bool: A\n", 0),
+        ("const O = 0\nconst A = [O != 0 and 7 % O == 1]\nfn f() -> bool: A[0]\n", 0),
+        ("const A: f64 = 1.0 / 0\nfn f() -> bool: A > 1.0\n", 1),
+    ] {
+        assert_eq!(run(text, "f", &[]), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("const A = true and 1 / 0 == 1\n", "1: E1408: a constant is divided by zero"),
+        ("const A = (false and true) or 1 / 0 == 1\n", "1: E1408: a constant is divided by zero"),
+        ("const A = false and nosuch\n", "1: E1301: name `nosuch` not found"),
+        ("const A = false and 1 as Q == 1\n", "1: E1406: type `Q` not found"),
+        (
+            "const A = false and 3\n",
+            "1: E1201: a condition of type `i64` is not supported: truthiness has a dynamic meaning",
+        ),
+        (
+            "const B = 1 / 0\nconst A = false and B == 1\n",
+            "1: E1408: a constant is divided by zero",
+        ),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn constant_that_would_trap_is_an_error() {
+    let zero = "1: E1408: a constant is divided by zero";
+    let exponent = "1: E1408: a constant has a negative exponent";
+    for (text, expected) in [
+        ("const A = 2 ** -1\n", exponent),
+        ("const A = 2u8 ** (1i8 - 3)\n", exponent),
+        ("const A = 7.fdiv(0)\n", zero),
+        ("const A = 7.fdiv(2 - 2) + 1\n", zero),
+        ("const A = [1, 2 % 0]\n", zero),
+        ("const A = [(1, 2 / 0); 3]\n", zero),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+    let text = "struct P:\n    x: i64\nconst A = P(x: 1 / 0)\nconst B = P { x: 2 ** -1 }\n";
+    let expected = [zero.replacen('1', "3", 1), exponent.replacen('1', "4", 1)];
+    assert_eq!(errors_of(text), expected);
+    let text = "const A = 2.0 ** -1\nconst B = 7.fdiv(2)\nfn f() -> i64: B + (A * 4.0) as i64\n";
+    assert_eq!(run(text, "f", &[]), 5);
 }
