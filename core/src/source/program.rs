@@ -175,6 +175,11 @@ pub(super) struct Program<'p, 's> {
     pub(super) fields: Vec<FieldInfo>,
     /// The variants of each enum, by its number.
     pub(super) variants: Vec<Vec<VariantInfo>>,
+    /// By the number of an enum: whether no variant has a payload.
+    unit_enums: Vec<bool>,
+    /// Each variant: the number of its enum, its name, and its place there.
+    variant_places: Vec<(u32, Name, u32)>,
+    variant_index: HashIndex,
     pub(super) consts: Vec<ConstInfo>,
     pub(super) aliases: Vec<AliasInfo>,
     layouts: layout::Layouts,
@@ -227,6 +232,9 @@ impl<'p, 's> Program<'p, 's> {
             enums: Vec::new(),
             fields: Vec::new(),
             variants: Vec::new(),
+            unit_enums: Vec::new(),
+            variant_places: Vec::new(),
+            variant_index: HashIndex::default(),
             consts: Vec::new(),
             aliases: Vec::new(),
             layouts: layout::Layouts::default(),
@@ -329,6 +337,21 @@ impl<'p, 's> Program<'p, 's> {
             |number: u32| at(&self.methods, number).is_some_and(|m| (m.0, m.1) == (head, name));
         let number = self.method_index.find(Self::method_hash(head, name), same)?;
         at(&self.methods, number).map(|method| method.2)
+    }
+
+    /// The place of a variant in its enum.
+    pub(super) fn variant_place(&self, number: u32, name: Name) -> Option<u32> {
+        let same = |place: u32| {
+            at(&self.variant_places, place).is_some_and(|v| (v.0, v.1) == (number, name))
+        };
+        let found = self.variant_index.find(Self::item_hash(number, name), same)?;
+        at(&self.variant_places, found).map(|variant| variant.2)
+    }
+
+    fn add_variant_place(&mut self, number: u32, name: Name, place: u32) {
+        let entry = self.push(|program| &mut program.variant_places, (number, name, place));
+        let inserted = self.variant_index.insert(Self::item_hash(number, name), entry);
+        self.diagnostics.allocated(inserted);
     }
 
     fn method_hash(head: Head, name: Name) -> u32 {

@@ -452,9 +452,9 @@ impl Body<'_, '_, '_> {
     ) -> Option<Typed> {
         let Head::Enum(number) = head else { return None };
         let info = at(&self.unit.program.enums, number).copied()?;
-        let variants = self.unit.program.enum_variants(number);
-        let index = variants.iter().position(|variant| variant.name == name)?;
-        let variant = *variants.get(index)?;
+        let place = self.unit.program.variant_place(number, name)?;
+        let variant = *at(self.unit.program.enum_variants(number), place)?;
+        let index = usize::try_from(place).ok()?;
         let wanted = want.ty.filter(|&ty| self.head(ty) == head);
         let ty = match (info.type_params, types.is_empty(), wanted) {
             (0, ..) => self.intern(head, &[], span),

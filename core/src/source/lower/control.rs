@@ -1,5 +1,6 @@
 //! Blocks, `if` and `match`, and the merging of their values.
 
+use super::exhaustive::{Exhaustive, MAX_COLUMNS, MAX_ROWS};
 use super::*;
 
 /// The value of several branches.
@@ -293,16 +294,18 @@ impl Body<'_, '_, '_> {
             self.jump(end);
             self.bind(next);
         }
-        let is_complete =
-            coverage.is_complete() || self.arms_cover(arms, subject.ty) || subject.ty.fits_all();
-        if is_complete {
+        let covered = match coverage.is_complete() || subject.ty.fits_all() {
+            true => Exhaustive::Yes,
+            false => self.arms_cover(arms, subject.ty),
+        };
+        if covered == Exhaustive::Yes {
             // No value comes here.
             if self.reachable {
                 self.builder.trap(TRAP_ASSERT);
                 self.leave();
             }
         } else {
-            self.not_exhaustive(&coverage, &merge, subject.ty, span);
+            self.not_exhaustive((&coverage, covered), &merge, subject.ty, span);
         }
         self.bind(end);
         self.merged(&merge)
@@ -322,7 +325,7 @@ impl Body<'_, '_, '_> {
 
     fn not_exhaustive(
         &mut self,
-        coverage: &pattern::Coverage,
+        (coverage, covered): (&pattern::Coverage, Exhaustive),
         merge: &Merge,
         ty: TypeId,
         span: Span,
@@ -333,6 +336,17 @@ impl Body<'_, '_, '_> {
         }
         let missing = self.missing(coverage, ty);
         let text = self.type_text(ty);
+        if covered == Exhaustive::Unknown {
+            let message = format_args!(
+                "the match is too large to check whether it has an arm for all values of `{text}`"
+            );
+            let note = format_args!(
+                "more than {MAX_ROWS} combinations of patterns, or {MAX_COLUMNS} patterns in one: \
+                 add `case _:`"
+            );
+            self.error_with_note(span, Code::NotExhaustive, message, note);
+            return;
+        }
         let message = format_args!("the match has no arm for some values of `{text}`");
         match missing {
             Some(name) => {

@@ -2,45 +2,58 @@
 //!
 //! The arms are the rows of a matrix of patterns, and the parts of the value its columns. The first column is split by the
 //! variants of its type, or by the ranges of an integer, and each part is examined for itself (Maranget, "Warnings for
-//! pattern matching", 2007).
+//! pattern matching", 2007). A row without tests ends the examination of its matrix, and variants that no row names are
+//! examined together, so that the work for the usual match is in proportion to its rows.
 
 use super::*;
-use crate::alloc_util::{AllocError, try_collect};
+use crate::alloc_util::{AllocError, try_collect, try_filled};
 
-/// A match that needs more rows than this, summed over all matrices, counts as incomplete, as the question is NP-complete.
-const MAX_ROWS: usize = 10_000;
+/// The most rows that are examined, summed over all matrices, as the question is NP-complete.
+pub(super) const MAX_ROWS: usize = 100_000;
 
-/// The ranges of more rows than these, of which each is compared with each, count as incomplete.
-const MAX_RANGES: usize = 1000;
+/// The deepest nesting of patterns, or the longest list of them.
+pub(super) const MAX_COLUMNS: usize = 100;
 
-/// Patterns nested or listed more deeply than this count as incomplete.
-const MAX_DEPTH: usize = 100;
+/// Which values of its subject a match has an arm for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exhaustive {
+    Yes,
+    No,
+    /// The patterns are beyond [`MAX_ROWS`] or [`MAX_COLUMNS`].
+    Unknown,
+}
 
 /// The patterns of an arm for each column; `None` matches every value.
 type Row = Vec<Option<PatternId>>;
 
 /// What a pattern asks of the value in its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Test {
     Nothing,
     /// The variant with this number; of a bool 0 or 1, of a tuple 0.
-    Variant(i128),
+    Variant(usize),
     /// A value among more than are listed.
     Other,
 }
 
 impl Body<'_, '_, '_> {
     /// Whether every value of `ty` matches an arm without guard.
-    pub(super) fn arms_cover(&mut self, arms: List, ty: TypeId) -> bool {
+    pub(super) fn arms_cover(&mut self, arms: List, ty: TypeId) -> Exhaustive {
         let tree = self.tree;
         let arms = tree.entries(&tree.arms, arms).filter(|arm| arm.guard.is_none());
         let mut rows = Vec::new();
         let mut covered = Ok(());
         for arm in arms {
-            let row = try_collect([Some(arm.pattern)].into_iter());
+            let row = try_collect([self.needed(arm.pattern, ty)].into_iter());
             covered = covered.and_then(|()| try_push(&mut rows, row?));
         }
-        let covered = covered.and_then(|()| self.rows_cover(rows, &[ty], 0, &mut { MAX_ROWS }));
-        self.program().diagnostics.allocated(covered).unwrap_or(false)
+        let mut rows_left = MAX_ROWS;
+        let covered = covered.and_then(|()| self.rows_cover(rows, &[ty], 0, &mut rows_left));
+        match self.program().diagnostics.allocated(covered) {
+            Some(true) => Exhaustive::Yes,
+            _ if rows_left == 0 => Exhaustive::Unknown,
+            _ => Exhaustive::No,
+        }
     }
 
     fn rows_cover(
@@ -51,41 +64,64 @@ impl Body<'_, '_, '_> {
         rows_left: &mut usize,
     ) -> Result<bool, AllocError> {
         let Some((&ty, rest)) = types.split_first() else { return Ok(!rows.is_empty()) };
-        let rows = self.without_alternatives(rows)?;
+        let rows = self.without_alternatives(rows, ty)?;
+        if rows.iter().any(has_no_test) {
+            return Ok(true);
+        }
         *rows_left = rows_left.saturating_sub(rows.len());
-        if rows.is_empty() || depth == MAX_DEPTH || *rows_left == 0 {
+        if depth == MAX_COLUMNS {
+            *rows_left = 0;
+        }
+        if rows.is_empty() || *rows_left == 0 {
             return Ok(false);
         }
-        let tests = |row: &Row| !matches!(self.test_of(row, ty), Test::Nothing);
-        let is_split = rows.iter().any(tests);
+        let tests = try_collect(rows.iter().map(|row| self.test_of(row, ty)))?;
+        let is_split = tests.iter().any(|&test| test != Test::Nothing);
         let is_integer = |scalar: &Scalar| !scalar.is_float() && *scalar != Scalar::Bool;
-        let has_ranges = is_split && rows.len() <= MAX_RANGES;
-        if let Some(scalar) = self.scalar(ty).filter(|scalar| has_ranges && is_integer(scalar)) {
+        if let Some(scalar) = self.scalar(ty).filter(|scalar| is_split && is_integer(scalar)) {
             return self.ranges_cover(&rows, (ty, scalar), rest, depth, rows_left);
         }
-        let variants = match self.head(ty) {
-            Head::Scalar(Scalar::Bool) => 2,
-            Head::Enum(number) => self.unit.program.enum_variants(number).len(),
-            Head::Tuple => 1,
-            _ => 0,
-        };
-        if !is_split || variants == 0 {
-            let kept = rows.iter().filter(|row| matches!(self.test_of(row, ty), Test::Nothing));
-            let kept = kept.map(|row| try_collect(row.iter().skip(1).copied()));
+        let variants = self.variant_count(ty);
+        let is_open = |&(_, test): &(_, &Test)| *test == Test::Nothing;
+        let open = try_collect(rows.iter().zip(&tests).filter(is_open).map(|(row, _)| row))?;
+        // The rows that name a variant, by its number.
+        let own = (0_usize..).zip(&tests).filter_map(|(row, test)| match *test {
+            Test::Variant(variant) if variant < variants => Some((variant, row)),
+            _ => None,
+        });
+        let mut own = try_collect(own)?;
+        own.sort_unstable();
+        let is_same = |a: &(usize, usize), b: &(usize, usize)| a.0 == b.0;
+        if variants == 0 || own.chunk_by(is_same).count() < variants {
+            let kept = open.iter().map(|row| try_collect(row.iter().skip(1).copied()));
             let kept = try_collect_all(kept)?;
-            return self.rows_cover(kept, rest, depth.saturating_add(1), rows_left);
+            if !self.rows_cover(kept, rest, depth.saturating_add(1), rows_left)? {
+                return Ok(false);
+            }
         }
-        for variant in 0..variants {
+        for group in own.chunk_by(is_same) {
+            let variant = group.first().map_or(0, |first| first.0);
             let fields = self.payload(ty, variant);
             let types = fields.iter().map(|field| field.ty).chain(rest.iter().copied());
             let types = try_collect(types)?;
-            let kept = rows.iter().filter_map(|row| self.with_variant(row, ty, variant, &fields));
+            let own = group.iter().filter_map(|&(_, row)| rows.get(row));
+            let kept = own.chain(open.iter().copied()).map(|row| self.with_fields(row, &fields));
             let kept = try_collect_all(kept)?;
             if !self.rows_cover(kept, &types, depth.saturating_add(1), rows_left)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// The number of variants of an enum or bool, 1 of a tuple, and 0 of what is not split.
+    fn variant_count(&self, ty: TypeId) -> usize {
+        match self.head(ty) {
+            Head::Scalar(Scalar::Bool) => 2,
+            Head::Enum(number) => self.unit.program.enum_variants(number).len(),
+            Head::Tuple => 1,
+            _ => 0,
+        }
     }
 
     /// As [`rows_cover`](Self::rows_cover), where the first column has ranges of an integer.
@@ -97,25 +133,39 @@ impl Body<'_, '_, '_> {
         depth: usize,
         rows_left: &mut usize,
     ) -> Result<bool, AllocError> {
-        let mut ranges = Vec::new();
-        for row in rows {
-            try_push(&mut ranges, self.column_range(row, (ty, scalar)))?;
-        }
-        // Between two neighbours of these values, every value matches the same rows.
-        let starts = ranges.iter().flatten().flat_map(|&(low, end)| [low, end]);
-        let mut starts = try_collect(starts.chain([lowest(scalar)]).filter(|&v| fits(v, scalar)))?;
-        starts.sort_unstable();
-        starts.dedup();
-        for value in starts {
-            let contains = |range: &Option<(i128, i128)>| {
-                range.is_some_and(|(low, end)| (low..end).contains(&value))
-            };
-            let kept = rows.iter().zip(&ranges).filter(|(_, range)| contains(range));
-            let kept = kept.map(|(row, _)| try_collect(row.iter().skip(1).copied()));
-            let kept = try_collect_all(kept)?;
-            if !self.rows_cover(kept, rest, depth.saturating_add(1), rows_left)? {
-                return Ok(false);
+        let lowest = lowest(scalar);
+        let end = lowest.saturating_add(1_i128 << scalar.bits());
+        // Where the range of a row starts or ends. Between two of these values, every value matches the same rows.
+        let mut bounds = Vec::new();
+        for (number, row) in rows.iter().enumerate() {
+            let Some((low, high)) = self.column_range(row, (ty, scalar)) else { continue };
+            let (low, high) = (low.max(lowest), high.min(end));
+            if low < high {
+                try_push(&mut bounds, (low, number))?;
+                try_push(&mut bounds, (high, number))?;
             }
+        }
+        bounds.sort_unstable();
+        let mut bounds = bounds.into_iter().peekable();
+        // The rows that match the value, and the place of each there.
+        let mut matching = Vec::new();
+        let mut places = try_filled(rows.len(), &None)?;
+        let mut value = lowest;
+        while value < end {
+            while let Some((_, number)) = bounds.next_if(|&(bound, _)| bound <= value) {
+                toggle(&mut matching, &mut places, number)?;
+            }
+            let behind = || {
+                let rows = matching.iter().filter_map(|&number: &usize| rows.get(number));
+                rows.map(|row| row.get(1..).unwrap_or(&[]))
+            };
+            if !behind().any(has_no_test) {
+                let kept = try_collect_all(behind().map(|row| try_collect(row.iter().copied())))?;
+                if !self.rows_cover(kept, rest, depth.saturating_add(1), rows_left)? {
+                    return Ok(false);
+                }
+            }
+            value = bounds.peek().map_or(end, |&(bound, _)| bound);
         }
         Ok(true)
     }
@@ -147,9 +197,28 @@ impl Body<'_, '_, '_> {
         }
     }
 
+    /// The pattern, unless it matches every value of the type by itself.
+    fn needed(&self, pattern: PatternId, ty: TypeId) -> Option<PatternId> {
+        let is_open = match self.tree.pattern(pattern).kind {
+            PatternKind::Wildcard | PatternKind::Error | PatternKind::Typed(..) => true,
+            PatternKind::Bind(name) => {
+                !self.is_constant(name) && self.variant_of(ty, name).is_none()
+            }
+            _ => false,
+        };
+        (!is_open).then_some(pattern)
+    }
+
     /// The rows with one row for each alternative of a pattern in the first column.
-    fn without_alternatives(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, AllocError> {
+    fn without_alternatives(&self, mut rows: Vec<Row>, ty: TypeId) -> Result<Vec<Row>, AllocError> {
         let tree = self.tree;
+        let is_list = |row: &Row| {
+            let first = row.first().copied().flatten();
+            first.is_some_and(|first| matches!(tree.pattern(first).kind, PatternKind::Or(_)))
+        };
+        if !rows.iter().any(is_list) {
+            return Ok(rows);
+        }
         let mut done = Vec::new();
         while let Some(row) = rows.pop() {
             let first = row.first().copied().flatten();
@@ -159,7 +228,8 @@ impl Body<'_, '_, '_> {
             };
             for &part in tree.list(parts) {
                 let rest = row.iter().skip(1).copied();
-                try_push(&mut rows, try_collect([Some(PatternId(part))].into_iter().chain(rest))?)?;
+                let part = self.needed(PatternId(part), ty);
+                try_push(&mut rows, try_collect([part].into_iter().chain(rest))?)?;
             }
         }
         Ok(done)
@@ -168,7 +238,7 @@ impl Body<'_, '_, '_> {
     /// The test of the first column.
     fn test_of(&self, row: &Row, ty: TypeId) -> Test {
         let Some(&Some(pattern)) = row.first() else { return Test::Nothing };
-        let variant = |name| self.variant_of(ty, name).map(|(index, _)| index);
+        let variant = |name| usize::try_from(self.variant_of(ty, name)?.0).ok();
         match self.tree.pattern(pattern).kind {
             PatternKind::Wildcard | PatternKind::Error | PatternKind::Typed(..) => Test::Nothing,
             PatternKind::Bind(name) => match variant(name) {
@@ -185,31 +255,21 @@ impl Body<'_, '_, '_> {
                 variant(name).map_or(Test::Other, Test::Variant)
             }
             PatternKind::Value(value) => match self.tree.expr(value).kind {
-                ExprKind::Bool(value) => Test::Variant(value.into()),
+                ExprKind::Bool(value) => Test::Variant(usize::from(value)),
                 _ => Test::Other,
             },
             PatternKind::Range { .. } | PatternKind::Or(_) => Test::Other,
         }
     }
 
-    /// The row for the fields of a variant and the columns behind the first; `None` when it takes no such value.
-    fn with_variant(
-        &self,
-        row: &Row,
-        ty: TypeId,
-        variant: usize,
-        fields: &[Field],
-    ) -> Option<Result<Row, AllocError>> {
+    /// The row for the fields of the variant that it names and the columns behind the first.
+    fn with_fields(&self, row: &Row, fields: &[Field]) -> Result<Row, AllocError> {
         let first = row.first().copied().flatten();
-        match self.test_of(row, ty) {
-            Test::Nothing => {}
-            Test::Variant(index) if usize::try_from(index) == Ok(variant) => {}
-            Test::Variant(_) | Test::Other => return None,
-        }
         let fields = fields.iter().enumerate().map(|(position, field)| {
-            first.and_then(|pattern| self.pattern_of_field(pattern, field, position))
+            let part = self.pattern_of_field(first?, field, position)?;
+            self.needed(part, field.ty)
         });
-        Some(try_collect(fields.chain(row.iter().skip(1).copied())))
+        try_collect(fields.chain(row.iter().skip(1).copied()))
     }
 
     /// The fields of a variant, or those of a tuple.
@@ -240,6 +300,31 @@ impl Body<'_, '_, '_> {
             _ => None,
         }
     }
+}
+
+/// Whether every value matches a row.
+fn has_no_test(row: impl AsRef<[Option<PatternId>]>) -> bool {
+    row.as_ref().iter().all(Option::is_none)
+}
+
+/// Adds a row to those that match, or removes it; `places` has the place of each there.
+fn toggle(
+    matching: &mut Vec<usize>,
+    places: &mut [Option<usize>],
+    number: usize,
+) -> Result<(), AllocError> {
+    let Some(place) = places.get_mut(number) else { return Ok(()) };
+    if let Some(place) = place.take() {
+        matching.swap_remove(place);
+        // The last one is there now.
+        let moved = matching.get(place).and_then(|&moved| places.get_mut(moved));
+        if let Some(moved) = moved {
+            *moved = Some(place);
+        }
+        return Ok(());
+    }
+    *place = Some(matching.len());
+    try_push(matching, number)
 }
 
 /// The least value of an integer type.

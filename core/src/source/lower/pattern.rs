@@ -8,13 +8,17 @@ use crate::plural;
 #[derive(Default)]
 pub(super) struct Coverage {
     is_complete: bool,
-    /// Variants, or the numbers of bools.
-    values: Vec<i128>,
+    /// By the number of a variant or bool: whether an arm covers it.
+    values: Vec<bool>,
 }
 
 impl Coverage {
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete
+    }
+
+    fn has(&self, value: usize) -> bool {
+        self.values.get(value).copied().unwrap_or(false)
     }
 }
 
@@ -64,9 +68,12 @@ impl<'s> Body<'_, '_, 's> {
     }
 
     fn add_covered(&mut self, coverage: &mut Coverage, value: i128) {
-        if !coverage.values.contains(&value) {
-            let pushed = try_push(&mut coverage.values, value);
-            self.program().diagnostics.allocated(pushed);
+        let Ok(value) = usize::try_from(value) else { return };
+        let wanted = coverage.values.len().max(value.saturating_add(1));
+        let grown = crate::alloc_util::try_resize(&mut coverage.values, wanted, false);
+        self.program().diagnostics.allocated(grown);
+        if let Some(place) = coverage.values.get_mut(value) {
+            *place = true;
         }
     }
 
@@ -104,13 +111,11 @@ impl<'s> Body<'_, '_, 's> {
     /// The name of a value that no arm covers.
     pub(super) fn missing(&self, coverage: &Coverage, ty: TypeId) -> Option<&'s str> {
         match self.head(ty) {
-            Head::Scalar(Scalar::Bool) => {
-                Some(if coverage.values.contains(&1) { "false" } else { "true" })
-            }
+            Head::Scalar(Scalar::Bool) => Some(if coverage.has(1) { "false" } else { "true" }),
             Head::Enum(number) => {
                 let variants = self.unit.program.enum_variants(number);
                 let mut variants = (0..).zip(variants);
-                let missing = variants.find(|(index, _)| !coverage.values.contains(index));
+                let missing = variants.find(|&(index, _)| !coverage.has(index));
                 missing.map(|(_, variant)| self.unit.program.name(variant.name))
             }
             _ => None,
@@ -120,8 +125,9 @@ impl<'s> Body<'_, '_, 's> {
     /// The number and declaration of a variant of an enum.
     pub(super) fn variant_of(&self, ty: TypeId, name: Name) -> Option<(i128, VariantInfo)> {
         let Head::Enum(number) = self.head(ty) else { return None };
-        let variants = self.unit.program.enum_variants(number);
-        (0..).zip(variants).find(|(_, v)| v.name == name).map(|(index, v)| (index, *v))
+        let place = self.unit.program.variant_place(number, name)?;
+        let variant = at(self.unit.program.enum_variants(number), place)?;
+        Some((place.into(), *variant))
     }
 
     /// Goes to `fails` unless the value matches; binds the names of the pattern.

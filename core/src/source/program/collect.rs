@@ -349,6 +349,8 @@ impl<'p> Program<'p, '_> {
     fn resolve_enums(&mut self) {
         for number in 0..count(&self.enums) {
             let variants = self.resolve_variants(number).unwrap_or_default();
+            let is_unit = variants.iter().all(|variant| variant.fields.is_empty());
+            self.push(|program| &mut program.unit_enums, is_unit);
             self.push(|program| &mut program.variants, variants);
         }
     }
@@ -365,10 +367,12 @@ impl<'p> Program<'p, '_> {
             if let Some(value) = variant.discriminant {
                 next = self.constant_integer(info.source, value).unwrap_or(next);
             }
-            if variants.iter().any(|known| known.name == variant.word.name) {
+            if self.variant_place(number, variant.word.name).is_some() {
                 let name = self.name(variant.word.name);
                 let message = format_args!("variant `{name}` is declared twice");
                 self.error(info.source, variant.word.span, Code::DuplicateName, message);
+            } else {
+                self.add_variant_place(number, variant.word.name, count(&variants));
             }
             let added = VariantInfo { name: variant.word.name, discriminant: next, fields };
             let result = try_push(&mut variants, added);

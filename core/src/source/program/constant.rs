@@ -381,8 +381,8 @@ impl Program<'_, '_> {
     /// The discriminant of a variant, behind `as`.
     fn evaluate_variant(&mut self, source: u32, owner: Name, variant: Name) -> Option<Evaluated> {
         let Item::Enum(number) = self.item(source, owner)? else { return None };
-        let variants = self.enum_variants(number);
-        let variant = variants.iter().find(|known| known.name == variant)?;
+        let place = self.variant_place(number, variant)?;
+        let variant = at(self.enum_variants(number), place)?;
         let value = ConstValue::Integer(variant.discriminant.into());
         let ty = self.types.intern(Head::Enum(number), &[]).ok()?;
         self.is_unit_enum(number).then_some(Evaluated { value, ty, is_flexible: false })

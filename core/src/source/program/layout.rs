@@ -96,7 +96,7 @@ impl Program<'_, '_> {
 
     /// Whether no variant has a payload.
     pub(in crate::source) fn is_unit_enum(&self, number: u32) -> bool {
-        self.enum_variants(number).iter().all(|variant| variant.fields.is_empty())
+        at(&self.unit_enums, number).copied().unwrap_or(true)
     }
 
     pub(in crate::source) fn enum_variants(&self, number: u32) -> &[VariantInfo] {

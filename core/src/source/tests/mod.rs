@@ -2,6 +2,7 @@
 
 mod constants;
 mod equivalent;
+mod matches;
 mod programs;
 mod random;
 mod refusals;

@@ -1,0 +1,146 @@
+//! Whether the arms of a match cover the values of its subject.
+
+use super::random::{Random, SEEDS};
+use super::run::*;
+use std::format;
+use std::string::{String, ToString};
+use std::vec;
+use std::vec::Vec;
+
+/// A value of the subject `(E, bool, i8)`: the variant with its payload, the bool and the number.
+type Subject = (u8, bool, i8);
+
+const TYPES: &str = "enum E:\n    A\n    B(bool)\n    C\n";
+
+/// A pattern, and the values that it matches.
+type Pattern<T> = (String, Vec<T>);
+
+fn any<T>(values: &[T], wanted: &str, holds: impl Fn(&T) -> bool) -> Pattern<T>
+where
+    T: Copy,
+{
+    (wanted.to_string(), values.iter().copied().filter(|value| holds(value)).collect())
+}
+
+/// Of the variants: 0 is `A`, 1 and 2 are `B`, 3 is `C`.
+fn variant(random: &mut Random) -> Pattern<u8> {
+    let values = [0, 1, 2, 3];
+    match random.below(7) {
+        0 => any(&values, "E.A", |v| *v == 0),
+        1 => any(&values, "E.B(_)", |v| [1, 2].contains(v)),
+        2 => any(&values, "E.B(true)", |v| *v == 2),
+        3 => any(&values, "E.B(false)", |v| *v == 1),
+        4 => any(&values, "C", |v| *v == 3),
+        5 => any(&values, "E.A | E.B(false | true)", |v| *v < 3),
+        _ => any(&values, "_", |_| true),
+    }
+}
+
+fn flag(random: &mut Random) -> Pattern<bool> {
+    match random.below(3) {
+        0 => any(&[false, true], "true", |v| *v),
+        1 => any(&[false, true], "false", |v| !*v),
+        _ => any(&[false, true], "x", |_| true),
+    }
+}
+
+fn number(random: &mut Random) -> Pattern<i8> {
+    let values: Vec<i8> = (i8::MIN..=i8::MAX).collect();
+    let edge = [-128, -127, -1, 0, 1, 50, 126, 127];
+    let mut pick = || edge[random.below(edge.len())];
+    let (low, high) = (pick(), pick());
+    match random.below(4) {
+        0 => any(&values, &format!("{low}..={high}"), |v| (low..=high).contains(v)),
+        1 => any(&values, &format!("{low}..{high}"), |v| (low..high).contains(v)),
+        2 => any(&values, &low.to_string(), |v| *v == low),
+        _ => any(&values, "_", |_| true),
+    }
+}
+
+#[test]
+fn arms_cover_what_comparing_each_value_finds() {
+    let (mut complete, mut incomplete) = (0, 0);
+    for seed in SEEDS {
+        let mut random = Random(seed);
+        let mut text = format!("{TYPES}fn f(s: (E, bool, i8)) -> i64:\n    match s:\n");
+        let mut covered = std::collections::HashSet::<Subject>::new();
+        for arm in 0..1 + random.below(9) {
+            let (one, two, three) = (variant(&mut random), flag(&mut random), number(&mut random));
+            text += &format!("        case ({}, {}, {}): {arm}\n", one.0, two.0, three.0);
+            for &v in &one.1 {
+                for &b in &two.1 {
+                    covered.extend(three.1.iter().map(|&n| (v, b, n)));
+                }
+            }
+        }
+        let is_complete = covered.len() == 4 * 2 * 256;
+        let errors = errors_of(&text);
+        let is_refused = errors.iter().any(|error| error.contains("E1409"));
+        assert_eq!(is_complete, !is_refused, "{text}\n{errors:?}");
+        complete += u32::from(is_complete);
+        incomplete += u32::from(!is_complete);
+    }
+    assert!(cfg!(miri) || complete.min(incomplete) > 20, "{complete} {incomplete}");
+}
+
+#[test]
+fn large_matches_are_checked() {
+    let bools = |count: usize, arm: &dyn Fn(usize) -> String| {
+        let types = vec!["bool"; count].join(", ");
+        let arms: String =
+            (0..=count).map(|n| format!("        case ({}): {n}\n", arm(n))).collect();
+        format!("fn f(x: ({types})) -> i64:\n    match x:\n{arms}")
+    };
+    let diagonal = |count: usize| {
+        bools(count, &|n| {
+            let part = |at: usize| match n {
+                _ if n == count => "false",
+                _ if n == at => "true",
+                _ => "_",
+            };
+            (0..count).map(part).collect::<Vec<_>>().join(", ")
+        })
+    };
+    assert_eq!(errors_of(&diagonal(24)), [""; 0]);
+    let many = if cfg!(miri) { 40 } else { 4000 };
+    let ranges = |count: u32, end: u32| {
+        let arms = (0..count).map(|n| format!("        case {}..{}: {n}\n", n * 16, n * 16 + 16));
+        let arms: String = arms.collect();
+        format!(
+            "fn f(x: u16) -> i64:\n    match x:\n{arms}        case {}..={end}: 1\n",
+            count * 16
+        )
+    };
+    assert_eq!(errors_of(&ranges(many, 65535)), [""; 0]);
+    let refused = "2: E1409: the match has no arm for some values of `u16`";
+    assert_eq!(errors_of(&ranges(many, 65534)), [refused]);
+    let count = if cfg!(miri) { 50 } else { 20_000 };
+    let variants: String = (0..count).map(|n| format!("    V{n}\n")).collect();
+    let arms: String = (0..count).map(|n| format!("        case E.V{n}: {n}\n")).collect();
+    let text = format!("enum E:\n{variants}fn f(e: E) -> i64:\n    match e:\n{arms}");
+    assert_eq!(errors_of(&text), [""; 0]);
+}
+
+/// That each of nine pigeons has one of eight holes and no two share one: a complete match that no short proof shows.
+#[test]
+fn match_beyond_the_limit_is_refused_by_its_size() {
+    let (pigeons, holes) = (9, 8);
+    let arm = |value: &dyn Fn(usize, usize) -> &'static str| {
+        let parts = (0..pigeons * holes).map(|at| value(at / holes, at % holes));
+        format!("        case ({}): 1\n", parts.collect::<Vec<_>>().join(", "))
+    };
+    let types = vec!["bool"; pigeons * holes].join(", ");
+    let mut text = format!("fn f(x: ({types})) -> i64:\n    match x:\n");
+    for first in 0..pigeons {
+        text += &arm(&|pigeon, _| if pigeon == first { "false" } else { "_" });
+        for (second, hole) in (0..first).flat_map(|s| (0..holes).map(move |hole| (s, hole))) {
+            let is_here = |pigeon, at| at == hole && (pigeon == first || pigeon == second);
+            text += &arm(&|pigeon, at| if is_here(pigeon, at) { "true" } else { "_" });
+        }
+    }
+    let message = format!(
+        "the match is too large to check whether it has an arm for all values of `({types})`"
+    );
+    assert_eq!(errors_of(&text), [format!("2: E1409: {message}")]);
+    assert_eq!(errors_of(&format!("{text}        case _: 2\n")), [""; 0]);
+}
