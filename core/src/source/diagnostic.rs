@@ -24,8 +24,14 @@ use crate::alloc_util::{AllocError, TryWriter, try_copy_str, try_push};
 /// More errors than these are not reported.
 pub(super) const MAX_ERRORS: usize = 100;
 
-/// The longest source line that a diagnostic shows, in bytes.
+/// The longest source line that a diagnostic shows whole, in bytes.
 const MAX_LINE: usize = 200;
+
+/// How many bytes of a longer line are shown in front of the place, unless that is near the start.
+const BEFORE_PLACE: usize = 60;
+
+/// Stands for the parts of a line that are not shown.
+const CUT: &str = "...";
 
 /// How severe a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +71,12 @@ pub struct Diagnostic {
     pub message: String,
     /// What can be done, or where the other party of a conflict is.
     pub note: Option<String>,
-    /// The source line, without its end.
+    /// The source line, without its end. Of a line of more than 200 bytes it is the part around the column, with `...`
+    /// for the parts in front of it and behind it.
     pub source_line: String,
+    /// The column of the first character of [`source_line`](Self::source_line), from 1: another one than 1 where that is
+    /// cut at its start.
+    pub source_column: u32,
 }
 
 impl fmt::Display for Diagnostic {
@@ -80,9 +90,9 @@ impl fmt::Display for Diagnostic {
         writeln!(f, "{:>width$} |", "")?;
         writeln!(f, "{:>width$} | {}", self.line, self.source_line)?;
         write!(f, "{:>width$} | ", "")?;
-        // A long line is cut: the mark may stand behind its end.
         let mut left = self.source_line.chars();
-        let before = usize::try_from(self.column.saturating_sub(1)).unwrap_or(0);
+        let before = self.column.saturating_sub(self.source_column);
+        let before = usize::try_from(before).unwrap_or(0);
         for character in left.by_ref().take(before) {
             f.write_char(if character == '\t' { '\t' } else { ' ' })?;
         }
@@ -108,7 +118,7 @@ impl Write for Counter {
 }
 
 impl Diagnostic {
-    /// Writes the diagnostic as one line of JSON without a line break.
+    /// Writes the diagnostic as one line of JSON without a line break. The key `source_column` is there where it is not 1.
     ///
     /// # Errors
     /// Those of `out`.
@@ -121,6 +131,9 @@ impl Diagnostic {
         write!(out, ",\"line\":{},\"column\":{},", self.line, self.column)?;
         write!(out, "\"length\":{},\"source\":", self.length)?;
         write_json_text(out, &self.source_line)?;
+        if self.source_column != 1 {
+            write!(out, ",\"source_column\":{}", self.source_column)?;
+        }
         out.write_str(",\"note\":")?;
         match &self.note {
             Some(note) => write_json_text(out, note)?,
@@ -189,13 +202,11 @@ impl<'s> File<'s> {
         (u32::try_from(index + 1).unwrap_or(u32::MAX), start)
     }
 
-    /// The text of the line that starts at `start`, without its end.
+    /// The line that starts at `start`, without its end.
     fn line_text(&self, start: u32) -> &'s str {
         let rest = Span::new(start, self.len()).of(self.text);
         let line = rest.split('\n').next().unwrap_or("");
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        let end = (0..=line.len().min(MAX_LINE)).rev().find(|&end| line.is_char_boundary(end));
-        line.get(..end.unwrap_or(0)).unwrap_or("")
+        line.strip_suffix('\r').unwrap_or(line)
     }
 
     fn len(&self) -> u32 {
@@ -316,11 +327,12 @@ fn make(
 ) -> Result<Diagnostic, AllocError> {
     let start = span.start.min(file.len());
     let (line, line_start) = file.line(start);
-    let source = file.line_text(line_start);
     let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
     let before = Span::new(line_start, start).of(file.text);
     let marked = Span::new(start, span.end.min(file.len())).of(file.text);
     let marked = count(marked.lines().next().unwrap_or(""));
+    let place = usize::try_from(start - line_start).unwrap_or(0);
+    let (source_line, source_column) = shown_part(file.line_text(line_start), place)?;
     Ok(Diagnostic {
         severity,
         code,
@@ -330,8 +342,28 @@ fn make(
         length: marked.max(1),
         message: formatted(message)?,
         note: note.map(formatted).transpose()?,
-        source_line: try_copy_str(source)?,
+        source_line,
+        source_column,
     })
+}
+
+/// The line, or the part of a long one around byte `place`; the column at which that starts.
+fn shown_part(line: &str, place: usize) -> Result<(String, u32), AllocError> {
+    if line.len() <= MAX_LINE {
+        return Ok((try_copy_str(line)?, 1));
+    }
+    let boundary = |at: usize| (0..=at.min(line.len())).rev().find(|&at| line.is_char_boundary(at));
+    let start = match place < MAX_LINE - BEFORE_PLACE {
+        true => 0,
+        false => (place - BEFORE_PLACE).min((line.len() - MAX_LINE).max(BEFORE_PLACE)),
+    };
+    let start = boundary(start).unwrap_or(0);
+    let end = boundary(start + MAX_LINE).unwrap_or(0);
+    let (before, part) = (line.get(..start).unwrap_or(""), line.get(start..end).unwrap_or(""));
+    let [front, back] = [start > 0, end < line.len()].map(|is_cut| if is_cut { CUT } else { "" });
+    let column = (before.chars().count() + 1).saturating_sub(front.len());
+    let text = formatted(format_args!("{front}{part}{back}"))?;
+    Ok((text, u32::try_from(column).unwrap_or(u32::MAX)))
 }
 
 /// Fallible `format!`.

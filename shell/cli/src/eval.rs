@@ -102,6 +102,9 @@ impl Wrapped {
             (diagnostic.line, diagnostic.column) = (line, column);
             if is_indented && let Some(text) = diagnostic.source_line.strip_prefix(INDENT) {
                 diagnostic.source_line = text.to_owned();
+            } else if is_indented {
+                let cut = u32::try_from(INDENT.len()).unwrap_or(0);
+                diagnostic.source_column = diagnostic.source_column.saturating_sub(cut).max(1);
             }
         }
         diagnostic

@@ -3,7 +3,7 @@
 use super::run::*;
 use crate::source::{Mode, SourceFile, Type, compile, imports, instantiate};
 use std::format;
-use std::string::ToString;
+use std::string::{String, ToString};
 use std::vec::Vec;
 
 #[test]
@@ -370,13 +370,36 @@ fn error_at_the_end_of_a_line_is_on_that_line() {
 }
 
 #[test]
-fn columns_count_on_behind_the_cut_of_a_long_line() {
-    let text = format!("fn f() -> i64: {}zz\n", "1 + ".repeat(100));
-    let found = &compiled(&text, Mode::Compile).diagnostics[0];
-    assert_eq!((found.line, found.column, found.length), (1, 416, 2));
-    assert!(found.source_line.len() <= 210);
-    let shown = format!("{found}");
-    assert_eq!(shown.lines().last().unwrap().matches('^').count(), 1, "{shown}");
+fn part_of_a_long_line_that_has_the_error_is_shown() {
+    let long = "1 + ".repeat(100);
+    let found_in = |text: &str| {
+        let found = compiled(text, Mode::Compile).diagnostics.remove(0);
+        let shown = format!("{found}");
+        let lines: Vec<&str> = shown.lines().collect();
+        let [source, marks] = [lines[3], lines[4]].map(|line| line.split_once("| ").unwrap().1);
+        let at = marks.find('^').unwrap();
+        let marked: String = source.chars().skip(at).take(marks.trim().len()).collect();
+        assert_eq!(marked, "zz", "{shown}");
+        assert!(source.len() <= 200 + 2 * "...".len(), "{shown}");
+        let mut json = String::new();
+        found.write_json(&mut json).unwrap();
+        let cut = format!(",\"source_column\":{},", found.source_column);
+        assert_eq!(json.contains(&cut), found.source_column != 1, "{json}");
+        let columns = found.column - found.source_column;
+        assert!(
+            found.source_line.chars().skip(columns as usize).collect::<String>().starts_with("zz")
+        );
+        (found.column, found.length, source.starts_with("..."), source.ends_with("..."))
+    };
+    assert_eq!(found_in(&format!("fn f() -> i64: {long}zz\n")), (416, 2, true, false));
+    assert_eq!(found_in(&format!("fn f() -> i64: {long}zz + {long}1\n")), (416, 2, true, true));
+    assert_eq!(found_in(&format!("fn f() -> i64: zz + {long}1\n")), (16, 2, false, true));
+    assert_eq!(found_in("fn f() -> i64: 1 + zz\n"), (20, 2, false, false));
+    let umlauts = format!("fn f(): print \"{}\", zz, {long}1\n", "ä".repeat(300));
+    assert_eq!(found_in(&umlauts), (319, 2, true, true));
+    for length in 100..260 {
+        found_in(&format!("fn f(): print \"{}\", zz, {long}1\n", "x".repeat(length)));
+    }
 }
 
 #[test]
