@@ -54,6 +54,7 @@ pub(super) fn parse<'s>(
         diagnostics,
         depth: 0,
         failed: false,
+        errors: 0,
         in_text: 0,
         scratch: Vec::new(),
         arguments: Vec::new(),
@@ -73,6 +74,8 @@ struct Parser<'p, 's> {
     depth: u32,
     /// Whether the statement that is parsed has a reported error.
     failed: bool,
+    /// The number of errors, each of which was reported or follows another one on its line.
+    errors: u32,
     /// How many texts have the expression that is parsed in their braces.
     in_text: u32,
     /// Numbers of the lists that are parsed, the innermost last.
@@ -175,6 +178,7 @@ impl<'s> Parser<'_, 's> {
         note: Option<fmt::Arguments<'_>>,
     ) {
         if !core::mem::replace(&mut self.failed, true) {
+            self.errors = self.errors.wrapping_add(1);
             self.diagnostics.add(self.file, span, (Severity::Error, code), message, note);
         }
     }

@@ -115,6 +115,8 @@ pub(super) struct NominalInfo {
     pub(super) type_params: u32,
     /// A range of [`Program::fields`], in the order of declaration; of an enum, those of all variants.
     pub(super) fields: List,
+    /// Whether a syntax error may have hidden fields or variants. Its values are errors already.
+    pub(super) is_broken: bool,
 }
 
 /// A field with its type in terms of the type parameters.

@@ -359,6 +359,8 @@ pub(super) struct FunctionDecl {
     pub(super) is_extern: bool,
     /// The statements at the top level, as a function.
     pub(super) is_script: bool,
+    /// Whether its parameters have a syntax error, so that nothing follows from them.
+    pub(super) is_broken: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -375,6 +377,8 @@ pub(super) struct StructDecl {
     pub(super) type_params: List,
     /// Numbers of [`Tree::fields`].
     pub(super) fields: List,
+    /// Whether a syntax error may have hidden fields.
+    pub(super) is_broken: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -392,6 +396,8 @@ pub(super) struct EnumDecl {
     pub(super) type_params: List,
     /// Numbers of [`Tree::variants`].
     pub(super) variants: List,
+    /// Whether a syntax error may have hidden variants.
+    pub(super) is_broken: bool,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -241,6 +241,10 @@ impl Body<'_, '_, '_> {
         let Some(info) = at(&self.unit.program.structs, number).copied() else {
             return Typed::ERROR;
         };
+        if info.is_broken {
+            self.skip_arguments(arguments);
+            return Typed::ERROR;
+        }
         let wanted = want.ty.filter(|&ty| self.head(ty) == Head::Struct(number));
         let ty = match (info.type_params, types.is_empty(), wanted) {
             (0, true, _) => self.intern(Head::Struct(number), &[], span),
@@ -452,6 +456,10 @@ impl Body<'_, '_, '_> {
     ) -> Option<Typed> {
         let Head::Enum(number) = head else { return None };
         let info = at(&self.unit.program.enums, number).copied()?;
+        if info.is_broken {
+            self.skip_arguments(arguments.unwrap_or_default());
+            return Some(Typed::ERROR);
+        }
         let place = self.unit.program.variant_place(number, name)?;
         let variant = *at(self.unit.program.enum_variants(number), place)?;
         let index = usize::try_from(place).ok()?;

@@ -201,6 +201,10 @@ impl Body<'_, '_, '_> {
         span: Span,
     ) -> Typed {
         let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
+        if info.decl.is_broken {
+            self.skip_arguments(arguments);
+            return Typed::ERROR;
+        }
         let call = Call { number, info, types, receiver, arguments, want, span };
         let mut bindings = match self.start_bindings(&call) {
             Some(bindings) => bindings,
@@ -573,6 +577,9 @@ impl Body<'_, '_, '_> {
         span: Span,
     ) -> Typed {
         let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
+        if info.decl.is_broken {
+            return Typed::ERROR;
+        }
         if self.is_template {
             return self.opaque();
         }

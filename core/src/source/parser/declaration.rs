@@ -16,6 +16,7 @@ impl Parser<'_, '_> {
         receiver: Receiver,
     ) -> u32 {
         self.bump();
+        let errors = self.errors;
         let word = self.word("the name of a function");
         self.refuse_suspending_name(word);
         let type_params = self.type_params();
@@ -29,6 +30,7 @@ impl Parser<'_, '_> {
             (Receiver::Value, false) if self.is_static_name(word) => Receiver::None,
             _ => receiver,
         };
+        let is_broken = self.errors != errors;
         let mut body = None;
         if self.eat(TokenKind::Colon) {
             body = Some(self.body(true));
@@ -50,6 +52,7 @@ impl Parser<'_, '_> {
             is_public,
             is_extern,
             is_script: false,
+            is_broken,
         };
         self.add(|tree| &mut tree.functions, declaration)
     }
@@ -167,6 +170,7 @@ impl Parser<'_, '_> {
 
     pub(super) fn struct_decl(&mut self, start: Span) {
         self.bump();
+        let mut is_broken = false;
         let word = self.word("the name of a struct");
         let type_params = self.type_params();
         self.refuse_parents();
@@ -174,9 +178,11 @@ impl Parser<'_, '_> {
         let mark = self.scratch.len();
         if self.open_members() {
             while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
-                self.struct_member(&mut fields);
+                is_broken |= self.struct_member(&mut fields);
             }
             self.close_members();
+        } else {
+            is_broken = true;
         }
         let first = self.tree.fields.len();
         for field in fields {
@@ -184,7 +190,8 @@ impl Parser<'_, '_> {
         }
         let fields = Self::since(first, self.tree.fields.len());
         let span = start.to(self.last_span());
-        self.add(|tree| &mut tree.structs, StructDecl { word, span, type_params, fields });
+        let declaration = StructDecl { word, span, type_params, fields, is_broken };
+        self.add(|tree| &mut tree.structs, declaration);
         self.methods_of(word, type_params, mark, span);
         self.end_of_line();
     }
@@ -220,8 +227,13 @@ impl Parser<'_, '_> {
         if self.failed {
             return false;
         }
-        self.expect(TokenKind::Colon, "`:` and the members")
-            && self.expect(TokenKind::Newline, "the end of the line")
+        if !self.expect(TokenKind::Colon, "`:` and the members") {
+            // The block shows what was meant.
+            return self.peek() == TokenKind::Indent
+                && self.eat(TokenKind::Newline)
+                && self.eat(TokenKind::Indent);
+        }
+        self.expect(TokenKind::Newline, "the end of the line")
             && self.expect(TokenKind::Indent, "an indented block of members")
     }
 
@@ -229,9 +241,11 @@ impl Parser<'_, '_> {
         self.eat(TokenKind::Dedent);
     }
 
-    fn struct_member(&mut self, fields: &mut Vec<FieldDecl>) {
+    /// A field or method; whether an error may have hidden a field.
+    fn struct_member(&mut self, fields: &mut Vec<FieldDecl>) -> bool {
         let (before, start) = (self.at, self.span());
         self.failed = false;
+        let (mut is_field, mut is_hidden) = (false, false);
         let is_public = self.eat(TokenKind::Pub);
         match self.kind() {
             TokenKind::DocText => {
@@ -240,14 +254,22 @@ impl Parser<'_, '_> {
             TokenKind::Pass => {
                 self.bump();
             }
-            TokenKind::At => return self.attribute(),
+            TokenKind::At => {
+                self.attribute();
+                return false;
+            }
             TokenKind::Fn => self.method(start, is_public),
             TokenKind::Word if self.is_method_start() => self.method(start, is_public),
             _ => {
+                is_field = true;
                 self.eat(TokenKind::Var);
                 self.eat(TokenKind::Val);
                 let word = self.word("a field");
-                if self.expect(TokenKind::Colon, "`:` and the type of the field") {
+                // Without the colon the field is known as well.
+                let has_colon = self.expect(TokenKind::Colon, "`:` and the type of the field");
+                is_hidden =
+                    !has_colon && (word.name == Name::UNDERSCORE || !self.is(TokenKind::Word));
+                if !is_hidden {
                     let ty = self.ty();
                     let default = self.eat(TokenKind::Equal).then(|| self.expr());
                     let result = try_push(fields, FieldDecl { word, ty, default });
@@ -255,10 +277,12 @@ impl Parser<'_, '_> {
                 }
             }
         }
+        let errors = self.errors;
         self.end_of_line();
         if self.at == before {
             self.bump();
         }
+        is_hidden || is_field && self.errors != errors
     }
 
     /// `me name(` or `static fn`.
@@ -330,16 +354,20 @@ impl Parser<'_, '_> {
         let word = self.word("the name of an enum");
         let type_params = self.type_params();
         let mut variants = Vec::new();
+        let mut is_broken = false;
         let mark = self.scratch.len();
         if self.open_members() {
             while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
                 let (before, start) = (self.at, self.span());
                 self.failed = false;
+                let errors = self.errors;
+                let mut is_variant = false;
                 if self.is(TokenKind::Fn) || (self.is(TokenKind::Word) && self.is_method_start()) {
                     self.method(start, false);
                 } else if self.is(TokenKind::DocText) || self.is(TokenKind::Pass) {
                     self.bump();
                 } else {
+                    is_variant = true;
                     let variant = self.variant();
                     let result = try_push(&mut variants, variant);
                     self.diagnostics.allocated(result);
@@ -348,11 +376,14 @@ impl Parser<'_, '_> {
                     }
                 }
                 self.end_of_line();
+                is_broken |= is_variant && self.errors != errors;
                 if self.at == before {
                     self.bump();
                 }
             }
             self.close_members();
+        } else {
+            is_broken = true;
         }
         let first = self.tree.variants.len();
         for variant in variants {
@@ -360,7 +391,8 @@ impl Parser<'_, '_> {
         }
         let variants = Self::since(first, self.tree.variants.len());
         let span = start.to(self.last_span());
-        self.add(|tree| &mut tree.enums, EnumDecl { word, span, type_params, variants });
+        let declaration = EnumDecl { word, span, type_params, variants, is_broken };
+        self.add(|tree| &mut tree.enums, declaration);
         self.methods_of(word, type_params, mark, span);
         self.end_of_line();
     }

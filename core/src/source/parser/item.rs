@@ -84,6 +84,7 @@ impl Parser<'_, '_> {
             is_public: true,
             is_extern: false,
             is_script: true,
+            is_broken: false,
         };
         let number = self.add(|tree| &mut tree.functions, declaration);
         self.add(|tree| &mut tree.top_functions, number);

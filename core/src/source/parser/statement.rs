@@ -20,6 +20,9 @@ impl Parser<'_, '_> {
             self.eat(TokenKind::Dedent);
         } else if self.is(TokenKind::Newline) {
             self.unexpected("an indented block");
+            let missing = self.add_error(self.last_span());
+            let statement = self.add_stmt(StmtKind::Expr(missing), self.last_span());
+            self.note(statement.0);
         } else {
             loop {
                 let statement = self.statement(many);

@@ -63,6 +63,7 @@ impl<'p> Program<'p, '_> {
                 name: info.word.name,
                 type_params: info.type_params.len,
                 fields: List::default(),
+                is_broken: info.is_broken,
             };
             let item = Item::Struct(self.push(|program| &mut program.structs, nominal));
             self.add_item(number, info.word, item);
@@ -74,6 +75,7 @@ impl<'p> Program<'p, '_> {
                 name: info.word.name,
                 type_params: info.type_params.len,
                 fields: List::default(),
+                is_broken: info.is_broken,
             };
             let item = Item::Enum(self.push(|program| &mut program.enums, nominal));
             self.add_item(number, info.word, item);
@@ -379,7 +381,7 @@ impl<'p> Program<'p, '_> {
             self.diagnostics.allocated(result);
             next = next.wrapping_add(1);
         }
-        if variants.is_empty() {
+        if variants.is_empty() && !decl.is_broken {
             let message = format_args!("an enum has at least one variant");
             self.error(info.source, decl.word.span, Code::Unexpected, message);
         }
@@ -418,7 +420,9 @@ impl<'p> Program<'p, '_> {
         (ty, owner_name): (TypeId, Name),
     ) {
         let head = self.types.head(ty);
-        if self.method(head, decl.word.name).is_some() {
+        // Of a type that is an error nothing is known.
+        let is_known = head != Head::Error;
+        if is_known && self.method(head, decl.word.name).is_some() {
             let name = self.name(decl.word.name);
             let message = format_args!("method `{name}` is declared twice");
             return self.error(source, decl.word.span, Code::DuplicateName, message);
@@ -430,6 +434,9 @@ impl<'p> Program<'p, '_> {
             info.owner_name = Some(owner_name);
         }
         self.resolve_signature(number);
+        if !is_known {
+            return;
+        }
         if decl.receiver == Receiver::Mutable {
             self.note_mutating(decl.word.name);
         }

@@ -23,6 +23,7 @@ impl Program<'_, '_> {
             is_public: false,
             is_extern: true,
             is_script: false,
+            is_broken: false,
         };
         let result = signature.result.map_or(TypeId::UNIT, TypeId::scalar);
         let info = FunctionInfo {

@@ -104,13 +104,9 @@ impl Program<'_, '_> {
             }
             return ty;
         }
-        let (head, wanted) = match self.item(source, name) {
-            Some(Item::Struct(number)) => {
-                (Head::Struct(number), at(&self.structs, number).map_or(0, |i| i.type_params))
-            }
-            Some(Item::Enum(number)) => {
-                (Head::Enum(number), at(&self.enums, number).map_or(0, |i| i.type_params))
-            }
+        let (head, info) = match self.item(source, name) {
+            Some(Item::Struct(number)) => (Head::Struct(number), at(&self.structs, number)),
+            Some(Item::Enum(number)) => (Head::Enum(number), at(&self.enums, number)),
             Some(Item::Alias(number)) => return self.alias(number),
             Some(Item::Ambiguous) => {
                 self.ambiguous(source, span, name);
@@ -121,6 +117,10 @@ impl Program<'_, '_> {
                 return TypeId::ERROR;
             }
         };
+        if info.is_none_or(|info| info.is_broken) {
+            return TypeId::ERROR;
+        }
+        let wanted = info.map_or(0, |info| info.type_params);
         if wanted != count(parts) {
             let found = parts.len();
             let s = plural::s(wanted);

@@ -3,6 +3,7 @@
 mod constants;
 mod equivalent;
 mod matches;
+mod messages;
 mod programs;
 mod random;
 mod refusals;
