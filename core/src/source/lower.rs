@@ -161,6 +161,8 @@ struct Variable {
     name: Name,
     value: Typed,
     mutable: bool,
+    /// Whether a loop or an arm of a match names it, so that it cannot be declared otherwise.
+    is_part: bool,
     /// What its name referred to before.
     shadowed: (u32, u32),
 }

@@ -285,6 +285,7 @@ impl Body<'_, '_, '_> {
             self.cover(&mut coverage, subject.ty, &arm);
             self.locate(tree.pattern(arm.pattern).span);
             self.test(arm.pattern, subject, next);
+            self.mark_parts(variables);
             self.check_distinct_names(variables, arm.pattern);
             if let Some(guard) = arm.guard {
                 self.condition(guard, false, next);

@@ -85,8 +85,13 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let entry = (self.walk, count(&self.variables));
         let place = self.unit.visible.get_mut(index);
         let shadowed = place.map_or((0, 0), |place| core::mem::replace(place, entry));
-        let variable = Variable { name, value, mutable, shadowed };
+        let variable = Variable { name, value, mutable, is_part: false, shadowed };
         self.push(|body| &mut body.variables, variable);
+    }
+
+    /// Marks the variables from number `outer` on as those of a loop or an arm of a match.
+    pub(super) fn mark_parts(&mut self, outer: usize) {
+        self.variables.iter_mut().skip(outer).for_each(|variable| variable.is_part = true);
     }
 
     /// Ends the scope of the variables from number `len` on.
@@ -317,7 +322,11 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 return Typed { temporary: value.temporary, ..loaded };
             }
         }
-        let owner = self.type_text(value.ty);
+        self.no_tuple_field(value.ty, index, span)
+    }
+
+    pub(super) fn no_tuple_field(&mut self, ty: TypeId, index: u32, span: Span) -> Typed {
+        let owner = self.type_text(ty);
         let message = format_args!("type `{owner}` has no field `{index}`");
         self.error(span, Code::UnknownField, message)
     }

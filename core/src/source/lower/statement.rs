@@ -142,6 +142,7 @@ impl<'p> Body<'_, 'p, '_> {
             PatternKind::Bind(name) => self.add_variable(name, value, false),
             _ => self.bind_pattern(pattern, value, false, None),
         }
+        self.mark_parts(outer);
         self.check_distinct_names(outer, pattern);
     }
 
@@ -296,8 +297,7 @@ impl<'p> Body<'_, 'p, '_> {
         let want = op.map_or(Want::of(ty), |op| Self::beside(op, ty));
         let typed = self.expr(value, want);
         if !variable.mutable {
-            let name = self.name(variable.name);
-            self.not_assignable(name, self.span(target));
+            self.not_assignable(variable.name, self.span(target));
             return;
         }
         if self.has_view(ty) {
@@ -323,12 +323,18 @@ impl<'p> Body<'_, 'p, '_> {
         }
     }
 
-    fn not_assignable(&mut self, name: &str, span: Span) {
-        let message = format_args!("`{name}` is not mutable");
-        let note = match name {
-            "self" => format_args!("a method that changes it is declared as `me name()`"),
-            _ => format_args!("declare it with `var`, or a parameter with `mut`"),
+    fn not_assignable(&mut self, name: Name, span: Span) {
+        let text = self.name(name);
+        let message = format_args!("`{text}` is not mutable");
+        let note = match self.variable(name) {
+            Some(_) if name == Name::SELF => "a method that changes it is declared as `me name()`",
+            Some(variable) if variable.is_part => {
+                "a loop or an arm of `match` names it: copy the value to a variable of `var`"
+            }
+            Some(_) => "declare it with `var`, or a parameter with `mut`",
+            None => "a constant does not change: copy the value to a variable of `var`",
         };
+        let note = format_args!("{note}");
         self.error_with_note(span, Code::NotAssignable, message, note);
     }
 
@@ -336,7 +342,7 @@ impl<'p> Body<'_, 'p, '_> {
     fn assign_unknown(&mut self, name: Name, op: Option<BinaryOp>, value: ExprId, span: Span) {
         let text = self.name(name);
         if let Some(Item::Const(_)) = self.unit.program.item(self.source, name) {
-            self.not_assignable(text, span);
+            self.not_assignable(name, span);
         } else if self.is_script && op.is_none() && name == Name::MAIN {
             // `main = e` is the result of the script.
             return self.return_value(Some(value), span);
@@ -345,6 +351,8 @@ impl<'p> Body<'_, 'p, '_> {
             let typed = self.settle(typed);
             let owned = self.owned(typed, true, None, span);
             return self.add_variable(name, owned, true);
+        } else if self.unit.program.item(self.source, name).is_some() {
+            self.no_variable(name, span);
         } else if op.is_none()
             && !self.is_captured(name)
             && !self.is_of_script(name)
@@ -374,15 +382,17 @@ impl<'p> Body<'_, 'p, '_> {
         let Expr { kind, span } = self.tree.expr(target);
         match kind {
             ExprKind::Name(name) => {
-                let variable = self.variable(name)?;
+                let Some(variable) = self.variable(name) else {
+                    self.no_variable(name, span);
+                    return None;
+                };
                 if !variable.mutable {
-                    let name = self.name(name);
                     self.not_assignable(name, span);
                     return None;
                 }
                 match variable.value.value {
                     Value::Place(place) => Some((place, variable.value.ty)),
-                    _ => None,
+                    _ => self.no_parts(variable.value.ty, span),
                 }
             }
             ExprKind::Field(base, name) => {
@@ -403,15 +413,7 @@ impl<'p> Body<'_, 'p, '_> {
                 };
                 Some((Self::inside(place, field.offset), field.ty))
             }
-            ExprKind::TupleField(base, index) => {
-                let (place, ty) = self.assigned_base(base)?;
-                let fields = match self.head(ty) {
-                    Head::Tuple => self.program().fields_of(ty, 0),
-                    _ => Vec::new(),
-                };
-                let field = at(&fields, index)?;
-                Some((Self::inside(place, field.offset), field.ty))
-            }
+            ExprKind::TupleField(base, index) => self.assigned_tuple_field(base, index, span),
             ExprKind::Index(base, index) => self.assigned_element(base, index, span),
             ExprKind::Unary(UnaryOp::Dereference, operand) => {
                 let value = self.expr(operand, Want::NOTHING);
@@ -426,6 +428,28 @@ impl<'p> Body<'_, 'p, '_> {
         }
     }
 
+    fn assigned_tuple_field(
+        &mut self,
+        base: ExprId,
+        index: u32,
+        span: Span,
+    ) -> Option<(Place, TypeId)> {
+        let (place, ty) = self.assigned_base(base)?;
+        if self.unit.program.types.has_params(ty) {
+            self.opaque();
+            return None;
+        }
+        let fields = match self.head(ty) {
+            Head::Tuple => self.program().fields_of(ty, 0),
+            _ => Vec::new(),
+        };
+        let Some(field) = at(&fields, index) else {
+            self.no_tuple_field(ty, index, span);
+            return None;
+        };
+        Some((Self::inside(place, field.offset), field.ty))
+    }
+
     /// Memory that holds a place.
     fn assigned_base(&mut self, base: ExprId) -> Option<(Place, TypeId)> {
         let (place, ty) = self.assigned_place(base)?;
@@ -433,7 +457,33 @@ impl<'p> Body<'_, 'p, '_> {
             return Some((place, ty));
         }
         // Elements of an array of memory have no index of their own.
+        self.no_parts(ty, self.span(base))
+    }
+
+    /// Refuses an assignment to a part of a value that has none.
+    fn no_parts<T>(&mut self, ty: TypeId, span: Span) -> Option<T> {
+        if self.is_template && self.unit.program.types.has_params(ty) {
+            self.opaque();
+        } else if !ty.fits_all() {
+            let text = self.type_text(ty);
+            let message = format_args!("a value of `{text}` has no parts that are assigned to");
+            self.error(span, Code::NotAssignable, message);
+        }
         None
+    }
+
+    /// Refuses an assignment to a name that is no variable, or to a part of it.
+    fn no_variable(&mut self, name: Name, span: Span) {
+        match self.unit.program.item(self.source, name) {
+            Some(Item::Const(_)) => self.not_assignable(name, span),
+            Some(Item::Ambiguous) => _ = self.ambiguous_name(name, span),
+            Some(_) => {
+                let text = self.name(name);
+                let message = format_args!("`{text}` is no variable");
+                self.error(span, Code::NotAssignable, message);
+            }
+            None => _ = self.unknown_name(name, span),
+        }
     }
 
     fn assigned_element(
@@ -450,7 +500,6 @@ impl<'p> Body<'_, 'p, '_> {
             if is_pointer {
                 self.check_pointer(variable.value.ty, span);
             } else if !variable.mutable {
-                let name = self.name(name);
                 self.not_assignable(name, self.span(base));
                 return None;
             }

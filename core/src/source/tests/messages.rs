@@ -1,6 +1,10 @@
 //! Messages: what they say, where, and that one mistake has one.
 
 use super::run::*;
+use crate::source::{Diagnostic, Mode};
+use std::format;
+use std::string::String;
+use std::vec::Vec;
 
 #[test]
 fn syntax_error_in_a_declaration_is_reported_once() {
@@ -54,4 +58,72 @@ fn syntax_error_in_a_declaration_is_reported_once() {
         "4: E1304: type `P` has no field `z`",
     ];
     assert_eq!(errors_of(text), expected);
+}
+
+/// The errors of a text with the text that each marks, and its note.
+fn marked(text: &str) -> Vec<String> {
+    let show = |d: &Diagnostic| {
+        let start = d.column as usize - 1;
+        let place: String = d.source_line.chars().skip(start).take(d.length as usize).collect();
+        let note = d.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+        format!("{place}: {}{note}", d.message)
+    };
+    compiled(text, Mode::Compile).diagnostics.iter().map(show).collect()
+}
+
+#[test]
+fn messages_name_and_mark_what_is_wrong() {
+    for (text, expected) in [
+        (
+            "const N = 1\nfn f(): N = 2\n",
+            "N: `N` is not mutable (a constant does not change: copy the value to a variable of `var`)",
+        ),
+        (
+            "const N = [1]\nfn f(): N[0] = 2\n",
+            "N: `N` is not mutable (a constant does not change: copy the value to a variable of `var`)",
+        ),
+        (
+            "fn f():\n    for i in 0..3: i = 2\n",
+            "i: `i` is not mutable (a loop or an arm of `match` names it: copy the value to a variable of `var`)",
+        ),
+        (
+            "fn f(p: i64):\n    match p:\n        case n: n += 1\n",
+            "n: `n` is not mutable (a loop or an arm of `match` names it: copy the value to a variable of `var`)",
+        ),
+        (
+            "fn f():\n    val n = 1\n    n = 2\n",
+            "n: `n` is not mutable (declare it with `var`, or a parameter with `mut`)",
+        ),
+    ] {
+        assert_eq!(marked(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn assignment_to_a_part_of_what_is_no_variable_is_refused() {
+    let point = "struct P:\n    x: i64\nconst C = P(1)\n";
+    for (lines, expected) in [
+        ("C.x = 2", "C: `C` is not mutable"),
+        ("nosuch[0] = 2", "nosuch: name `nosuch` not found"),
+        ("nosuch.x += 2", "nosuch: name `nosuch` not found"),
+        ("f.x = 2", "f: `f` is no variable"),
+        ("f = 2", "f: `f` is no variable"),
+        ("var t = (1, 2)\n    t.7 = 2", "t.7: type `(i64, i64)` has no field `7`"),
+        ("var t = 1\n    t.x = 2", "t: a value of `i64` has no parts that are assigned to"),
+        ("var t = 1\n    t.0 = 2", "t: a value of `i64` has no parts that are assigned to"),
+        ("var t = \"a\"\n    t.x = 2", "t: a value of `text` has no parts that are assigned to"),
+        ("var t = [1]\n    t[0].x = 2", "t[0].x: type `i64` has no field `x`"),
+    ] {
+        let text = format!("{point}fn f():\n    {lines}\n");
+        let found = marked(&text);
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{text}\n{found:?}");
+    }
+    assert_eq!(
+        run(
+            "fn f<T>(x: T) -> i64:\n    var t = [x]\n    t[0] = x\n    1\nfn g() -> i64: f(2)\n",
+            "g",
+            &[]
+        ),
+        1
+    );
 }
