@@ -306,7 +306,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
     }
 
     fn type_text(&self, ty: TypeId) -> alloc::string::String {
-        self.unit.program.type_text(ty)
+        self.unit.program.type_text_in(ty, &self.types)
     }
 
     fn head(&self, ty: TypeId) -> Head {

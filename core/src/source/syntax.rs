@@ -191,7 +191,7 @@ pub(super) struct Expr {
 /// An argument of a call or a field of a literal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Argument {
-    pub(super) name: Option<Name>,
+    pub(super) name: Option<Word>,
     pub(super) value: ExprId,
 }
 

@@ -302,7 +302,7 @@ impl Body<'_, '_, '_> {
             for (index, argument) in tree.entries(&tree.arguments, arguments).enumerate() {
                 let list = range(&self.unit.program.fields, fields);
                 let field = match argument.name {
-                    Some(name) => list.iter().find(|field| field.name == name),
+                    Some(word) => list.iter().find(|field| field.name == word.name),
                     None => list.get(index),
                 };
                 let Some(pattern) = field.map(|field| field.ty) else { continue };
@@ -348,34 +348,26 @@ impl Body<'_, '_, '_> {
         let tree = self.tree;
         let filled = crate::alloc_util::try_filled(fields.len(), &false);
         let Some(mut done) = self.program().diagnostics.allocated(filled) else { return };
+        let mut is_wrong = false;
         for (position, argument) in tree.entries(&tree.arguments, arguments).enumerate() {
             let index = match argument.name {
-                Some(name) => fields.iter().position(|field| field.name == name),
+                Some(word) => fields.iter().position(|field| field.name == word.name),
                 None => Some(position),
             };
-            let argument_span = self.span(argument.value);
+            let value_span = self.span(argument.value);
+            let argument_span = argument.name.map_or(value_span, |word| word.span);
             let found = index.and_then(|index| Some((index, fields.get(index)?)));
             let Some((index, field)) = found else {
-                let owner = self.name(name);
-                match argument.name {
-                    Some(field) => {
-                        let field = self.name(field);
-                        let message = format_args!("`{owner}` has no field `{field}`");
-                        self.error(argument_span, Code::UnknownField, message);
-                    }
-                    None => {
-                        let count = fields.len();
-                        let s = plural::s(count);
-                        let message = format_args!("`{owner}` has {count} field{s}");
-                        self.error(argument_span, Code::BadCall, message);
-                    }
-                }
+                is_wrong = true;
+                self.no_such_field(name, fields.len(), argument.name, argument_span);
                 continue;
             };
             let was_done = done.get_mut(index).is_some_and(|done| core::mem::replace(done, true));
             if was_done {
-                let message = format_args!("the field has two values");
+                let (owner, field) = (self.name(name), self.name(field.name));
+                let message = format_args!("field `{field}` of `{owner}` has two values");
                 self.error(argument_span, Code::BadCall, message);
+                is_wrong = true;
             }
             self.fill(argument.value, field.ty, Self::inside(place, field.offset));
         }
@@ -387,11 +379,30 @@ impl Body<'_, '_, '_> {
                 (Some(default), Some(source)) => {
                     self.default_field(default, source, field, place);
                 }
+                // The value with another name may have been meant for it.
+                _ if is_wrong => {}
                 _ => {
                     let (owner, field) = (self.name(name), self.name(field.name));
                     let message = format_args!("field `{field}` of `{owner}` has no value");
                     self.error(span, Code::BadCall, message);
                 }
+            }
+        }
+    }
+
+    /// Refuses a value with the name of no field, or behind the last field.
+    fn no_such_field(&mut self, owner: Name, count: usize, field: Option<Word>, span: Span) {
+        let owner = self.name(owner);
+        match field {
+            Some(field) => {
+                let field = self.name(field.name);
+                let message = format_args!("`{owner}` has no field `{field}`");
+                self.error(span, Code::UnknownField, message);
+            }
+            None => {
+                let s = plural::s(count);
+                let message = format_args!("`{owner}` has {count} field{s}");
+                self.error(span, Code::BadCall, message);
             }
         }
     }

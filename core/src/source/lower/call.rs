@@ -221,7 +221,7 @@ impl Body<'_, '_, '_> {
             return Typed::ERROR;
         };
         let Some(types) = self.type_arguments(&call, &bindings) else { return Typed::ERROR };
-        self.finish_call(&call, values, &types)
+        self.finish_call(&call, &order, values, &types)
     }
 
     /// The parameter of each argument, by number.
@@ -231,15 +231,17 @@ impl Body<'_, '_, '_> {
         for (position, argument) in tree.entries(&tree.arguments, call.arguments).enumerate() {
             let params = self.unit.program.param_list(call.info.params);
             let index = match argument.name {
-                Some(name) => params.iter().position(|param| param.name == name),
+                Some(word) => params.iter().position(|param| param.name == word.name),
                 None => (position < params.len()).then_some(position),
             };
-            let span = self.span(argument.value);
+            let name = index.and_then(|index| params.get(index)).map(|param| param.name);
+            let value_span = self.span(argument.value);
+            let span = argument.name.map_or(value_span, |word| word.span);
             let Some(index) = index else {
                 let function = self.name(call.info.decl.word.name);
                 match argument.name {
-                    Some(name) => {
-                        let name = self.name(name);
+                    Some(word) => {
+                        let name = self.name(word.name);
                         let message = format_args!("`{function}` has no parameter `{name}`");
                         self.error(span, Code::BadCall, message);
                     }
@@ -248,7 +250,9 @@ impl Body<'_, '_, '_> {
                 return None;
             };
             if order.contains(&index) {
-                let message = format_args!("the parameter has two arguments");
+                let function = self.name(call.info.decl.word.name);
+                let name = name.map_or("", |name| self.name(name));
+                let message = format_args!("parameter `{name}` of `{function}` has two arguments");
                 self.error(span, Code::BadCall, message);
                 return None;
             }
@@ -310,7 +314,7 @@ impl Body<'_, '_, '_> {
             } else if !value.flexible {
                 let span = self.span(argument.value);
                 if !self.unit.program.types.unify(param.ty, value.ty, bindings) {
-                    self.no_match(param.ty, value.ty, bindings, span);
+                    self.no_match(call, (param.ty, value.ty), bindings, span);
                     value = Typed::ERROR;
                 } else if let Some(ty) = self.known_type(param.ty, bindings) {
                     // Before calls in later arguments: a view is of the array itself.
@@ -383,7 +387,14 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    fn finish_call(&mut self, call: &Call<'_>, mut values: Vec<Typed>, types: &[TypeId]) -> Typed {
+    fn finish_call(
+        &mut self,
+        call: &Call<'_>,
+        order: &[usize],
+        mut values: Vec<Typed>,
+        types: &[TypeId],
+    ) -> Typed {
+        let tree = self.tree;
         let changes_caller = self.changes_caller(&call.info);
         for (index, value) in values.iter_mut().enumerate() {
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
@@ -391,7 +402,10 @@ impl Body<'_, '_, '_> {
             let made = self.program().types.substitute(param.ty, types);
             let source = self.source;
             let ty = self.program().made(source, call.span, made);
-            *value = self.coerce(*value, ty, call.span);
+            let mut arguments = tree.entries(&tree.arguments, call.arguments).zip(order);
+            let argument = arguments.find(|&(_, &param)| param == index);
+            let span = argument.map_or(call.span, |(argument, _)| self.span(argument.value));
+            *value = self.coerce(*value, ty, span);
             if changes_caller || param.mutable {
                 *value = self.copied(*value, call.span);
             }

@@ -117,17 +117,20 @@ impl Body<'_, '_, '_> {
 
     pub(super) fn no_match(
         &mut self,
-        wanted: TypeId,
-        found: TypeId,
+        call: &Call<'_>,
+        (wanted, found): (TypeId, TypeId),
         bindings: &[Option<TypeId>],
         span: Span,
     ) {
-        let arguments = bindings.iter().map(|binding| binding.unwrap_or(TypeId::ERROR));
+        // A type parameter that is not bound stays, under its own name.
+        let scope = self.program().type_scope(&call.info);
+        let arguments = bindings.iter().zip(&scope).map(|(bound, param)| bound.unwrap_or(param.1));
         let arguments = crate::alloc_util::try_collect(arguments);
         let arguments = self.program().diagnostics.allocated(arguments).unwrap_or_default();
         let made = self.program().types.substitute(wanted, &arguments);
         let wanted = made.unwrap_or(wanted);
-        let (wanted, found) = (self.type_text(wanted), self.type_text(found));
+        let wanted = self.unit.program.type_text_in(wanted, &scope);
+        let found = self.type_text(found);
         let message = format_args!("expected `{wanted}`, found `{found}`");
         let note = format_args!("the types of the other arguments decide on the type parameter");
         self.error_with_note(span, Code::TypeMismatch, message, note);

@@ -166,7 +166,7 @@ impl<'s> Parser<'_, 's> {
             let name = is_named.then(|| {
                 let word = self.word("a name");
                 self.bump();
-                word.name
+                word
             });
             let value = self.expr();
             let result = try_push(&mut self.arguments, Argument { name, value });

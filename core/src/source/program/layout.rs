@@ -155,7 +155,7 @@ impl Program<'_, '_> {
 
     fn recursive(&mut self, ty: TypeId) {
         let (source, span) = self.declaration_of(ty);
-        let names = super::show::Shown { program: self, ty };
+        let names = super::show::Shown { program: self, ty, scope: &[] };
         let text = super::super::diagnostic::formatted(format_args!("{names}"));
         let Some(text) = self.diagnostics.allocated(text) else { return };
         let message = format_args!("type `{text}` contains itself");

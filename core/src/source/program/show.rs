@@ -13,22 +13,34 @@ use crate::types::Type;
 pub(super) struct Shown<'a, 'p, 's> {
     pub(super) program: &'a Program<'p, 's>,
     pub(super) ty: TypeId,
+    /// The names of type parameters.
+    pub(super) scope: TypeScope<'a>,
 }
 
 impl fmt::Display for Shown<'_, '_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.program.write_type(f, self.ty)
+        self.program.write_type(f, self.ty, self.scope)
     }
 }
 
 impl Program<'_, '_> {
     /// The type as it is written.
     pub(in crate::source) fn type_text(&self, ty: TypeId) -> String {
-        let shown = Shown { program: self, ty };
+        self.type_text_in(ty, &[])
+    }
+
+    /// The type as it is written where its type parameters have the names in `scope`.
+    pub(in crate::source) fn type_text_in(&self, ty: TypeId, scope: TypeScope<'_>) -> String {
+        let shown = Shown { program: self, ty, scope };
         formatted(format_args!("{shown}")).unwrap_or_default()
     }
 
-    fn write_type(&self, f: &mut fmt::Formatter<'_>, ty: TypeId) -> fmt::Result {
+    fn write_type(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        ty: TypeId,
+        scope: TypeScope<'_>,
+    ) -> fmt::Result {
         let parts = self.types.parts(ty);
         match self.types.head(ty) {
             Head::Error => f.write_str("?"),
@@ -42,43 +54,55 @@ impl Program<'_, '_> {
                     return Ok(());
                 }
                 f.write_str("<")?;
-                self.write_list(f, parts)?;
+                self.write_list(f, parts, scope)?;
                 f.write_str(">")
             }
             Head::Array(length) => {
                 f.write_str("[")?;
-                self.write_list(f, parts)?;
+                self.write_list(f, parts, scope)?;
                 write!(f, "; {length}]")
             }
             Head::View => {
                 f.write_str("[")?;
-                self.write_list(f, parts)?;
+                self.write_list(f, parts, scope)?;
                 f.write_str("]")
             }
             Head::Tuple => {
                 f.write_str("(")?;
-                self.write_list(f, parts)?;
+                self.write_list(f, parts, scope)?;
                 f.write_str(")")
             }
             Head::Function => {
                 let Some((&result, params)) = parts.split_last() else { return Ok(()) };
                 f.write_str("fn(")?;
-                self.write_list(f, params)?;
+                self.write_list(f, params, scope)?;
                 f.write_str(") -> ")?;
-                self.write_type(f, result)
+                self.write_type(f, result, scope)
             }
             Head::Pointer(mutable) => {
                 f.write_str(if mutable { "*mut " } else { "*const " })?;
-                self.write_list(f, parts)
+                self.write_list(f, parts, scope)
             }
-            Head::Param(number) => write!(f, "T{number}"),
+            Head::Param(number) => {
+                let is_named =
+                    |entry: &&(Name, TypeId)| entry.1 == ty && entry.0 != Name::SELF_TYPE;
+                match scope.iter().find(is_named) {
+                    Some(&(name, _)) => f.write_str(self.name(name)),
+                    None => write!(f, "T{number}"),
+                }
+            }
         }
     }
 
-    fn write_list(&self, f: &mut fmt::Formatter<'_>, parts: &[TypeId]) -> fmt::Result {
+    fn write_list(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        parts: &[TypeId],
+        scope: TypeScope<'_>,
+    ) -> fmt::Result {
         for (index, &part) in parts.iter().enumerate() {
             f.write_str(if index == 0 { "" } else { ", " })?;
-            self.write_type(f, part)?;
+            self.write_type(f, part, scope)?;
         }
         Ok(())
     }

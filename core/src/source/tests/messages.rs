@@ -73,7 +73,17 @@ fn marked(text: &str) -> Vec<String> {
 
 #[test]
 fn messages_name_and_mark_what_is_wrong() {
+    let point =
+        "struct P:\n    x: i64\n    y: i64\nimpl P:\n    fn sum() -> i64: self.x + self.y\n";
     for (text, expected) in [
+        ("fn f(a: i64, b: i64) -> i64: f(1, c: 2)\n", "c: `f` has no parameter `c`"),
+        ("fn f(a: i64, b: i64) -> i64: f(1, a: 2)\n", "a: parameter `a` of `f` has two arguments"),
+        (
+            "fn f(a: i64, b: bool) -> i64: f(b: true, a: true)\n",
+            "true: expected `i64`, found `bool`",
+        ),
+        (&format!("{point}fn f() -> P: P(x: 1, z: 3)\n"), "z: `P` has no field `z`"),
+        (&format!("{point}fn f() -> P: P(x: 1, x: 3)\n"), "x: field `x` of `P` has two values"),
         (
             "const N = 1\nfn f(): N = 2\n",
             "N: `N` is not mutable (a constant does not change: copy the value to a variable of `var`)",
@@ -93,6 +103,16 @@ fn messages_name_and_mark_what_is_wrong() {
         (
             "fn f():\n    val n = 1\n    n = 2\n",
             "n: `n` is not mutable (declare it with `var`, or a parameter with `mut`)",
+        ),
+        ("fn f<T>(a: T) -> i64: a(1)\n", "a(1): a value of `T` is not called"),
+        ("fn f<A, B>(a: A, b: B) -> i64: *b\n", "*b: `B` is no raw pointer"),
+        (
+            "fn g<A, B>(a: A, b: [(A, B)]) -> A: a\nfn f(): print g(true, [1])\n",
+            "[1]: expected `[(bool, B)]`, found `[i64; 1]` (the types of the other arguments decide on the type parameter)",
+        ),
+        (
+            "fn g<T>(a: T, b: [T]) -> T: a\nfn f(): print g(1, 2)\n",
+            "2: expected `[i64]`, found `i64`",
         ),
     ] {
         assert_eq!(marked(text), [expected], "{text}");

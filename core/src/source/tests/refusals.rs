@@ -32,7 +32,7 @@ fn each_error_has_its_message() {
         ("fn f(a: i64) -> i64: f(1, 2)\n", "1: E1405: `f` has 1 parameter, found 2 arguments"),
         ("fn f(a: i64) -> i64: f()\n", "1: E1405: `f` has 1 parameter, found 0 arguments"),
         ("fn f(a: i64) -> i64: f(b=1)\n", "1: E1405: `f` has no parameter `b`"),
-        ("fn f(a: i64) -> i64: f(1, a=1)\n", "1: E1405: the parameter has two arguments"),
+        ("fn f(a: i64) -> i64: f(1, a=1)\n", "1: E1405: parameter `a` of `f` has two arguments"),
         ("fn f() -> u8: 256\n", "1: E1407: the number does not fit `u8`"),
         (
             "fn f() -> i64:\n    val x = if true: 1 else: \"a\"\n    x\n",

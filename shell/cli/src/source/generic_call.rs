@@ -6,10 +6,12 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use smf_core::exec::Unit;
+use smf_core::ir::Scalar;
 use smf_core::plural;
 use smf_core::source::{Mode, Template, compile};
 use smf_core::types::{
-    Hint, HintSource, TemplateSignature, Type, TypeList, demangle, infer, mangle,
+    Conflict, Hint, HintSource, InferError, TemplateSignature, Type, TypeList, UnifyError,
+    demangle, infer, mangle,
 };
 use smf_loader::source::Program;
 
@@ -107,11 +109,10 @@ pub(crate) fn instance(
 /// The type arguments that follow from the texts of arguments. A number without a type and without a point has any number
 /// type that another argument asks for, else i64.
 fn inferred(template: &Template, arguments: &[OsString]) -> Result<Vec<Type>, String> {
-    let names: Vec<&str> = template.type_params.iter().map(String::as_str).collect();
-    let variables: Vec<Type> = names.iter().map(|&name| Type::Variable(name.into())).collect();
+    let count = template.type_params.len();
     let signature = TemplateSignature {
-        parameters: names.into_iter().map(Box::from).collect(),
-        arguments: template.params.iter().map(|ty| substituted(ty, &variables)).collect(),
+        parameters: (0..count).map(|n| format!("T{n}").into_boxed_str()).collect(),
+        arguments: template.params.clone(),
         result: None,
     };
     let hint = |(index, text): (u32, &OsString)| {
@@ -123,10 +124,10 @@ fn inferred(template: &Template, arguments: &[OsString]) -> Result<Vec<Type>, St
             let ty = Type::Array(Box::new(element));
             return Some((Hint { source: HintSource::CallSite(index), ty }, false));
         }
-        let of_scalar = |scalar: smf_core::ir::Scalar| Type::from_word(scalar.name());
+        let of_scalar = |scalar: Scalar| Type::from_word(scalar.name());
         let (ty, is_flexible) = match Typed::parse(&text) {
             Ok(Typed::Number(scalar, _)) => {
-                let is_integer = !scalar.is_float() && scalar != smf_core::ir::Scalar::Bool;
+                let is_integer = !scalar.is_float() && scalar != Scalar::Bool;
                 (of_scalar(scalar).ok()?, is_integer && !text.contains(':'))
             }
             Ok(Typed::Array(array)) => {
@@ -140,13 +141,40 @@ fn inferred(template: &Template, arguments: &[OsString]) -> Result<Vec<Type>, St
     let firm: Vec<Hint> = hints.iter().filter(|h| !h.1).map(|h| h.0.clone()).collect();
     let all = || hints.iter().map(|h| h.0.clone()).collect::<Vec<_>>();
     let found = infer(&signature, &firm).or_else(|_| infer(&signature, &all()));
-    found.map_err(|error| error.to_string())
+    found.map_err(|error| why_unknown(template, &error))
+}
+
+/// Why the type arguments are not known, with the type parameters as they are written and arguments counted from 1.
+fn why_unknown(template: &Template, error: &InferError) -> String {
+    let named = |name: &String| Type::Named { name: name.as_str().into(), args: Vec::new() };
+    let names: Vec<Type> = template.type_params.iter().map(named).collect();
+    let shown = |ty: &Type| type_name(&substituted(ty, &names));
+    match error {
+        InferError::Unknown { parameter } => {
+            let name = shown(&Type::Variable(parameter.clone()));
+            format!("no argument determines the type parameter `{name}`")
+        }
+        InferError::NoSuch(_) => {
+            let count = template.params.len();
+            format!("it has {count} parameter{}", plural::s(count))
+        }
+        InferError::Conflict {
+            hint: HintSource::CallSite(index),
+            error: UnifyError::Conflict(Conflict { left, right, .. }),
+        } => {
+            let (wanted, given) = (shown(left), shown(right));
+            format!("argument {}: expected `{wanted}`, found `{given}`", index + 1)
+        }
+        error => error.to_string(),
+    }
 }
 
 /// The type of the numbers in a list without a type, such as `1,5,3`.
 fn untyped_element(text: &str) -> Option<Type> {
     let parts = text.split(',').map(|part| match Typed::parse(part.trim()) {
-        Ok(Typed::Number(scalar, _)) if !part.contains(':') => Some(scalar.is_float()),
+        Ok(Typed::Number(scalar, _)) if scalar != Scalar::Bool && !part.contains(':') => {
+            Some(scalar.is_float())
+        }
         _ => None,
     });
     let has_float = parts.collect::<Option<Vec<bool>>>()?.contains(&true);

@@ -176,7 +176,9 @@ fn generic_functions_and_default_arguments_are_called_by_name() {
     );
     for (args, expected) in [
         (&["nothing"][..], "type parameter `T`: write the type arguments, as in `nothing<T>`"),
-        (&["least", "1.5", "true"], "argument 2 of the call: "),
+        (&["least", "1.5", "true"], "argument 2: expected `f64`, found `bool`"),
+        (&["sum", "true", "0"], "argument 1: expected `[T]`, found `bool`"),
+        (&["least", "1", "2", "3"], "it has 2 parameters"),
         (&["least<bool>", "true", "false"], "function `least<bool>`: "),
         (&["least<i64, i64>", "1", "2"], "1 type parameter, and 2 types are given"),
         (&["least<i64", "1", "2"], "missing `>`"),
