@@ -144,14 +144,12 @@ impl Body<'_, '_, '_> {
         want: Want,
         span: Span,
     ) -> Typed {
-        // Of a scalar enum there is no place: its methods change a copy.
+        // Of a scalar enum there is no place.
         let (ty, _) = self.type_of(base);
         if self.repr(ty) != Repr::Memory {
-            return self.refuse(
-                span,
-                "a method with `me` on an enum without payloads",
-                "return the new value",
-            );
+            // The declaration has the error.
+            self.skip_arguments(arguments);
+            return Typed::ERROR;
         }
         let Some((place, ty)) = self.mutable_place(base) else {
             self.skip_arguments(arguments);

@@ -1,6 +1,7 @@
 //! From syntax trees to declarations: names first, then imports, then types and signatures.
 
 use super::*;
+use crate::alloc_util::hash;
 
 impl<'p> Program<'p, '_> {
     /// Declares everything.
@@ -364,10 +365,14 @@ impl<'p> Program<'p, '_> {
         let scope = self.scope_of(info.source, &[decl.type_params]);
         let mut variants: Vec<VariantInfo> = Vec::new();
         let mut next = 0_i64;
+        let mut discriminants = HashIndex::default();
+        let mut is_wrong = decl.is_broken;
         for variant in tree.entries(&tree.variants, decl.variants) {
             let fields = self.resolve_fields(info.source, variant.fields, &scope);
             if let Some(value) = variant.discriminant {
-                next = self.constant_integer(info.source, value).unwrap_or(next);
+                let value = self.constant_integer(info.source, value);
+                is_wrong |= value.is_none();
+                next = value.unwrap_or(next);
             }
             if self.variant_place(number, variant.word.name).is_some() {
                 let name = self.name(variant.word.name);
@@ -375,6 +380,20 @@ impl<'p> Program<'p, '_> {
                 self.error(info.source, variant.word.span, Code::DuplicateName, message);
             } else {
                 self.add_variant_place(number, variant.word.name, count(&variants));
+            }
+            let same =
+                |number: u32| at(&variants, number).is_some_and(|known| known.discriminant == next);
+            let hash = hash_of(next);
+            if let Some(known) = discriminants.find(hash, same).filter(|_| !is_wrong)
+                && let Some(known) = at(&variants, known)
+            {
+                let (one, two) = (self.name(known.name), self.name(variant.word.name));
+                let message =
+                    format_args!("variants `{one}` and `{two}` have the discriminant {next}");
+                self.error(info.source, variant.word.span, Code::DuplicateName, message);
+            } else {
+                let inserted = discriminants.insert(hash, count(&variants));
+                self.diagnostics.allocated(inserted);
             }
             let added = VariantInfo { name: variant.word.name, discriminant: next, fields };
             let result = try_push(&mut variants, added);
@@ -436,6 +455,15 @@ impl<'p> Program<'p, '_> {
         self.resolve_signature(number);
         if !is_known {
             return;
+        }
+        if decl.receiver == Receiver::Mutable
+            && let Head::Enum(number) = head
+            && self.is_unit_enum(number)
+        {
+            let message = format_args!(
+                "a method with `me` on an enum without payloads is not supported: return the new value"
+            );
+            self.error(source, decl.word.span, Code::Refused, message);
         }
         if decl.receiver == Receiver::Mutable {
             self.note_mutating(decl.word.name);
@@ -532,4 +560,8 @@ impl<'p> Program<'p, '_> {
             self.error(info.source, info.decl.word.span, Code::Refused, message);
         }
     }
+}
+
+fn hash_of(number: i64) -> u32 {
+    hash::fnv1a_32(&number.to_le_bytes())
 }

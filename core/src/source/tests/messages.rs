@@ -85,6 +85,10 @@ fn messages_name_and_mark_what_is_wrong() {
         (&format!("{point}fn f() -> P: P(x: 1, z: 3)\n"), "z: `P` has no field `z`"),
         (&format!("{point}fn f() -> P: P(x: 1, x: 3)\n"), "x: field `x` of `P` has two values"),
         (
+            "enum E:\n    A\n    B\n    me next(): pass\nfn f():\n    var e = E.A\n    e.next()\n",
+            "next: a method with `me` on an enum without payloads is not supported: return the new value",
+        ),
+        (
             "const N = 1\nfn f(): N = 2\n",
             "N: `N` is not mutable (a constant does not change: copy the value to a variable of `var`)",
         ),
@@ -103,6 +107,11 @@ fn messages_name_and_mark_what_is_wrong() {
         (
             "fn f():\n    val n = 1\n    n = 2\n",
             "n: `n` is not mutable (declare it with `var`, or a parameter with `mut`)",
+        ),
+        ("enum E:\n    A = 1\n    B = 1\n", "B: variants `A` and `B` have the discriminant 1"),
+        (
+            "enum E:\n    A = 1\n    B = 0\n    C\n",
+            "C: variants `A` and `C` have the discriminant 1",
         ),
         ("fn f<T>(a: T) -> i64: a(1)\n", "a(1): a value of `T` is not called"),
         ("fn f<A, B>(a: A, b: B) -> i64: *b\n", "*b: `B` is no raw pointer"),
