@@ -46,3 +46,18 @@ pub(super) fn other_language(word: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The type that has another name in other languages.
+pub(super) fn other_type(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "string" | "Text" => "text",
+        "Int" | "Integer" | "integer" | "long" => "i64",
+        "uint" | "unsigned" => "u64",
+        "short" => "i16",
+        "byte" => "u8",
+        "Float" | "Double" | "double" | "real" => "f64",
+        "Bool" | "Boolean" | "boolean" => "bool",
+        "Void" | "Unit" | "None" => "()",
+        _ => return None,
+    })
+}

@@ -333,6 +333,14 @@ impl<'p, 's> Program<'p, 's> {
         at(&self.items, number).map(|item| item.2)
     }
 
+    /// The modules that a file imports: their names there, and their numbers.
+    pub(super) fn modules_of(&self, source: u32) -> impl Iterator<Item = (Name, u32)> {
+        self.items.iter().filter_map(move |&(file, name, item)| match item {
+            Item::Module(module) if file == source => Some((name, module)),
+            _ => None,
+        })
+    }
+
     /// The method `name` of a type with this head.
     pub(super) fn method(&self, head: Head, name: Name) -> Option<u32> {
         let same =

@@ -152,6 +152,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
         }
         let similar = self.similar_name(text).filter(|_| !is_of_script);
         let message = format_args!("name `{text}` not found");
+        if let Some((owner, call)) = self.owner_of(name) {
+            let note = format_args!("write `{owner}.{text}{call}`");
+            return self.error_with_note(span, Code::UnknownName, message, note);
+        }
         if let Some(similar) = similar {
             let note = format_args!("a similar name is `{similar}`");
             return self.error_with_note(span, Code::UnknownName, message, note);
@@ -172,6 +176,35 @@ impl<'p, 's> Body<'_, 'p, 's> {
             },
         };
         self.error_with_note(span, Code::UnknownName, message, format_args!("{note}"))
+    }
+
+    /// What stands in front of a name that is a field or method of `self`, a variant of an enum, or declared by an
+    /// imported module, and what stands behind it.
+    fn owner_of(&mut self, name: Name) -> Option<(&'s str, &'static str)> {
+        if let Some(own) = self.variable(Name::SELF) {
+            let head = self.head(own.value.ty);
+            let is_field = |field: &Field| field.name == name;
+            if matches!(head, Head::Struct(_))
+                && self.program().fields_of(own.value.ty, 0).iter().any(is_field)
+            {
+                return Some(("self", ""));
+            }
+            if self.unit.program.method(head, name).is_some() {
+                return Some(("self", "()"));
+            }
+        }
+        let program = &self.unit.program;
+        let mut enums = (0..).zip(&program.enums);
+        let of_enum = enums.find(|&(number, info)| {
+            program.item(self.source, info.name) == Some(Item::Enum(number))
+                && program.variant_place(number, name).is_some()
+        });
+        if let Some((_, info)) = of_enum {
+            return Some((program.name(info.name), ""));
+        }
+        let mut modules = program.modules_of(self.source);
+        let module = modules.find(|&(_, file)| program.item(file, name).is_some());
+        module.map(|(module, _)| (program.name(module), ""))
     }
 
     /// Whether the statements at the top level of the file declare a variable with this name.

@@ -175,6 +175,16 @@ impl Body<'_, '_, '_> {
         let both = (left.flexible, right.flexible);
         let is_float =
             |body: &Self, typed: Typed| body.scalar(typed.ty).is_some_and(Scalar::is_float);
+        // Not as if the literal were to be one of a type that is no number.
+        let is_other = |typed: Typed| {
+            let is_number = |scalar| scalar != Scalar::Bool;
+            let is_param = matches!(self.head(typed.ty), Head::Param(_));
+            !typed.flexible && !is_param && !self.scalar(typed.ty).is_some_and(is_number)
+        };
+        if (left.flexible || right.flexible) && (is_other(left) || is_other(right)) {
+            self.no_operation(op, left.ty, right.ty, span);
+            return None;
+        }
         let ty = match both {
             (true, true) if is_float(self, left) || is_float(self, right) => TypeId::F64,
             (true, true) => TypeId::I64,

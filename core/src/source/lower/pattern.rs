@@ -386,7 +386,7 @@ impl<'s> Body<'_, '_, 's> {
                 || matches!(self.unit.program.item(self.source, owner), Some(Item::Alias(_)))
         });
         let Some((index, info)) = found.filter(|_| same_owner) else {
-            return self.no_variant(variant, fields, value.ty, span);
+            return self.no_variant((owner, variant), fields, value.ty, span);
         };
         let Value::Place(place) = value.value else {
             // Without payloads the value is the discriminant.
@@ -427,7 +427,13 @@ impl<'s> Body<'_, '_, 's> {
     }
 
     /// Reports a pattern of a variant that the type does not have.
-    fn no_variant(&mut self, variant: Name, fields: List, ty: TypeId, span: Span) {
+    fn no_variant(
+        &mut self,
+        (owner, variant): (Option<Name>, Name),
+        fields: List,
+        ty: TypeId,
+        span: Span,
+    ) {
         for field in self.tree.entries(&self.tree.pattern_fields, fields) {
             self.bind_names(field.pattern);
         }
@@ -437,8 +443,26 @@ impl<'s> Body<'_, '_, 's> {
             return;
         }
         let (text, name) = (self.type_text(ty), self.name(variant));
-        let message = format_args!("`{name}` is no variant of `{text}`");
-        self.error(span, Code::BadPattern, message);
+        let program = &self.unit.program;
+        let is_known = |owner: Name| {
+            // It may be behind the name of a module.
+            let mut known = program.structs.iter().chain(&program.enums);
+            known.any(|info| info.name == owner) || program.item(self.source, owner).is_some()
+        };
+        match owner.map(|owner| (self.name(owner), is_known(owner))) {
+            Some((owner, false)) => {
+                let message = format_args!("type `{owner}` not found");
+                self.error(span, Code::UnknownType, message);
+            }
+            Some((owner, true)) => {
+                let message = format_args!("`{owner}.{name}` is no variant of `{text}`");
+                self.error(span, Code::BadPattern, message);
+            }
+            None => {
+                let message = format_args!("`{name}` is no variant of `{text}`");
+                self.error(span, Code::BadPattern, message);
+            }
+        }
     }
 
     fn field_count(&mut self, variant: Name, wanted: usize, span: Span) {

@@ -3,8 +3,9 @@
 use super::*;
 use crate::alloc_util::AllocError;
 use crate::plural;
+use crate::source::advice::{is_similar, other_type};
 
-impl Program<'_, '_> {
+impl<'s> Program<'_, 's> {
     /// The type that a node of the tree writes.
     pub(in crate::source) fn resolve(
         &mut self,
@@ -143,9 +144,26 @@ impl Program<'_, '_> {
             }
             _ => format_args!("type `{text}` not found"),
         };
-        let is_refused = matches!(text, "char" | "i128" | "u128");
-        let code = if is_refused { Code::Refused } else { Code::UnknownType };
-        self.error(source, span, code, message);
+        if matches!(text, "char" | "i128" | "u128") {
+            return self.error(source, span, Code::Refused, message);
+        }
+        let kind = (Severity::Error, Code::UnknownType);
+        match other_type(text).or_else(|| self.similar_type(source, text)) {
+            Some(known) => {
+                let note = format_args!("write `{known}`");
+                self.report(source, span, kind, message, Some(note));
+            }
+            None => self.report(source, span, kind, message, None),
+        }
+    }
+
+    /// A type of the file whose name differs by a letter.
+    fn similar_type(&self, source: u32, text: &str) -> Option<&'s str> {
+        let nominal = self.structs.iter().chain(&self.enums).map(|info| info.name);
+        let mut names = nominal.chain(self.aliases.iter().map(|info| info.decl.word.name));
+        let is_meant =
+            |name: &Name| is_similar(text, self.name(*name)) && self.item(source, *name).is_some();
+        names.find(is_meant).map(|name| self.name(name))
     }
 
     /// The type that an alias stands for.

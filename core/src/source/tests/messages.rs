@@ -1,7 +1,7 @@
 //! Messages: what they say, where, and that one mistake has one.
 
 use super::run::*;
-use crate::source::{Diagnostic, Mode};
+use crate::source::{Diagnostic, Mode, SourceFile, compile};
 use std::format;
 use std::string::String;
 use std::vec::Vec;
@@ -75,6 +75,7 @@ fn marked(text: &str) -> Vec<String> {
 fn messages_name_and_mark_what_is_wrong() {
     let point =
         "struct P:\n    x: i64\n    y: i64\nimpl P:\n    fn sum() -> i64: self.x + self.y\n";
+    let color = "enum Color:\n    Red\n    Green\n";
     for (text, expected) in [
         ("fn f(a: i64, b: i64) -> i64: f(1, c: 2)\n", "c: `f` has no parameter `c`"),
         ("fn f(a: i64, b: i64) -> i64: f(1, a: 2)\n", "a: parameter `a` of `f` has two arguments"),
@@ -87,6 +88,18 @@ fn messages_name_and_mark_what_is_wrong() {
         (
             "enum E:\n    A\n    B\n    me next(): pass\nfn f():\n    var e = E.A\n    e.next()\n",
             "next: a method with `me` on an enum without payloads is not supported: return the new value",
+        ),
+        (
+            &format!(
+                "{color}fn f(c: Color) -> i64:\n    match c:\n        case F.X: 1\n        case _: 2\n"
+            ),
+            "F.X: type `F` not found",
+        ),
+        (
+            &format!(
+                "{color}{point}fn f(c: Color) -> i64:\n    match c:\n        case P.X: 1\n        case _: 2\n"
+            ),
+            "P.X: `P.X` is no variant of `Color`",
         ),
         (
             "const N = 1\nfn f(): N = 2\n",
@@ -108,11 +121,29 @@ fn messages_name_and_mark_what_is_wrong() {
             "fn f():\n    val n = 1\n    n = 2\n",
             "n: `n` is not mutable (declare it with `var`, or a parameter with `mut`)",
         ),
+        ("fn f(a: string): pass\n", "string: type `string` not found (write `text`)"),
+        ("fn f(a: [Int]): pass\n", "Int: type `Int` not found (write `i64`)"),
+        ("fn f() -> boolean: true\n", "boolean: type `boolean` not found (write `bool`)"),
+        (
+            &format!("{color}fn f(a: Colour): pass\n"),
+            "Colour: type `Colour` not found (write `Color`)",
+        ),
+        (&format!("{point}    fn t() -> i64: x\n"), "x: name `x` not found (write `self.x`)"),
+        (
+            &format!("{point}    fn t() -> i64: sum()\n"),
+            "sum: name `sum` not found (write `self.sum()`)",
+        ),
+        (
+            &format!("{color}fn f() -> Color: Red\n"),
+            "Red: name `Red` not found (write `Color.Red`)",
+        ),
         ("enum E:\n    A = 1\n    B = 1\n", "B: variants `A` and `B` have the discriminant 1"),
         (
             "enum E:\n    A = 1\n    B = 0\n    C\n",
             "C: variants `A` and `C` have the discriminant 1",
         ),
+        ("fn f(): print 1 + true\n", "1 + true: `+` has no meaning for `i64` and `bool`"),
+        ("fn f(): print true == 1\n", "true == 1: `==` has no meaning for `bool` and `i64`"),
         ("fn f<T>(a: T) -> i64: a(1)\n", "a(1): a value of `T` is not called"),
         ("fn f<A, B>(a: A, b: B) -> i64: *b\n", "*b: `B` is no raw pointer"),
         (
@@ -126,6 +157,17 @@ fn messages_name_and_mark_what_is_wrong() {
     ] {
         assert_eq!(marked(text), [expected], "{text}");
     }
+}
+
+#[test]
+fn name_of_an_imported_module_is_proposed() {
+    let files = [
+        file("use lib\nfn f() -> i64: twice(2)\n"),
+        SourceFile { name: "lib", module: "lib", text: "fn twice(x: i64) -> i64: x * 2\n" },
+    ];
+    let found = compile(&files, Mode::Compile).unwrap().diagnostics;
+    assert_eq!(found[0].message, "name `twice` not found");
+    assert_eq!(found[0].note.as_deref(), Some("write `lib.twice`"));
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn each_error_has_its_message() {
         ),
         ("fn g(a: i64): a\nfn f(): g()\n", "2: E1405: `g` has 1 parameter, found 0 arguments"),
         ("use nowhere.{x}\n", "1: E1303: module `nowhere` not found"),
-        ("fn f() -> bool: 1 < 2 < true\n", "1: E1401: expected `bool`, found `i64`"),
+        ("fn f() -> bool: 1 < 2 < true\n", "1: E1404: `<` has no meaning for `i64` and `bool`"),
         (
             "fn f():\n    val p = (1, 2)\n    print p\n",
             "3: E1201: printing a value of `(i64, i64)` is not supported: print its numbers",
