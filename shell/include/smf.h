@@ -1645,7 +1645,7 @@ typedef struct SmfExecDiagnostic {
     const char *message;     /* one sentence */
     const char *note;        /* what can be done, or empty */
     const char *file;        /* the name that was given to smf_exec_compile, or empty */
-    const char *source_line; /* the line, or empty */
+    const char *source_line; /* the line, with `...` for what a long one has far from the place; or empty */
     int32_t severity;        /* SMF_SEVERITY_* */
     int32_t line;            /* from 1; 0 if unknown */
     int32_t column;          /* in characters, from 1; 0 if unknown */
