@@ -50,6 +50,8 @@ mod fallible_buf;
 pub mod ffi;
 #[cfg(feature = "host")]
 pub mod file_lease;
+#[cfg_attr(any(miri, not(feature = "host")), allow(dead_code))]
+mod file_limit;
 pub mod files;
 mod fork;
 pub mod generated_code;

@@ -15,13 +15,13 @@ use std::os::unix::fs::MetadataExt;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::process::{Resource, getrlimit};
 use smf_core::format::FormatError;
 use smf_core::format::shared_object::{self, Target};
 use smf_core::link::Resolve;
 use smf_core::memory::{FileBytes, MemoryError};
 use thiserror::Error;
 
+use crate::file_limit;
 use crate::fork::system_loader::with_system_loader;
 use crate::host_symbols::open_error;
 
@@ -137,8 +137,7 @@ const RARELY_USED: i32 = 512;
 fn memory_file(bytes: &[u8], more: MemfdFlags) -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | more;
     // Beyond the limit of the process, the kernel sends SIGXFSZ, which ends it.
-    let limit = getrlimit(Resource::Fsize).current;
-    if limit.is_some_and(|limit| bytes.len() as u64 > limit) {
+    if file_limit::limit().is_some_and(|limit| bytes.len() as u64 > limit) {
         return Err(io::Error::from_raw_os_error(Errno::FBIG.raw_os_error()));
     }
     let mut file = File::from(memfd_create("smf-dynlib", flags)?);

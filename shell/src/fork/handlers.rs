@@ -40,11 +40,17 @@ const LISTS: &[&[&dyn HeldAtFork]] = &[
     crate::events::LOCKS,
 ];
 
-/// Registers the handlers when the library is loaded.
+/// Runs when the library is loaded.
 #[cfg(not(miri))]
 #[used]
 #[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = register_now;
+static AT_START: extern "C" fn() = start;
+
+#[cfg(not(miri))]
+extern "C" fn start() {
+    register_now();
+    crate::file_limit::install();
+}
 
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
@@ -58,7 +64,7 @@ pub(super) fn register() {
 
 #[cold]
 #[inline(never)]
-extern "C" fn register_now() {
+fn register_now() {
     if cfg!(miri) || IS_REGISTERED.swap(true, Ordering::Relaxed) {
         return;
     }

@@ -42,6 +42,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/code_alloc/fork_detector.rs",
     "core/src/memory/guarded_file.rs",
     "core/src/memory/icache/aarch64.rs",
+    "core/src/memory/file_limit.rs",
     "core/src/memory/region.rs",
     "core/src/memory/sys/pages.rs",
     "core/src/memory/sys/shim/descriptor.rs",

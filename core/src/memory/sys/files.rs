@@ -12,6 +12,7 @@ use rustix::fs::{
 };
 use rustix::io::{self, retry_on_intr};
 
+use super::super::file_limit;
 use super::super::types::{Errno, FileKind, FileStamp, FileVersion, Nanoseconds};
 #[cfg(miri)]
 use super::shim::fs;
@@ -162,13 +163,8 @@ pub(crate) fn wait_for_writes(file: &OwnedFd) {
 /// `ftruncate(2)`: sets the size of a file in bytes, without allocating memory for them.
 pub(crate) fn resize(file: &OwnedFd, size: u64) -> Result<(), Errno> {
     fault_point!(Resize);
-    // Beyond the limit of the process, the kernel sends SIGXFSZ, which ends it (`getrlimit(2)`, `RLIMIT_FSIZE`).
-    #[cfg(not(miri))]
-    {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-        if limit.is_some_and(|limit| size > limit) {
-            return Err(io::Errno::FBIG.into());
-        }
+    if !file_limit::allows(size) {
+        return Err(io::Errno::FBIG.into());
     }
     Ok(retry_on_intr(|| fs::ftruncate(file, size))?)
 }

@@ -2,8 +2,9 @@
 
 use super::super::super::fault_injection::{Call, inject};
 use super::*;
+use crate::memory::set_file_size_limit;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::Command;
 use std::string::ToString;
 use std::{env, println};
@@ -117,6 +118,7 @@ fn limit_of_file_sizes_is_heeded() {
     }
     let limit = Rlimit { current: Some(4096), maximum: Some(4096) };
     setrlimit(Resource::Fsize, limit).unwrap();
+    set_file_size_limit(|| getrlimit(Resource::Fsize).current);
     let memory = CodeMemory::default();
     exercise(&memory);
     assert_eq!(memory.backing(), Some(Backing::ChangingPages));
