@@ -117,7 +117,7 @@ pub enum LoadError {
     DataInUse { module: Name, symbol: Name, by: Name },
     /// Imported data of a module with constructors or destructors, in a reload that keeps the data of other modules alone.
     #[error(
-        "{module} has constructors or destructors and can be replaced only with SMF_DATA_KEEP_CONSTRUCTED (CopyConstructed in Rust, --keep-constructed of `smf run`), because {by} refers to its `{symbol}` by address"
+        "{module}, or its new version, has constructors or destructors: SMF_DATA_KEEP_CONSTRUCTED (CopyConstructed, --keep-constructed) is needed, as {by} refers to its `{symbol}` by address"
     )]
     ConstructedDataInUse { module: Name, symbol: Name, by: Name },
     /// The limit of replaced code that is still in memory.

@@ -287,9 +287,13 @@ impl Diagnostics {
         if severity == Severity::Error && self.list.iter().any(is_broken) {
             return;
         }
+        let diagnostic = make(file, span, (severity, code), message, note);
+        // What follows from an error somewhere else has no type.
+        if self.has_errors() && diagnostic.as_ref().is_ok_and(|d| has_unknown_type(&d.message)) {
+            return;
+        }
         self.errors += usize::from(severity == Severity::Error);
         let last = self.is_full();
-        let diagnostic = make(file, span, (severity, code), message, note);
         self.record(diagnostic);
         if last {
             let limit = (Severity::Error, Code::TooManyErrors);
@@ -358,12 +362,30 @@ fn shown_part(line: &str, place: usize) -> Result<(String, u32), AllocError> {
         false => (place - BEFORE_PLACE).min((line.len() - MAX_LINE).max(BEFORE_PLACE)),
     };
     let start = boundary(start).unwrap_or(0);
-    let end = boundary(start + MAX_LINE).unwrap_or(0);
+    // A start inside of a character has moved back by less than its bytes.
+    let end = match line.len() - start < MAX_LINE + char::MAX.len_utf8() {
+        true => line.len(),
+        false => boundary(start + MAX_LINE).unwrap_or(0),
+    };
     let (before, part) = (line.get(..start).unwrap_or(""), line.get(start..end).unwrap_or(""));
     let [front, back] = [start > 0, end < line.len()].map(|is_cut| if is_cut { CUT } else { "" });
     let column = (before.chars().count() + 1).saturating_sub(front.len());
     let text = formatted(format_args!("{front}{part}{back}"))?;
     Ok((text, u32::try_from(column).unwrap_or(u32::MAX)))
+}
+
+/// Whether a message shows a type that is unknown because of an error, as `?`.
+fn has_unknown_type(message: &str) -> bool {
+    let mut parts = message.split('?').peekable();
+    while let Some(before) = parts.next() {
+        let Some(after) = parts.peek() else { return false };
+        if before.ends_with(['`', '(', '<', '[', ' '])
+            && after.starts_with(['`', ')', '>', ']', ',', ';'])
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// Fallible `format!`.

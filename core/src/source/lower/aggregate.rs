@@ -449,6 +449,9 @@ impl Body<'_, '_, '_> {
                 Head::Enum(number) => at(&self.unit.program.enums, number),
                 _ => None,
             };
+            if owner.is_some_and(|info| info.is_broken) {
+                return Typed::ERROR;
+            }
             let owner = owner.map_or("?", |info| self.unit.program.name(info.name));
             let message = format_args!("`{owner}` has no variant `{text}`");
             self.error(span, Code::UnknownField, message)

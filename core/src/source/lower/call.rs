@@ -308,7 +308,7 @@ impl Body<'_, '_, '_> {
                 continue;
             }
             let want = known.map_or(Want::NOTHING, Want::of);
-            let mut value = self.expr(argument.value, want);
+            let mut value = self.argument(&param, argument.value, want);
             if let Some(ty) = known {
                 value = self.coerce(value, ty, self.span(argument.value));
             } else if !value.flexible {
@@ -345,6 +345,17 @@ impl Body<'_, '_, '_> {
         }
         self.default_values(call, order, &mut values, bindings);
         Some(values)
+    }
+
+    /// The value of an argument, or the place of an array that the callee changes: a value whose index has calls would be a
+    /// copy, so that they cannot change it.
+    fn argument(&mut self, param: &ParamInfo, argument: ExprId, want: Want) -> Typed {
+        let is_changed = param.mutable && self.head(param.ty) == Head::View;
+        if !is_changed || !self.is_computed_part(argument) {
+            return self.expr(argument, want);
+        }
+        let place = self.mutable_place(argument);
+        place.map_or(Typed::ERROR, |(place, ty)| Typed::new(ty, Value::Place(place)))
     }
 
     /// Refuses an array that does not change as a view that the callee changes.

@@ -32,7 +32,8 @@ impl Body<'_, '_, '_> {
             }
             let id = StmtId(number);
             let is_last = index + 1 == statements.len();
-            if was_reachable && !self.reachable {
+            let has_errors = self.unit.program.diagnostics.has_errors();
+            if was_reachable && !self.reachable && !has_errors {
                 let span = tree.stmt(id).span;
                 self.warn(span, Code::Unreachable, format_args!("this is never reached"));
             }

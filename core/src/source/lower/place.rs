@@ -165,16 +165,30 @@ impl Body<'_, '_, '_> {
 
     /// The name that an expression is, or a part of the value of which it is.
     pub(super) fn root_name(&self, id: ExprId) -> Option<Name> {
-        let mut id = id;
-        loop {
-            id = match self.tree.expr(id).kind {
-                ExprKind::Field(base, _)
-                | ExprKind::TupleField(base, _)
-                | ExprKind::Index(base, _) => base,
-                ExprKind::Name(name) => return Some(name),
-                _ => return None,
-            };
+        match self.tree.expr(self.root(id)).kind {
+            ExprKind::Name(name) => Some(name),
+            _ => None,
         }
+    }
+
+    /// The expression of whose value another one is a part.
+    fn root(&self, id: ExprId) -> ExprId {
+        let mut id = id;
+        while let ExprKind::Field(base, _)
+        | ExprKind::TupleField(base, _)
+        | ExprKind::Index(base, _) = self.tree.expr(id).kind
+        {
+            id = base;
+        }
+        id
+    }
+
+    /// Whether an expression is a part of a variable that can change, by an index with calls or branches.
+    pub(super) fn is_computed_part(&self, id: ExprId) -> bool {
+        let root = self.root(id);
+        let is_computed = Tree::has_between(&self.tree.calls, root, id)
+            || Tree::has_between(&self.tree.branches, root, id);
+        is_computed && self.root_variable(id).is_some_and(|variable| variable.mutable)
     }
 
     /// Whether a value of the type has the address of an array that belongs to a caller.

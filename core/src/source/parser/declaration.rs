@@ -30,11 +30,13 @@ impl Parser<'_, '_> {
             (Receiver::Value, false) if self.is_static_name(word) => Receiver::None,
             _ => receiver,
         };
-        let is_broken = self.errors != errors;
+        let mut is_broken = self.errors != errors;
         let mut body = None;
         if self.eat(TokenKind::Colon) {
             body = Some(self.body(true));
         } else if !is_extern && !self.failed {
+            // What stands here may belong to the signature.
+            is_broken = true;
             self.unexpected("`:` and the body of the function");
             if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
                 body = Some(self.body(true));
@@ -434,9 +436,13 @@ impl Parser<'_, '_> {
         if !self.expect(TokenKind::Equal, "`=` and the value") {
             return self.skip_line();
         }
-        let before = self.tree.exprs.len();
-        let value = self.expr();
+        let (before, errors) = (self.tree.exprs.len(), self.errors);
+        let mut value = self.expr();
         let span = start.to(self.last_span());
+        if self.errors != errors {
+            // Nothing is known of the value.
+            value = self.add_error(span);
+        }
         let added = self.tree.exprs.get(before..).unwrap_or(&[]);
         let computes = added.iter().any(|expr| {
             matches!(

@@ -198,3 +198,18 @@ fn assignment_to_a_part_of_what_is_no_variable_is_refused() {
         1
     );
 }
+
+/// Each text has one mistake.
+#[test]
+fn nothing_follows_from_a_syntax_error_in_a_type_or_constant() {
+    for text in [
+        "struct Big:\n    limb: i64;\n    used: i64\nimpl Big:\n    static fn new(n: i64) -> Big: Big(limb: n, used: 1)\n    me grow(n: i64) -> bool:\n        if self.used == 16: return false\n        self.used += n\n        true\nfn main() -> i64:\n    var r = Big.new(1)\n    r.limb\n",
+        "const K: [i64; 4] = [\n    1, 2, (,\n    3, 4]\nfn f() -> i64: K[0]\n",
+        "fn square(x: f64) / f64: x * x\nconst F: fn(f64) -> f64 = square\nfn f():\n    print F(2.0)\n",
+        "enum E:\n    A B\n    C\nfn f(e: (E, bool)) -> i64:\n    match e:\n        case (E.A, _): 1\n        case (E.C, _): 2\n",
+        "struct In:\n    a: [i64; 3]\n    i.x = 1\nstruct Out:\n    x: In\nfn f(mut o: Out):\n    o.x.a[1] += 4\n    o.x.a[2] += 4\n",
+    ] {
+        let found = errors_of(text);
+        assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+    }
+}

@@ -399,8 +399,10 @@ fn generic_function_changes_the_array_itself_whatever_the_other_arguments_are() 
                         fn bump(mut a: [i64]) -> i64:\n    a[1] = 50\n    0\n\
                         fn by_value<T>(a: T, n: i64) -> T: a\n\
                         fn id(x: i64) -> i64: x\n\
-                        struct W:\n    cells: [i64; 3]\n\
-                        impl W:\n    me put<T>(mut a: [T], i: i64, x: T):\n        a[i] = x\n";
+                        fn one(mut a: [i64], x: i64):\n    a[0] = x\n\
+                        struct W:\n    cells: [i64; 3]\n    rows: [[i64; 3]; 2] = [[0; 3]; 2]\n\
+                        impl W:\n    me put_row(x: i64):\n        one(self.rows[self.rows.len() - 1], x)\n        self.cells[0] = self.rows[1][0]\n\
+                        \u{20}   me put<T>(mut a: [T], i: i64, x: T):\n        a[i] = x\n";
     let bodies = [
         ("put(a, id(0), 9)", "a[0]", 9),
         ("put(a, a.len() - 3, 9)", "a[0]", 9),
@@ -409,12 +411,19 @@ fn generic_function_changes_the_array_itself_whatever_the_other_arguments_are() 
         ("put(h[1], id(0), 9)", "h[1][0] + h[0][0]", 10),
         ("put(w.cells, id(0), 9)", "w.cells[0]", 9),
         ("val n = sum(a, bump(a))", "n", 54),
+        ("put(h[h.len() - 1], 0, 9)", "h[1][0]", 9),
+        ("put<i64>(h[id(1)], 0, 9)", "h[1][0]", 9),
+        ("one(h[id(1)], 9)", "h[1][0]", 9),
+        ("one(h[if a[0] == 1: 1 else: 0], 9)", "h[1][0]", 9),
+        ("one(v[v.len() - 2].cells, 9)", "v[0].cells[0] + v[1].cells[0]", 10),
+        ("one(g.0[id(1)], 9)", "g.0[1][0]", 9),
+        ("w.put_row(9)", "w.cells[0]", 9),
         ("val b = by_value(a, bump(a))", "b[1]", 2),
     ];
     for (statement, value, expected) in bodies {
         let text = format!(
             "{declarations}fn f() -> i64:\n    var a = [1, 2, 3]\n    var h = [[1, 2, 3], [4, 5, 6]]\n\
-             \u{20}   var w = W([1, 2, 3])\n    {statement}\n    {value}\n"
+             \u{20}   var w = W([1, 2, 3])\n    var v = [W([1, 2, 3]), W([1, 2, 3])]\n    var g = ([[1, 2], [3, 4]], 5)\n    {statement}\n    {value}\n"
         );
         assert_eq!(run(&text, "f", &[]), expected, "{statement}");
     }
