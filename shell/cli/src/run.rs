@@ -375,7 +375,7 @@ pub(crate) fn print(result: &str) -> Result<(), Failure> {
     output::to_stdout(|out| out.write_all(result.as_bytes()))
 }
 
-/// As [`print`], but a closed pipe is an error.
+/// As [`print()`], but a closed pipe is an error.
 fn print_while_open(result: &str) -> Result<(), Failure> {
     host_symbols::flush_stdio();
     output::to_open_stdout(|out| out.write_all(result.as_bytes()))
