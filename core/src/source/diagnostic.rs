@@ -288,8 +288,11 @@ impl Diagnostics {
             return;
         }
         let diagnostic = make(file, span, (severity, code), message, note);
-        // What follows from an error somewhere else has no type.
-        if self.has_errors() && diagnostic.as_ref().is_ok_and(|d| has_unknown_type(&d.message)) {
+        // What follows from an error somewhere else has no type. Syntax errors and refusals may show a `?` of the text.
+        if self.has_errors()
+            && code.is_of_types()
+            && diagnostic.as_ref().is_ok_and(|d| has_unknown_type(&d.message))
+        {
             return;
         }
         self.errors += usize::from(severity == Severity::Error);

@@ -213,3 +213,12 @@ fn nothing_follows_from_a_syntax_error_in_a_type_or_constant() {
         assert_eq!(found.len(), 1, "{text}\n{found:#?}");
     }
 }
+
+/// A `?` of the text is no unknown type.
+#[test]
+fn question_marks_of_the_text_are_all_reported() {
+    let text = "fn f() -> i64:\n    val a = ?\n    1\nfn g() -> i64:\n    val b = ?\n    2\n";
+    let found = errors_of(text);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found.iter().all(|error| error.contains("`?`")), "{found:#?}");
+}
