@@ -133,6 +133,7 @@ impl RetiredVersions {
         mut holders: Vec<Holder>,
         domains: &Domains,
     ) {
+        // Only now do stubs and lookups not lead to it any more.
         for holder in &mut holders {
             holder.retired_at = holder.holds.retire();
         }

@@ -13,8 +13,8 @@ use crate::output::{self, At, Failure};
 ///
 /// A line has the value in the section, the kind and the name. Kinds: T code, D data, R read-only data, B zeroed
 /// data, U an import, A a number, N of no section that is loaded; lower case for symbols that are local to the module, and W, V, w
-/// for weak definitions of code and data, and weak imports. Functions of bytecode have the offset of their code in the section. Symbols that stand for sections are not listed; `smf inspect` shows
-/// them.
+/// for weak definitions of code and data, and weak imports. Functions of bytecode have the offset of their code in the section.
+/// Symbols that stand for sections are not listed; `smf inspect` shows them.
 #[derive(clap::Args)]
 pub(crate) struct NmArgs {
     /// The modules

@@ -68,12 +68,17 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// Runs `write` with buffered standard output and flushes it. A reader that has closed the pipe wants no more output; what the
-/// command does is its result all the same.
+/// Runs `write` with buffered standard output and flushes it, [unless the pipe is closed](unless_closed).
 pub(crate) fn to_stdout<T: Default>(
     write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
 ) -> Result<T, Failure> {
-    match to_open_stdout(write) {
+    unless_closed(to_open_stdout(write))
+}
+
+/// What an output comes to: a reader that has closed the pipe wants no more, and what the command does is its result all
+/// the same.
+pub(crate) fn unless_closed<T: Default>(written: Result<T, Failure>) -> Result<T, Failure> {
+    match written {
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             Ok(T::default())
         }

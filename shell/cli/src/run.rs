@@ -371,8 +371,7 @@ fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> 
 
 /// Prints a result, after what the module has printed through the C library: a module may have opened it itself.
 pub(crate) fn print(result: &str) -> Result<(), Failure> {
-    host_symbols::flush_stdio();
-    output::to_stdout(|out| out.write_all(result.as_bytes()))
+    output::unless_closed(print_while_open(result))
 }
 
 /// As [`print()`], but a closed pipe is an error.

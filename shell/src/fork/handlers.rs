@@ -40,7 +40,7 @@ const LISTS: &[&[&dyn HeldAtFork]] = &[
     crate::events::LOCKS,
 ];
 
-/// Runs when the library is loaded.
+/// Runs when the library is loaded, before any of its functions.
 #[cfg(not(miri))]
 #[used]
 #[unsafe(link_section = ".init_array")]

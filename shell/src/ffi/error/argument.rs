@@ -43,7 +43,7 @@ pub(in super::super) enum ArgumentError {
     #[error("{count} arguments exceed the limit of {max}", max = smf_core::trap::MAX_ARGS)]
     TooManyArguments { count: i64 },
     /// A call of a function of bytecode with another number of arguments than it has parameters.
-    #[error("the function takes {expected} argument{}, and {given} {} given", plural::s(*expected), if *given == 1 { "is" } else { "are" })]
+    #[error("the function takes {expected} argument{}, and {given} {} given", plural::s(*expected), plural::is(*given))]
     ArgumentCount { given: usize, expected: usize },
     /// A table of functions for values with a null function.
     #[cfg(not(feature = "tagged"))]
