@@ -15,7 +15,7 @@ use smf_core::trap::bytecode::Trap;
 use smf_core::vm::{Engine, X64Compiler};
 use smf_loader::loader::Loader;
 
-use crate::output::{self, At, Failure};
+use crate::output::{self, At, Failure, with_line};
 use crate::{generic, machine_code, objects};
 
 /// The column for instruction bytes; few instructions have more.
@@ -50,7 +50,9 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
         generic::assemble(source).at(&args.file)?
     } else {
         let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
-        assemble_program(source).at(&args.file)?.to_module(flags).at(&args.file)?
+        let program = assemble_program(source);
+        let program = program.map_err(|error| with_line(&error, error.line, source));
+        program.at(&args.file)?.to_module(flags).at(&args.file)?
     };
     output::write(&args.output, &module, None)
 }

@@ -18,6 +18,8 @@ use smf_core::plural;
 use smf_core::types::{Type, TypeList, mangle};
 use smf_loader::inspect::Parts;
 
+use crate::output::with_line;
+
 /// The first word of a line that lists instances.
 const POSSIBLE: &str = "possible";
 
@@ -53,7 +55,7 @@ pub(crate) fn assemble(source: &str) -> Result<Vec<u8>, Box<dyn Error>> {
         }
         templates.push('\n');
     }
-    let templates = parse(&templates)?;
+    let templates = parse(&templates).map_err(|error| with_line(&error, error.line, source))?;
     check(&templates, &rows)?;
     Ok(write(&templates, &rows)?)
 }

@@ -53,6 +53,20 @@ impl<T, E: Display> At<T> for Result<T, E> {
     }
 }
 
+/// The characters of a line of a source that an error shows.
+const LINE_LIMIT: usize = 60;
+
+/// An error in a line of a source, and the line, counted from 1.
+pub(crate) fn with_line(error: &impl Display, line: u32, source: &str) -> String {
+    let number = usize::try_from(line).unwrap_or(0).saturating_sub(1);
+    let text = source.lines().nth(number).map_or("", str::trim);
+    match text.char_indices().nth(LINE_LIMIT).and_then(|(end, _)| text.get(..end)) {
+        Some(start) => format!("{error}: `{start}...`"),
+        None if text.is_empty() => error.to_string(),
+        None => format!("{error}: `{text}`"),
+    }
+}
+
 /// Writes one line to standard error. A failure to do so cannot be reported.
 pub(crate) fn report(kind: &str, message: &str) {
     let line = format!("{}\n", color::with_kind(&format!("{kind}: {}", one_line(message))));

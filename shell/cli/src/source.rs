@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::path::Path;
 
-use smf_core::exec::Unit;
+use smf_core::exec::{Unit, UnitError};
 use smf_core::source::{Compiled, Diagnostic, Mode, Severity, TranslationUnit, compile};
 use smf_loader::source::Program;
 
 use crate::color;
-use crate::output::{Failure, one_line};
+use crate::output::{At, Failure, one_line, with_line};
 
 pub(crate) mod arguments;
 pub(crate) mod execute;
@@ -49,7 +49,11 @@ impl Executable {
 
     /// The functions of a file of IR in text form.
     pub(crate) fn from_ir(path: &Path, text: &str) -> Result<Self, Failure> {
-        let unit = Unit::from_text(text).map_err(|error| Failure::of(path, error))?;
+        let unit = Unit::from_text(text).map_err(|error| match error {
+            UnitError::Text(error) => with_line(&error, error.line, text),
+            error => error.to_string(),
+        });
+        let unit = unit.at(path)?;
         Ok(Self { unit, source: None })
     }
 }

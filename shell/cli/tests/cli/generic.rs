@@ -25,7 +25,7 @@ fn disassembled_templates_assemble_to_the_same_module() {
     );
     contains(&fails(&["disasm", &module, "put"]), &["no template `put`"]);
     for (text, cause) in [
-        ("template f()\nadd i64 a, a, 1\nend", "line 2: no such local"),
+        ("template f()\nadd i64 a, a, 1\nend", "line 2: no such local: `add i64 a, a, 1`"),
         ("possible f<i64>", "line 1: no template `f`"),
         ("template f()\nend", "line 1"),
     ] {

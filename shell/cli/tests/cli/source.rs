@@ -398,4 +398,6 @@ fn ir_text_is_run() {
         let error = fails(&["run", &file, "div", "1", "0", "--backend", backend]);
         contains(&error, &["error: division by zero in function `div`"]);
     }
+    let unknown = source(&directory, "b.sir", "function f() -> i64\nreturn i64 missing\nend\n");
+    contains(&fails(&["run", &unknown]), &["line 2: no such local: `return i64 missing`"]);
 }
