@@ -268,6 +268,74 @@ fn lease_of_a_child_does_not_outlive_its_parent() {
     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
 }
 
+/// Set to the limited resource in the process that has the limit.
+const LIMITED: &str = "SMF_TEST_LIMITED";
+
+/// Limits a resource of this process to what it has.
+fn limit(resource: &str) {
+    let pages = |text: String| text.split(' ').next().unwrap().parse::<u64>().unwrap();
+    let (number, value) = match resource {
+        "data" => (libc::RLIMIT_DATA, 0),
+        _ => (libc::RLIMIT_AS, pages(fs::read_to_string("/proc/self/statm").unwrap()) * 4096),
+    };
+    set_limit(number, value);
+}
+
+fn set_limit(resource: libc::__rlimit_resource_t, value: u64) {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a limit for this process.
+    assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
+}
+
+fn change_at_a_limit(resource: &str) {
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    for forks in [false, true] {
+        write(&path, &version(7));
+        let Some(loaded) = load_mapped(&path) else { return };
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        let start = Instant::now();
+        limit(resource);
+        // SAFETY: the child calls functions of the module and reads and ends.
+        let child = if forks { unsafe { libc::fork() } } else { -1 };
+        if child == 0 {
+            let is_read = reader.read_exact(&mut [0]).is_ok();
+            let good = is_read && (0..FUNCTIONS).all(|n| loaded.call(n) == 7 + n as u32);
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(i32::from(!good)) };
+        }
+        drop(File::create(&path).unwrap());
+        for resource in [libc::RLIMIT_AS, libc::RLIMIT_DATA] {
+            set_limit(resource, libc::RLIM_INFINITY);
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{resource}: {:?}", start.elapsed());
+        assert_eq!(loaded.version(), 7);
+        writer.write_all(&[1]).unwrap();
+        if forks {
+            let mut status = 1;
+            // SAFETY: a child of this process, and a place for its status.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+    }
+}
+
+#[test]
+fn process_at_the_limit_of_its_memory_gives_up_a_lease() {
+    if let Ok(resource) = env::var(LIMITED) {
+        return change_at_a_limit(&resource);
+    }
+    for resource in ["address space", "data"] {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", "process_at_the_limit_of_its_memory_gives_up_a_lease"]);
+        let output = command.arg("--nocapture").env(LIMITED, resource).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{resource}: {}: {text}", output.status);
+        // Where there are no leases, that the test is skipped.
+        eprint!("{text}");
+    }
+}
+
 /// The file is rewritten in place and replaced while it is loaded again and again.
 #[test]
 fn load_during_changes_gives_one_version_or_an_error() {

@@ -27,7 +27,7 @@ use super::page_count::PageCount;
 use super::pages::{PublishedPages, Segment, WritablePages};
 use super::placement::Placement;
 use super::region::Region;
-use super::sys;
+use super::sys::{self, Place};
 use super::types::{FilePolicy, FileRange, FileStamp, MemoryError, Protection, Result};
 use crate::alloc_util::TryArc;
 
@@ -80,6 +80,9 @@ struct State {
     /// The pages are copies.
     is_private: bool,
     overlays: Vec<Overlay>,
+    /// Address space for a copy of the whole file, while a guard is in force: at the limit of the process
+    /// (`RLIMIT_AS`, `RLIMIT_DATA`), there is none for a copy when the guard ends.
+    reserve: Option<Region>,
 }
 
 /// Pages of the file inside an image.
@@ -112,10 +115,19 @@ impl FileMapping {
         let Ok(whole) = mapped else { return Ok(None) };
         // SAFETY: no reference into the new mapping exists, and the region lends none.
         unsafe { whole.protect(0..pages.bytes(), Protection::Read) }?;
-        let state = State { is_private: false, overlays: Vec::new() };
+        let state = State { is_private: false, overlays: Vec::new(), reserve: None };
         let (process, state) = (ProcessId::current(), Lock::new(state));
         let mapping = TryArc::new(Self { file, whole, len, process, state });
         Ok(Some(mapping.map_err(|_| MemoryError::OutOfMemory { size })?))
+    }
+
+    /// Sets address space for a copy aside.
+    fn reserve(&self) -> Result<()> {
+        let reserve = Region::map(Place::Anywhere, self.whole.size(), Protection::ReadWrite)?;
+        if let Some(mut state) = self.lock() {
+            state.reserve = Some(reserve);
+        }
+        Ok(())
     }
 
     /// The open file.
@@ -139,6 +151,8 @@ impl FileMapping {
         }
         let (start, size) = (self.whole.start(), self.whole.size());
         let whole = Overlay { start, size, protection: Protection::Read };
+        // One copy after the other fits there: each takes the place of pages of its size, none larger than the file.
+        state.reserve = None;
         for overlay in state.overlays.iter().chain([&whole]) {
             overlay.make_private()?;
         }
@@ -236,6 +250,9 @@ impl GuardedFile {
         let Some(mapping) = FileMapping::new(file)? else { return Ok(None) };
         if way == Way::Stable {
             return Ok(Some(Self { mapping, guard: None }));
+        }
+        if mapping.reserve().is_err() {
+            return Ok(None);
         }
         let Some(token) = guards.guard(&mapping) else { return Ok(None) };
         let guarded = Self { mapping, guard: Some((guards, token)) };

@@ -39,13 +39,14 @@ fn open(path: &Path, guards: &'static Guards) -> (FileContents, Vec<Call>) {
 
 #[test]
 #[cfg_attr(miri, ignore = "no type of a file system")]
-fn guarded_file_is_mapped_once_by_six_calls() {
+fn guarded_file_is_mapped_once_by_seven_calls() {
     let path = file("mapped");
     let (contents, calls) = open(&path, &Guards { accepts: true });
     assert!(matches!(contents, FileContents::Mapped(file) if file.as_slice() == vec![7; 200_001]));
     let map = Call::MapFile(Protection::ReadExecute);
+    let reserve = Call::Map;
     let mut expected =
-        vec![Call::Open, Call::Status, Call::FileSystem, map, Call::Protect, Call::Status];
+        vec![Call::Open, Call::Status, Call::FileSystem, map, Call::Protect, reserve, Call::Status];
     if calls.len() > expected.len() {
         // On tmpfs, whether the file has a name.
         expected.insert(3, Call::Status);
