@@ -15,7 +15,7 @@ use crate::codegen::code::Relocation;
 use crate::codegen::registry::{FunctionTables, Phase, PhaseSpan, register_block};
 use crate::codegen::{CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
-use crate::link::fixup::{Fixup, FixupError, FixupPlan};
+use crate::link::fixup::{Fixup, FixupError, FixupPlan, FixupTarget};
 use crate::link::{ShortName, host_arch};
 use crate::memory::code_alloc::{
     CodeMemory, CodeMemoryOptions, ExecError, ExecutableBlock, Request,
@@ -260,14 +260,14 @@ impl UnitCode {
         }
         let mut fixups = try_with_capacity(self.relocations.len())?;
         for (relocation, _, target) in &self.relocations {
-            // A function of the unit is an offset from the first byte of the code.
-            let (address, more) = match *target {
-                Target::Function(callee) => (None, self.starts.get(callee).copied().unwrap_or(0)),
-                Target::Address(address) => (Some(address), 0),
+            let target = match *target {
+                Target::Function(callee) => {
+                    FixupTarget::Code(self.starts.get(callee).map_or(0, |start| *start as u64))
+                }
+                Target::Address(address) => FixupTarget::Address(address),
             };
-            let addend = relocation.addend.saturating_add_unsigned(more as u64);
-            let Relocation { offset, kind, .. } = *relocation;
-            fixups.push(Fixup { offset, kind, address, addend });
+            let Relocation { offset, kind, addend, .. } = *relocation;
+            fixups.push(Fixup { offset, kind, target, addend });
         }
         let failed = |(index, error): (usize, FixupError)| {
             let caller = self.relocations.get(index).and_then(|(_, caller, _)| all.get(*caller));

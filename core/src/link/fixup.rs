@@ -15,9 +15,26 @@ pub(crate) struct Fixup {
     /// In bytes from the start of the code.
     pub(crate) offset: u32,
     pub(crate) kind: RelocKind,
-    /// The target; `None` for the code itself.
-    pub(crate) address: Option<u64>,
+    pub(crate) target: FixupTarget,
     pub(crate) addend: i64,
+}
+
+/// What a field refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum FixupTarget {
+    /// A place in the code itself, in bytes from its start.
+    Code(u64),
+    Address(u64),
+}
+
+impl FixupTarget {
+    /// The address, where the code starts at `base`.
+    fn address(self, base: u64) -> u64 {
+        match self {
+            Self::Code(offset) => base.wrapping_add(offset),
+            Self::Address(address) => address,
+        }
+    }
 }
 
 /// Why a fixup cannot be applied.
@@ -43,7 +60,7 @@ struct TargetSlots {
 /// The layout of slots and veneers behind the code.
 #[derive(Debug, Default)]
 pub(crate) struct FixupPlan {
-    targets: HashMap<Option<u64>, TargetSlots>,
+    targets: HashMap<FixupTarget, TargetSlots>,
     /// Bytes of the code, the slots and the veneers.
     pub(crate) size: usize,
     /// Bytes of the code alone.
@@ -89,10 +106,10 @@ impl FixupPlan {
         };
         match requirement {
             Requirement::GotSlot => {
-                targets.entry(fixup.address).or_default().slot.get_or_insert_with(|| place(SLOT));
+                targets.entry(fixup.target).or_default().slot.get_or_insert_with(|| place(SLOT));
             }
-            Requirement::Veneer if fixup.address.is_some() => {
-                let slots = targets.entry(fixup.address).or_default();
+            Requirement::Veneer if matches!(fixup.target, FixupTarget::Address(_)) => {
+                let slots = targets.entry(fixup.target).or_default();
                 slots.veneer.get_or_insert_with(|| place(VENEER as usize));
                 if machine::jumps_through_got(arch) {
                     slots.slot.get_or_insert_with(|| place(SLOT));
@@ -106,7 +123,7 @@ impl FixupPlan {
     /// Writes the slots and veneers into `memory`, which will run at `base`.
     pub(crate) fn fill(&self, arch: Arch, base: u64, memory: &mut [u8]) -> Result<(), FixupError> {
         for (target, slots) in &self.targets {
-            let target = target.unwrap_or(base);
+            let target = target.address(base);
             if let Some(slot) = slots.slot {
                 put(memory, slot, target.to_le_bytes()).ok_or(FixupError::Place)?;
             }
@@ -127,9 +144,9 @@ impl FixupPlan {
         fixup: &Fixup,
         memory: &mut [u8],
     ) -> Result<(), FixupError> {
-        let slots = self.targets.get(&fixup.address).copied().unwrap_or_default();
+        let slots = self.targets.get(&fixup.target).copied().unwrap_or_default();
         let at = u64::from(fixup.offset);
-        let (place, symbol) = (base.wrapping_add(at), fixup.address.unwrap_or(base));
+        let (place, symbol) = (base.wrapping_add(at), fixup.target.address(base));
         let slot = base.wrapping_add(slots.slot.unwrap_or(0));
         let veneer = slots.veneer.map(|veneer| base.wrapping_add(veneer));
         let operands = Operands { place, symbol, addend: fixup.addend, slot, veneer };
@@ -163,7 +180,7 @@ mod tests {
     }
 
     fn fixup(kind: RelocKind, offset: u32, address: u64, addend: i64) -> Fixup {
-        Fixup { offset, kind, address: Some(address), addend }
+        Fixup { offset, kind, target: FixupTarget::Address(address), addend }
     }
 
     #[test]
@@ -186,7 +203,8 @@ mod tests {
 
     #[test]
     fn fixup_against_the_code_itself_needs_no_veneer() {
-        let own = |kind, offset| Fixup { offset, kind, address: None, addend: 0 };
+        let target = FixupTarget::Code(0);
+        let own = |kind, offset| Fixup { offset, kind, target, addend: 0 };
         let fixups =
             [own(RelocKind::Plt32, 0), own(RelocKind::Abs64, 4), own(RelocKind::GotPcRel, 12)];
         let code = link(Arch::X86_64, &[0; 16], &fixups).unwrap();
@@ -194,6 +212,18 @@ mod tests {
         assert_eq!(code[4..12], BASE.to_le_bytes());
         assert_eq!(code[12..16], 4i32.to_le_bytes());
         assert_eq!(code[16..], BASE.to_le_bytes());
+    }
+
+    #[test]
+    fn places_in_the_code_have_slots_of_their_own() {
+        let own = |offset, at| {
+            let target = FixupTarget::Code(at);
+            Fixup { offset, kind: RelocKind::GotPcRel, target, addend: -4 }
+        };
+        let code = link(Arch::X86_64, &[0; 16], &[own(0, 0), own(4, 8), own(8, 8)]).unwrap();
+        let slots = [0, 4, 8].map(|at| u32_at(&code, at).unwrap() as usize + at + 4);
+        assert_eq!(slots, [16, 24, 24]);
+        assert_eq!(code[16..], [BASE, BASE + 8].map(u64::to_le_bytes).concat());
     }
 
     /// A data access must not read from a veneer.

@@ -4,7 +4,7 @@ use super::compiler::{CodeReloc, Compiled, Target};
 use super::error::InstantiateErrorKind;
 use crate::alloc_util::try_with_capacity;
 use crate::format::{Arch, RelocKind};
-use crate::link::fixup::{Fixup, FixupError, FixupPlan};
+use crate::link::fixup::{Fixup, FixupError, FixupPlan, FixupTarget};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 /// The maximum size of the code of an instance, in bytes.
@@ -24,12 +24,12 @@ pub(super) fn publish(
     let mut fixups = try_with_capacity(compiled.relocations.len())?;
     for (index, reloc) in compiled.relocations.iter().enumerate() {
         let place = InstantiateErrorKind::RelocPlace { index, offset: reloc.offset };
-        let address = match reloc.target {
-            Target::OWN => None,
-            target => Some(address(target).ok_or(place)?),
+        let target = match reloc.target {
+            Target::OWN => FixupTarget::Code(0),
+            target => FixupTarget::Address(address(target).ok_or(place)?),
         };
         let (offset, kind, addend) = (reloc.offset, reloc.kind, reloc.addend);
-        fixups.push(Fixup { offset, kind, address, addend });
+        fixups.push(Fixup { offset, kind, target, addend });
     }
     let at = |(index, error)| {
         let reloc: Option<&CodeReloc> = compiled.relocations.get(index);

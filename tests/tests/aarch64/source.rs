@@ -46,3 +46,25 @@ fn compiled_source_runs_at_every_level() {
         assert!(!is_done && error.contains("index out of range in function `table`"), "{error}");
     }
 }
+
+#[test]
+fn source_is_compiled_and_run_on_the_machine() {
+    let Some(loader) = Loader::get() else { return };
+    let directory = scratch();
+    let path = directory.path().join("a.spl");
+    std::fs::write(&path, SOURCE).unwrap();
+    let path = path.to_str().unwrap();
+    for level in ["0", "1", "2", "3"] {
+        for (arguments, result) in [
+            (&["greatest", "1", "5", "3"][..], "5\n"),
+            (&["fib", "15"], "610\n"),
+            (&["table", "3"], "33\n"),
+            (&["by_address", "21"], "42\n"),
+            (&["show", "7"], "x is 7\n7\n"),
+        ] {
+            let command = [&["run", "--opt", level, path], arguments].concat();
+            let (is_done, shown, error) = loader.says(&command);
+            assert_eq!((is_done, &*shown), (true, result), "{command:?}: {error}");
+        }
+    }
+}
