@@ -90,7 +90,7 @@ class Hold {
 public:
     Hold(uint64_t loader, uint64_t module) : loader_(loader), hold_(detail::checked(smf_loader_hold(loader, module))) {}
     Hold(Hold &&other) noexcept : loader_(other.loader_), hold_(detail::exchange(other.hold_, 0)) {}
-    Hold &operator=(Hold &&other) noexcept {
+    Hold &operator=(Hold other) noexcept {
         std::swap(loader_, other.loader_);
         std::swap(hold_, other.hold_);
         return *this;
@@ -114,7 +114,7 @@ class Module {
 public:
     Module(uint64_t loader, uint64_t module) noexcept : loader_(loader), module_(module) {}
     Module(Module &&other) noexcept : loader_(other.loader_), module_(detail::exchange(other.module_, 0)) {}
-    Module &operator=(Module &&other) noexcept {
+    Module &operator=(Module other) noexcept {
         std::swap(loader_, other.loader_);
         std::swap(module_, other.module_);
         return *this;
@@ -164,7 +164,7 @@ class Loader {
 public:
     explicit Loader(const SmfLoaderOptions *options = nullptr) : loader_(detail::checked(smf_loader_open(options))) {}
     Loader(Loader &&other) noexcept : loader_(detail::exchange(other.loader_, 0)) {}
-    Loader &operator=(Loader &&other) noexcept {
+    Loader &operator=(Loader other) noexcept {
         std::swap(loader_, other.loader_);
         return *this;
     }

@@ -107,8 +107,8 @@ unsafe fn host_function(address: usize, arguments: i32) -> Option<HostFunction> 
     })
 }
 
-/// Compiles a bytecode function, or with null all of them, unless they are compiled. Returns the size of the code in
-/// bytes; -1 on failure.
+/// Compiles a bytecode function, or with null all of them except those that work on objects, unless they are compiled.
+/// Returns the size of the code in bytes; -1 on failure.
 ///
 /// # Safety
 /// `name` is null or NUL-terminated.
@@ -121,7 +121,11 @@ pub unsafe extern "C" fn smf_loader_compile(loader: u64, module: u64, name: *con
         if name.is_null() {
             let mut sum = 0usize;
             for (index, _) in (0..).zip(engine.program().functions()) {
-                sum = sum.saturating_add(compile(index)?.1);
+                sum = sum.saturating_add(match engine.compile(index) {
+                    // Interpreted, at every threshold.
+                    Err(CodeError::Objects { .. }) => 0,
+                    compiled => compiled.map_err(refusal)?.1,
+                });
             }
             return Ok(to_i64(sum));
         }

@@ -639,6 +639,14 @@ static void host_functions(void) {
     REFUSED(!smf_loader_set_threshold(module, module, 5), SMF_ERROR_HANDLE);
     CHECK(smf_loader_close(loader));
 
+    /* Functions that work on objects are left to the interpreter, where all are compiled. */
+    loader = smf_loader_open(&options);
+    module = load(loader, "objects");
+    all = smf_loader_compile(loader, module, NULL);
+    CHECK(all > 0 && smf_loader_compile(loader, module, "first") + smf_loader_compile(loader, module, "last") == all);
+    REFUSED(smf_loader_compile(loader, module, "list") == -1, SMF_ERROR_LINK);
+    CHECK(says("works on objects") && smf_loader_close(loader));
+
     /* The threshold of a module: a loop that is compiled by its second call. */
     options.compile_threshold = SMF_COMPILE_NEVER;
     loader = smf_loader_open(&options);

@@ -292,7 +292,7 @@ const MODULES: [(&str, bool, &str); 16] = [
 ];
 
 /// Bytecode modules.
-const BYTECODE: [(&str, &str); 3] = [
+const BYTECODE: [(&str, &str); 4] = [
     (
         "quotients",
         "function first, 0, 0\nCONST_I64 0, 7\nRET 0\n\
@@ -302,6 +302,11 @@ const BYTECODE: [(&str, &str); 3] = [
         "hosted",
         "function ask, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\nCALL_SFFI 513, 2\nRET 0\n\
          function nine, 0, 0\nCALL_SFFI 0, 0\nRET 0\n",
+    ),
+    (
+        "objects",
+        "function first, 0, 0\nCONST_I64_PUSH 7\nRET 0\nfunction list, 0, 0\nARRAY_LIT 0, 0, 0\nRET 0\n\
+         function last, 0, 0\nCONST_I64_PUSH 9\nRET 0\n",
     ),
     ("unsound", "function f, 0, 0\nADD_I64\nRET 0\n"),
 ];
@@ -874,6 +879,20 @@ fn cpp_program_loads_and_calls_modules() {
             let said = succeed(&mut Command::new(program));
             assert!(said.contains("ok"), "{said}");
         }
+    }
+}
+
+#[test]
+fn cpp_objects_own_what_they_stand_for() {
+    for compiler in ["g++", "clang++"].into_iter().filter(|compiler| has(compiler)) {
+        let program = Path::new(SCRATCH).join(format!("owning-{compiler}"));
+        let mut build = Command::new(compiler);
+        build.args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread"]);
+        build.args(["-I", INCLUDE, "-o"]).arg(&program);
+        build.arg(Path::new(SOURCES).join("owning.cpp"));
+        link_library(&mut build, C, Linking::Static);
+        succeed(&mut build);
+        assert_eq!(succeed(&mut Command::new(program)), "ok\n");
     }
 }
 
