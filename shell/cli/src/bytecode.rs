@@ -52,7 +52,13 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
         let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
         let program = assemble_program(source);
         let program = program.map_err(|error| with_line(&error, error.line, source));
-        program.at(&args.file)?.to_module(flags).at(&args.file)?
+        let program = program.at(&args.file)?;
+        if let Some(empty) = program.functions.iter().find(|function| function.code.is_empty()) {
+            let name = String::from_utf8_lossy(&empty.name);
+            let why = format!("the function `{name}` has no instructions");
+            return Err(Failure::of(&args.file, why));
+        }
+        program.to_module(flags).at(&args.file)?
     };
     output::write(&args.output, &module, None)
 }

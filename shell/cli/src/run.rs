@@ -410,8 +410,12 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     let _span = trace::span("call", args.name.as_deref().map_or(&args.file, Path::new));
     if let Some(engine) = module.engine() {
         let name = args.name.as_ref().map(|name| name.as_bytes());
-        let integers = args.args.iter().map(|text| integer(&text.to_string_lossy()));
-        let integers: Vec<i64> = integers.collect::<Result<_, _>>().at(&args.file)?;
+        let integer = |text: &OsString| {
+            let text = text.to_string_lossy();
+            integer(&text).map_err(|why| format!("the argument `{text}`: {why}"))
+        };
+        let integers: Vec<i64> =
+            args.args.iter().map(integer).collect::<Result<_, _>>().at(&args.file)?;
         let (result, text) = bytecode::call(&args.file, module, engine, name, &integers)?;
         return Ok((result, text + "\n"));
     }

@@ -63,6 +63,8 @@ fn bytecode_is_assembled_disassembled_and_run() {
     contains(&fails(&["disasm", "dynlib.smf"]), &["no bytecode"]);
     fs::write(&source, "function f, 0, 0\nADD_I64\nPUSH\n").unwrap();
     contains(&fails(&["asm", &source, "-o", &again]), &["line 3", "1"]);
+    fs::write(&source, "function f, 0, 0\nRET 0\nfunction g, 0, 0\n").unwrap();
+    contains(&fails(&["asm", &source, "-o", &again]), &["`g` has no instructions"]);
     let long = "9".repeat(100);
     for (line, shown) in [
         ("FROB 3", "line 2: no instruction has this name: `FROB 3`"),
