@@ -216,8 +216,10 @@ pub(super) enum PatternKind {
     },
     Or(List),
     Tuple(List),
-    /// `E.V` or `V`, with patterns for the payload: the fields as numbers of [`Tree::pattern_fields`].
+    /// `m.E.V`, `E.V` or `V`, with patterns for the payload: the fields as numbers of [`Tree::pattern_fields`].
     Variant {
+        /// `m.E`, if the enum has a module in front of it.
+        path: Option<ExprId>,
         owner: Option<Name>,
         variant: Name,
         fields: List,

@@ -148,8 +148,12 @@ impl<'s> Body<'_, '_, 's> {
             }
             PatternKind::Or(parts) => self.test_any(parts, value, fails),
             PatternKind::Tuple(parts) => self.test_tuple(parts, value, span, fails),
-            PatternKind::Variant { owner, variant, fields, has_fields } => {
-                self.test_variant((owner, variant), (fields, has_fields), value, span, fails);
+            PatternKind::Variant { path, owner, variant, fields, has_fields } => {
+                let names = (owner, variant);
+                match path.filter(|&path| !self.is_path_of(path, value.ty)) {
+                    Some(path) => self.wrong_path(path, names, fields, value.ty, span),
+                    None => self.test_variant(names, (fields, has_fields), value, span, fails),
+                }
             }
             PatternKind::Typed(name, ty) => {
                 let ty = self.resolve(ty);
@@ -173,11 +177,7 @@ impl<'s> Body<'_, '_, 's> {
                     self.bind_names(PatternId(part));
                 }
             }
-            PatternKind::Variant { fields, .. } => {
-                for field in tree.entries(&tree.pattern_fields, fields) {
-                    self.bind_names(field.pattern);
-                }
-            }
+            PatternKind::Variant { fields, .. } => self.bind_fields(fields),
             PatternKind::Or(parts) => {
                 if let Some(&first) = tree.list(parts).first() {
                     self.bind_names(PatternId(first));
@@ -426,6 +426,44 @@ impl<'s> Body<'_, '_, 's> {
         }
     }
 
+    /// Whether `module.Name` is the name of an enum, or may be one.
+    fn is_path_of(&self, path: ExprId, ty: TypeId) -> bool {
+        let ExprKind::Field(base, name) = self.tree.expr(path).kind else { return false };
+        let Some(file) = self.module_prefix(base) else { return false };
+        match self.unit.program.item(file, name) {
+            Some(Item::Enum(number)) => {
+                self.head(ty) == Head::Enum(number) || !matches!(self.head(ty), Head::Enum(_))
+            }
+            item => matches!(item, Some(Item::Alias(_) | Item::Struct(_))),
+        }
+    }
+
+    /// Reports what an expression with this path in front of a variant has as an error.
+    fn wrong_path(
+        &mut self,
+        path: ExprId,
+        names: (Option<Name>, Name),
+        fields: List,
+        ty: TypeId,
+        span: Span,
+    ) {
+        let value = match self.type_prefix(path) {
+            None => self.expr(path, Want::NOTHING),
+            Some(_) => Typed::UNIT,
+        };
+        if !value.ty.fits_all() {
+            return self.no_variant(names, fields, ty, span);
+        }
+        self.bind_fields(fields);
+    }
+
+    /// Declares the names of the patterns of a payload that is wrong.
+    fn bind_fields(&mut self, fields: List) {
+        for field in self.tree.entries(&self.tree.pattern_fields, fields) {
+            self.bind_names(field.pattern);
+        }
+    }
+
     /// Reports a pattern of a variant that the type does not have.
     fn no_variant(
         &mut self,
@@ -434,9 +472,7 @@ impl<'s> Body<'_, '_, 's> {
         ty: TypeId,
         span: Span,
     ) {
-        for field in self.tree.entries(&self.tree.pattern_fields, fields) {
-            self.bind_names(field.pattern);
-        }
+        self.bind_fields(fields);
         if matches!(self.head(ty), Head::Struct(_)) {
             let reason = "bind the value and read its fields";
             self.refuse(span, "a pattern for the fields of a struct", reason);

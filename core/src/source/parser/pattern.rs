@@ -87,24 +87,26 @@ impl Parser<'_, '_> {
         if word.name == Name::UNDERSCORE {
             return self.add_pattern(PatternKind::Wildcard, start);
         }
-        let mut owner = None;
+        let (mut path, mut owner) = (None, None);
         while self.is(TokenKind::Dot) || self.is(TokenKind::ColonColon) {
             if self.is(TokenKind::ColonColon) {
                 self.old_path();
             }
             self.bump();
+            path = Some(match path {
+                None => self.add_expr(ExprKind::Name(word.name), word.span),
+                Some(base) => self.add_expr(ExprKind::Field(base, word.name), start.to(word.span)),
+            });
             owner = Some(word.name);
             word = self.word("a variant");
         }
-        if self.is(TokenKind::LeftParen) {
-            let fields = self.pattern_fields();
-            let kind = PatternKind::Variant { owner, variant: word.name, fields, has_fields: true };
-            return self.add_pattern(kind, start.to(self.last_span()));
-        }
-        if owner.is_some() {
-            let fields = List::default();
-            let kind =
-                PatternKind::Variant { owner, variant: word.name, fields, has_fields: false };
+        let has_fields = self.is(TokenKind::LeftParen);
+        if has_fields || owner.is_some() {
+            let fields = if has_fields { self.pattern_fields() } else { List::default() };
+            let is_module =
+                |&path: &ExprId| matches!(self.tree.expr(path).kind, ExprKind::Field(..));
+            let path = path.filter(is_module);
+            let kind = PatternKind::Variant { path, owner, variant: word.name, fields, has_fields };
             return self.add_pattern(kind, start.to(self.last_span()));
         }
         if self.is_typed() {

@@ -184,6 +184,35 @@ fn assignment_to_a_part_of_what_is_no_variable_is_refused() {
         ("var t = 1\n    t.0 = 2", "t: a value of `i64` has no parts that are assigned to"),
         ("var t = \"a\"\n    t.x = 2", "t: a value of `text` has no parts that are assigned to"),
         ("var t = [1]\n    t[0].x = 2", "t[0].x: type `i64` has no field `x`"),
+/// As in an expression.
+#[test]
+fn module_in_front_of_the_enum_of_a_pattern_is_checked() {
+    let lib = "enum C:\n    R\n    V(i64)\nenum D:\n    R\nconst K = 1\nfn make() -> C: C.V(3)\n";
+    let errors = |pattern: &str| {
+        let main = format!(
+            "use lib\nfn f(v: i64) -> i64:\n    match lib.make():\n        case {pattern}: 1\n        case _: 2\n"
+        );
+        let files = [file(&main), SourceFile { name: "lib", module: "lib", text: lib }];
+        messages(&compile(&files, Mode::Compile).unwrap())
+    };
+    for (pattern, expected) in [
+        ("nolib.C.R", "E1301: name `nolib` not found"),
+        ("nolib.C.V(n)", "E1301: name `nolib` not found"),
+        ("a.lib.C.R", "E1301: name `a` not found"),
+        ("lib.E.R", "E1301: name `E` not found"),
+        ("lib.K.R", "E1406: type `K` not found"),
+        ("lib.D.R", "E1410: `D.R` is no variant of `C`"),
+        ("lib.C.X", "E1410: `C.X` is no variant of `C`"),
+        ("v.C.R", "E1304: type `i64` has no field `C`"),
+        ("lib.C.R | nolib.C.R", "E1301: name `nolib` not found"),
+    ] {
+        assert_eq!(errors(pattern), [format!("4: {expected}")], "{pattern}");
+    }
+    for pattern in ["lib.C.R", "lib.C.V(n)", "lib::C::V(_)"] {
+        assert!(errors(pattern).iter().all(|error| error.contains("W2003")), "{pattern}");
+    }
+}
+
     ] {
         let text = format!("{point}fn f():\n    {lines}\n");
         let found = marked(&text);
