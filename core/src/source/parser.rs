@@ -183,6 +183,13 @@ impl<'s> Parser<'_, 's> {
         }
     }
 
+    /// Reports an error behind which the statement goes on.
+    fn mistake(&mut self, span: Span, code: Code, message: fmt::Arguments<'_>) {
+        let failed = core::mem::replace(&mut self.failed, false);
+        self.error(span, code, message);
+        self.failed = failed;
+    }
+
     fn unexpected(&mut self, wanted: &str) {
         let (found, kind) = (self.found(), self.kind());
         let note = match kind {

@@ -32,7 +32,13 @@ impl Parser<'_, '_> {
         };
         let mut is_broken = self.errors != errors;
         let mut body = None;
-        if self.eat(TokenKind::Colon) {
+        if is_extern && self.is(TokenKind::Colon) {
+            let message =
+                format_args!("an `extern fn` has no body: it is defined outside of the source");
+            self.mistake(self.span(), Code::Unexpected, message);
+            self.bump();
+            self.body(true);
+        } else if self.eat(TokenKind::Colon) {
             body = Some(self.body(true));
         } else if !is_extern && !self.failed {
             // What stands here may belong to the signature.
@@ -82,6 +88,12 @@ impl Parser<'_, '_> {
             }
             let word = self.word("a type parameter");
             let bounds = if self.eat(TokenKind::Colon) { self.bounds() } else { List::default() };
+            let known = self.tree.type_params.get(first..).unwrap_or(&[]);
+            if known.iter().any(|param| param.word.name == word.name) && !self.failed {
+                let name = self.text(word.span);
+                let message = format_args!("type parameter `{name}` is declared twice");
+                self.mistake(word.span, Code::DuplicateName, message);
+            }
             self.add(|tree| &mut tree.type_params, TypeParam { word, bounds });
             if !self.eat(TokenKind::Comma) {
                 break;
@@ -172,10 +184,11 @@ impl Parser<'_, '_> {
 
     pub(super) fn struct_decl(&mut self, start: Span) {
         self.bump();
-        let mut is_broken = false;
+        let errors = self.errors;
         let word = self.word("the name of a struct");
         let type_params = self.type_params();
         self.refuse_parents();
+        let mut is_broken = self.errors != errors;
         let mut fields = Vec::new();
         let mark = self.scratch.len();
         if self.open_members() {
@@ -248,7 +261,7 @@ impl Parser<'_, '_> {
         let (before, start) = (self.at, self.span());
         self.failed = false;
         let (mut is_field, mut is_hidden) = (false, false);
-        let is_public = self.eat(TokenKind::Pub);
+        let is_public = self.public_mark();
         match self.kind() {
             TokenKind::DocText => {
                 self.bump();
@@ -288,6 +301,16 @@ impl Parser<'_, '_> {
     }
 
     /// `me name(` or `static fn`.
+    /// `pub` in front of a member.
+    fn public_mark(&mut self) -> bool {
+        let is_public = self.eat(TokenKind::Pub);
+        while is_public && self.is(TokenKind::Pub) {
+            self.second_mark();
+            self.bump();
+        }
+        is_public
+    }
+
     fn is_method_start(&self) -> bool {
         let name = self.name();
         (name == Name::ME && self.peek() == TokenKind::Word)
@@ -332,7 +355,7 @@ impl Parser<'_, '_> {
     fn impl_member(&mut self) {
         let (before, start) = (self.at, self.span());
         self.failed = false;
-        let is_public = self.eat(TokenKind::Pub);
+        let is_public = self.public_mark();
         match self.kind() {
             TokenKind::DocText => {
                 self.bump();
@@ -356,10 +379,11 @@ impl Parser<'_, '_> {
         let word = self.word("the name of an enum");
         let type_params = self.type_params();
         let mut variants = Vec::new();
-        let mut is_broken = false;
+        let mut is_broken = self.errors != errors;
         let mark = self.scratch.len();
         if self.open_members() {
             while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
+        let errors = self.errors;
                 let (before, start) = (self.at, self.span());
                 self.failed = false;
                 let errors = self.errors;

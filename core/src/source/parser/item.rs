@@ -151,9 +151,13 @@ impl Parser<'_, '_> {
 
     /// `pub`, `pub(friend)`, `export`.
     fn visibility(&mut self) -> bool {
-        let mut is_public = false;
+        let mut seen = None;
         loop {
-            match self.kind() {
+            if seen == Some(self.kind()) {
+                self.second_mark();
+            }
+            let mark = self.kind();
+            match mark {
                 TokenKind::Pub if self.peek() == TokenKind::LeftParen => {
                     self.bump();
                     self.bump();
@@ -163,10 +167,16 @@ impl Parser<'_, '_> {
                 TokenKind::Pub | TokenKind::Export => {
                     self.bump();
                 }
-                _ => return is_public,
+                _ => return seen.is_some(),
             }
-            is_public = true;
+            seen = Some(mark);
         }
+    }
+
+    /// Refuses a mark of visibility that repeats the one in front of it.
+    pub(super) fn second_mark(&mut self) {
+        let (span, text) = (self.span(), self.text(self.span()));
+        self.mistake(span, Code::Unexpected, format_args!("`{text}` stands here twice"));
     }
 
     /// `@name` or `@name(...)`, in front of a declaration.

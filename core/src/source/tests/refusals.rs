@@ -239,6 +239,41 @@ fn each_error_has_its_message() {
         ),
         ("fn f<T>(a: T) -> i64: zz\n", "1: E1301: name `zz` not found"),
         (
+            "fn g<T, T>(a: T, b: T) -> T: a\nfn f() -> i64: g(1, 2)\n",
+            "1: E1302: type parameter `T` is declared twice",
+        ),
+        (
+            "struct P<A, B, A>:\n    x: A\nfn f() -> i64: P(1).x\n",
+            "1: E1302: type parameter `A` is declared twice",
+        ),
+        (
+            "enum E<T, T>:\n    A(T)\nfn f() -> bool: E.A(1) is E.A(_)\n",
+            "1: E1302: type parameter `T` is declared twice",
+        ),
+        (
+            "struct B<T>:\n    x: T\nimpl<T, T> B<T>:\n    fn get() -> T: self.x\n",
+            "3: E1302: type parameter `T` is declared twice",
+        ),
+        ("pub pub fn f() -> i64: 1\n", "1: E1101: `pub` stands here twice"),
+        ("export export fn f() -> i64: 1\n", "1: E1101: `export` stands here twice"),
+        ("pub(peer) pub struct P:\n    x: i64\n", "1: E1101: `pub` stands here twice"),
+        (
+            "struct P:\n    x: i64\n    pub pub fn a() -> i64: 1\n",
+            "3: E1101: `pub` stands here twice",
+        ),
+        (
+            "struct P:\n    x: i64\nimpl P:\n    pub pub fn a() -> i64: 1\n",
+            "4: E1101: `pub` stands here twice",
+        ),
+        (
+            "extern fn g(a: i64) -> i64: a\nfn f() -> i64: g(1)\n",
+            "1: E1101: an `extern fn` has no body: it is defined outside of the source",
+        ),
+        (
+            "extern fn g(a: i64) -> i64:\n    val b = a\n    b\nfn f() -> i64: g(1)\n",
+            "1: E1101: an `extern fn` has no body: it is defined outside of the source",
+        ),
+        (
             "fn f() -> i64:\n    fn g<T>(a: T) -> T: a\n    1\n",
             "2: E1201: a generic function inside a function is not supported: declare it outside",
         ),
