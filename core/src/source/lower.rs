@@ -135,10 +135,24 @@ struct Want {
     dest: Option<Place>,
     /// Whether literals alone take the type, as it is that of the other operand or of the result.
     is_hint: bool,
+    /// Whether a view of an array is wanted, of elements of any type where `ty` does not state it.
+    is_view: bool,
+    /// The parameter that gets the value, if its function changes that.
+    changed_by: Option<ChangingParam>,
+}
+
+/// A parameter that is declared with `mut`.
+#[derive(Clone, Copy, Debug)]
+struct ChangingParam {
+    function: Name,
+    param: Name,
+    /// Whether it is a view of an array of the caller.
+    is_view: bool,
 }
 
 impl Want {
-    const NOTHING: Self = Self { ty: None, dest: None, is_hint: false };
+    const NOTHING: Self =
+        Self { ty: None, dest: None, is_hint: false, is_view: false, changed_by: None };
 
     fn of(ty: TypeId) -> Self {
         Self { ty: Some(ty), ..Self::NOTHING }
@@ -151,7 +165,7 @@ impl Want {
 
     /// What is asked for of an operand.
     fn operand(self) -> Self {
-        Self { dest: None, is_hint: true, ..self }
+        Self { is_hint: true, ty: self.ty, ..Self::NOTHING }
     }
 }
 

@@ -308,7 +308,7 @@ impl Body<'_, '_, '_> {
                 continue;
             }
             let want = known.map_or(Want::NOTHING, Want::of);
-            let mut value = self.argument(&param, argument.value, want);
+            let mut value = self.argument(call, &param, argument.value, want);
             if let Some(ty) = known {
                 value = self.coerce(value, ty, self.span(argument.value));
             } else if !value.flexible {
@@ -322,10 +322,6 @@ impl Body<'_, '_, '_> {
                 }
             }
             value = self.stable(value, argument.value, last.unwrap_or(argument.value));
-            let is_view = [param.ty, value.ty].map(|ty| self.head(ty)).contains(&Head::View);
-            if param.mutable && is_view {
-                self.check_changed(call, param.name, argument.value);
-            }
             is_wrong |= value.ty.fits_all();
             *values.get_mut(index)? = value;
         }
@@ -347,35 +343,46 @@ impl Body<'_, '_, '_> {
         Some(values)
     }
 
-    /// The value of an argument, or the place of an array that the callee changes: a value whose index has calls would be a
-    /// copy, so that they cannot change it.
-    fn argument(&mut self, param: &ParamInfo, argument: ExprId, want: Want) -> Typed {
-        let is_changed = param.mutable && self.head(param.ty) == Head::View;
-        if !is_changed || !self.is_computed_part(argument) {
-            return self.expr(argument, want);
+    /// The value of an argument.
+    fn argument(
+        &mut self,
+        call: &Call<'_>,
+        param: &ParamInfo,
+        argument: ExprId,
+        want: Want,
+    ) -> Typed {
+        let is_view = self.head(param.ty) == Head::View;
+        let function = call.info.decl.word.name;
+        let changed_by =
+            param.mutable.then_some(ChangingParam { function, param: param.name, is_view });
+        self.expr(argument, Want { is_view, changed_by, ..want })
+    }
+
+    /// The value of an argument, or of a branch of one, that the callee changes. Of an array it is the place: a value whose
+    /// index has calls would be a copy, so that they cannot change it.
+    pub(super) fn changed_value(&mut self, id: ExprId, by: ChangingParam, want: Want) -> Typed {
+        let want = Want { changed_by: None, ..want };
+        let value = match by.is_view && self.is_computed_part(id) {
+            true => {
+                let place = self.mutable_place(id);
+                place.map_or(Typed::ERROR, |(place, ty)| Typed::new(ty, Value::Place(place)))
+            }
+            false => self.expr_kind(id, want),
+        };
+        if by.is_view || self.head(value.ty) == Head::View {
+            self.check_changed(by, id);
         }
-        let place = self.mutable_place(argument);
-        place.map_or(Typed::ERROR, |(place, ty)| Typed::new(ty, Value::Place(place)))
+        value
     }
 
     /// Refuses an array that does not change as a view that the callee changes.
-    fn check_changed(&mut self, call: &Call<'_>, param: Name, argument: ExprId) {
-        let Some(name) = self.root_name(argument) else { return };
-        let is_fixed = match self.variable(name) {
-            Some(variable) => {
-                !variable.mutable && !matches!(self.head(variable.value.ty), Head::Pointer(_))
-            }
-            None => matches!(self.unit.program.item(self.source, name), Some(Item::Const(_))),
-        };
-        if is_fixed {
-            let function = self.name(call.info.decl.word.name);
-            let (name, param) = (self.name(name), self.name(param));
-            let message =
-                format_args!("`{name}` is not mutable, and `{function}` changes `{param}`");
-            let note =
-                format_args!("pass a variable of `var`, or declare the parameter with `mut`");
-            self.error_with_note(self.span(argument), Code::NotAssignable, message, note);
-        }
+    fn check_changed(&mut self, by: ChangingParam, array: ExprId) {
+        let Some(name) = self.fixed_root(array) else { return };
+        let (name, function, param) =
+            (self.name(name), self.name(by.function), self.name(by.param));
+        let message = format_args!("`{name}` is not mutable, and `{function}` changes `{param}`");
+        let note = format_args!("pass a variable of `var`, or declare the parameter with `mut`");
+        self.error_with_note(self.span(array), Code::NotAssignable, message, note);
     }
 
     fn default_values(

@@ -60,9 +60,12 @@ impl Body<'_, '_, '_> {
 
     /// What a branch is asked for.
     fn merge_want(&self, merge: &Merge) -> Want {
+        let changed_by = merge.want.changed_by;
         match (merge.ty, merge.value) {
-            (Some(ty), Value::Place(place)) => Want { dest: Some(place), ..Want::of(ty) },
-            (Some(ty), _) => Want::of(ty),
+            (Some(ty), Value::Place(place)) => {
+                Want { dest: Some(place), changed_by, ..Want::of(ty) }
+            }
+            (Some(ty), _) => Want { changed_by, ..Want::of(ty) },
             (None, _) => merge.want,
         }
     }
@@ -98,7 +101,10 @@ impl Body<'_, '_, '_> {
 
     /// The first value decides on the type, where the context has none.
     fn merge_first(&mut self, merge: &mut Merge, value: Typed, span: Span) {
-        let wanted = merge.want.ty.filter(|&ty| ty != TypeId::UNIT);
+        let wanted = match merge.want.ty.filter(|&ty| ty != TypeId::UNIT) {
+            None if merge.want.is_view => self.view_of(value.ty, span),
+            wanted => wanted,
+        };
         let is_strict = !merge.want.is_hint;
         // Of another type than it has without a context.
         merge.is_of_literal =
@@ -132,6 +138,13 @@ impl Body<'_, '_, '_> {
                 merge.value = Value::Place(place);
             }
         }
+    }
+
+    /// The type of a view of an array; `None` for other types.
+    fn view_of(&mut self, ty: TypeId, span: Span) -> Option<TypeId> {
+        let Head::Array(_) = self.head(ty) else { return None };
+        let (source, element) = (self.source, self.unit.program.types.part(ty, 0));
+        Some(self.program().intern(source, span, Head::View, &[element]))
     }
 
     /// Whether a value of `from` becomes one of `to` without `as`.

@@ -10,7 +10,12 @@ impl<'p, 's> Body<'_, 'p, 's> {
             return self.error(self.span(id), Code::TooDeep, message);
         }
         self.depth += 1;
-        let value = self.expr_kind(id, want);
+        let is_branched =
+            matches!(self.tree.expr(id).kind, ExprKind::If { .. } | ExprKind::Match { .. });
+        let value = match want.changed_by {
+            Some(by) if !is_branched => self.changed_value(id, by, want),
+            _ => self.expr_kind(id, want),
+        };
         self.depth -= 1;
         value
     }
@@ -21,7 +26,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         self.coerce(value, ty, self.span(id))
     }
 
-    fn expr_kind(&mut self, id: ExprId, want: Want) -> Typed {
+    pub(super) fn expr_kind(&mut self, id: ExprId, want: Want) -> Typed {
         let Expr { kind, span } = self.tree.expr(id);
         match kind {
             ExprKind::Error => Typed::ERROR,

@@ -183,6 +183,35 @@ impl Body<'_, '_, '_> {
         id
     }
 
+    /// The variable or constant that an expression is, or a part of the value of which it is, if that does not change.
+    pub(super) fn fixed_root(&self, id: ExprId) -> Option<Name> {
+        let mut part = id;
+        loop {
+            let (file, name, is_own) = match self.tree.expr(part).kind {
+                ExprKind::Name(name) => (self.source, name, true),
+                ExprKind::Field(base, name) => match self.module_prefix(base) {
+                    Some(file) => (file, name, false),
+                    None => {
+                        part = base;
+                        continue;
+                    }
+                },
+                ExprKind::TupleField(base, _) | ExprKind::Index(base, _) => {
+                    part = base;
+                    continue;
+                }
+                _ => return None,
+            };
+            let is_fixed = match self.variable(name).filter(|_| is_own) {
+                Some(variable) => {
+                    !variable.mutable && !matches!(self.head(variable.value.ty), Head::Pointer(_))
+                }
+                None => matches!(self.unit.program.item(file, name), Some(Item::Const(_))),
+            };
+            return is_fixed.then_some(name);
+        }
+    }
+
     /// Whether an expression is a part of a variable that can change, by an index with calls or branches.
     pub(super) fn is_computed_part(&self, id: ExprId) -> bool {
         let root = self.root(id);

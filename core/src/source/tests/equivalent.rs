@@ -55,6 +55,18 @@ impl Random {
         }
     }
 
+    /// An array as an argument.
+    fn argument(&mut self, depth: usize) -> String {
+        if depth == 0 || self.below(4) > 0 {
+            return self.array(depth);
+        }
+        let (one, two) = (self.argument(depth - 1), self.argument(depth - 1));
+        match self.below(2) {
+            0 => format!("(if {} > 3: {one} else: {two})", self.value(depth - 1)),
+            _ => format!("(if {} == 1: {one} elif x > 2: b else: {two})", self.value(depth - 1)),
+        }
+    }
+
     fn index(&mut self, depth: usize) -> String {
         match self.below(3) {
             0 => self.below(3).to_string(),
@@ -72,7 +84,7 @@ impl Random {
             };
         }
         let (one, two) = (self.value(depth - 1), self.value(depth - 1));
-        let (array, other) = (self.array(depth - 1), self.array(0));
+        let (array, other) = (self.argument(depth - 1), self.argument(depth - 1));
         match self.below(10) {
             0 => format!("bump({array})"),
             1 => format!("at{{A}}({array}, {})", self.index(depth - 1)),
@@ -90,12 +102,13 @@ impl Random {
     fn statement(&mut self) -> String {
         let depth = 1 + self.below(2);
         let (array, value) = (self.array(depth), self.value(depth));
+        let argument = self.argument(depth);
         match self.below(7) {
-            0 => format!("put{{A}}({array}, {}, {value})", self.index(depth)),
-            1 => format!("swap{{A}}({array}, {}, {})", self.index(depth), self.index(depth)),
-            2 => format!("put{{A}}(v: {value}, a: {array}, i: {})", self.index(depth)),
+            0 => format!("put{{A}}({argument}, {}, {value})", self.index(depth)),
+            1 => format!("swap{{A}}({argument}, {}, {})", self.index(depth), self.index(depth)),
+            2 => format!("put{{A}}(v: {value}, a: {argument}, i: {})", self.index(depth)),
             3 => format!("x = {value}"),
-            4 => format!("{array} = same{{B}}({}, {value})", self.array(1)),
+            4 => format!("{array} = same{{B}}({}, {value})", self.argument(1)),
             5 => format!("{array} = {}", self.array(1)),
             _ => format!("t = ({value}, {array})"),
         }

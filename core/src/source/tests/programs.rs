@@ -429,6 +429,39 @@ fn generic_function_changes_the_array_itself_whatever_the_other_arguments_are() 
     }
 }
 
+/// A function that is generic and one that is not get the same arrays.
+#[test]
+fn argument_with_branches_is_the_array_of_the_branch() {
+    for params in ["(mut xs: [i64], i: i64, v: i64)", "<T>(mut xs: [T], i: i64, v: T)"] {
+        let declarations = format!(
+            "fn set{params}: xs[i] = v\nfn len{}: xs.len()\n",
+            params
+                .replace("mut ", "")
+                .replace(", i: i64, v: i64", "")
+                .replace(", i: i64, v: T", "")
+        );
+        for (statement, value, expected) in [
+            ("set(if c: a else: b, 0, 9)", "a[0] * 10 + b[0]", 94),
+            ("set(if not c: a else: b, 0, 9)", "a[0] * 10 + b[0]", 19),
+            ("set(if not c: a elif c: h[1] else: b, 0, 9)", "h[1][0]", 9),
+            ("set(if c: h[a.len() - 2] else: b, 0, 9)", "h[1][0]", 9),
+            ("set(if c: (if c: b else: a) else: a, 1, 9)", "a[1] * 10 + b[1]", 29),
+            ("set(if c: long else: a, 4, 9)", "long[4]", 9),
+            ("set(v: 9, i: 2, xs: if c: h[0] else: a)", "h[0][2]", 9),
+            ("set(if c: [7, 8] else: a, 0, 9)", "a[0]", 1),
+            ("set(if c: a else: b, b.len() - 3, 9)", "a[0]", 9),
+            ("pass", "len(if c: long else: a) * 10 + len(if c: a else: long)", 53),
+        ] {
+            let text = format!(
+                "{declarations}fn f() -> i64:\n    var a = [1, 2, 3]\n    var b = [4, 5, 6]\n    \
+                 var h = [[1, 2, 3], [4, 5, 6]]\n    var long = [1, 2, 3, 4, 5]\n    val c = a[0] == 1\n    \
+                 {statement}\n    {value}\n"
+            );
+            assert_eq!(run(&text, "f", &[]), expected, "{params} {statement}");
+        }
+    }
+}
+
 #[test]
 fn tuples_and_structs_are_values() {
     let text = "fn divmod(a: i64, b: i64) -> (i64, i64): (a / b, a % b)\n\

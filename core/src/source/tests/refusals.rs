@@ -293,6 +293,13 @@ fn array_that_does_not_change_is_no_view_that_changes() {
         ("fn f():\n    val a = [1, 2]\n    fill(a)\n", "a"),
         ("fn f(a: [i64]):\n    pass\n    fill(xs: a)\n", "a"),
         ("fn f(p: P):\n    pass\n    fill(p.a)\n", "p"),
+        ("fn f(a: [i64], mut b: [i64]):\n    pass\n    fill(if b[0] > 1: b else: a)\n", "a"),
+        ("fn f():\n    val a = [1, 2]\n    fill(if a[0] > 1: [1] else: a)\n", "a"),
+        (
+            "fn first<E>(mut xs: [E]): xs[0] = xs[1]\nfn f(a: [i64], mut b: [i64]):\n    \
+             first(if b[0] > 1: (if b[1] > 1: a else: b) else: b)\n",
+            "a",
+        ),
         ("impl P:\n    fn f():\n        fill(self.a)\n", "self"),
         ("fn f():\n    val t = (1, [[1], [2]])\n    fill(t.1[0])\n", "t"),
         ("fn f():\n    pass\n    fill(T)\n", "T"),
