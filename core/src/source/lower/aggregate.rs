@@ -453,7 +453,15 @@ impl Body<'_, '_, '_> {
                 return Typed::ERROR;
             }
             let owner = owner.map_or("?", |info| self.unit.program.name(info.name));
-            let message = format_args!("`{owner}` has no variant `{text}`");
+            if self.unit.program.method(head, name).is_some() {
+                let message = format_args!("method `{text}` of `{owner}` is not a value");
+                let note = format_args!("call it");
+                return self.error_with_note(span, Code::UnknownField, message, note);
+            }
+            let message = match head {
+                Head::Struct(_) => format_args!("type `{owner}` has no static method `{text}`"),
+                _ => format_args!("`{owner}` has no variant `{text}`"),
+            };
             self.error(span, Code::UnknownField, message)
         })
     }

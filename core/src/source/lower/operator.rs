@@ -236,7 +236,7 @@ impl Body<'_, '_, '_> {
             let op = op.text();
             let message = format_args!("`{op}` mixes `{one}` and `{two}`");
             let note = format_args!("convert one operand with `as`");
-            self.error_with_note(span, Code::TypeMismatch, message, note);
+            self.error_with_note(self.operator_span(op, span), Code::TypeMismatch, message, note);
             return None;
         }
         Some(if a.bits() >= b.bits() { left.ty } else { right.ty })
@@ -258,7 +258,25 @@ impl Body<'_, '_, '_> {
             return self.refuse(span, "an operation on texts", "it allocates");
         }
         let message = format_args!("`{op}` has no meaning for `{one}` and `{two}`");
-        self.error(span, Code::NoOperation, message)
+        self.error(self.operator_span(op, span), Code::NoOperation, message)
+    }
+
+    /// The operator of the operation at `span`, or all of an operation without two operands.
+    fn operator_span(&self, op: &str, span: Span) -> Span {
+        let operands = |expr: &Expr| match expr.kind {
+            ExprKind::Binary(_, left, right) if expr.span == span => Some([left, right]),
+            _ => None,
+        };
+        let diagnostics = &self.unit.program.diagnostics;
+        if diagnostics.muted > 0 || diagnostics.is_full() {
+            return span;
+        }
+        let Some([left, right]) = self.tree.exprs.iter().find_map(operands) else { return span };
+        let between = Span::new(self.span(left).end, self.span(right).start);
+        let text = self.unit.program.source(self.source).map_or("", |s| between.of(s.file.text));
+        let found = text.find(op).and_then(|at| u32::try_from(at).ok());
+        let len = u32::try_from(op.len()).unwrap_or(0);
+        found.map_or(span, |at| Span::new(between.start + at, between.start + at + len))
     }
 
     /// An operation on two values of one type.

@@ -324,9 +324,14 @@ impl<'p> Body<'_, 'p, '_> {
     }
 
     fn not_assignable(&mut self, name: Name, span: Span) {
+        let variable = self.variable(name);
+        self.not_mutable(name, variable, span);
+    }
+
+    fn not_mutable(&mut self, name: Name, variable: Option<Variable>, span: Span) {
         let text = self.name(name);
         let message = format_args!("`{text}` is not mutable");
-        let note = match self.variable(name) {
+        let note = match variable {
             Some(_) if name == Name::SELF => "a method that changes it is declared as `me name()`",
             Some(variable) if variable.is_part => {
                 "a loop or an arm of `match` names it: copy the value to a variable of `var`"
@@ -352,7 +357,7 @@ impl<'p> Body<'_, 'p, '_> {
             let owned = self.owned(typed, true, None, span);
             return self.add_variable(name, owned, true);
         } else if self.unit.program.item(self.source, name).is_some() {
-            self.no_variable(name, span);
+            self.no_variable(self.source, name, span);
         } else if op.is_none()
             && !self.is_captured(name)
             && !self.is_of_script(name)
@@ -383,7 +388,7 @@ impl<'p> Body<'_, 'p, '_> {
         match kind {
             ExprKind::Name(name) => {
                 let Some(variable) = self.variable(name) else {
-                    self.no_variable(name, span);
+                    self.no_variable(self.source, name, span);
                     return None;
                 };
                 if !variable.mutable {
@@ -395,7 +400,13 @@ impl<'p> Body<'_, 'p, '_> {
                     _ => self.no_parts(variable.value.ty, span),
                 }
             }
+            // It is reported.
+            ExprKind::Error => None,
             ExprKind::Field(base, name) => {
+                if let Some(file) = self.module_prefix(base) {
+                    self.no_variable(file, name, span);
+                    return None;
+                }
                 let (place, ty) = self.assigned_base(base)?;
                 if self.unit.program.types.has_params(ty) {
                     self.opaque();
@@ -472,10 +483,10 @@ impl<'p> Body<'_, 'p, '_> {
         None
     }
 
-    /// Refuses an assignment to a name that is no variable, or to a part of it.
-    fn no_variable(&mut self, name: Name, span: Span) {
-        match self.unit.program.item(self.source, name) {
-            Some(Item::Const(_)) => self.not_assignable(name, span),
+    /// Refuses an assignment to a name of a file that is no variable, or to a part of it.
+    fn no_variable(&mut self, file: u32, name: Name, span: Span) {
+        match self.unit.program.item(file, name) {
+            Some(Item::Const(_)) => self.not_mutable(name, None, span),
             Some(Item::Ambiguous) => _ = self.ambiguous_name(name, span),
             Some(_) => {
                 let text = self.name(name);

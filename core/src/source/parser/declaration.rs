@@ -1,6 +1,7 @@
 //! Functions, structs, enums, implementations, constants and aliases.
 
 use super::*;
+use crate::source::ty::TypeId;
 
 /// Methods with these names are static although they are not marked.
 const STATIC_NAMES: &[&str] = &["new", "create", "default", "init"];
@@ -87,13 +88,13 @@ impl Parser<'_, '_> {
                 self.refuse(self.span(), "a const type parameter", "only types are parameters");
             }
             let word = self.word("a type parameter");
-            let bounds = if self.eat(TokenKind::Colon) { self.bounds() } else { List::default() };
             let known = self.tree.type_params.get(first..).unwrap_or(&[]);
             if known.iter().any(|param| param.word.name == word.name) && !self.failed {
                 let name = self.text(word.span);
                 let message = format_args!("type parameter `{name}` is declared twice");
                 self.mistake(word.span, Code::DuplicateName, message);
             }
+            let bounds = if self.eat(TokenKind::Colon) { self.bounds() } else { List::default() };
             self.add(|tree| &mut tree.type_params, TypeParam { word, bounds });
             if !self.eat(TokenKind::Comma) {
                 break;
@@ -187,8 +188,8 @@ impl Parser<'_, '_> {
         let errors = self.errors;
         let word = self.word("the name of a struct");
         let type_params = self.type_params();
-        self.refuse_parents();
         let mut is_broken = self.errors != errors;
+        self.refuse_parents();
         let mut fields = Vec::new();
         let mark = self.scratch.len();
         if self.open_members() {
@@ -280,10 +281,10 @@ impl Parser<'_, '_> {
                 self.eat(TokenKind::Var);
                 self.eat(TokenKind::Val);
                 let word = self.word("a field");
-                // Without the colon the field is known as well.
+                // Without the colon the field is known as well, unless a statement stands there.
                 let has_colon = self.expect(TokenKind::Colon, "`:` and the type of the field");
                 is_hidden =
-                    !has_colon && (word.name == Name::UNDERSCORE || !self.is(TokenKind::Word));
+                    !has_colon && (word.name == Name::UNDERSCORE || !self.starts_type_name());
                 if !is_hidden {
                     let ty = self.ty();
                     let default = self.eat(TokenKind::Equal).then(|| self.expr());
@@ -300,7 +301,12 @@ impl Parser<'_, '_> {
         is_hidden || is_field && self.errors != errors
     }
 
-    /// `me name(` or `static fn`.
+    /// Whether the current token is a word that looks like the name of a type.
+    fn starts_type_name(&self) -> bool {
+        let is_upper = self.text(self.span()).starts_with(|first: char| first.is_uppercase());
+        self.is(TokenKind::Word) && (is_upper || TypeId::primitive(self.name()).is_some())
+    }
+
     /// `pub` in front of a member.
     fn public_mark(&mut self) -> bool {
         let is_public = self.eat(TokenKind::Pub);
@@ -311,6 +317,7 @@ impl Parser<'_, '_> {
         is_public
     }
 
+    /// `me name(` or `static fn`.
     fn is_method_start(&self) -> bool {
         let name = self.name();
         (name == Name::ME && self.peek() == TokenKind::Word)
@@ -376,6 +383,7 @@ impl Parser<'_, '_> {
 
     pub(super) fn enum_decl(&mut self, start: Span) {
         self.bump();
+        let errors = self.errors;
         let word = self.word("the name of an enum");
         let type_params = self.type_params();
         let mut variants = Vec::new();
@@ -383,7 +391,6 @@ impl Parser<'_, '_> {
         let mark = self.scratch.len();
         if self.open_members() {
             while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
-        let errors = self.errors;
                 let (before, start) = (self.at, self.span());
                 self.failed = false;
                 let errors = self.errors;

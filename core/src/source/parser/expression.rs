@@ -325,6 +325,9 @@ impl<'s> Parser<'_, 's> {
         if self.is(TokenKind::Colon) {
             self.refuse(self.span(), "a tuple with names", "declare a struct");
             self.skip_operand();
+            self.eat(TokenKind::RightParen);
+            self.scratch.truncate(mark);
+            return self.add_error(start.to(self.last_span()));
         }
         self.expect(TokenKind::RightParen, "`)`");
         let span = start.to(self.last_span());
@@ -471,6 +474,7 @@ impl<'s> Parser<'_, 's> {
 
     /// `case p if g: body`, `p => body`, `case p -> body` or `| p -> body`.
     fn arm(&mut self) -> Arm {
+        let (start, errors) = (self.span(), self.errors);
         if !self.eat(TokenKind::Case) {
             self.eat(TokenKind::Bar);
         }
@@ -480,7 +484,22 @@ impl<'s> Parser<'_, 's> {
         if !is_arrow {
             self.expect(TokenKind::Colon, "`:` behind the pattern");
         }
+        if self.errors != errors {
+            return self.unknown_arm(start.to(self.last_span()));
+        }
         let body = self.body(true);
         Arm { pattern, guard, body }
+    }
+
+    /// An arm with a syntax error: what it matches and its value are unknown.
+    fn unknown_arm(&mut self, span: Span) -> Arm {
+        let pattern = self.add_pattern(PatternKind::Error, span);
+        let value = self.add_error(span);
+        let statement = self.add_stmt(StmtKind::Expr(value), span);
+        let mark = self.scratch.len();
+        self.note(statement.0);
+        let statements = self.list_since(mark);
+        let body = BlockId(self.add(|tree| &mut tree.blocks, Block { statements, span }));
+        Arm { pattern, guard: None, body }
     }
 }

@@ -60,15 +60,16 @@ fn syntax_error_in_a_declaration_is_reported_once() {
     assert_eq!(errors_of(text), expected);
 }
 
-/// The errors of a text with the text that each marks, and its note.
+/// An error with the text that it marks, and its note.
+fn mark(d: &Diagnostic) -> String {
+    let start = d.column as usize - 1;
+    let place: String = d.source_line.chars().skip(start).take(d.length as usize).collect();
+    let note = d.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
+    format!("{place}: {}{note}", d.message)
+}
+
 fn marked(text: &str) -> Vec<String> {
-    let show = |d: &Diagnostic| {
-        let start = d.column as usize - 1;
-        let place: String = d.source_line.chars().skip(start).take(d.length as usize).collect();
-        let note = d.note.as_ref().map_or(String::new(), |note| format!(" ({note})"));
-        format!("{place}: {}{note}", d.message)
-    };
-    compiled(text, Mode::Compile).diagnostics.iter().map(show).collect()
+    compiled(text, Mode::Compile).diagnostics.iter().map(mark).collect()
 }
 
 #[test]
@@ -142,8 +143,21 @@ fn messages_name_and_mark_what_is_wrong() {
             "enum E:\n    A = 1\n    B = 0\n    C\n",
             "C: variants `A` and `C` have the discriminant 1",
         ),
-        ("fn f(): print 1 + true\n", "1 + true: `+` has no meaning for `i64` and `bool`"),
-        ("fn f(): print true == 1\n", "true == 1: `==` has no meaning for `bool` and `i64`"),
+        ("fn f(): print 1 + true\n", "+: `+` has no meaning for `i64` and `bool`"),
+        ("fn f(): print true == 1\n", "==: `==` has no meaning for `bool` and `i64`"),
+        (
+            "fn f(a: i64, b: u64): print (a) * 2 + b\n",
+            "+: `+` mixes `i64` and `u64` (convert one operand with `as`)",
+        ),
+        ("fn f(a: i64): print a xor (a < 1)\n", "xor: `xor` has no meaning for `i64` and `bool`"),
+        (&format!("{point}fn f(): P.foo()\n"), "P.foo(): type `P` has no static method `foo`"),
+        (&format!("{point}fn f(): P.foo\n"), "P.foo: type `P` has no static method `foo`"),
+        (
+            &format!("{point}    static fn one() -> i64: 1\nfn f() -> i64: P.one\n"),
+            "P.one: method `one` of `P` is not a value (call it)",
+        ),
+        (&format!("{color}fn f(): Color.foo()\n"), "Color.foo(): `Color` has no variant `foo`"),
+        ("fn f(): 3 = 4\n", "3: only a name, field or element is assigned to"),
         ("fn f<T>(a: T) -> i64: a(1)\n", "a(1): a value of `T` is not called"),
         ("fn f<A, B>(a: A, b: B) -> i64: *b\n", "*b: `B` is no raw pointer"),
         (
@@ -170,20 +184,6 @@ fn name_of_an_imported_module_is_proposed() {
     assert_eq!(found[0].note.as_deref(), Some("write `lib.twice`"));
 }
 
-#[test]
-fn assignment_to_a_part_of_what_is_no_variable_is_refused() {
-    let point = "struct P:\n    x: i64\nconst C = P(1)\n";
-    for (lines, expected) in [
-        ("C.x = 2", "C: `C` is not mutable"),
-        ("nosuch[0] = 2", "nosuch: name `nosuch` not found"),
-        ("nosuch.x += 2", "nosuch: name `nosuch` not found"),
-        ("f.x = 2", "f: `f` is no variable"),
-        ("f = 2", "f: `f` is no variable"),
-        ("var t = (1, 2)\n    t.7 = 2", "t.7: type `(i64, i64)` has no field `7`"),
-        ("var t = 1\n    t.x = 2", "t: a value of `i64` has no parts that are assigned to"),
-        ("var t = 1\n    t.0 = 2", "t: a value of `i64` has no parts that are assigned to"),
-        ("var t = \"a\"\n    t.x = 2", "t: a value of `text` has no parts that are assigned to"),
-        ("var t = [1]\n    t[0].x = 2", "t[0].x: type `i64` has no field `x`"),
 /// As in an expression.
 #[test]
 fn module_in_front_of_the_enum_of_a_pattern_is_checked() {
@@ -213,6 +213,20 @@ fn module_in_front_of_the_enum_of_a_pattern_is_checked() {
     }
 }
 
+#[test]
+fn assignment_to_a_part_of_what_is_no_variable_is_refused() {
+    let point = "struct P:\n    x: i64\nconst C = P(1)\n";
+    for (lines, expected) in [
+        ("C.x = 2", "C: `C` is not mutable"),
+        ("nosuch[0] = 2", "nosuch: name `nosuch` not found"),
+        ("nosuch.x += 2", "nosuch: name `nosuch` not found"),
+        ("f.x = 2", "f: `f` is no variable"),
+        ("f = 2", "f: `f` is no variable"),
+        ("var t = (1, 2)\n    t.7 = 2", "t.7: type `(i64, i64)` has no field `7`"),
+        ("var t = 1\n    t.x = 2", "t: a value of `i64` has no parts that are assigned to"),
+        ("var t = 1\n    t.0 = 2", "t: a value of `i64` has no parts that are assigned to"),
+        ("var t = \"a\"\n    t.x = 2", "t: a value of `text` has no parts that are assigned to"),
+        ("var t = [1]\n    t[0].x = 2", "t[0].x: type `i64` has no field `x`"),
     ] {
         let text = format!("{point}fn f():\n    {lines}\n");
         let found = marked(&text);
@@ -228,6 +242,33 @@ fn module_in_front_of_the_enum_of_a_pattern_is_checked() {
     );
 }
 
+#[test]
+fn assignment_to_a_name_of_a_module_is_refused() {
+    let lib =
+        "struct P:\n    x: i64\nconst K = 1\nconst A = [1, 2]\nconst C = P(1)\nfn g() -> i64: 1\n";
+    let constant = "(a constant does not change: copy the value to a variable of `var`)";
+    for (assignment, expected) in [
+        ("lib.K = 3", format!("lib.K: `K` is not mutable {constant}")),
+        ("lib.K += 3", format!("lib.K: `K` is not mutable {constant}")),
+        ("lib.A[0] = 3", format!("lib.A: `A` is not mutable {constant}")),
+        ("lib.C.x = 3", format!("lib.C: `C` is not mutable {constant}")),
+        ("lib.g = 3", "lib.g: `g` is no variable".into()),
+        ("lib.nosuch = 3", "lib.nosuch: name `nosuch` not found".into()),
+        (
+            "fill(lib.A)",
+            "lib.A: `A` is not mutable, and `fill` changes `a` (pass a variable of `var`, or declare the parameter with `mut`)".into(),
+        ),
+    ] {
+        let main = format!(
+            "use lib\nfn fill(mut a: [i64]): a[0] = 1\nfn f(K: i64):\n    {assignment}\n"
+        );
+        let files = [file(&main), SourceFile { name: "lib", module: "lib", text: lib }];
+        let found = compile(&files, Mode::Compile).unwrap().diagnostics;
+        let found: Vec<_> = found.iter().map(mark).collect();
+        assert_eq!(found, [expected], "{assignment}");
+    }
+}
+
 /// Each text has one mistake.
 #[test]
 fn nothing_follows_from_a_syntax_error_in_a_type_or_constant() {
@@ -236,6 +277,13 @@ fn nothing_follows_from_a_syntax_error_in_a_type_or_constant() {
         "const K: [i64; 4] = [\n    1, 2, (,\n    3, 4]\nfn f() -> i64: K[0]\n",
         "fn square(x: f64) / f64: x * x\nconst F: fn(f64) -> f64 = square\nfn f():\n    print F(2.0)\n",
         "enum E:\n    A B\n    C\nfn f(e: (E, bool)) -> i64:\n    match e:\n        case (E.A, _): 1\n        case (E.C, _): 2\n",
+        "struct P:\n    x: i64\n    print b\nfn f() -> i64: P(1).x + P(x: 2).x\n",
+        "struct P:\n    x: i64\n    call b\nfn f() -> i64: P(1).x\n",
+        "fn f(x: bool) -> i64:\n    match x:\n        case true: 1\n        case false 2\n",
+        "fn f(x: bool) -> i64:\n    match x:\n        case true: 1\n        case false if: y\n",
+        "fn f(x: bool) -> i64:\n    val r = match x:\n        case true: 1\n        else: 2\n    r\n",
+        "fn f(x: bool) -> i64:\n    match x:\n        case (true: 1\n        case false:\n            val y = 2\n            y\n",
+        "enum E:\n    A(i64)\n    B\nfn f(e: E) -> i64:\n    match e:\n        case E.A(n:\n            n\n        case E.B: 2\n",
         "struct In:\n    a: [i64; 3]\n    i.x = 1\nstruct Out:\n    x: In\nfn f(mut o: Out):\n    o.x.a[1] += 4\n    o.x.a[2] += 4\n",
     ] {
         let found = errors_of(text);

@@ -279,7 +279,8 @@ fn each_error_has_its_message() {
         ),
     ] {
         let found = errors_of(text);
-        if found.first().map(std::string::String::as_str) != Some(expected) {
+        // The number of unresolved calls follows the last of them.
+        if found.iter().filter(|error| !error.contains("E-MONO-033")).ne([expected]) {
             wrong.push((text, expected, found));
         }
     }
@@ -292,7 +293,6 @@ fn array_that_does_not_change_is_no_view_that_changes() {
     for (body, name) in [
         ("fn f():\n    val a = [1, 2]\n    fill(a)\n", "a"),
         ("fn f(a: [i64]):\n    pass\n    fill(xs: a)\n", "a"),
-        ("fn f(p: P):\n    pass\n    fill(p.a)\n", "p"),
         ("fn f(a: [i64], mut b: [i64]):\n    pass\n    fill(if b[0] > 1: b else: a)\n", "a"),
         ("fn f():\n    val a = [1, 2]\n    fill(if a[0] > 1: [1] else: a)\n", "a"),
         (
@@ -300,6 +300,7 @@ fn array_that_does_not_change_is_no_view_that_changes() {
              first(if b[0] > 1: (if b[1] > 1: a else: b) else: b)\n",
             "a",
         ),
+        ("fn f(p: P):\n    pass\n    fill(p.a)\n", "p"),
         ("impl P:\n    fn f():\n        fill(self.a)\n", "self"),
         ("fn f():\n    val t = (1, [[1], [2]])\n    fill(t.1[0])\n", "t"),
         ("fn f():\n    pass\n    fill(T)\n", "T"),
