@@ -24,11 +24,6 @@ macro_rules! codes {
             pub(super) fn is_syntax(self) -> bool {
                 self.as_str().starts_with("E10") || self.as_str().starts_with("E11")
             }
-
-            /// Whether it is about names and types.
-            pub(super) fn is_of_types(self) -> bool {
-                self.as_str().starts_with("E13") || self.as_str().starts_with("E14")
-            }
         }
     };
 }

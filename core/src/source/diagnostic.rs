@@ -33,6 +33,9 @@ const BEFORE_PLACE: usize = 60;
 /// Stands for the parts of a line that are not shown.
 const CUT: &str = "...";
 
+/// Stands in messages for a type that is unknown because of an error, and is shown as `?`. No name has the character.
+pub(super) const UNKNOWN_TYPE: char = '\u{f8ff}';
+
 /// How severe a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -287,14 +290,13 @@ impl Diagnostics {
         if severity == Severity::Error && self.list.iter().any(is_broken) {
             return;
         }
-        let diagnostic = make(file, span, (severity, code), message, note);
-        // What follows from an error somewhere else has no type. Syntax errors and refusals may show a `?` of the text.
-        if self.has_errors()
-            && code.is_of_types()
-            && diagnostic.as_ref().is_ok_and(|d| has_unknown_type(&d.message))
-        {
+        let message = formatted(message);
+        // What follows from an error somewhere else has no type.
+        if self.has_errors() && message.as_ref().is_ok_and(|text| text.contains(UNKNOWN_TYPE)) {
             return;
         }
+        let diagnostic = message
+            .and_then(|text| make(file, span, (severity, code), format_args!("{text}"), note));
         self.errors += usize::from(severity == Severity::Error);
         let last = self.is_full();
         self.record(diagnostic);
@@ -347,8 +349,8 @@ fn make(
         line,
         column: count(before).saturating_add(1),
         length: marked.max(1),
-        message: formatted(message)?,
-        note: note.map(formatted).transpose()?,
+        message: shown(message)?,
+        note: note.map(shown).transpose()?,
         source_line,
         source_column,
     })
@@ -377,18 +379,13 @@ fn shown_part(line: &str, place: usize) -> Result<(String, u32), AllocError> {
     Ok((text, u32::try_from(column).unwrap_or(u32::MAX)))
 }
 
-/// Whether a message shows a type that is unknown because of an error, as `?`.
-fn has_unknown_type(message: &str) -> bool {
-    let mut parts = message.split('?').peekable();
-    while let Some(before) = parts.next() {
-        let Some(after) = parts.peek() else { return false };
-        if before.ends_with(['`', '(', '<', '[', ' '])
-            && after.starts_with(['`', ')', '>', ']', ',', ';'])
-        {
-            return true;
-        }
+/// A message with `?` for [`UNKNOWN_TYPE`].
+fn shown(message: fmt::Arguments<'_>) -> Result<String, AllocError> {
+    let mut text = formatted(message)?;
+    while let Some(at) = text.find(UNKNOWN_TYPE) {
+        text.replace_range(at..at + UNKNOWN_TYPE.len_utf8(), "?");
     }
-    false
+    Ok(text)
 }
 
 /// Fallible `format!`.

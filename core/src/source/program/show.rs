@@ -2,11 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::fmt::Write;
 
 use super::*;
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_with_capacity};
 use crate::ir::Scalar;
-use crate::source::diagnostic::formatted;
+use crate::source::diagnostic::{UNKNOWN_TYPE, formatted};
 use crate::types::Type;
 
 /// A type as it is written.
@@ -43,7 +44,7 @@ impl Program<'_, '_> {
     ) -> fmt::Result {
         let parts = self.types.parts(ty);
         match self.types.head(ty) {
-            Head::Error => f.write_str("?"),
+            Head::Error => f.write_char(UNKNOWN_TYPE),
             Head::Never => f.write_str("never"),
             Head::Unit => f.write_str("()"),
             Head::Scalar(scalar) => f.write_str(scalar.name()),
