@@ -155,6 +155,7 @@ pub fn instantiate(
     types: &[Type],
 ) -> Result<Compiled, AllocError> {
     with_program(&[file], Mode::Compile, &|_| None, |generator| {
+        generator.program.is_template_text = true;
         output::instance(generator, name, types)?;
         let lowered = generator.lower_pending();
         if generator.program.diagnostics.has_errors() {

@@ -160,6 +160,8 @@ pub(super) struct Program<'p, 's> {
     pub(super) names: &'p Names<'s>,
     pub(super) diagnostics: Diagnostics,
     pub(super) mode: Mode,
+    /// Whether the file has the declarations of all modules that a function needs, and imports none.
+    pub(super) is_template_text: bool,
     externals: &'p Externals<'p>,
     pub(super) types: Types,
     items: Vec<(u32, Name, Item)>,
@@ -220,6 +222,7 @@ impl<'p, 's> Program<'p, 's> {
             names,
             diagnostics,
             mode,
+            is_template_text: false,
             externals,
             types: Types::new()?,
             items: Vec::new(),

@@ -293,11 +293,21 @@ impl<'p, 's> Body<'_, 'p, 's> {
             ExprKind::Name(name) => name,
             _ => return None,
         };
-        let is_variable = self.variable(name).is_some();
-        match self.unit.program.item(self.source, name)? {
-            Item::Module(file) if !is_variable => Some(file),
+        if self.variable(name).is_some() {
+            return None;
+        }
+        match self.unit.program.item(self.source, name) {
+            Some(Item::Module(file)) => Some(file),
+            None if self.unit.program.is_template_text && !self.is_type_name(name) => {
+                Some(self.source)
+            }
             _ => None,
         }
+    }
+
+    /// Whether a name that the file does not declare is one of a type.
+    fn is_type_name(&self, name: Name) -> bool {
+        TypeId::primitive(name).is_some() || self.types.iter().any(|entry| entry.0 == name)
     }
 
     /// `base.name` that is not called.

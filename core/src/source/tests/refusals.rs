@@ -684,6 +684,22 @@ fn templates_have_ir_where_scalars_suffice() {
     assert!(made.diagnostics[0].message.contains("has no field `n`"));
 }
 
+/// The text of a template has no modules.
+#[test]
+fn template_text_resolves_names_behind_modules() {
+    let lib = "struct V:\n    x: i64\nimpl V:\n    static fn of(x: i64) -> V: V(x)\nenum C:\n    R\n    S(i64)\nconst K = 5\n\
+               fn make(n: i64) -> C: if n > 0: C.S(n) else: C.R\nfn id<T>(x: T) -> T: x\n";
+    let main = "use lib\nfn f<T>(p: T, n: i64) -> i64:\n    val v: lib.V = lib.V.of(lib.K)\n    val c = if n == 7: lib.C.S(p.y) else: lib.make(n)\n    \
+                match c:\n        case lib.C.R: v.x\n        case lib.C.S(k): lib.id<i64>(k)\n";
+    let files = [file(main), SourceFile { name: "lib", module: "lib", text: lib }];
+    let unit = compile(&files, Mode::Compile).unwrap().unit.unwrap();
+    let template = unit.templates.iter().find(|template| template.name == "f").unwrap();
+    let text = format!("{}struct P:\n    y: i64\n", template.text);
+    let made = instantiate(file(&text), "f", &Type::parse_arguments("P").unwrap()).unwrap();
+    assert_eq!(messages(&made), [""; 0], "{text}");
+    assert!(made.unit.is_some());
+}
+
 #[test]
 fn unit_states_signatures_and_constants() {
     let text = "pub fn f(a: i32, b: [f64; 2], c: text) -> bool: true\nexport g\nfn g(): pass\nconst N: u8 = 3\nconst S = \"hi\"\n";
