@@ -263,20 +263,30 @@ impl Body<'_, '_, '_> {
 
     /// The operator of the operation at `span`, or all of an operation without two operands.
     fn operator_span(&self, op: &str, span: Span) -> Span {
-        let operands = |expr: &Expr| match expr.kind {
-            ExprKind::Binary(_, left, right) if expr.span == span => Some([left, right]),
-            _ => None,
-        };
         let diagnostics = &self.unit.program.diagnostics;
         if diagnostics.muted > 0 || diagnostics.is_full() {
             return span;
         }
-        let Some([left, right]) = self.tree.exprs.iter().find_map(operands) else { return span };
+        let (tree, file) = (self.tree, self.unit.program.source(self.source));
+        let of_value = tree.exprs.iter().find_map(|expr| match expr.kind {
+            ExprKind::Binary(_, left, right) if expr.span == span => Some((left, right, op.len())),
+            _ => None,
+        });
+        // `op=` is one token.
+        let of_statement = || {
+            tree.statements.iter().find_map(|statement| match statement.kind {
+                StmtKind::Assign { op: Some(_), target, value } if statement.span == span => {
+                    Some((target, value, op.len().saturating_add(1)))
+                }
+                _ => None,
+            })
+        };
+        let Some((left, right, len)) = of_value.or_else(of_statement) else { return span };
         let between = Span::new(self.span(left).end, self.span(right).start);
-        let text = self.unit.program.source(self.source).map_or("", |s| between.of(s.file.text));
-        let found = text.find(op).and_then(|at| u32::try_from(at).ok());
-        let len = u32::try_from(op.len()).unwrap_or(0);
-        found.map_or(span, |at| Span::new(between.start + at, between.start + at + len))
+        let found = file.and_then(|source| between.of(source.file.text).find(op));
+        let at = found.and_then(|at| u32::try_from(at).ok());
+        let len = u32::try_from(len).unwrap_or(0);
+        at.map_or(span, |at| Span::new(between.start + at, between.start + at + len))
     }
 
     /// An operation on two values of one type.

@@ -78,6 +78,7 @@ impl<'p> Body<'_, 'p, '_> {
         let value = match declared {
             // The variable has the array itself, which is copied.
             Some(ty) if Some(ty) == view && is_array && self.is_element(ty, value.ty) => value,
+            Some(ty) if ty.is_error() => Typed::ERROR,
             Some(ty) => self.coerce(value, ty, self.span(id)),
             None => self.settle(value),
         };

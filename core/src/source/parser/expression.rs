@@ -145,14 +145,23 @@ impl<'s> Parser<'_, 's> {
     }
 
     fn call(&mut self, callee: ExprId) -> ExprId {
+        let errors = self.errors;
         let arguments = self.arguments(TokenKind::RightParen, "`)` behind the arguments");
         let span = self.expr_span(callee).to(self.last_span());
+        if self.errors != errors {
+            // An argument may be missing.
+            return self.add_error(span);
+        }
         self.add_expr(ExprKind::Call { callee, arguments }, span)
     }
 
     fn literal(&mut self, name: ExprId) -> ExprId {
+        let errors = self.errors;
         let arguments = self.arguments(TokenKind::RightBrace, "`}` behind the fields");
         let span = self.expr_span(name).to(self.last_span());
+        if self.errors != errors {
+            return self.add_error(span);
+        }
         self.add_expr(ExprKind::Literal { name, arguments }, span)
     }
 
