@@ -106,7 +106,7 @@ pub use unit::{
 use diagnostic::{Diagnostics, File};
 use lower::generator::Generator;
 use names::Names;
-use program::{Externals, Program, Source};
+use program::{Context, Externals, Program, Source};
 use ty::TypeError;
 
 /// The longest text of a file, in bytes.
@@ -131,7 +131,7 @@ pub fn compile_with(
     mode: Mode,
     externals: &Externals<'_>,
 ) -> Result<Compiled, AllocError> {
-    with_program(files, mode, externals, |generator| {
+    with_program(files, Context::new(mode, externals), |generator| {
         let lowered = generator.run();
         let templates = output::templates(generator)?;
         if generator.program.diagnostics.has_errors() {
@@ -154,8 +154,8 @@ pub fn instantiate(
     name: &str,
     types: &[Type],
 ) -> Result<Compiled, AllocError> {
-    with_program(&[file], Mode::Compile, &|_| None, |generator| {
-        generator.program.is_template_text = true;
+    let context = Context { is_template_text: true, ..Context::new(Mode::Compile, &|_| None) };
+    with_program(&[file], context, |generator| {
         output::instance(generator, name, types)?;
         let lowered = generator.lower_pending();
         if generator.program.diagnostics.has_errors() {
@@ -201,8 +201,7 @@ pub fn token_lengths(text: &str) -> Result<Vec<usize>, AllocError> {
 
 fn with_program(
     files: &[SourceFile<'_>],
-    mode: Mode,
-    externals: &Externals<'_>,
+    context: Context<'_>,
     run: impl FnOnce(&mut Generator<'_, '_>) -> Result<Option<TranslationUnit>, AllocError>,
 ) -> Result<Compiled, AllocError> {
     let mut names = Names::default();
@@ -222,7 +221,7 @@ fn with_program(
     if diagnostics.out_of_memory {
         return Err(AllocError);
     }
-    let program = match Program::new(&sources, &names, diagnostics, mode, externals) {
+    let program = match Program::new(&sources, &names, diagnostics, context) {
         Ok(program) => program,
         Err(TypeError::Memory | TypeError::Nesting | TypeError::Count) => return Err(AllocError),
     };

@@ -154,15 +154,28 @@ pub(super) struct AliasInfo {
 /// A name in scope with its type: a type parameter.
 pub(super) type TypeScope<'e> = &'e [(Name, TypeId)];
 
+/// How files are compiled.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'p> {
+    pub(super) mode: Mode,
+    pub(super) externals: &'p Externals<'p>,
+    /// Whether the file has the declarations of all modules that a function needs, and imports none.
+    pub(super) is_template_text: bool,
+}
+
+impl<'p> Context<'p> {
+    /// Files that import each other.
+    pub(super) fn new(mode: Mode, externals: &'p Externals<'p>) -> Self {
+        Self { mode, externals, is_template_text: false }
+    }
+}
+
 /// Everything that the files declare.
 pub(super) struct Program<'p, 's> {
     pub(super) sources: &'p [Source<'s>],
     pub(super) names: &'p Names<'s>,
     pub(super) diagnostics: Diagnostics,
-    pub(super) mode: Mode,
-    /// Whether the file has the declarations of all modules that a function needs, and imports none.
-    pub(super) is_template_text: bool,
-    externals: &'p Externals<'p>,
+    context: Context<'p>,
     pub(super) types: Types,
     items: Vec<(u32, Name, Item)>,
     /// The numbers of items that `use module.*` has added.
@@ -214,16 +227,13 @@ impl<'p, 's> Program<'p, 's> {
         sources: &'p [Source<'s>],
         names: &'p Names<'s>,
         diagnostics: Diagnostics,
-        mode: Mode,
-        externals: &'p Externals<'p>,
+        context: Context<'p>,
     ) -> Result<Self, TypeError> {
         Ok(Self {
             sources,
             names,
             diagnostics,
-            mode,
-            is_template_text: false,
-            externals,
+            context,
             types: Types::new()?,
             items: Vec::new(),
             imported_whole: Vec::new(),
@@ -246,6 +256,14 @@ impl<'p, 's> Program<'p, 's> {
             depth: 0,
             skipped: 0,
         })
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.context.mode
+    }
+
+    pub(super) fn is_template_text(&self) -> bool {
+        self.context.is_template_text
     }
 
     pub(super) fn source(&self, number: u32) -> Option<&'p Source<'s>> {

@@ -298,7 +298,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         }
         match self.unit.program.item(self.source, name) {
             Some(Item::Module(file)) => Some(file),
-            None if self.unit.program.is_template_text && !self.is_type_name(name) => {
+            None if self.unit.program.is_template_text() && !self.is_type_name(name) => {
                 Some(self.source)
             }
             _ => None,

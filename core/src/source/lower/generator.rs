@@ -263,7 +263,7 @@ impl<'p, 's> Generator<'p, 's> {
 
     /// The result of a function that is asked for while its body is looked at.
     fn recursive_result(&mut self, index: usize, instance: &Instance) -> TypeId {
-        if self.program.mode == Mode::Manager {
+        if self.program.mode() == Mode::Manager {
             return TypeId::I64;
         }
         if let Some(instance) = self.instances.get_mut(index) {

@@ -540,7 +540,7 @@ impl<'p> Program<'p, '_> {
                 _ => {}
             }
         }
-        if self.mode == Mode::Manager {
+        if self.mode() == Mode::Manager {
             return TypeId::I64;
         }
         let (name, function) = (self.name(param.word.name), self.name(info.decl.word.name));

@@ -5,7 +5,7 @@ use super::*;
 impl Program<'_, '_> {
     /// Declares the function `name` in a file if the host has it; its number.
     pub(in crate::source) fn declare_external(&mut self, source: u32, word: Word) -> Option<u32> {
-        let signature = (self.externals)(self.name(word.name))?;
+        let signature = (self.context.externals)(self.name(word.name))?;
         let params = List { start: count(&self.params), len: count(&signature.params) };
         for scalar in signature.params {
             let (name, ty) = (Name::UNDERSCORE, TypeId::scalar(scalar));

@@ -26,12 +26,7 @@ impl<'s> Program<'_, 's> {
             }
             TypeKind::Member(module, name, arguments) => {
                 let parts = self.resolve_all(source, tree.list(arguments), scope);
-                let (source, scope) = match self.item(source, module) {
-                    Some(Item::Module(file)) if self.item(file, name).is_some() => (file, &[][..]),
-                    // The names of a program are flat.
-                    _ => (source, scope),
-                };
-                self.named(source, span, name, &parts, scope)
+                self.member_type(source, span, [module, name], &parts)
             }
             TypeKind::Array(element, length) => {
                 let part = self.resolve(source, element, scope);
@@ -64,6 +59,33 @@ impl<'s> Program<'_, 's> {
             TypeKind::Pointer(target, mutable) => {
                 let part = self.resolve(source, target, scope);
                 self.intern(source, span, Head::Pointer(mutable), &[part])
+            }
+        }
+    }
+
+    /// The type `module.name<parts>`.
+    fn member_type(
+        &mut self,
+        source: u32,
+        span: Span,
+        [module, name]: [Name; 2],
+        parts: &[TypeId],
+    ) -> TypeId {
+        match self.item(source, module) {
+            Some(Item::Module(file)) if self.item(file, name).is_some() => {
+                self.named(file, span, name, parts, &[])
+            }
+            Some(Item::Module(_)) => {
+                let text = self.name(name);
+                self.unknown_type(source, span, text);
+                TypeId::ERROR
+            }
+            None if self.is_template_text() => self.named(source, span, name, parts, &[]),
+            _ => {
+                let text = self.name(module);
+                let message = format_args!("module `{text}` not found");
+                self.error(source, span, Code::UnknownModule, message);
+                TypeId::ERROR
             }
         }
     }

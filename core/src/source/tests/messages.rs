@@ -185,9 +185,8 @@ fn name_of_an_imported_module_is_proposed() {
     assert_eq!(found[0].note.as_deref(), Some("write `lib.twice`"));
 }
 
-/// As in an expression.
 #[test]
-fn module_in_front_of_the_enum_of_a_pattern_is_checked() {
+fn module_in_front_of_a_pattern_or_type_is_checked() {
     let lib = "enum C:\n    R\n    V(i64)\nenum D:\n    R\nconst K = 1\nfn make() -> C: C.V(3)\n";
     let errors = |pattern: &str| {
         let main = format!(
@@ -208,6 +207,17 @@ fn module_in_front_of_the_enum_of_a_pattern_is_checked() {
         ("lib.C.R | nolib.C.R", "E1301: name `nolib` not found"),
     ] {
         assert_eq!(errors(pattern), [format!("4: {expected}")], "{pattern}");
+    }
+    for (ty, expected) in [
+        ("nolib.C", "E1303: module `nolib` not found"),
+        ("f.C", "E1303: module `f` not found"),
+        ("lib.E", "E1406: type `E` not found"),
+        ("lib.P", "E1406: type `P` not found"),
+    ] {
+        let main = format!("use lib\nstruct P:\n    x: i64\nfn f(v: {ty}) -> i64: 1\n");
+        let files = [file(&main), SourceFile { name: "lib", module: "lib", text: lib }];
+        let found = messages(&compile(&files, Mode::Compile).unwrap());
+        assert_eq!(found, [format!("4: {expected}")], "{ty}");
     }
     for pattern in ["lib.C.R", "lib.C.V(n)", "lib::C::V(_)"] {
         assert!(errors(pattern).iter().all(|error| error.contains("W2003")), "{pattern}");

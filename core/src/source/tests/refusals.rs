@@ -689,7 +689,7 @@ fn templates_have_ir_where_scalars_suffice() {
 fn template_text_resolves_names_behind_modules() {
     let lib = "struct V:\n    x: i64\nimpl V:\n    static fn of(x: i64) -> V: V(x)\nenum C:\n    R\n    S(i64)\nconst K = 5\n\
                fn make(n: i64) -> C: if n > 0: C.S(n) else: C.R\nfn id<T>(x: T) -> T: x\n";
-    let main = "use lib\nfn f<T>(p: T, n: i64) -> i64:\n    val v: lib.V = lib.V.of(lib.K)\n    val c = if n == 7: lib.C.S(p.y) else: lib.make(n)\n    \
+    let main = "use lib\nstruct Q:\n    v: lib.V\nfn f<T>(p: T, n: i64, q: lib.V = Q(lib.V(3)).v) -> i64:\n    val v: lib.V = lib.V.of(lib.K)\n    val c = if n == 7: lib.C.S(p.y) else: lib.make(n)\n    \
                 match c:\n        case lib.C.R: v.x\n        case lib.C.S(k): lib.id<i64>(k)\n";
     let files = [file(main), SourceFile { name: "lib", module: "lib", text: lib }];
     let unit = compile(&files, Mode::Compile).unwrap().unit.unwrap();
