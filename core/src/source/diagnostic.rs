@@ -33,8 +33,8 @@ const BEFORE_PLACE: usize = 60;
 /// Stands for the parts of a line that are not shown.
 const CUT: &str = "...";
 
-/// Stands in messages for a type that is unknown because of an error, and is shown as `?`. No name has the character.
-pub(super) const UNKNOWN_TYPE: char = '\u{f8ff}';
+/// Stands in messages for a type that is unknown because of an error, and is shown as `?`. No name has the control character.
+pub(super) const UNKNOWN_TYPE: char = '\u{1a}';
 
 /// How severe a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

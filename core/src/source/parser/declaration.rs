@@ -3,6 +3,9 @@
 use super::*;
 use crate::source::ty::TypeId;
 
+/// The type parameters of a declaration, whose names are compared with each other.
+const MAX_TYPE_PARAMS: usize = 100;
+
 /// Methods with these names are static although they are not marked.
 const STATIC_NAMES: &[&str] = &["new", "create", "default", "init"];
 const STATIC_PREFIXES: &[&str] = &["from_", "with_"];
@@ -89,6 +92,11 @@ impl Parser<'_, '_> {
             }
             let word = self.word("a type parameter");
             let known = self.tree.type_params.get(first..).unwrap_or(&[]);
+            if known.len() == MAX_TYPE_PARAMS {
+                let message = format_args!("more than {MAX_TYPE_PARAMS} type parameters");
+                self.error(word.span, Code::TooLarge, message);
+                break;
+            }
             if known.iter().any(|param| param.word.name == word.name) && !self.failed {
                 let name = self.text(word.span);
                 let message = format_args!("type parameter `{name}` is declared twice");

@@ -746,3 +746,15 @@ fn errors_do_not_follow_from_others() {
     assert!(found.len() == 1 && found[0].starts_with("2: E1201"), "{found:?}");
     assert!(errors_of("fn f(x: f64, i: u8) -> bool: i as f64 < x and x as u64 < 3\n").is_empty());
 }
+
+#[test]
+fn type_parameters_are_bounded() {
+    let of = |count: u32| {
+        let names: Vec<String> = (0..count).map(|number| format!("T{number}")).collect();
+        let text = format!("fn f<{}>(a: i64) -> i64: a\n", names.join(", "));
+        messages(&compile(&[file(&text)], Mode::Compile).unwrap())
+    };
+    assert_eq!(of(100), Vec::<String>::new());
+    assert_eq!(of(101), ["1: E1006: more than 100 type parameters"]);
+    assert_eq!(of(100_000), of(101));
+}
