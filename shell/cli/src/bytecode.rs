@@ -227,7 +227,9 @@ pub(crate) fn call(
     let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);
     let shown = match kind {
         Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),
-        Kind::I64 | Kind::Bool | Kind::Nil | Kind::Value => result.to_string(),
+        Kind::Bool => (result != 0).to_string(),
+        Kind::Nil => "nil".to_owned(),
+        Kind::I64 | Kind::Value => result.to_string(),
     };
     Ok((result, shown))
 }

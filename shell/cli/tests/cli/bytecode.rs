@@ -127,6 +127,27 @@ fn disasm_native_lists_machine_code_in_comments() {
     assert_eq!(ok(&["run", &module, "sum", "100"]), "5050\n");
 }
 
+#[test]
+fn result_is_shown_by_its_kind() {
+    let directory = Scratch::new("kinds");
+    let source = "function less, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\nLT\nRET 0\nfunction nothing, 0, 1\nLOAD_PUSH 0\nRET 0\n\
+        function same, 1, 1\nLOAD_PUSH 0\nRET 0\n";
+    let module = directory.module("kinds.smf", source);
+    for mode in MODES {
+        if mode == ["--compile"] && !cfg!(target_arch = "x86_64") {
+            continue;
+        }
+        for (call, shown) in [
+            (&["less", "1", "2"][..], "true\n"),
+            (&["less", "2", "1"], "false\n"),
+            (&["nothing"], "nil\n"),
+            (&["same", "7"], "7\n"),
+        ] {
+            assert_eq!(ok(&[&["run", &module][..], call, mode].concat()), shown);
+        }
+    }
+}
+
 const MODES: [&[&str]; 3] = [&[], &["--interpret"], &["--compile"]];
 
 #[test]
