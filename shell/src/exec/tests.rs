@@ -306,6 +306,21 @@ fn ir_is_text_or_binary() {
     assert!(manager.compile_ir(b"\xff").is_err());
 }
 
+#[test]
+fn tail_call_of_ir_takes_no_stack() {
+    let down = "function down(n: i64) -> i64\nbr_eq i64 n, 0, end1\nsub i64 n, n, 1\n\
+        return_call down(n)\nend1:\nreturn i64 n\nend\n";
+    // The calling convention of C, of which the code of Cranelift is, has none.
+    for backend in backends().filter(|backend| *backend != BackendChoice::Cranelift) {
+        for level in 0..4 {
+            let manager = manager(backend);
+            manager.set_level(Level::from_number(level).unwrap());
+            manager.compile_ir(down.as_bytes()).unwrap();
+            assert_eq!(run(&manager, "down", &[10_000_000]), Ok(0), "{backend:?} {level}");
+        }
+    }
+}
+
 struct Constant;
 
 impl FrontEnd for Constant {

@@ -242,6 +242,26 @@ fn trap_names_the_error_the_function_and_the_place() {
 }
 
 #[test]
+fn recursion_without_end_exhausts_the_stack_at_every_level_of_every_back_end() {
+    let directory = scratch("source-recursion");
+    let text = "fn rec(n: i64) -> i64: rec(n + 1) + 1\nfn tail(n: i64) -> i64: tail(n + 1)\n\
+        fn odd(n: i64) -> i64: even(n + 1)\nfn even(n: i64) -> i64: odd(n + 1)\n";
+    let file = source(&directory, "r.spl", text);
+    let optional = [("cranelift", cfg!(feature = "cranelift")), ("llvm", cfg!(feature = "llvm"))];
+    let optional = optional.into_iter().filter(|(_, is_built_in)| *is_built_in);
+    for backend in BACKENDS.into_iter().chain(optional.map(|(backend, _)| backend)) {
+        for level in ["0", "1", "2", "3"] {
+            for name in ["rec", "tail", "odd"] {
+                let args = ["run", &file, name, "1", "--backend", backend, "--opt", level];
+                let error = fails(&args);
+                let expected = "error: the stack is exhausted in function `";
+                assert!(error.starts_with(expected), "{args:?}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn compile_errors_have_code_place_line_and_caret() {
     let directory = scratch("source-errors");
     let text = "fn f() -> bool: \"hello\"\nfn g(x: bool) -> i64: 1\nfn h() -> i64: g(3)\n\

@@ -9,7 +9,7 @@ use inkwell::types::{BasicType, BasicTypeEnum, FunctionType};
 use inkwell::values::FunctionValue;
 use inkwell::{AddressSpace, GlobalVisibility};
 use smf_core::alloc_util::try_push;
-use smf_core::ir::{FunctionInstance, Scalar};
+use smf_core::ir::{FunctionInstance, Opcode, Scalar};
 
 use crate::exec::callees::Failure;
 
@@ -89,6 +89,12 @@ pub(super) fn function_type<'c>(
     })
 }
 
+/// Whether a function contains tail calls, which LLVM makes of no other calls then.
+fn has_tail_calls(instance: &FunctionInstance<'_, '_>) -> bool {
+    let mut instructions = instance.body().instructions().flatten();
+    instructions.any(|i| matches!(i.opcode, Opcode::ReturnCall | Opcode::ReturnCallIndirect))
+}
+
 impl<'m, 'c> Declarations<'m, 'c> {
     /// Declares the functions of a unit in a module.
     pub(super) fn new(
@@ -114,6 +120,11 @@ impl<'m, 'c> Declarations<'m, 'c> {
             let probes = context.create_string_attribute("probe-stack", "inline-asm");
             for attribute in [tables, faults, probes] {
                 function.add_attribute(AttributeLoc::Function, attribute);
+            }
+            if !has_tail_calls(instance) {
+                // Every call takes stack, so that a recursion without end is an error and no endless loop.
+                let calls = context.create_string_attribute("disable-tail-calls", "true");
+                function.add_attribute(AttributeLoc::Function, calls);
             }
             try_push(&mut functions, function)?;
         }
