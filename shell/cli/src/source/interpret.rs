@@ -22,6 +22,8 @@ struct Outside<'p> {
     data: Vec<(u64, &'p [u8])>,
     memory: &'p mut ArgumentMemory,
     resolver: &'p Resolver,
+    /// The symbol of a function of the host that was to get an address that the process does not have.
+    refused: Option<String>,
 }
 
 /// A result of the interpreter.
@@ -45,14 +47,18 @@ pub(super) fn interpret(
     let instances = functions.iter().map(|function| function.instance());
     let instances: Vec<FunctionInstance<'_, '_>> = instances.collect::<Result<_, _>>()?;
     let data = data_addresses(&instances).collect();
-    let mut outside = Outside { data, memory, resolver };
+    let mut outside = Outside { data, memory, resolver, refused: None };
     let words: Vec<u64> = values.iter().map(|value| value.bits()).collect();
     let mut program = ProgramHost::new(&instances, &mut outside, u64::MAX)?;
     program.set_max_depth(MAX_DEPTH);
     let result = program.call_function(u32::try_from(index).unwrap_or(u32::MAX), &words);
-    let failed = program.failed_function();
-    let failed = failed.and_then(|failed| functions.get(failed)).map(|f| f.name());
+    let failed_index = program.failed_function();
+    let failed = failed_index.and_then(|failed| functions.get(failed)).map(|f| f.name());
+    let refused = outside.refused.take();
     let bits = result.map_err(|stop| match stop {
+        Stop::Address(_) if let Some(symbol) = refused => {
+            Failure::Because(refusal(executable, failed_index, &symbol))
+        }
         Stop::Trap { code, at } => {
             let name = failed.map(|name| name.as_bytes());
             Failure::Because(trap::describe(executable, name, code, At::Offset(at)))
@@ -87,6 +93,18 @@ pub(super) fn undefined_callee(
         }
     }
     Ok(None)
+}
+
+/// The error of a call of a function of the host with an address that only the interpreter has.
+fn refusal(executable: &Executable, caller: Option<usize>, symbol: &str) -> String {
+    let places = caller.map(|caller| trap::calls(executable, caller, symbol)).unwrap_or_default();
+    let name = caller.and_then(|caller| executable.unit.functions().get(caller));
+    let name = name.map(|caller| format!(", in function `{}`", caller.name())).unwrap_or_default();
+    let at = if places.is_empty() { "" } else { " at " };
+    format!(
+        "the interpreter cannot pass the address of a local array, struct or function to the external function `{symbol}`{name}{at}{}; use another back end",
+        places.join(" or ")
+    )
 }
 
 impl Outside<'_> {
@@ -138,7 +156,13 @@ impl Host for Outside<'_> {
         let mut words = Vec::with_capacity(arguments.len());
         for (&bits, scalar) in arguments.iter().zip(params) {
             words.push(match scalar {
-                Some(Scalar::Pointer) => CallArg::Integer(self.translate(bits)?),
+                Some(Scalar::Pointer) => {
+                    let address = self.translate(bits);
+                    if address.is_err() {
+                        self.refused = Some(callee.name.to_string());
+                    }
+                    CallArg::Integer(address?)
+                }
                 Some(scalar) if scalar.is_float() => CallArg::Float(bits),
                 _ => CallArg::Integer(bits),
             });

@@ -2,8 +2,8 @@
 
 use smf_core::format::note::Note;
 use smf_core::ir::{
-    Binary, DIVISION_BY_ZERO, Function, Instruction, OVERFLOW, Opcode, STACK_LIMIT, Scalar,
-    SourceLocation,
+    Binary, CalleeKind, DIVISION_BY_ZERO, Function, Instruction, OVERFLOW, Opcode, STACK_LIMIT,
+    Scalar, SourceLocation,
 };
 use smf_core::loader::ModuleRef;
 use smf_core::source::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
@@ -128,6 +128,11 @@ struct Sites {
 }
 
 impl Sites {
+    fn of(location: &SourceLocation<'_>, length: Option<i64>) -> Self {
+        let file = location.file.map(str::to_owned);
+        Self { file, line: location.line, column: Some(location.column), length }
+    }
+
     fn place(&self) -> String {
         let file =
             self.file.as_deref().map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
@@ -135,6 +140,44 @@ impl Sites {
         let column = column.map(|column| format!(":{column}")).unwrap_or_default();
         format!("{file}{}{column}", self.line)
     }
+}
+
+/// The places at which a function calls the function of the host with this symbol.
+pub(super) fn calls(executable: &Executable, index: usize, symbol: &str) -> Vec<String> {
+    let function = executable.unit.functions().get(index);
+    let Some(Ok(instance)) = function.map(|function| function.instance()) else {
+        return Vec::new();
+    };
+    let body = instance.body();
+    let locations: Vec<SourceLocation<'_>> = body.locations().collect();
+    let mut places = Vec::new();
+    for (number, instruction) in body.instructions().enumerate() {
+        let is_call = |i: &Instruction| {
+            let callee = body.callee(i.b).ok().filter(|callee| callee.kind == CalleeKind::Host);
+            matches!(i.opcode, Opcode::Call | Opcode::ReturnCall)
+                && callee.is_some_and(|callee| callee.name == symbol)
+        };
+        let Some(location) =
+            location(&locations, number).filter(|_| instruction.is_some_and(|i| is_call(&i)))
+        else {
+            continue;
+        };
+        let place = Sites::of(location, None).place();
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// The source location of an instruction.
+fn location<'l, 'b>(
+    locations: &'l [SourceLocation<'b>],
+    number: usize,
+) -> Option<&'l SourceLocation<'b>> {
+    let after =
+        locations.partition_point(|l| usize::try_from(l.instruction).is_ok_and(|i| i <= number));
+    locations.get(after.checked_sub(1)?)
 }
 
 /// The instructions of a function that trap with `code` at a place.
@@ -147,11 +190,7 @@ fn sites(executable: &Executable, index: usize, code: u32, at: At) -> Option<Sit
         let Some(instruction) = instruction.filter(|instruction| traps(instruction, code)) else {
             continue;
         };
-        let after = locations
-            .partition_point(|l| usize::try_from(l.instruction).is_ok_and(|i| i <= number));
-        let Some(location) = after.checked_sub(1).and_then(|at| locations.get(at)) else {
-            continue;
-        };
+        let Some(location) = location(&locations, number) else { continue };
         let is_here = match at {
             At::Line(line) => location.line == line,
             At::Offset(offset) => body.offset(number) == offset,
@@ -161,11 +200,7 @@ fn sites(executable: &Executable, index: usize, code: u32, at: At) -> Option<Sit
         }
         let length = length(body, number, &instruction);
         match &mut found {
-            None => {
-                let file = location.file.map(str::to_owned);
-                let column = Some(location.column);
-                found = Some(Sites { file, line: location.line, column, length });
-            }
+            None => found = Some(Sites::of(location, length)),
             Some(sites) => {
                 sites.column = sites.column.filter(|&column| column == location.column);
                 sites.length = sites.length.filter(|&known| Some(known) == length);

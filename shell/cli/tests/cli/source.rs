@@ -262,6 +262,31 @@ fn recursion_without_end_exhausts_the_stack_at_every_level_of_every_back_end() {
 }
 
 #[test]
+fn interpreter_passes_no_addresses_of_its_own_to_functions_of_the_host() {
+    let directory = scratch("source-extern-addresses");
+    let text = "extern fn strnlen(bytes: [u8]) -> u64\nextern fn labs(x: i64) -> i64\n\
+        fn once(n: u8) -> u64:\n    val bytes = [n, n, 0u8]\n    strnlen(bytes)\n\
+        fn twice(n: u8) -> u64:\n    val bytes = [n, 0u8]\n    strnlen(bytes) +\n        strnlen(bytes)\n\
+        fn given(bytes: [u8]) -> u64: strnlen(bytes)\n";
+    let file = source(&directory, "a.spl", text);
+    let host = ["--host-symbols", "--backend"];
+    for (call, expected, places) in [("once", "2\n", "5:5"), ("twice", "2\n", "8:5 or FILE:9:9")] {
+        let args = [&["run", &file, call, "7"], &host[..]].concat();
+        assert_eq!(ok(&[&args[..], &["native"]].concat()), expected);
+        let places = places.replace("FILE", &file);
+        let error = format!(
+            "error: the interpreter cannot pass the address of a local array, struct or function to the external function `strnlen`, in function `{call}` at {file}:{places}; use another back end\n"
+        );
+        assert_eq!(fails(&[&args[..], &["interpret"]].concat()), error);
+    }
+    // The memory of arguments is that of the process.
+    for backend in BACKENDS {
+        let args = [&["run", &file, "given", "1,2,0,3"], &host[..], &[backend]].concat();
+        assert_eq!(ok(&args), "2\n");
+    }
+}
+
+#[test]
 fn compile_errors_have_code_place_line_and_caret() {
     let directory = scratch("source-errors");
     let text = "fn f() -> bool: \"hello\"\nfn g(x: bool) -> i64: 1\nfn h() -> i64: g(3)\n\
