@@ -108,7 +108,7 @@ impl RelocScanner<'_, '_> {
             elf::R_AARCH64_TSTBR14 => return self.branch(reloc, resolution, Operand::Branch14),
             elf::R_AARCH64_LD_PREL_LO19 => (RelocForm::Instruction(Operand::Word19), direct),
             elf::R_AARCH64_ADR_PREL_LO21 => {
-                self.warn_of_near_import(reloc, resolution);
+                self.warn_of_adjacent_import(reloc, resolution);
                 (PAGE21, direct)
             }
             elf::R_AARCH64_ADR_PREL_PG_HI21 | elf::R_AARCH64_ADR_PREL_PG_HI21_NC => {

@@ -259,6 +259,11 @@ pub enum PackWarning {
         "{place}: refers to the import `{symbol}` by a 32-bit distance, so that both modules have to lie within 2 GiB; compile with -fPIC"
     )]
     NearImport { place: String, symbol: String },
+    /// Code of aarch64's tiny code model refers to another module's data by a 21-bit distance.
+    #[error(
+        "{place}: refers to the import `{symbol}` by a 21-bit distance, so that both modules have to lie within 1 MiB; compile with -mcmodel=small"
+    )]
+    AdjacentImport { place: String, symbol: String },
     /// A 32-bit field holds the address of an import.
     #[error(
         "{place}: holds the address of the import `{symbol}` in 32 bits, which only hosts that are not position-independent can fill; compile with -fPIC"

@@ -217,6 +217,16 @@ impl RelocScanner<'_, '_> {
         PackError::RelocKind { place, kind, symbol, why }
     }
 
+    /// Warns of an import that is referred to by a 21-bit distance.
+    pub(super) fn warn_of_adjacent_import(&mut self, reloc: InputReloc, resolution: Resolution) {
+        let Resolution::Import(global) = resolution else { return };
+        if self.plan.warned.insert((self.id.object, global)) {
+            let place = self.program.place(self.id);
+            let symbol = self.program.symbol_title(reloc.symbol);
+            self.warnings.push(PackWarning::AdjacentImport { place, symbol });
+        }
+    }
+
     /// Warns of an import that is referred to by a 32-bit distance or address.
     pub(super) fn warn_of_near_import(&mut self, reloc: InputReloc, resolution: Resolution) {
         let Resolution::Import(global) = resolution else { return };

@@ -153,6 +153,15 @@ fn addresses_of_another_module_are_loaded_from_got_when_all_can() {
 }
 
 #[test]
+fn import_of_the_tiny_code_model_is_a_warning_with_its_distance() {
+    let Some(made) = Made::new("adr x0, far\n ret", Layout::Packed) else { return };
+    let [warning] = &made.0.warnings[..] else { panic!("{:?}", made.0.warnings) };
+    let warning = warning.to_string();
+    let expected = "refers to the import `far` by a 21-bit distance, so that both modules have to lie within 1 MiB; compile with -mcmodel=small";
+    assert!(warning.ends_with(expected), "{warning}");
+}
+
+#[test]
 fn data_words_are_relocated_or_left() {
     let text = ".globl n\n.set n, 77\n.text\n.globl go\ngo: ret\n.section .rodata\n.globl r\n\
                 r: .word go - .\n.word 0\n.quad go\n.quad n\n.word far - .";
