@@ -290,7 +290,7 @@ fn abs32_places_the_module_below_2_gib_and_checks_its_range() {
     let LinkError::Unreachable { kind: RelocKind::Abs32, target: 0x1_0000_0000, .. } = error else {
         panic!("{error}");
     };
-    let reason = "abs32 relocation against the import `far` cannot reach 0x100000000";
+    let reason = "relocation abs32 against the import `far` cannot reach 0x100000000";
     assert!(error.to_string().contains(reason) && error.to_string().contains("-fPIC"));
 }
 

@@ -71,22 +71,22 @@ pub enum LinkError {
     #[error("relocation {index} of section {section}: its symbol `{symbol}` has no address")]
     NoAddress { section: u32, index: u32, symbol: Name },
     /// A relocated value out of the range of its field.
-    #[error("a {kind} relocation against `{symbol}` cannot reach 0x{target:x} from 0x{place:x}")]
+    #[error("the relocation {kind} against `{symbol}` cannot reach 0x{target:x} from 0x{place:x}")]
     Overflow { kind: RelocKind, symbol: Name, place: u64, target: u64 },
     /// An address of an import, or a distance to it, that does not fit its field. The loader places the image within
     /// reach of all imports that are addressed by distances if there are such addresses.
     #[error(
-        "a {kind} relocation against the import `{symbol}` cannot reach 0x{target:x} from 0x{place:x}, because {}; compile the objects that use it with -fPIC", out_of_reach(*.kind)
+        "the relocation {kind} against the import `{symbol}` cannot reach 0x{target:x} from 0x{place:x}, because {}", out_of_reach(*.kind)
     )]
     Unreachable { kind: RelocKind, symbol: Name, place: u64, target: u64 },
     /// A relocation on an instruction without a matching operand.
     #[error(
-        "a {kind} relocation against `{symbol}` does not apply to the instruction 0x{word:08x} at 0x{place:x}"
+        "the relocation {kind} against `{symbol}` does not apply to the instruction 0x{word:08x} at 0x{place:x}"
     )]
     Instruction { kind: RelocKind, symbol: Name, place: u64, word: u32 },
     /// A relocated value that is not a multiple of the unit of its instruction, in bytes.
     #[error(
-        "a {kind} relocation against `{symbol}` leads from 0x{place:x} to 0x{target:x}, and its instruction counts in units of {unit} bytes"
+        "the relocation {kind} against `{symbol}` leads from 0x{place:x} to 0x{target:x}, and its instruction counts in units of {unit} bytes"
     )]
     Unaligned { kind: RelocKind, symbol: Name, place: u64, target: u64, unit: u64 },
     /// Relocations of a section that is not loaded.
@@ -142,8 +142,16 @@ pub enum LinkError {
 /// Why an import is out of reach.
 fn out_of_reach(kind: RelocKind) -> &'static str {
     match kind {
-        RelocKind::Abs32 | RelocKind::Abs32S => "it holds 32 bits of an address",
-        _ => "the imports of the module lie too far apart",
+        RelocKind::Abs32 | RelocKind::Abs32S => {
+            "it holds 32 bits of an address; compile the objects that use it with -fPIC"
+        }
+        // An ADR of the tiny code model has the kind too.
+        RelocKind::Arm64Page21 => {
+            "the imports of the module lie too far apart; compile the objects that use it with -fPIC and -mcmodel=small"
+        }
+        _ => {
+            "the imports of the module lie too far apart; compile the objects that use it with -fPIC"
+        }
     }
 }
 

@@ -239,7 +239,7 @@ pub enum InstantiateErrorKind {
     )]
     RelocPlace { index: usize, offset: u32 },
     /// A relocation value does not fit.
-    #[error("a {kind} relocation cannot reach 0x{target:x} from 0x{place:x}")]
+    #[error("the relocation {kind} cannot reach 0x{target:x} from 0x{place:x}")]
     Overflow { kind: RelocKind, place: u64, target: u64 },
     /// Executable memory cannot be allocated.
     #[error(transparent)]

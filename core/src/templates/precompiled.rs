@@ -88,7 +88,7 @@ pub enum PrecompiledError {
     #[error("there is no precompiled code for these types on this machine")]
     NoVariant,
     /// The native layout has no number for a relocation kind.
-    #[error("a {0} relocation cannot be encoded in precompiled code")]
+    #[error("the relocation {0} cannot be encoded in precompiled code")]
     RelocKind(RelocKind),
     /// A length or count does not fit its field.
     #[error("the precompiled code is too large")]

@@ -72,7 +72,7 @@ pub enum PackError {
     ModuleRefused { module: String, why: &'static str },
     /// A relocation of a module that an object cannot express.
     #[error(
-        "{module}, section `{section}`: a {kind} relocation at 0x{offset:x} cannot be linked again"
+        "{module}, section `{section}`: the relocation {kind} at 0x{offset:x} cannot be linked again"
     )]
     ModuleReloc { module: String, section: String, kind: RelocKind, offset: u64 },
     /// Modules that contradict each other.

@@ -324,7 +324,7 @@ fn import_above_2_gib_of_position_dependent_code_is_refused_with_the_remedy() {
         assert!(warning.unwrap().starts_with(&expected));
         let smf = made.smf();
         let error = Image::map(&smf).unwrap().link(&address).err().unwrap().to_string();
-        let start = format!("a abs32s relocation against the import `{name}` cannot reach 0x");
+        let start = format!("the relocation abs32s against the import `{name}` cannot reach 0x");
         assert!(error.starts_with(&start), "{error}");
         let end =
             "because it holds 32 bits of an address; compile the objects that use it with -fPIC";

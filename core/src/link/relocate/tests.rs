@@ -390,7 +390,7 @@ fn branch_with_addend_does_not_use_the_veneer() {
     assert_eq!(module.link(BASE + 0x1000).unwrap().branch(CODE, 0), BASE + 0x1008);
     assert_eq!(
         module.error(0x1000),
-        "a arm64branch26 relocation against `far` cannot reach 0x1008 from 0x7f1234567000"
+        "the relocation arm64branch26 against `far` cannot reach 0x1008 from 0x7f1234567000"
     );
 }
 
@@ -430,10 +430,13 @@ fn overflow_message_names_the_symbol_and_both_addresses() {
         module.code(word, far, kind, 4);
         let places = "`far` cannot reach 0x1004 from 0x7f123456700c";
         let expected = match kind {
-            RelocKind::Arm64Branch26 => std::format!("a {kind} relocation against {places}"),
-            _ => std::format!(
-                "a {kind} relocation against the import {places}, because the imports of the module lie too far apart; compile the objects that use it with -fPIC"
-            ),
+            RelocKind::Arm64Branch26 => std::format!("the relocation {kind} against {places}"),
+            _ => {
+                let more = if kind == RelocKind::Pc32 { "" } else { " and -mcmodel=small" };
+                std::format!(
+                    "the relocation {kind} against the import {places}, because the imports of the module lie too far apart; compile the objects that use it with -fPIC{more}"
+                )
+            }
         };
         assert_eq!(module.error(0x1000), expected);
     }
@@ -447,7 +450,7 @@ fn import_that_exceeds_32_bits_is_named_with_the_remedy() {
         let far = module.symbol("far", Place::Import, 0);
         module.code(0, far, kind, 4);
         let expected = std::format!(
-            "a {kind} relocation against the import `far` cannot reach 0x{address:x} from 0x7f123456700c, because it holds 32 bits of an address; compile the objects that use it with -fPIC"
+            "the relocation {kind} against the import `far` cannot reach 0x{address:x} from 0x7f123456700c, because it holds 32 bits of an address; compile the objects that use it with -fPIC"
         );
         assert_eq!(module.error(address - 4), expected);
         assert!(module.link(address - 5).is_ok());
@@ -467,7 +470,7 @@ fn relocation_of_another_instruction_is_refused() {
         let entry = module.symbol("entry", Place::Section(CODE), 0);
         module.code(word, entry, kind, 0);
         let expected = std::format!(
-            "a {kind} relocation against `entry` does not apply to the instruction 0x{word:08x} at 0x{BASE:x}"
+            "the relocation {kind} against `entry` does not apply to the instruction 0x{word:08x} at 0x{BASE:x}"
         );
         assert_eq!(module.error(0), expected);
     }
@@ -481,7 +484,7 @@ fn value_not_in_units_of_the_instruction_is_refused() {
         module.code(word, entry, kind, addend);
         let error = module.error(0);
         let expected = std::format!(
-            "a {kind} relocation against `entry` leads from 0x{BASE:x} to 0x{:x}, and its instruction counts in units of {unit} bytes",
+            "the relocation {kind} against `entry` leads from 0x{BASE:x} to 0x{:x}, and its instruction counts in units of {unit} bytes",
             BASE.wrapping_add_signed(addend)
         );
         assert_eq!(error, expected);
@@ -529,7 +532,7 @@ fn call_in_code_of_an_unknown_machine_has_no_veneer() {
     let far = module.symbol("far", Place::Import, 0);
     module.code(0, far, RelocKind::Plt32, 0);
     assert_eq!(module.link(BASE + 0x100).unwrap().word(CODE, 0), 0x100);
-    assert!(module.error(0).contains("a plt32 relocation against `far` cannot reach 0x0"));
+    assert!(module.error(0).contains("the relocation plt32 against `far` cannot reach 0x0"));
 }
 
 /// The worked examples of the format, and the veneer of x86-64.

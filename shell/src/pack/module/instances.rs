@@ -488,7 +488,7 @@ fn object(
         let word = compiled.code.get(at..).and_then(|code| code.first_chunk());
         let word = word.map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let kind = reloc_type(machine, reloc.kind, word);
-        let kind = kind.ok_or_else(|| format!("a {} relocation cannot be linked", reloc.kind))?;
+        let kind = kind.ok_or_else(|| format!("the relocation {} cannot be linked", reloc.kind))?;
         let symbol = reloc.target.number().map_or(0, |number| number.saturating_add(1));
         let (offset, addend) = (u64::from(reloc.offset), reloc.addend);
         relocs.push(ElfReloc { offset, symbol, kind, addend });
