@@ -1550,9 +1550,10 @@ SmfText rt_exec_manager_compile_file(int64_t manager, SmfPath path);
 
 /*
  * Calls a function. Its parameters are integers, bools or addresses (execute), anything that a text can state
- * (execute_string: texts, numbers, true, false), or none (execute_void). The result is an integer, 0 without one; or
- * text: the result itself, or a number as `print` shows it. On failure 0 (in the tagged convention -1), an empty text,
- * or false; rt_exec_manager_get_last_error tells a failure from such a result.
+ * (execute_string: texts, numbers, true, false), or none (execute_void). The result is an integer, 0 without one; or text:
+ * the result itself, or a number as `print` shows it. In the C convention a result that contains a NUL is a failure
+ * (SMF_ERROR_UNSUPPORTED). On failure 0 (in the tagged convention -1), an empty text, or false;
+ * rt_exec_manager_get_last_error tells a failure from such a result.
  */
 #ifdef SMF_TAGGED
 /* The arguments are arrays of integers, and of texts. */

@@ -15,11 +15,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[cfg(not(feature = "tagged"))]
 use smf_core::alloc_util::try_push;
 use smf_core::exec::Level;
+#[cfg(not(feature = "tagged"))]
+use smf_core::link::ShortName;
 use smf_core::source::Diagnostic;
 
 use super::c_text::{CText, OUT_OF_MEMORY};
 #[cfg(not(feature = "tagged"))]
 use super::cptr::slice;
+#[cfg(not(feature = "tagged"))]
+use super::error::Code;
 use super::error::{ApiError, ArgumentError, or};
 use super::exec_handles::{self as handles, Failure, enter, with_state};
 use super::values::{self, Bool, Path, Value, to_bool};
@@ -66,6 +70,41 @@ fn give(manager: i64, text: CText) -> Text {
 #[cfg(feature = "tagged")]
 fn give(_: i64, text: CText) -> Text {
     or(values::NO_VALUE, values::new_text(text.as_str()))
+}
+
+/// The text that a function returned, as it is passed on.
+#[cfg(not(feature = "tagged"))]
+type Returned = CText;
+#[cfg(feature = "tagged")]
+type Returned = String;
+
+/// The text that function `name` returned, for C, where a NUL would end it.
+#[cfg(not(feature = "tagged"))]
+fn returned(name: &[u8], text: String) -> Result<Returned, ApiError> {
+    if text.contains('\0') {
+        let name = ShortName::new(name);
+        let why = format_args!(
+            "the text that function `{name}` returns contains a NUL, and the result would end there"
+        );
+        return Err(ApiError::other(Code::Unsupported, &why));
+    }
+    Ok(CText::new(&text)?)
+}
+
+#[cfg(feature = "tagged")]
+fn returned(_: &[u8], text: String) -> Result<Returned, ApiError> {
+    Ok(text)
+}
+
+/// Passes the text that a function returned.
+#[cfg(not(feature = "tagged"))]
+fn give_returned(manager: i64, text: Returned) -> Text {
+    give(manager, text)
+}
+
+#[cfg(feature = "tagged")]
+fn give_returned(_: i64, text: Returned) -> Text {
+    or(values::NO_VALUE, values::new_text(&text))
 }
 
 /// Passes the last error of this thread with a manager to C, behind `prefix`.
@@ -286,15 +325,15 @@ unsafe extern "C" fn rt_exec_manager_execute(manager: i64, name: Path, arguments
 /// # Safety
 /// As for [`execute`].
 unsafe fn execute_text(manager: i64, name: Path, arguments: Result<&[&[u8]], ApiError>) -> Text {
-    let text = handles::with(manager.cast_unsigned(), CText::default(), |open| {
+    let text = handles::with(manager.cast_unsigned(), Returned::default(), |open| {
         handles::reserve_state(manager.cast_unsigned())?;
         // SAFETY: the caller's promise.
         let name = unsafe { bytes("the name of the function", name) }?;
         // SAFETY: as above.
         let text = unsafe { open.manager.call_text(name, arguments?) }?;
-        Ok(CText::new(&text).map_err(ApiError::from)?)
+        Ok(returned(name, text)?)
     });
-    give(manager, text)
+    give_returned(manager, text)
 }
 
 /// Calls a function with texts: the arguments of parameters that are texts, and numbers of others. Returns its result as

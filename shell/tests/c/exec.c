@@ -156,6 +156,10 @@ static void texts(void) {
     REFUSED(IS(rt_exec_manager_execute_string(manager, "pick", arguments, 3), ""), SMF_ERROR_ARGUMENT);
     REFUSED(execute(manager, "greeting", 0, 0, 0) == 0 && execute(manager, "pick", 1, 2, 2) == 0, SMF_ERROR_ARGUMENT);
     CHECK(IS(rt_exec_manager_get_last_error(manager), "function `pick` takes or returns texts, and is called with texts only"));
+    /* A text of C has no NUL but its last. */
+    CHECK(IS(rt_exec_manager_compile_source(manager, "fn nul() -> text: \"x\\0y\"\n"), ""));
+    REFUSED(IS(rt_exec_manager_execute_string(manager, "nul", NULL, 0), ""), SMF_ERROR_UNSUPPORTED);
+    CHECK(HAS(rt_exec_manager_get_last_error(manager), "the text that function `nul` returns contains a NUL"));
     REFUSED(IS(rt_exec_manager_execute_string(manager, "pick", NULL, 0), ""), SMF_ERROR_ARGUMENT);
     CHECK(HAS(rt_exec_manager_get_last_error(manager), "takes 3 arguments"));
     /* The text of another manager is unchanged. */

@@ -170,14 +170,16 @@ static void execution_managers(void) {
     int64_t manager = rt_exec_manager_create(text("auto"));
     CHECK(manager > 0 && rt_exec_manager_is_valid(manager) == 1 && says(rt_exec_manager_backend_name(manager), "native"));
     CHECK(says(rt_get_jit_backend(), "auto") && rt_set_jit_backend(text("native")) == 1 && says(rt_get_jit_backend(), "native"));
-    const char *source = "fn add(x, y): x + y\nfn same(a: text) -> text: a\nfn half(x): 10 / x\n";
+    const char *source = "fn add(x, y): x + y\nfn same(a: text) -> text: a\nfn half(x): 10 / x\nfn nul() -> text: \"x\\0y\"\n";
     CHECK(says(rt_exec_manager_compile_source(manager, text(source)), ""));
     int64_t numbers = rt_array_new(0), texts = rt_array_new(0);
     CHECK(rt_array_push(numbers, rt_value_int(-10)) && rt_array_push(numbers, rt_value_int(52)));
     CHECK(rt_exec_manager_execute(manager, text("add"), numbers) == 42);
     CHECK(rt_array_push(texts, text("word")) && says(rt_exec_manager_execute_string(manager, text("same"), texts), "word"));
+    int64_t nul = rt_exec_manager_execute_string(manager, text("nul"), rt_array_new(0));
+    CHECK(rt_string_len(nul) == 3 && !memcmp(rt_string_data(nul), "x\0y", 3));
     int64_t names = rt_exec_manager_list_functions(manager);
-    CHECK(rt_array_len(names) == 3 && says(rt_array_get(names, 0), "add"));
+    CHECK(rt_array_len(names) == 4 && says(rt_array_get(names, 0), "add"));
     CHECK(rt_exec_manager_has_function(manager, text("half")) == 1 && !rt_exec_manager_has_function(manager, text("x")));
     REFUSED(rt_exec_manager_execute(manager, text("half"), numbers) == -1, SMF_ERROR_ARGUMENT);
     REFUSED(rt_exec_manager_execute(manager, text("add"), texts) == -1, SMF_ERROR_VALUE);
