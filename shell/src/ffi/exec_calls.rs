@@ -381,7 +381,7 @@ pub unsafe extern "C" fn smf_exec_call(
         // SAFETY: the caller's promise.
         let name = unsafe { text("the name of the function", name) }?;
         // SAFETY: as above.
-        let arguments = unsafe { slice("the arguments", arguments, count) };
+        let arguments = unsafe { slice("the list of arguments", arguments, count) };
         with_arguments(arguments.map_err(ApiError::from)?, |arguments| {
             // SAFETY: as above.
             let value = unsafe { open.manager.call_by_name(name, arguments) }?;
@@ -417,7 +417,7 @@ pub unsafe extern "C" fn smf_exec_call_function(
     handles::with(manager, false, |open| {
         let function = open.function(function)?;
         // SAFETY: the caller's promise.
-        let arguments = unsafe { slice("the arguments", arguments, count) };
+        let arguments = unsafe { slice("the list of arguments", arguments, count) };
         with_arguments(arguments.map_err(ApiError::from)?, |arguments| {
             // SAFETY: as above; the handle is one of this manager.
             let value = unsafe { open.manager.call(function, arguments) }?;

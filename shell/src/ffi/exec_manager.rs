@@ -303,7 +303,7 @@ unsafe extern "C" fn rt_exec_manager_execute(
     count: i64,
 ) -> i64 {
     // SAFETY: the caller's promise.
-    let arguments = unsafe { slice("the arguments", arguments, count) };
+    let arguments = unsafe { slice("the list of arguments", arguments, count) };
     // SAFETY: as above.
     unsafe { execute(manager, FAILURE, name, arguments.map_err(ApiError::from)) }
 }
@@ -351,7 +351,7 @@ unsafe extern "C" fn rt_exec_manager_execute_string(
     let read = || -> Result<Vec<&[u8]>, ApiError> {
         let mut texts = Vec::new();
         // SAFETY: the caller's promise.
-        for argument in unsafe { slice("the arguments", arguments, count) }? {
+        for argument in unsafe { slice("the list of arguments", arguments, count) }? {
             // SAFETY: as above.
             try_push(&mut texts, unsafe { bytes("an argument", *argument) }?)?;
         }

@@ -263,7 +263,9 @@ mod tests {
         let hold = loader.hold(module).unwrap();
         assert_eq!(close(handle), Err(ApiError::Held { what: "modules of the loader", holds: 1 }));
         loader.release(hold).unwrap();
-        assert_eq!(close(handle), Err(ApiError::Busy { what: "the loader", uses: 1 }));
+        let busy = close(handle).unwrap_err();
+        assert_eq!(busy, ApiError::Busy { what: "the loader", uses: 1 });
+        assert_eq!(busy.to_string(), "the loader is in use by 1 call that did not yet return");
         drop(loader);
         assert_eq!(close(handle), Ok(()));
         assert_eq!(close(handle), Err(ApiError::NotOpen { object: "loader", handle }));

@@ -156,6 +156,9 @@ static void texts(void) {
     REFUSED(IS(rt_exec_manager_execute_string(manager, "pick", arguments, 3), ""), SMF_ERROR_ARGUMENT);
     REFUSED(execute(manager, "greeting", 0, 0, 0) == 0 && execute(manager, "pick", 1, 2, 2) == 0, SMF_ERROR_ARGUMENT);
     CHECK(IS(rt_exec_manager_get_last_error(manager), "function `pick` takes or returns texts, and is called with texts only"));
+    SmfExecValue result;
+    REFUSED(!smf_exec_call((uint64_t)manager, "half", NULL, 1, &result), SMF_ERROR_ARGUMENT);
+    CHECK(IS(smf_last_error().text, "the list of arguments is null"));
     /* A text of C has no NUL but its last. */
     CHECK(IS(rt_exec_manager_compile_source(manager, "fn nul() -> text: \"x\\0y\"\n"), ""));
     REFUSED(IS(rt_exec_manager_execute_string(manager, "nul", NULL, 0), ""), SMF_ERROR_UNSUPPORTED);

@@ -11,6 +11,7 @@ use smf_core::link::{LinkError, ShortName};
 use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::code_alloc::ExecError;
 use smf_core::memory::{self, MemoryError};
+use smf_core::plural;
 use smf_core::templates::MetadataError;
 use smf_core::trap::TrapError;
 use smf_core::vm::{CodeError, EngineError};
@@ -95,10 +96,10 @@ pub(in super::super) enum ApiError {
     /// An object that cannot be closed because of what it owns.
     #[error("{what} are held ({holds} not yet released)")]
     Held { what: &'static str, holds: u64 },
-    #[error("{prefetches} prefetches of the cache have not been freed")]
+    #[error("prefetches of the cache are in use ({prefetches} not yet freed)")]
     Prefetching { prefetches: u32 },
     /// An object that cannot be closed because of threads.
-    #[error("{what} is in use by {uses} functions that have not returned")]
+    #[error("{what} is in use by {uses} call{} that did not yet return", plural::s(*uses))]
     Busy { what: &'static str, uses: u32 },
     #[error("{unit} is not being compiled on this thread")]
     NotCompiling { unit: u64 },
@@ -125,7 +126,7 @@ pub(in super::super) enum ApiError {
 
     #[error("{module} is not a bytecode module")]
     NotBytecode { module: ShortName },
-    #[error("there is no section {index}: the module has {count} sections")]
+    #[error("there is no section {index}: the module has {count} section{}", plural::s(*count))]
     NoSection { index: u64, count: i64 },
     #[error("{module} was loaded by the system's loader; nothing can be extracted from it")]
     NotSmf { module: ShortName },
