@@ -1717,10 +1717,12 @@ SmfValue smf_exec_function_names(uint64_t manager);
 
 /*
  * Calls a function by name or handle. The arguments are as many as the parameters, and of their types; an integer may be of
- * another type for a function of a module. A function of a module that does not state the types (smf compile states them) takes
- * integers, unchecked, and returns an i64. True if it returned: `result`, unless it is null, has its value, of the kind
- * SMF_TYPE_NONE without one. False for a trap (SMF_ERROR_TRAP), wrong arguments (SMF_ERROR_ARGUMENT) or an unknown name
- * (SMF_ERROR_NOT_FOUND); then `result` is unchanged.
+ * another type for a function of a module. Of source, a parameter [T] is two arguments, its address and its length, a
+ * struct, tuple or [T; N] its address, and a result of these types an address for it, which is the first argument; functions
+ * with texts are called by rt_exec_manager_execute_string. A function of a module that does not state the types (smf compile
+ * states them) takes integers, unchecked, and returns an i64. True if it returned: `result`, unless it is null, has its
+ * value, of the kind SMF_TYPE_NONE without one. False for a trap (SMF_ERROR_TRAP), wrong arguments (SMF_ERROR_ARGUMENT) or
+ * an unknown name (SMF_ERROR_NOT_FOUND); then `result` is unchanged.
  */
 bool smf_exec_call(uint64_t manager, const char *name, const SmfExecValue *arguments, int64_t count,
                    SmfExecValue *result);

@@ -6,6 +6,7 @@ use smf_core::alloc_util::AllocError;
 use smf_core::exec::{BackendError, ManagerError, UnitError};
 use smf_core::ir::Scalar;
 use smf_core::link::{Name, ShortName};
+use smf_core::plural;
 use smf_core::source::{Diagnostic, Severity, TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 use smf_core::trap::TrapError;
 use thiserror::Error;
@@ -127,11 +128,29 @@ pub enum ExecError {
         /// The type of the parameter.
         expected: Scalar,
     },
-    /// A call with integers of a function that takes or returns texts.
-    #[error("function `{function}` takes or returns texts, and is called with texts only")]
+    /// A call without texts of a function that takes or returns texts.
+    #[error(
+        "{} a text, so that the function is called with texts only (`call_text`, `rt_exec_manager_execute_string`)", TextPlace(function, *parameter)
+    )]
     Texts {
         /// The name of the function.
         function: ShortName,
+        /// The name of the first parameter that is a text; `None` if the result alone is one.
+        parameter: Option<ShortName>,
+    },
+    /// A call with another number of arguments than a function takes that has an array as a parameter.
+    #[error(
+        "parameter `{parameter}` of function `{function}` is an array, whose address and length are two arguments: the function takes {expected}, and {given} {} given", plural::is(*given)
+    )]
+    ArrayParameter {
+        /// The name of the function.
+        function: ShortName,
+        /// The name of the first parameter that is an array.
+        parameter: ShortName,
+        /// Arguments given.
+        given: usize,
+        /// Arguments that the function takes.
+        expected: usize,
     },
     /// A call without the address of a result that is in memory.
     #[error(
@@ -155,6 +174,18 @@ pub enum ExecError {
     /// The allocator has no memory left.
     #[error(transparent)]
     OutOfMemory(#[from] AllocError),
+}
+
+/// What is a text: a parameter of a function, or the result.
+struct TextPlace<'f>(&'f ShortName, Option<ShortName>);
+
+impl fmt::Display for TextPlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(parameter) => write!(f, "parameter `{parameter}` of function `{}` is", self.0),
+            None => write!(f, "function `{}` returns", self.0),
+        }
+    }
 }
 
 /// The first error as text, behind it how many there are.

@@ -76,9 +76,20 @@ struct SourceInfo {
     returns_memory: bool,
     /// Whether each parameter is a text: an address and a length. Empty if none is.
     text_params: Vec<bool>,
+    /// The position of the first parameter that is an array of any length: an address and a length.
+    array_param: Option<usize>,
+    /// The names of the parameters, with a comma behind each; empty without one of these.
+    param_names: String,
     /// The number of its compilation and that of its file there.
     file: (u64, u32),
     assertions: Vec<Assertion>,
+}
+
+impl SourceInfo {
+    fn param_name(&self, position: usize) -> Option<ShortName> {
+        let name = self.param_names.split(',').nth(position)?;
+        Some(ShortName::new(name.as_bytes()))
+    }
 }
 
 /// The result of a function that returns a text: its address and its length in bytes.
@@ -261,7 +272,9 @@ impl ExecManager {
                 Some(Type::Tuple(_) | Type::Array(_) | Type::Named { .. })
             );
             let has_text = returns_text || is_text.clone().any(|is_text| is_text);
-            if !has_text && !returns_memory && !asserts {
+            let is_array = |ty: &Type| matches!(ty, Type::Array(_));
+            let array_param = function.params.iter().position(is_array);
+            if !has_text && !returns_memory && array_param.is_none() && !asserts {
                 if !info.is_empty() {
                     info.remove(symbol);
                 }
@@ -270,7 +283,17 @@ impl ExecManager {
             let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
             let assertions = function.assertions;
             let file = (number, function.file);
-            let new = SourceInfo { returns_text, returns_memory, text_params, file, assertions };
+            let has_names = has_text || array_param.is_some();
+            let param_names = if has_names { function.param_names } else { String::new() };
+            let new = SourceInfo {
+                returns_text,
+                returns_memory,
+                text_params,
+                array_param,
+                param_names,
+                file,
+                assertions,
+            };
             info.try_reserve(1).map_err(|_| AllocError)?;
             info.insert(try_copy_bytes(symbol)?, new);
         }
@@ -375,12 +398,11 @@ impl ExecManager {
             let result = unsafe { self.call_by_name(name, &values) }?;
             return integer_of(result, || Name::new(name));
         };
-        let values = integers(&function, arguments).map_err(|error| {
-            let error = self.in_memory(&function, error);
-            self.has_texts(name, error)
-        })?;
-        if function.params().contains(&Scalar::Pointer) {
-            self.refuse_texts(name)?;
+        let values = integers(&function, arguments)
+            .map_err(|error| self.refusal_of_texts(name).unwrap_or_else(|| self.explain(error)))?;
+        let has_addresses = function.params().contains(&Scalar::Pointer);
+        if has_addresses && let Some(error) = self.refusal_of_texts(name) {
+            return Err(error);
         }
         // SAFETY: the caller's contract.
         let result = unsafe { self.call(&function, &values) }?;
@@ -412,7 +434,7 @@ impl ExecManager {
         let mut text = TextResult { address: 0, length: 0 };
         let result = returns_text.then(|| (&raw mut text).expose_provenance() as u64);
         let values = text_arguments(&function, result, &text_params, arguments)
-            .map_err(|error| self.in_memory(&function, error))?;
+            .map_err(|error| self.explain(error))?;
         // The text may lie in the data of the function, which another thread may replace.
         let _entered = self.manager.enter();
         // SAFETY: the caller's contract; the first argument is the address of a result in memory.
@@ -429,41 +451,49 @@ impl ExecManager {
         Ok(try_format(format_args!("{}", Lossy(bytes)))?)
     }
 
-    /// Refuses integers as addresses of texts.
-    fn refuse_texts(&self, name: &[u8]) -> Result<()> {
-        let has_texts = |info: &SourceInfo| info.returns_text || !info.text_params.is_empty();
-        match self.info().get(name).is_some_and(has_texts) {
-            true => Err(ExecError::Texts { function: ShortName::new(name) }),
-            false => Ok(()),
-        }
+    /// The error of a call with numbers, if texts are parameters or the result.
+    fn refusal_of_texts(&self, name: &[u8]) -> Option<ExecError> {
+        let info = self.info();
+        let info = info.get(name)?;
+        let parameter = info.text_params.iter().position(|is_text| *is_text);
+        let has_texts = info.returns_text || parameter.is_some();
+        let parameter = parameter.and_then(|position| info.param_name(position));
+        has_texts.then(|| ExecError::Texts { function: ShortName::new(name), parameter })
     }
 
-    /// The error of a call with integers, whose number is another one if texts are parameters.
+    /// The error of a call, which is another one if the source has other parameters than the code.
     #[cold]
-    fn has_texts(&self, name: &[u8], error: ExecError) -> ExecError {
-        let has = |info: &SourceInfo| info.returns_text || !info.text_params.is_empty();
-        match self.info().get(name) {
-            Some(info) if has(info) => ExecError::Texts { function: ShortName::new(name) },
-            _ => error,
+    fn explain(&self, error: ExecError) -> ExecError {
+        let ExecError::Manager(ManagerError::ArgumentCount { function, given, expected }) = &error
+        else {
+            return error;
+        };
+        let (name, given, expected) = (function.as_bytes(), *given, *expected);
+        let in_register = |found: FunctionHandle| found.result().is_some();
+        let in_memory = !self.find(name).is_none_or(in_register);
+        let info = self.info();
+        let Some(info) = info.get(name) else { return error };
+        let function = ShortName::new(name);
+        if info.returns_memory && in_memory {
+            return ExecError::ResultInMemory { function };
         }
-    }
-
-    /// The error of a call whose arguments lack the address of the result.
-    #[cold]
-    fn in_memory(&self, function: &FunctionHandle, error: ExecError) -> ExecError {
-        let name = function.name().as_bytes();
-        let returns_memory = self.info().get(name).is_some_and(|info| info.returns_memory);
-        let is_count = matches!(error, ExecError::Manager(ManagerError::ArgumentCount { .. }));
-        if is_count && returns_memory && function.result().is_none() {
-            return ExecError::ResultInMemory { function: ShortName::new(name) };
+        match info.array_param.and_then(|position| info.param_name(position)) {
+            Some(parameter) => ExecError::ArrayParameter { function, parameter, given, expected },
+            None => error,
         }
-        error
     }
 
     /// Adds the cause of a trap, and the message of a failed assertion.
     #[cold]
     fn call_error(&self, error: ManagerError) -> ExecError {
-        let ManagerError::Trap(trap) = error else { return error.into() };
+        let trap = match error {
+            ManagerError::Trap(trap) => trap,
+            ManagerError::ArgumentCount { ref function, .. } => {
+                let texts = self.refusal_of_texts(function.as_bytes());
+                return texts.unwrap_or_else(|| self.explain(error.into()));
+            }
+            error => return error.into(),
+        };
         let TrapReport { code, at, address, .. } = trap;
         if trap.function.is_none() {
             // Functions of modules and instances are called from source.

@@ -232,6 +232,46 @@ fn length(t: text) -> i64: t.len()
 }
 
 #[test]
+fn wrong_number_of_arguments_names_the_parameter_that_is_more_than_one() {
+    let source = "\
+fn hello() -> text: \"a\"
+fn length(n: i64, t: text) -> i64: t.len() + n
+fn first(n: i64, xs: [i64]) -> i64: xs[n]
+fn pair(a: i64) -> (i64, i64): (a, a)
+";
+    let manager = manager(BackendChoice::Auto);
+    manager.compile_source("t.spl", source).unwrap();
+    let only = "a text, so that the function is called with texts only (`call_text`, `rt_exec_manager_execute_string`)";
+    let array = "parameter `xs` of function `first` is an array, whose address and length are two arguments: the function takes 3, and 1 is given";
+    let memory =
+        "function `pair` returns its value in memory: the first argument is an address for it";
+    for (name, arguments, expected) in [
+        ("hello", &[][..], format!("function `hello` returns {only}")),
+        ("length", &[1], format!("parameter `t` of function `length` is {only}")),
+        ("first", &[1], array.to_owned()),
+        ("pair", &[1], memory.to_owned()),
+    ] {
+        let values: Vec<Value> = arguments.iter().map(|&n: &i64| n.into()).collect();
+        // SAFETY: the calls are refused.
+        let error = unsafe { manager.call_by_name(name.as_bytes(), &values) }.unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        let function = manager.find(name.as_bytes()).unwrap();
+        // SAFETY: as above.
+        let error = unsafe { manager.call(&function, &values) }.unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(run(&manager, name, arguments), Err(expected));
+    }
+    assert_eq!(
+        text(&manager, "length", &["1"]).unwrap_err(),
+        "function `length` takes 2 arguments, and 1 is given"
+    );
+    assert_eq!(text(&manager, "first", &["1"]).unwrap_err(), array);
+    let numbers = [40_i64, 42];
+    let arguments = [1, (&raw const numbers).expose_provenance() as i64, 2];
+    assert_eq!(run(&manager, "first", &arguments), Ok(42));
+}
+
+#[test]
 fn results_are_text_numbers_or_nothing() {
     let source = "\
 fn name(i) -> text:

@@ -423,6 +423,7 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         ExecError::UnknownBackend { .. } | ExecError::Integer { .. } => Code::Argument,
         ExecError::Text { .. } | ExecError::ModuleArgument { .. } => Code::Argument,
         ExecError::Texts { .. }
+        | ExecError::ArrayParameter { .. }
         | ExecError::ResultInMemory { .. }
         | ExecError::ModuleTypes { .. }
         | ExecError::Result { .. } => Code::Argument,

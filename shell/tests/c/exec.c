@@ -155,8 +155,11 @@ static void texts(void) {
     arguments[1] = NULL;
     REFUSED(IS(rt_exec_manager_execute_string(manager, "pick", arguments, 3), ""), SMF_ERROR_ARGUMENT);
     REFUSED(execute(manager, "greeting", 0, 0, 0) == 0 && execute(manager, "pick", 1, 2, 2) == 0, SMF_ERROR_ARGUMENT);
-    CHECK(IS(rt_exec_manager_get_last_error(manager), "function `pick` takes or returns texts, and is called with texts only"));
+    CHECK(IS(rt_exec_manager_get_last_error(manager), "parameter `a` of function `pick` is a text, so that the function is called with texts only "
+                                                          "(`call_text`, `rt_exec_manager_execute_string`)"));
     SmfExecValue result;
+    REFUSED(!smf_exec_call((uint64_t)manager, "greeting", NULL, 0, &result), SMF_ERROR_ARGUMENT);
+    CHECK(HAS(smf_last_error().text, "function `greeting` returns a text, "));
     REFUSED(!smf_exec_call((uint64_t)manager, "half", NULL, 1, &result), SMF_ERROR_ARGUMENT);
     CHECK(IS(smf_last_error().text, "the list of arguments is null"));
     /* A text of C has no NUL but its last. */
