@@ -116,7 +116,8 @@ fn unit_function(
             TypeId::UNIT | TypeId::NEVER => None,
             result => Some(generator.program.term(result)?),
         },
-        is_public: info.decl.is_public || is_exported,
+        // The `main` of a script is not marked in its text.
+        is_public: info.decl.is_public && !info.decl.is_script || is_exported,
         file: info.source,
         line: lowered.line,
         first_use,

@@ -427,7 +427,8 @@ impl<'p, 's> Program<'p, 's> {
         let is_hidden = self.source(info.source).is_some_and(|source| {
             let tree = &source.tree;
             let is_exported = info.decl.is_public || tree.exports.contains(&info.decl.word.name);
-            let is_marked = !tree.exports.is_empty() || tree.functions.iter().any(|f| f.is_public);
+            let is_marked = !tree.exports.is_empty()
+                || tree.functions.iter().any(|f| f.is_public && !f.is_script);
             is_marked && !is_exported
         });
         info.is_external || !is_hidden && !self.is_shared_name(info)

@@ -418,6 +418,11 @@ fn marked_functions_alone_are_exported() {
         symbols.iter().find(|s| s["name"] == name).unwrap()["binding"].clone()
     };
     assert_eq!((binding("shown"), binding("hidden")), ("global".into(), "local".into()));
+    // The `main` that statements at the top level make is not marked.
+    let script = write(&directory, "b.spl", "fn double(x: i64) -> i64: x * 2\nprint 1\n");
+    ok(&["compile", &script, "-o", module]);
+    assert_eq!(ok(&["run", module, "double", "21"]), "42\n");
+    assert_eq!(ok(&["run", module]), "1\n");
 }
 
 #[test]
