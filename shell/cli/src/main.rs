@@ -51,6 +51,8 @@ mod values;
 mod verify;
 mod watch;
 
+use smf_loader::exec::host_functions;
+
 use args::{Cli, Command};
 use output::Failure;
 
@@ -75,9 +77,9 @@ fn main() -> ExitCode {
         interrupt::clean_up_at_signals();
     }
     let done = match &cli.command {
-        Command::Run(args) => return finish(run::run(args)),
-        Command::Trace(args) => return finish(trace::run(args)),
-        Command::Eval(args) => return finish(eval::run(args)),
+        Command::Run(args) => return finish(printed(run::run(args))),
+        Command::Trace(args) => return finish(printed(trace::run(args))),
+        Command::Eval(args) => return finish(printed(eval::run(args))),
         Command::Diff(args) => return finish(diff::run(args)),
         Command::Compile(args) => compile::run(args),
         Command::Check(args) => check::run(args),
@@ -107,6 +109,15 @@ fn main() -> ExitCode {
         }
     };
     finish(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// The end of a program, which has failed if its output is lost, other than because the reader closed the pipe.
+fn printed(done: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    let is_lost = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
+    match host_functions::output_error().filter(is_lost) {
+        Some(error) => done.and(Err(Failure::Output(error))),
+        None => done,
+    }
 }
 
 fn finish(done: Result<ExitCode, Failure>) -> ExitCode {

@@ -9,7 +9,9 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::io::Errno;
 
@@ -57,20 +59,37 @@ impl Line {
     }
 }
 
-/// Writes bytes to a descriptor. Errors are ignored: printing has no result.
-fn write(file: impl AsFd, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match rustix::io::write(file.as_fd(), bytes) {
-            Ok(0) => return,
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(_) => return,
-        }
+/// The number of the first error of standard output; 0 if there was none.
+static OUTPUT_ERROR: AtomicI32 = AtomicI32::new(0);
+
+/// The first error of a write of printed text to standard output. Printing has no result: what could not be written is
+/// lost.
+pub fn output_error() -> Option<io::Error> {
+    match OUTPUT_ERROR.load(Ordering::Relaxed) {
+        0 => None,
+        number => Some(io::Error::from_raw_os_error(number)),
     }
 }
 
+/// Writes bytes to a descriptor.
+fn write(file: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(file.as_fd(), bytes) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn write_out(bytes: &[u8]) {
-    write(std::io::stdout(), bytes);
+    if let Err(error) = write(io::stdout(), bytes) {
+        let number = error.raw_os_error();
+        // The first error stays.
+        let _ = OUTPUT_ERROR.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+    }
 }
 
 /// Writes the line that this thread has begun.
@@ -111,7 +130,8 @@ impl Output {
             }
             Self::Error => {
                 flush();
-                write(std::io::stderr(), text);
+                // An error of standard error has no place to be reported.
+                let _ = write(io::stderr(), text);
             }
         }
     }

@@ -313,6 +313,23 @@ fn closed_pipe_succeeds_and_full_disk_fails() {
 }
 
 #[test]
+fn lost_output_of_a_program_is_an_error() {
+    let directory = scratch("lost-output");
+    let source = directory.join("a.spl");
+    fs::write(&source, "print 1\n").unwrap();
+    let (source, module) = (source.to_str().unwrap(), directory.join("a.smf"));
+    let module = module.to_str().unwrap();
+    ok(&["compile", source, "-o", module]);
+    for args in [&["run", source][..], &["run", module], &["eval", "print 1"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        let output = command.args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        contains(&text(&output.stderr), &["error: cannot write to standard output"]);
+    }
+}
+
+#[test]
 fn closed_pipe_does_not_hide_a_failure() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
