@@ -55,6 +55,7 @@ fn member(text: &str) -> Result<(String, PathBuf), String> {
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Create { output: out, modules } => {
+            output::check_distinct(out, modules.iter().map(|(_, file)| &**file))?;
             let inputs = modules.iter().map(|(_, file)| output::read(file));
             let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
             let mut named: Vec<NamedModule<'_>> = Vec::with_capacity(inputs.len());
@@ -77,6 +78,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
             )
         }
         Command::Extract { file, name, output: out } => {
+            output::check_distinct(out, std::iter::once(&**file))?;
             let data = output::read(file)?;
             let library = Library::parse(&data).at(file)?;
             let missing = || Failure::of(file, format_args!("the archive has no module `{name}`"));

@@ -29,6 +29,7 @@ pub(crate) struct Args {
 const PAGE: &str = include_str!("map.html");
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    output::check_distinct(&args.output, std::iter::once(&*args.file))?;
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     let file = File::Module(smf);

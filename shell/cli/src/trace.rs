@@ -46,6 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let why = "the result goes to standard output: name a file for the trace";
         return Err(Failure::Because(why.to_owned()));
     }
+    let inputs = args.run.with.iter().chain([&args.run.file]);
+    output::check_distinct(&args.output, inputs.map(|path| &**path))?;
     let recorder = RECORDER.get_or_init(|| Recorder::new(args));
     events::set_sink(recorder);
     // SAFETY: the function has the signature that atexit(3) states.

@@ -673,7 +673,7 @@ static void prefetch(void) {
         REFUSED(smf_prefetch_result(job, -1) == -1, SMF_ERROR_ARGUMENT);
         REFUSED(smf_prefetch_result(job, INT64_MAX) == -1, SMF_ERROR_ARGUMENT);
         REFUSED(!smf_cache_close(cache), SMF_ERROR_IN_USE);
-        CHECK(strstr(smf_last_error().text, "1 prefetches") && smf_prefetch_free(job));
+        CHECK(strstr(smf_last_error().text, "1 not yet freed") && smf_prefetch_free(job));
         refuse_prefetch(job);
         CHECK(statistics(cache).files == 6 && smf_cache_close(cache));
     }

@@ -240,7 +240,7 @@ static int64_t resolver(const char *name, int64_t length, void *user) {
     asked->count++;
     strcpy(asked->name, name);
     REFUSED(!smf_loader_close(asked->loader), SMF_ERROR_IN_USE);
-    CHECK(says("1 functions") || says("2 functions"));
+    CHECK(says("1 call ") || says("2 calls "));
     if (!strcmp(name, "add") || !strcmp(name, "version")) {
         if (!smf_loader_find(asked->loader, made("counter"))) {
             asked->loaded += smf_loader_load(asked->loader, made("counter")) != 0;
@@ -753,7 +753,7 @@ static void held(void) {
     }
     REFUSED(!smf_loader_unload(loader, spinning.module), SMF_ERROR_IN_USE);
     REFUSED(!smf_loader_close(loader), SMF_ERROR_IN_USE);
-    CHECK(says("1 functions"));
+    CHECK(says("1 call "));
     spinning.flag = 2;
     pthread_join(thread, NULL);
     CHECK(smf_loader_unload(loader, spinning.module) && smf_loader_close(loader));

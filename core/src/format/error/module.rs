@@ -16,6 +16,12 @@ pub enum HeaderError {
         "not an SMF file: no magic `SMF\\0` at offset 0x0, nor 128 or 96 bytes before the end at {len:#x}"
     )]
     NoMagic { len: u64 },
+    /// An ELF file without a module.
+    #[error("an ELF file, and not an SMF file: `smf pack` makes a module of ELF objects")]
+    Elf,
+    /// An archive of the linker.
+    #[error("an archive of objects, and not an SMF file: `smf pack` makes a module of it")]
+    Archive,
     /// A header of format version 0.1, in which `section_count` is at byte 12.
     #[error(
         "a header of format version 0.1 (section_count at byte 12), which is not supported, at offset {at:#x}"

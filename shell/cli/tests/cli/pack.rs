@@ -136,6 +136,17 @@ fn output_that_is_an_input_is_refused() {
     // An older output is replaced.
     ok(&["pack", &object, "-o", &out]);
     ok(&["pack", &object, "-o", &out]);
+    let member = format!("m={out}");
+    for command in [
+        &["map", &out, "-o", &out][..],
+        &["trace", "-o", &out, &out, "f"],
+        &["trace", "-o", &out, &source, "--with", &out],
+        &["trace", "-o", &source, &source, "f"],
+        &["lib", "create", "-o", &out, &member],
+    ] {
+        contains(&fails(command), &[refusal]);
+    }
+    contains(&fails(&["run", &object]), &["an ELF file", "`smf pack`"]);
     contains(
         &fails(&["run", "--main", &out, "--", "f"]),
         &["no entry point and no function `main`"],
