@@ -364,7 +364,10 @@ fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> 
         Failure::Because(why) if is_missing && !failed.is_empty() => {
             Failure::Because(format!("{why}; {}", failed.join("; ")))
         }
-        Failure::Because(why) if is_missing => Failure::Because(why + &providers(args)),
+        Failure::Because(why) if is_missing => {
+            let packed = ", or by `smf pack` with -l NAME (a library)";
+            Failure::Because(why + &providers(args) + packed)
+        }
         other => other,
     }
 }

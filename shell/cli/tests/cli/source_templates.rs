@@ -116,7 +116,7 @@ fn run_resolves_missing_imports_in_templates_of_other_files() {
     assert_eq!((text(&output.stdout), text(&output.stderr)), ("42\n".into(), String::new()));
     let (stdout, stderr) = run(&file, &[]);
     assert!(stdout.is_empty() && stderr.contains("unresolved import `extra$i64`"), "{stderr}");
-    assert!(stderr.contains("may be provided by"), "{stderr}");
+    assert!(stderr.contains("may be provided by") && stderr.contains("-l NAME"), "{stderr}");
     // What cannot be compiled says why.
     let file = user(&place, "max$text");
     let (_, stderr) = run(&file, &["--with", &library]);
