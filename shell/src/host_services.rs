@@ -71,7 +71,9 @@ impl HostServices for ProcessServices {
     }
 
     fn replacement(&self, name: &[u8]) -> Option<u64> {
-        thread_exit::replacement(name)
+        // Code of thread-local storage that is compiled with -fPIC calls it, whatever the loader resolves imports with.
+        let storage = || (name == b"__tls_get_addr").then(tls_descriptor::get_addr);
+        thread_exit::replacement(name).or_else(storage)
     }
 
     fn has_thread_destructors(&self, image: Range<u64>) -> bool {

@@ -17,6 +17,11 @@ unsafe extern "C" {
     pub(crate) fn __tls_get_addr(index: *const [u64; 2]) -> *mut std::ffi::c_void;
 }
 
+/// The address of `__tls_get_addr`.
+pub(crate) fn get_addr() -> u64 {
+    (__tls_get_addr as *const ()).addr() as u64
+}
+
 /// The address of the function.
 ///
 /// # Errors

@@ -220,8 +220,9 @@ pub trait HostServices: Sync {
         let _ = token;
     }
 
-    /// The definition of an import that replaces the one in the C library, such as `__cxa_thread_atexit_impl`, which
-    /// has to count the destructors of a module; `None` for all other names.
+    /// The definition of an import that belongs to these services: one that replaces that of the C library, such as
+    /// `__cxa_thread_atexit_impl`, which has to count the destructors of a module, and `__tls_get_addr`, which code of
+    /// thread-local storage calls; `None` for all other names.
     fn replacement(&self, name: &[u8]) -> Option<u64> {
         let _ = name;
         None

@@ -64,6 +64,10 @@ int main(int count, char **arguments) {
     snprintf(path, sizeof(path), "%s/lacking.smf", arguments[1]);
     CHECK(!smf_loader_load(loader, path) && smf_last_error().code == SMF_ERROR_MISSING);
     CHECK(smf_loader_missing_count() == 1 && !strcmp(smf_loader_missing(0).symbol, "absent"));
+    /* Storage needs none of the symbols of the process. */
+    snprintf(path, sizeof(path), "%s/alone.smf", arguments[1]);
+    uint64_t plain = smf_loader_open(NULL), alone = smf_loader_load(plain, path);
+    CHECK(alone && call(plain, alone, "f") == 4 && call(plain, alone, "f") == 5 && smf_loader_close(plain));
 #endif
     check = NULL;
     sem_post(&go);

@@ -394,7 +394,9 @@ fn modules_have_thread_local_storage() {
     let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tests/thread_local");
     let source = fs::read_to_string(Path::new(programs).join("storage.c")).unwrap();
     let lacking = "extern __thread long absent; long f(void) { return absent; }";
-    let modules = [("storage", true, &*source), ("lacking", false, lacking)];
+    let alone = "static __thread long t = 3; long f(void) { return ++t; }";
+    let modules =
+        [("storage", true, &*source), ("lacking", false, lacking), ("alone", false, alone)];
     compile_modules(&directory, modules.into_iter());
     run_with("thread_local", C, &[&directory]);
 }
