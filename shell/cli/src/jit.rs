@@ -19,6 +19,7 @@ use smf_core::trap::{MAX_ARGS, TrapError};
 use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::exec::host_functions;
+use smf_loader::files;
 use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
@@ -65,6 +66,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if files::is_standard_stream(&args.file) {
+        return Err(Failure::of(&args.file, "the templates are read more than once: name a file"));
+    }
     let config = JitConfig {
         update_smf: args.update,
         verbose: args.verbose,
