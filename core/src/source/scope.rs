@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::lower::generator::Generator;
 use super::program::{FunctionInfo, Program, ResultType, at, count};
-use super::syntax::Receiver;
+use super::syntax::{Receiver, Tree};
 use super::token::Span;
 use crate::alloc_util::{AllocError, try_collect, try_filled, try_push, try_push_str};
 
@@ -30,14 +30,9 @@ pub(super) fn template_text(
         let consts = tree.consts.iter().map(|decl| decl.span);
         let structs = tree.structs.iter().map(|decl| decl.span);
         let enums = tree.enums.iter().map(|decl| decl.span);
-        let impls = tree.impls.iter().map(|decl| decl.span);
-        let mut last = Span::default();
+        let impls = tree.impls.iter().map(|decl| decl.span).filter(|&span| !is_type(tree, span));
         for span in aliases.chain(consts).chain(structs).chain(enums).chain(impls) {
-            // Methods inside of a type have the span of the type.
-            if span != last {
-                add(&mut text, span.of(source.file.text))?;
-            }
-            last = span;
+            add(&mut text, span.of(source.file.text))?;
         }
     }
     for number in 0..count(&generator.program.functions) {
@@ -75,6 +70,14 @@ fn reached(program: &Program<'_, '_>, first: u32) -> Result<Vec<bool>, AllocErro
         }
     }
     Ok(reached)
+}
+
+/// Whether a declaration is that of a struct or an enum, whose span the methods in its body have.
+fn is_type(tree: &Tree, span: Span) -> bool {
+    // In the order of the file.
+    let is_struct = tree.structs.binary_search_by_key(&span.start, |decl| decl.span.start);
+    is_struct.is_ok()
+        || tree.enums.binary_search_by_key(&span.start, |decl| decl.span.start).is_ok()
 }
 
 fn add(text: &mut String, declaration: &str) -> Result<(), AllocError> {

@@ -10,3 +10,4 @@ mod refusals;
 mod robust;
 mod run;
 mod syntax;
+mod templates;
