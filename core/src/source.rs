@@ -154,9 +154,12 @@ pub fn instantiate(
     name: &str,
     types: &[Type],
 ) -> Result<Compiled, AllocError> {
-    let context = Context { is_template_text: true, ..Context::new(Mode::Compile, &|_| None) };
-    with_program(&[file], context, |generator| {
-        output::instance(generator, name, types)?;
+    let (files, own) = scope::files(file)?;
+    // A text without a header may be one of an earlier version, which lacks the names of modules.
+    let is_template_text = files.len() == 1;
+    let context = Context { is_template_text, ..Context::new(Mode::Compile, &|_| None) };
+    with_program(&files, context, |generator| {
+        output::instance(generator, own, name, types)?;
         let lowered = generator.lower_pending();
         if generator.program.diagnostics.has_errors() {
             return Ok(None);

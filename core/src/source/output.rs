@@ -42,12 +42,18 @@ pub(super) fn unit(
 /// The generic functions of the files, checked as far as that is possible without types.
 pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Template>, AllocError> {
     let mut templates = Vec::new();
+    let is_template =
+        |info: &FunctionInfo| info.is_generic() && info.owner.is_none() && !info.is_external;
+    if !generator.program.functions.iter().any(is_template) {
+        return Ok(templates);
+    }
+    let values = super::scope::function_values(&generator.program)?;
     for number in 0..count(&generator.program.functions) {
         let Some(info) = generator.program.function(number) else { continue };
-        if info.is_generic() && info.owner.is_none() && !info.is_external {
+        if is_template(&info) {
             let ir = generator.template(number);
             let info = generator.program.function(number).unwrap_or(info);
-            let template = template(generator, &info, ir)?;
+            let template = template(generator, &info, ir, &values)?;
             try_push(&mut templates, template)?;
         }
     }
@@ -215,6 +221,7 @@ fn template(
     generator: &mut Generator<'_, '_>,
     info: &FunctionInfo,
     ir: Option<Vec<u8>>,
+    values: &[bool],
 ) -> Result<Template, AllocError> {
     let mut type_params = Vec::new();
     let scope = generator.program.type_scope(info);
@@ -227,7 +234,7 @@ fn template(
         ResultType::Known(TypeId::UNIT) | ResultType::Missing | ResultType::Inferring => None,
         ResultType::Known(result) => Some(generator.program.term(result)?),
     };
-    let text = super::scope::template_text(generator, info)?;
+    let text = super::scope::template_text(generator, info, values)?;
     let name = generator.program.name(info.decl.word.name);
     // As the symbols of its instances.
     let name = match generator.program.source(info.source) {
@@ -240,9 +247,10 @@ fn template(
     Ok(Template { name, type_params, params, result, ir, text, is_public })
 }
 
-/// The instance of the generic function `name` of the first file for `types`.
+/// The instance of the generic function `name` of a file for `types`.
 pub(super) fn instance(
     generator: &mut Generator<'_, '_>,
+    file: u32,
     name: &str,
     types: &[Type],
 ) -> Result<(), AllocError> {
@@ -250,25 +258,25 @@ pub(super) fn instance(
     // Behind the module of a template whose name several files have.
     let name = name.rsplit('.').next().unwrap_or(name);
     let found = generator.program.names.find(name).and_then(|name: Name| {
-        match generator.program.item(0, name) {
+        match generator.program.item(file, name) {
             Some(Item::Function(number)) => Some(number),
             _ => None,
         }
     });
     let Some(number) = found else {
         let message = format_args!("name `{name}` not found");
-        generator.program.error(0, span, Code::UnknownName, message);
+        generator.program.error(file, span, Code::UnknownName, message);
         return Ok(());
     };
     let declared = generator.program.function(number);
     let span = declared.map_or(span, |info| info.decl.word.span);
     let mut arguments = Vec::new();
     for ty in types {
-        match generator.program.type_of_term(0, ty) {
+        match generator.program.type_of_term(file, ty) {
             Some(ty) => try_push(&mut arguments, ty)?,
             None => {
                 let message = format_args!("type `{ty}` not found");
-                generator.program.error(0, span, Code::UnknownType, message);
+                generator.program.error(file, span, Code::UnknownType, message);
                 return Ok(());
             }
         }
@@ -278,10 +286,10 @@ pub(super) fn instance(
         let found = arguments.len();
         let s = plural::s(wanted);
         let message = format_args!("`{name}` has {wanted} type parameter{s}, found {found}");
-        generator.program.error(0, span, Code::BadCall, message);
+        generator.program.error(file, span, Code::BadCall, message);
         return Ok(());
     }
-    generator.instance(number, &arguments, 0, (0, span));
+    generator.instance(number, &arguments, 0, (file, span));
     Ok(())
 }
 

@@ -1,58 +1,186 @@
 //! The source text of a template: the function behind the declarations of its file and of the files that it imports.
 //!
 //! Types, implementations, constants and generic functions are copied; other functions become `extern fn` if the module that
-//! has the template exports them by their names, and are copied otherwise.
+//! has the template exports them by their names and no file uses them as values, and are copied otherwise.
+//!
+//! The text of a template whose file imports others starts with a line `#:module LENGTH NAME` for each file, in the order
+//! of the program. The declarations of the files follow in that order, with their imports; those of the file of the
+//! template, whose length is `*`, come last.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::SourceFile;
+use super::diagnostic::formatted;
 use super::lower::generator::Generator;
-use super::program::{FunctionInfo, Program, ResultType, at, count};
-use super::syntax::{Receiver, Tree};
+use super::names::Name;
+use super::program::{FunctionInfo, Item, Program, ResultType, at, count};
+use super::syntax::{ExprKind, Receiver, Tree};
 use super::token::Span;
+use super::ty::{Head, TypeId};
 use crate::alloc_util::{AllocError, try_collect, try_filled, try_push, try_push_str};
 
-/// A text that compiles on its own and declares the function.
+/// What a line of the header starts with.
+const HEADER: &str = "#:module ";
+
+/// A text that compiles on its own and declares the function. `values` are the functions that are used as values.
 pub(super) fn template_text(
     generator: &mut Generator<'_, '_>,
     info: &FunctionInfo,
+    values: &[bool],
 ) -> Result<String, AllocError> {
-    let mut text = String::new();
     let own = info.decl.span;
     let reached = reached(&generator.program, info.source)?;
-    let is_reached = |source: u32| at(&reached, source).copied().unwrap_or(false);
-    for (number, source) in (0..).zip(generator.program.sources) {
-        if !is_reached(number) {
-            continue;
+    let has_imports = reached.iter().filter(|&&is_reached| is_reached).count() > 1;
+    let mut texts = Vec::new();
+    for (source, &is_reached) in generator.program.sources.iter().zip(&reached) {
+        let mut text = String::new();
+        if is_reached {
+            let uses = source.tree.uses.iter().filter(|_| has_imports).map(|decl| decl.span);
+            for span in uses.chain(types_and_constants(&source.tree)) {
+                add(&mut text, span.of(source.file.text))?;
+            }
         }
-        let tree = &source.tree;
-        let aliases = tree.aliases.iter().map(|decl| decl.span);
-        let consts = tree.consts.iter().map(|decl| decl.span);
-        let structs = tree.structs.iter().map(|decl| decl.span);
-        let enums = tree.enums.iter().map(|decl| decl.span);
-        let impls = tree.impls.iter().map(|decl| decl.span).filter(|&span| !is_type(tree, span));
-        for span in aliases.chain(consts).chain(structs).chain(enums).chain(impls) {
-            add(&mut text, span.of(source.file.text))?;
-        }
+        try_push(&mut texts, text)?;
     }
     for number in 0..count(&generator.program.functions) {
         let Some(other) = generator.program.function(number) else { continue };
         let is_own = other.source == info.source && other.decl.span == own;
         let is_left_out = other.owner.is_some() || other.decl.is_script;
-        if is_own || is_left_out || !is_reached(other.source) {
+        if is_own || is_left_out || at(&reached, other.source) != Some(&true) {
             continue;
         }
         let Some(source) = generator.program.source(other.source) else { continue };
-        if other.is_generic() || other.is_external || !generator.program.has_symbol(&other) {
-            add(&mut text, other.decl.span.of(source.file.text))?;
+        let Some(text) = place(&mut texts, other.source) else { continue };
+        let is_value = at(values, number) == Some(&true);
+        if !other.is_external && !is_value && is_declared(&generator.program, &other) {
+            declare(&generator.program, &other, text)?;
         } else {
-            declare(generator, &other, &mut text)?;
+            add(text, other.decl.span.of(source.file.text))?;
         }
     }
-    if let Some(source) = generator.program.source(info.source) {
-        add(&mut text, own.of(source.file.text))?;
+    if let Some(source) = generator.program.source(info.source)
+        && let Some(text) = place(&mut texts, info.source)
+    {
+        add(text, own.of(source.file.text))?;
     }
-    Ok(text)
+    join(&generator.program, &texts, &reached, info.source)
+}
+
+/// The declarations of a file that are no functions.
+fn types_and_constants(tree: &Tree) -> impl Iterator<Item = Span> {
+    let aliases = tree.aliases.iter().map(|decl| decl.span);
+    let consts = tree.consts.iter().map(|decl| decl.span);
+    let structs = tree.structs.iter().map(|decl| decl.span);
+    let enums = tree.enums.iter().map(|decl| decl.span);
+    let impls = tree.impls.iter().map(|decl| decl.span).filter(|&span| !is_type(tree, span));
+    aliases.chain(consts).chain(structs).chain(enums).chain(impls)
+}
+
+/// The texts of the files that are reached, behind a header if there are several.
+fn join(
+    program: &Program<'_, '_>,
+    texts: &[String],
+    reached: &[bool],
+    own: u32,
+) -> Result<String, AllocError> {
+    let mut joined = String::new();
+    let files = || (0..).zip(texts).filter(|&(number, _)| at(reached, number) == Some(&true));
+    if files().count() > 1 {
+        for (number, text) in files() {
+            let module = program.source(number).map_or("", |source| source.module);
+            let module = if module.contains('\n') { "" } else { module };
+            let line = match number == own {
+                true => formatted(format_args!("{HEADER}* {module}\n"))?,
+                false => formatted(format_args!("{HEADER}{} {module}\n", text.len()))?,
+            };
+            try_push_str(&mut joined, &line)?;
+        }
+    }
+    for (_, text) in files().filter(|&(number, _)| number != own) {
+        try_push_str(&mut joined, text)?;
+    }
+    let text = at(texts, own).map_or("", String::as_str);
+    try_push_str(&mut joined, text)?;
+    Ok(joined)
+}
+
+/// The files of the text of a template, and the number of the one that declares it.
+pub(super) fn files<'t>(file: SourceFile<'t>) -> Result<(Vec<SourceFile<'t>>, u32), AllocError> {
+    let mut lengths = Vec::new();
+    let (mut files, mut own, mut rest) = (Vec::new(), 0, file.text);
+    while let Some((line, behind)) = rest.strip_prefix(HEADER).and_then(|r| r.split_once('\n')) {
+        let (length, module) = line.split_once(' ').unwrap_or((line, ""));
+        if length == "*" {
+            own = count(&files);
+        }
+        try_push(&mut lengths, length.parse::<usize>().ok())?;
+        try_push(&mut files, SourceFile { module, text: "", ..file })?;
+        rest = behind;
+    }
+    if files.is_empty() {
+        return Ok((try_collect([file].into_iter())?, 0));
+    }
+    for (part, length) in files.iter_mut().zip(lengths) {
+        let Some(length) = length else { continue };
+        (part.text, rest) = rest.split_at_checked(length).unwrap_or((rest, ""));
+    }
+    if let Some(part) = place(&mut files, own) {
+        part.text = rest;
+    }
+    Ok((files, own))
+}
+
+fn place<T>(list: &mut [T], number: u32) -> Option<&mut T> {
+    list.get_mut(usize::try_from(number).ok()?)
+}
+
+/// By the number of a function: whether a file uses it as a value, and does not only call it.
+pub(super) fn function_values(program: &Program<'_, '_>) -> Result<Vec<bool>, AllocError> {
+    let mut values = try_filled(program.functions.len(), &false)?;
+    for (number, source) in (0..).zip(program.sources) {
+        let tree = &source.tree;
+        let mut called = try_filled(tree.exprs.len(), &false)?;
+        for expr in &tree.exprs {
+            if let ExprKind::Call { callee, .. } = expr.kind
+                && let Some(place) = place(&mut called, callee.0)
+            {
+                *place = true;
+            }
+        }
+        for (expr, _) in tree.exprs.iter().zip(called).filter(|(_, is_called)| !is_called) {
+            if let Some(function) = named_function(program, number, tree, expr.kind)
+                && let Some(place) = place(&mut values, function)
+            {
+                *place = true;
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// The function that `f` or `module.f` names.
+fn named_function(
+    program: &Program<'_, '_>,
+    source: u32,
+    tree: &Tree,
+    kind: ExprKind,
+) -> Option<u32> {
+    let (file, name) = match kind {
+        ExprKind::Name(name) => (source, name),
+        ExprKind::Field(base, name) => match tree.expr(base).kind {
+            ExprKind::Name(module) => match program.item(source, module) {
+                Some(Item::Module(file)) => (file, name),
+                _ => return None,
+            },
+            _ => return None,
+        },
+        _ => return None,
+    };
+    match program.item(file, name) {
+        Some(Item::Function(number)) => Some(number),
+        _ => None,
+    }
 }
 
 /// Whether a file imports another one, by the number of that: its own names, and those that they need.
@@ -60,8 +188,7 @@ fn reached(program: &Program<'_, '_>, first: u32) -> Result<Vec<bool>, AllocErro
     let mut reached = try_filled(program.sources.len(), &false)?;
     let mut open = try_collect([first].into_iter())?;
     while let Some(file) = open.pop() {
-        let place = usize::try_from(file).ok().and_then(|file| reached.get_mut(file));
-        let Some(place) = place.filter(|place| !**place) else { continue };
+        let Some(place) = place(&mut reached, file).filter(|place| !**place) else { continue };
         *place = true;
         for import in program.source(file).map_or(&[][..], |source| &source.tree.uses) {
             if let Some(target) = program.imported_module(file, import) {
@@ -85,9 +212,39 @@ fn add(text: &mut String, declaration: &str) -> Result<(), AllocError> {
     try_push_str(text, "\n")
 }
 
+/// Whether an `extern fn` states all of a function: it is called by its symbol, its file has the names of its types, and no
+/// parameter has a default or is changed.
+fn is_declared(program: &Program<'_, '_>, info: &FunctionInfo) -> bool {
+    let is_named = |ty| has_names(program, info.source, ty);
+    !info.is_generic()
+        && program.has_symbol(info)
+        && matches!(info.result, ResultType::Known(result) if is_named(result))
+        && program
+            .param_list(info.params)
+            .iter()
+            .all(|param| is_named(param.ty) && param.default.is_none() && !param.mutable)
+}
+
+/// Whether the name of each struct and enum in a type stands for that in a file.
+fn has_names(program: &Program<'_, '_>, source: u32, ty: TypeId) -> bool {
+    let named = |info: Option<Name>| info.and_then(|name| program.item(source, name));
+    let is_known = match program.types.head(ty) {
+        Head::Struct(number) => {
+            let name = at(&program.structs, number).map(|info| info.name);
+            named(name) == Some(Item::Struct(number))
+        }
+        Head::Enum(number) => {
+            let name = at(&program.enums, number).map(|info| info.name);
+            named(name) == Some(Item::Enum(number))
+        }
+        _ => true,
+    };
+    is_known && program.types.parts(ty).iter().all(|&part| has_names(program, source, part))
+}
+
 /// A function as `extern fn`.
 fn declare(
-    generator: &mut Generator<'_, '_>,
+    program: &Program<'_, '_>,
     info: &FunctionInfo,
     text: &mut String,
 ) -> Result<(), AllocError> {
@@ -95,7 +252,6 @@ fn declare(
     if info.receiver() != Receiver::None {
         return Ok(());
     }
-    let program = &generator.program;
     try_push_str(text, "extern fn ")?;
     try_push_str(text, program.name(info.decl.word.name))?;
     try_push_str(text, "(")?;

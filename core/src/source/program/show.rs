@@ -157,6 +157,17 @@ impl Program<'_, '_> {
         Ok(terms)
     }
 
+    /// The file that has a type with this name: `source`, or the first one that declares it.
+    fn file_of_type(&self, source: u32, name: Name) -> Option<u32> {
+        let declares = |&file: &u32| {
+            matches!(self.item(file, name), Some(Item::Struct(_) | Item::Enum(_) | Item::Alias(_)))
+        };
+        match self.item(source, name) {
+            Some(_) => Some(source),
+            None => (0..count(self.sources)).find(declares),
+        }
+    }
+
     /// The type that a term of another writer stands for, as seen from a file.
     pub(in crate::source) fn type_of_term(&mut self, source: u32, term: &Type) -> Option<TypeId> {
         let span = Span::default();
@@ -182,11 +193,11 @@ impl Program<'_, '_> {
                     "Bool" => Some(TypeId::BOOL),
                     name => self.names.find(name).and_then(TypeId::primitive),
                 };
-                match (self.names.find(name), primitive) {
-                    (Some(name), _) if self.item(source, name).is_some() => {
-                        self.named(source, span, name, &parts, &[])
-                    }
-                    (_, primitive) => primitive?,
+                let name = self.names.find(name);
+                let owner = name.and_then(|name| Some((self.file_of_type(source, name)?, name)));
+                match owner {
+                    Some((file, name)) => self.named(file, span, name, &parts, &[]),
+                    None => primitive?,
                 }
             }
             Type::Simd { .. } | Type::Variable(_) => return None,

@@ -1,11 +1,12 @@
 //! Instances of the text of templates.
 
 use super::run::*;
-use crate::source::{Mode, SourceFile, Type, compile, instantiate};
+use crate::source::{Compiled, Mode, SourceFile, Type, compile, instantiate};
+use std::string::String;
 use std::vec::Vec;
 
-/// The result of an instance that calls no function of the module.
-fn instance(files: &[(&str, &str)], name: &str, types: &str, arguments: &[u64]) -> u64 {
+/// The text of a template, and its instance.
+fn made(files: &[(&str, &str)], name: &str, types: &str) -> (String, Compiled) {
     let files: Vec<_> =
         files.iter().map(|&(module, text)| SourceFile { name: module, module, text }).collect();
     let compiled = compile(&files, Mode::Compile).unwrap();
@@ -13,10 +14,20 @@ fn instance(files: &[(&str, &str)], name: &str, types: &str, arguments: &[u64]) 
     let template = unit.templates.iter().find(|template| template.name == name).unwrap();
     let types = Type::parse_arguments(types).unwrap();
     let made = instantiate(file(&template.text), name, &types).unwrap();
+    (template.text.clone(), made)
+}
+
+/// The result of an instance that calls no function of the module.
+fn instance(files: &[(&str, &str)], name: &str, types: &str, arguments: &[u64]) -> u64 {
+    let (text, made) = made(files, name, types);
     let unit = made.unit.as_ref();
-    let unit = unit.unwrap_or_else(|| panic!("{}\n{:#?}", template.text, messages(&made)));
+    let unit = unit.unwrap_or_else(|| panic!("{text}\n{:#?}", messages(&made)));
     let (result, _) = call_unit(unit, &unit.functions[0].symbol, arguments);
-    result.unwrap_or_else(|stop| panic!("{}\n{stop}", template.text))
+    result.unwrap_or_else(|stop| panic!("{text}\n{stop}"))
+}
+
+fn messages_of_instance(files: &[(&str, &str)], name: &str, types: &str) -> Vec<String> {
+    messages(&made(files, name, types).1)
 }
 
 #[test]
@@ -25,4 +36,45 @@ fn type_with_methods_in_its_body_is_declared_once() {
                 struct V:\n    q: i64\nimpl V:\n    fn get() -> i64: self.q\n\
                 pub fn g<T>(t: T) -> i64: W(3).of() + Op.Nil.two() + V(5).get()\n";
     assert_eq!(instance(&[("t", text)], "g", "i64", &[4]), 10);
+}
+
+/// A name may be that of a function of each module, of a constant, and of a type.
+#[test]
+fn text_has_the_names_of_each_module() {
+    let m = "pub fn max<T>(a: T, b: T) -> T: if a > b: a else: b\npub const K = 7\nfn f(x: i64) -> i64: x + K\n\
+             pub struct P:\n    x: i64\n    fn get() -> i64: self.x + 1\n";
+    let b = "use m\npub const K = 70\nfn f(x: i64) -> i64: x + K\npub struct P:\n    x: i64\n    fn get() -> i64: self.x + m.K\n";
+    let text = "use m\nuse b.{f as ff, P}\npub fn max<T>(a: T, b: T) -> T: m.max(a, b)\n\
+                pub fn g<T>(t: T) -> T: max(t, t + 1)\n\
+                fn f(x: i64) -> i64: x\n\
+                pub fn h<T>(t: T) -> i64: f(1) + m.f(1) + ff(1) + m.P(x: 1).get() + P(2).get()\n\
+                pub fn p<T>(t: T) -> i64: t.x\n";
+    let files = [("t", text), ("m", m), ("b", b)];
+    assert_eq!(instance(&files, "g", "i64", &[4]), 5);
+    assert_eq!(instance(&files, "h", "i64", &[4]), 1 + 8 + 71 + 2 + 9);
+    assert_eq!(messages_of_instance(&files, "p", "P"), [""; 0]);
+    assert_eq!(instance(&files, "m.max", "i64", &[4, 3]), 4);
+}
+
+#[test]
+fn text_has_imports_under_other_names() {
+    let a = "pub fn f(x: i64) -> i64: x + 1\npub fn over(x: i64 = 5) -> i64: x\n";
+    let text = "use a.{f as ff}\nuse a as other\nfn a2(x: i64) -> i64: x\n\
+                pub fn g<T>(t: T) -> i64: ff(3) + a2(1) + other.over()\n\
+                pub fn v<T>(t: T) -> i64:\n    val F = ff\n    val G = a2\n    F(3) + G(4)\n";
+    let files = [("t", text), ("a", a)];
+    assert_eq!(messages_of_instance(&files, "g", "i64"), [""; 0]);
+    assert_eq!(instance(&files, "v", "i64", &[0]), 8);
+}
+
+#[test]
+fn functions_that_are_values_are_copied() {
+    let a = "pub fn f(x: i64) -> i64: x + twice(1)\nfn twice(x: i64) -> i64: 2 * x\n";
+    let text = "use a\nfn ap(f: fn(i64) -> i64, x: i64) -> i64: f(x)\n\
+                pub fn g<T>(t: T) -> i64:\n    val F = a.f\n    F(1) + F(2)\n\
+                export g\n";
+    assert_eq!(instance(&[("t", text), ("a", a)], "g", "i64", &[4]), 7);
+    let text = "fn ap(f: fn(i64) -> i64, x: i64) -> i64: f(x)\npub fn h(x: i64) -> i64: x + 1\n\
+                pub fn g<T>(t: T) -> i64: ap(h, 3)\n";
+    assert_eq!(instance(&[("t", text)], "g", "i64", &[4]), 4);
 }
