@@ -161,7 +161,10 @@ impl<'p> Program<'p, '_> {
 
     fn import(&mut self, number: u32) {
         let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
-        for decl in &tree.uses {
+        // A name that is imported by itself precedes that of a module that is imported whole.
+        let is_whole = |decl: &&UseDecl| matches!(decl.items, UseItems::All);
+        let single = tree.uses.iter().filter(|decl| !is_whole(decl));
+        for decl in single.chain(tree.uses.iter().filter(is_whole)) {
             let path = tree.list(decl.path);
             match decl.items {
                 UseItems::Module(alias) => self.import_module(number, decl, path, alias),

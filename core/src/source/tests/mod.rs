@@ -4,6 +4,7 @@ mod constants;
 mod equivalent;
 mod matches;
 mod messages;
+mod modules;
 mod programs;
 mod random;
 mod refusals;

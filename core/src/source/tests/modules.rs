@@ -1,0 +1,44 @@
+//! Names of other modules.
+
+use super::run::*;
+use crate::source::{Compiled, Mode, SourceFile, compile};
+use std::string::String;
+use std::vec::Vec;
+
+const A: &str = "pub const K: i64 = 7\npub enum Color:\n    Red\n    Green\npub struct P:\n    x: i64\n\
+                 pub fn f(x: i64) -> i64: x + K\n\
+                 pub enum Opt<T>:\n    Some(T)\n    Nothing\n\
+                 pub struct Box<T>:\n    item: T\n    static fn of(item: T) -> Box<T>: Box<T>(item: item)\n";
+const B: &str = "pub const K: i64 = 8\npub const L: i64 = 9\npub enum Color:\n    Blue\n";
+const C: &str = "use a\npub type AC = a.Color\npub type AP = a.P\npub type AI = a.Opt<i64>\npub type AB = a.Color\n";
+
+fn program(text: &str) -> Compiled {
+    let module = |module, text| SourceFile { name: module, module, text };
+    let files = [module("t", text), module("a", A), module("b", B), module("c", C)];
+    compile(&files, Mode::Compile).unwrap()
+}
+
+/// The result of `f` of the first file.
+fn result(text: &str) -> u64 {
+    let compiled = program(text);
+    let unit = compiled.unit.as_ref();
+    let unit = unit.unwrap_or_else(|| panic!("{text}\n{:#?}", messages(&compiled)));
+    call_unit(unit, "main_value", &[]).0.unwrap()
+}
+
+fn errors(text: &str) -> Vec<String> {
+    messages(&program(text))
+}
+
+#[test]
+fn import_by_name_precedes_one_of_a_whole_module() {
+    for uses in ["use b.*\nuse a.{K}\n", "use a.{K}\nuse b.*\n", "use a.*\nuse b.*\nuse a.{K}\n"] {
+        assert_eq!(
+            result(&std::format!("{uses}fn main_value() -> i64: 10 * K + L\n")),
+            79,
+            "{uses}"
+        );
+    }
+    let text = "use a.{K}\nuse b.{K}\nfn main_value() -> i64: K\n";
+    assert_eq!(errors(text), ["2: E1302: `K` is declared twice"]);
+}
