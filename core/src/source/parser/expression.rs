@@ -295,6 +295,8 @@ impl<'s> Parser<'_, 's> {
                 TokenKind::GreaterGreater => angles = angles.saturating_sub(2),
                 TokenKind::Word
                 | TokenKind::Comma
+                | TokenKind::Dot
+                | TokenKind::ColonColon
                 | TokenKind::LeftBracket
                 | TokenKind::RightBracket
                 | TokenKind::LeftParen

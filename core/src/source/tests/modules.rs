@@ -42,3 +42,14 @@ fn import_by_name_precedes_one_of_a_whole_module() {
     let text = "use a.{K}\nuse b.{K}\nfn main_value() -> i64: K\n";
     assert_eq!(errors(text), ["2: E1302: `K` is declared twice"]);
 }
+
+#[test]
+fn type_arguments_have_modules_in_front() {
+    let text = "use a\nfn same<T>(x: T) -> T: x\nfn main_value() -> i64:\n    val c = same<a.Color>(a.Color.Green)\n    \
+                val p = a.Box<a.P>(item: a.P(4))\n    val q = a.Box<a.P>.of(a.P(5))\n    \
+                if c == a.Color.Green: p.item.x * 10 + q.item.x else: 0\n";
+    assert_eq!(result(text), 45);
+    // These are comparisons.
+    let text = "use a\nfn main_value() -> bool:\n    val p = a.P(4)\n    p.x<a.K and a.K>(p.x)\n";
+    assert_eq!(result(text), 1);
+}
