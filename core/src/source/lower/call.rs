@@ -136,7 +136,7 @@ impl Body<'_, '_, '_> {
         Typed::ERROR
     }
 
-    fn not_callable(&mut self, name: Name, arguments: List, span: Span) -> Typed {
+    pub(super) fn not_callable(&mut self, name: Name, arguments: List, span: Span) -> Typed {
         let text = self.name(name);
         let message = format_args!("`{text}` is not called");
         self.error(span, Code::BadCall, message);

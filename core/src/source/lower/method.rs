@@ -18,6 +18,10 @@ impl Body<'_, '_, '_> {
                     self.call_function(number, types, None, arguments, want, span)
                 }
                 Some(Item::Struct(number)) => self.construct(number, types, arguments, want, span),
+                Some(Item::Alias(_)) => {
+                    let ty = self.program().named(file, span, name, types, &[]);
+                    self.construct_type(ty, name, arguments, want, span)
+                }
                 Some(Item::Const(number)) => {
                     let value = self.constant(number, Want::NOTHING, span);
                     self.call_value(value, arguments, want, span)
@@ -33,6 +37,28 @@ impl Body<'_, '_, '_> {
             return self.call_static(head, &types, name, arguments, want, span);
         }
         self.call_method(base, name, arguments, want, span)
+    }
+
+    /// A struct of its fields, by the type that an alias of a module stands for.
+    fn construct_type(
+        &mut self,
+        ty: TypeId,
+        name: Name,
+        arguments: List,
+        want: Want,
+        span: Span,
+    ) -> Typed {
+        let Head::Struct(number) = self.head(ty) else {
+            if ty.is_error() {
+                self.skip_arguments(arguments);
+                return Typed::ERROR;
+            }
+            return self.not_callable(name, arguments, span);
+        };
+        let parts = self.unit.program.types.parts(ty).iter().copied();
+        let parts = crate::alloc_util::try_collect(parts);
+        let parts = self.program().diagnostics.allocated(parts).unwrap_or_default();
+        self.construct(number, &parts, arguments, want, span)
     }
 
     /// `Type.name(...)`.

@@ -53,3 +53,11 @@ fn type_arguments_have_modules_in_front() {
     let text = "use a\nfn main_value() -> bool:\n    val p = a.P(4)\n    p.x<a.K and a.K>(p.x)\n";
     assert_eq!(result(text), 1);
 }
+
+#[test]
+fn alias_of_another_module_is_a_struct() {
+    let text = "use c\nfn main_value() -> i64: c.AP(x: 4).x * 10 + c.AP(5).x\n";
+    assert_eq!(result(text), 45);
+    let text = "use c\nfn main_value() -> i64: c.AC(4)\n";
+    assert_eq!(errors(text), ["2: E1405: `AC` is not called"]);
+}
