@@ -216,9 +216,10 @@ pub(super) enum PatternKind {
     },
     Or(List),
     Tuple(List),
-    /// `m.E.V`, `E.V` or `V`, with patterns for the payload: the fields as numbers of [`Tree::pattern_fields`].
+    /// `m.E.V`, `E.V` or `V`, with patterns for the payload: the fields as numbers of [`Tree::pattern_fields`]. Without a
+    /// payload, `m.K` may be a constant.
     Variant {
-        /// `m.E`, if the enum has a module in front of it.
+        /// `m.E` or `E`.
         path: Option<ExprId>,
         owner: Option<Name>,
         variant: Name,

@@ -193,7 +193,13 @@ impl Body<'_, '_, '_> {
                 },
                 _ => Some(all),
             },
-            _ => matches!(self.test_of(row, ty), Test::Nothing).then_some(all),
+            _ => match self.module_constant(pattern) {
+                Some(number) => match self.program().constant(number)?.value {
+                    ConstValue::Integer(value) => Some((value, value.checked_add(1)?)),
+                    _ => None,
+                },
+                None => matches!(self.test_of(row, ty), Test::Nothing).then_some(all),
+            },
         }
     }
 
@@ -247,6 +253,7 @@ impl Body<'_, '_, '_> {
                 None => Test::Nothing,
             },
             PatternKind::Tuple(_) => Test::Variant(0),
+            PatternKind::Variant { .. } if self.module_constant(pattern).is_some() => Test::Other,
             // It is refused.
             PatternKind::Variant { .. } if matches!(self.head(ty), Head::Struct(_)) => {
                 Test::Nothing

@@ -185,7 +185,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     /// What stands in front of a name that is a field or method of `self`, a variant of an enum, or declared by an
     /// imported module, and what stands behind it.
-    fn owner_of(&mut self, name: Name) -> Option<(&'s str, &'static str)> {
+    pub(super) fn owner_of(&mut self, name: Name) -> Option<(&'s str, &'static str)> {
         if let Some(own) = self.variable(Name::SELF) {
             let head = self.head(own.value.ty);
             let is_field = |field: &Field| field.name == name;

@@ -52,7 +52,7 @@ impl<'s> Body<'_, '_, 's> {
                     self.add_covered(coverage, index);
                 }
             }
-            PatternKind::Variant { variant, .. } => {
+            PatternKind::Variant { variant, .. } if self.module_constant(pattern).is_none() => {
                 let Some((index, _)) = self.variant_of(ty, variant) else { return };
                 let fields = self.payload(ty, usize::try_from(index).unwrap_or(usize::MAX));
                 let mut parts = fields.iter().enumerate();
@@ -108,6 +108,19 @@ impl<'s> Body<'_, '_, 's> {
         matches!(self.unit.program.item(self.source, name), Some(Item::Const(_)))
     }
 
+    /// The constant that a pattern `module.K` names.
+    pub(super) fn module_constant(&self, pattern: PatternId) -> Option<u32> {
+        let PatternKind::Variant { path: Some(path), variant, has_fields: false, .. } =
+            self.tree.pattern(pattern).kind
+        else {
+            return None;
+        };
+        match self.unit.program.item(self.module_prefix(path)?, variant) {
+            Some(Item::Const(number)) => Some(number),
+            _ => None,
+        }
+    }
+
     /// The name of a value that no arm covers.
     pub(super) fn missing(&self, coverage: &Coverage, ty: TypeId) -> Option<&'s str> {
         match self.head(ty) {
@@ -150,7 +163,12 @@ impl<'s> Body<'_, '_, 's> {
             PatternKind::Tuple(parts) => self.test_tuple(parts, value, span, fails),
             PatternKind::Variant { path, owner, variant, fields, has_fields } => {
                 let names = (owner, variant);
-                match path.filter(|&path| !self.is_path_of(path, value.ty)) {
+                if let Some(number) = self.module_constant(pattern) {
+                    let right = self.constant(number, Want::of(value.ty), span);
+                    return self.test_equal(value, right, span, fails);
+                }
+                let is_open = self.is_template && self.unit.program.types.has_params(value.ty);
+                match path.filter(|&path| !is_open && !self.is_path_of(path, value.ty)) {
                     Some(path) => self.wrong_path(path, names, fields, value.ty, span),
                     None => self.test_variant(names, (fields, has_fields), value, span, fails),
                 }
@@ -380,13 +398,8 @@ impl<'s> Body<'_, '_, 's> {
             self.opaque();
             return;
         }
-        let found = self.variant_of(value.ty, variant);
-        let same_owner = owner.is_none_or(|owner| {
-            self.name(owner) == self.unit.program.nominal_name(value.ty)
-                || matches!(self.unit.program.item(self.source, owner), Some(Item::Alias(_)))
-        });
-        let Some((index, info)) = found.filter(|_| same_owner) else {
-            return self.no_variant((owner, variant), fields, value.ty, span);
+        let Some((index, info)) = self.variant_of(value.ty, variant) else {
+            return self.no_variant((owner, variant), fields, value.ty, (span, true));
         };
         let Value::Place(place) = value.value else {
             // Without payloads the value is the discriminant.
@@ -426,15 +439,30 @@ impl<'s> Body<'_, '_, 's> {
         }
     }
 
-    /// Whether `module.Name` is the name of an enum, or may be one.
-    fn is_path_of(&self, path: ExprId, ty: TypeId) -> bool {
-        let ExprKind::Field(base, name) = self.tree.expr(path).kind else { return false };
-        let Some(file) = self.module_prefix(base) else { return false };
-        match self.unit.program.item(file, name) {
-            Some(Item::Enum(number)) => {
-                self.head(ty) == Head::Enum(number) || !matches!(self.head(ty), Head::Enum(_))
+    /// Whether `Name` or `module.Name` is the name of this enum, or of a type if the value has no enum type.
+    fn is_path_of(&mut self, path: ExprId, ty: TypeId) -> bool {
+        let Expr { kind, span } = self.tree.expr(path);
+        let (file, name) = match kind {
+            ExprKind::Name(Name::SELF_TYPE) => {
+                let own = self.types.iter().rev().find(|entry| entry.0 == Name::SELF_TYPE);
+                return own.is_some_and(|&(_, own)| self.head(own) == self.head(ty));
             }
-            item => matches!(item, Some(Item::Alias(_) | Item::Struct(_))),
+            ExprKind::Name(name) => (self.source, name),
+            ExprKind::Field(base, name) => match self.module_prefix(base) {
+                Some(file) => (file, name),
+                None => return false,
+            },
+            _ => return false,
+        };
+        let is_enum = matches!(self.head(ty), Head::Enum(_));
+        match self.unit.program.item(file, name) {
+            Some(Item::Enum(number)) => self.head(ty) == Head::Enum(number) || !is_enum,
+            Some(Item::Struct(_)) => !is_enum,
+            Some(Item::Alias(_)) => {
+                let named = self.program().named(file, span, name, &[], &[]);
+                named.is_error() || self.head(named) == self.head(ty) || !is_enum
+            }
+            _ => false,
         }
     }
 
@@ -447,12 +475,20 @@ impl<'s> Body<'_, '_, 's> {
         ty: TypeId,
         span: Span,
     ) {
-        let value = match self.type_prefix(path) {
-            None => self.expr(path, Want::NOTHING),
-            Some(_) => Typed::UNIT,
+        let is_name = matches!(self.tree.expr(path).kind, ExprKind::Name(_));
+        let is_type = self.type_prefix(path).is_some();
+        let value = match is_type || is_name {
+            false => self.expr(path, Want::NOTHING),
+            true => Typed::UNIT,
         };
         if !value.ty.fits_all() {
-            return self.no_variant(names, fields, ty, span);
+            let is_known = match self.tree.expr(path).kind {
+                ExprKind::Name(name) => {
+                    name == Name::SELF_TYPE || self.unit.program.item(self.source, name).is_some()
+                }
+                _ => is_type,
+            };
+            return self.no_variant(names, fields, ty, (span, is_known));
         }
         self.bind_fields(fields);
     }
@@ -464,13 +500,13 @@ impl<'s> Body<'_, '_, 's> {
         }
     }
 
-    /// Reports a pattern of a variant that the type does not have.
+    /// Reports a pattern of a variant that the type does not have. A type that is not known has no declaration.
     fn no_variant(
         &mut self,
         (owner, variant): (Option<Name>, Name),
         fields: List,
         ty: TypeId,
-        span: Span,
+        (span, is_known): (Span, bool),
     ) {
         self.bind_fields(fields);
         if matches!(self.head(ty), Head::Struct(_)) {
@@ -479,18 +515,25 @@ impl<'s> Body<'_, '_, 's> {
             return;
         }
         let (text, name) = (self.type_text(ty), self.name(variant));
-        let program = &self.unit.program;
-        let is_known = |owner: Name| {
-            // It may be behind the name of a module.
-            let mut known = program.structs.iter().chain(&program.enums);
-            known.any(|info| info.name == owner) || program.item(self.source, owner).is_some()
-        };
-        match owner.map(|owner| (self.name(owner), is_known(owner))) {
-            Some((owner, false)) => {
-                let message = format_args!("type `{owner}` not found");
-                self.error(span, Code::UnknownType, message);
+        match owner {
+            Some(owner) if !is_known => {
+                let text = self.name(owner);
+                let message = format_args!("type `{text}` not found");
+                let program = &self.unit.program;
+                let mut types = program.structs.iter().chain(&program.enums);
+                let is_type = types.any(|info| info.name == owner);
+                match self.owner_of(owner).filter(|_| is_type) {
+                    Some((module, "")) => {
+                        let note = format_args!("write `{module}.{text}`");
+                        self.error_with_note(span, Code::UnknownType, message, note);
+                    }
+                    _ => {
+                        self.error(span, Code::UnknownType, message);
+                    }
+                }
             }
-            Some((owner, true)) => {
+            Some(owner) => {
+                let owner = self.name(owner);
                 let message = format_args!("`{owner}.{name}` is no variant of `{text}`");
                 self.error(span, Code::BadPattern, message);
             }

@@ -103,9 +103,6 @@ impl Parser<'_, '_> {
         let has_fields = self.is(TokenKind::LeftParen);
         if has_fields || owner.is_some() {
             let fields = if has_fields { self.pattern_fields() } else { List::default() };
-            let is_module =
-                |&path: &ExprId| matches!(self.tree.expr(path).kind, ExprKind::Field(..));
-            let path = path.filter(is_module);
             let kind = PatternKind::Variant { path, owner, variant: word.name, fields, has_fields };
             return self.add_pattern(kind, start.to(self.last_span()));
         }

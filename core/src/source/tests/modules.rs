@@ -61,3 +61,45 @@ fn alias_of_another_module_is_a_struct() {
     let text = "use c\nfn main_value() -> i64: c.AC(4)\n";
     assert_eq!(errors(text), ["2: E1405: `AC` is not called"]);
 }
+
+#[test]
+fn patterns_have_the_names_of_expressions() {
+    for (uses, name) in [
+        ("use a.{Color as C, Opt as O}", "C"),
+        ("use a.{Color, Opt as O}", "Color"),
+        ("use c\nuse a.{Opt as O}", "c.AC"),
+        ("use c.{AC as D}\nuse a.{Opt as O}", "D"),
+        ("use a\nuse a.{Opt as O}", "a.Color"),
+    ] {
+        let text = std::format!(
+            "{uses}\nfn main_value() -> i64:\n    val color = {name}.Green\n    val o: O<i64> = O.Some(3)\n    \
+             val n = match color:\n        case {name}.Red: 1\n        case {name}.Green: 2\n    \
+             match o:\n        case O.Some(x): x + n\n        case O.Nothing: 0\n"
+        );
+        assert_eq!(result(&text), 5, "{text}");
+    }
+    let text = "use c\nuse a\nfn main_value() -> i64:\n    val o: c.AI = a.Opt<i64>.Some(3)\n    \
+                match o:\n        case c.AI.Some(x): x\n        case c.AI.Nothing: 0\n";
+    assert_eq!(result(text), 3);
+}
+
+#[test]
+fn type_of_another_module_is_not_found_in_a_pattern() {
+    let body =
+        "fn g(c: a.Color) -> i64:\n    match c:\n        case Color.Red: 1\n        case _: 2\n";
+    assert_eq!(errors(&std::format!("use a\n{body}")), ["4: E1406: type `Color` not found"]);
+    for uses in ["use a\nuse b.{Color}\n", "use a\nenum Color:\n    Red\n"] {
+        let errors = errors(&std::format!("{uses}{body}"));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("`Color.Red` is no variant of `Color`"), "{errors:?}");
+    }
+}
+
+#[test]
+fn constant_of_a_module_is_a_pattern() {
+    let text = "use a\nuse b\nfn of(x: i64) -> i64:\n    match x:\n        case a.K: 1\n        case b.K | b.L: 2\n        \
+                case _: 3\nfn main_value() -> i64: of(7) * 1000 + of(8) * 100 + of(9) * 10 + of(10)\n";
+    assert_eq!(result(text), 1223);
+    let text = "use a\nfn of(x: i64) -> i64:\n    match x:\n        case a.K: 1\n";
+    assert!(errors(text)[0].contains("E1409"), "{:?}", errors(text));
+}
