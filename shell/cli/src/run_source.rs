@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use smf_core::exec::Level;
+use smf_core::exec::{ExternalFunctions, Level};
+use smf_core::ir::Signature;
 use smf_core::link::Resolve;
 use smf_core::loader::LoaderOptions;
 use smf_core::source::Mode;
 use smf_loader::counters;
-use smf_loader::exec::host_functions;
+use smf_loader::exec::{accepts_signature, host_functions};
 use smf_loader::files::{self, ReadError};
 use smf_loader::loader::Loader;
 use smf_loader::source::{Program, is_source};
@@ -182,8 +183,31 @@ fn shown(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
 }
 
 /// Functions of the host: those that compiled source calls, those of the modules of `--with`, and of libraries.
+struct HostFunctions {
+    loader: Option<&'static Loader>,
+    libraries: Box<dyn Resolve + Send + Sync>,
+}
+
+impl Resolve for HostFunctions {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        let of_module = || Some(self.loader?.modules().resolve(name).ok()??.address);
+        host_functions::address(name).or_else(of_module).or_else(|| self.libraries.resolve(name))
+    }
+}
+
+impl ExternalFunctions for HostFunctions {
+    fn has_signatures(&self) -> bool {
+        self.loader.is_some()
+    }
+
+    fn accepts(&self, name: &[u8], called: Signature<'_>) -> bool {
+        let loader = self.loader.filter(|_| host_functions::address(name).is_none());
+        loader.is_none_or(|loader| accepts_signature(loader, name, called))
+    }
+}
+
 fn resolver(args: &Args) -> Result<Arc<Resolver>, Failure> {
-    let host = host(args)?;
+    let libraries = host(args)?;
     let loader: Option<&'static Loader> = match args.with.is_empty() {
         true => None,
         false => {
@@ -200,8 +224,5 @@ fn resolver(args: &Args) -> Result<Arc<Resolver>, Failure> {
             Some(loader)
         }
     };
-    Ok(Arc::new(move |name: &[u8]| {
-        let of_module = || Some(loader?.modules().resolve(name).ok()??.address);
-        host_functions::address(name).or_else(of_module).or_else(|| host.resolve(name))
-    }))
+    Ok(Arc::new(HostFunctions { loader, libraries: Box::new(libraries) }))
 }

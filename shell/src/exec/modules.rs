@@ -136,16 +136,21 @@ impl ExternalFunctions for Modules {
     }
 
     fn accepts(&self, name: &[u8], called: ir::Signature<'_>) -> bool {
-        let Some(Open { loader, .. }) = self.opened() else { return true };
-        // Errors are those of resolving the name.
-        let Ok(Some((_, module))) = resolved(&loader, name) else { return true };
-        match Signature::of(&module, name) {
-            Ok(Some(Signature { params: Some(params), result: Some(result) })) => {
-                called.is_of(&params, result)
-            }
-            // Types in memory are not compared.
-            _ => true,
+        self.opened().is_none_or(|Open { loader, .. }| accepts_signature(&loader, name, called))
+    }
+}
+
+/// Whether a function of the modules of a loader may be called with these types: where its module states the types of
+/// its parameters and of its result, and all are numbers or bools, they have to be the same ones.
+pub fn accepts_signature(loader: &Loader, name: &[u8], called: ir::Signature<'_>) -> bool {
+    // Errors are those of resolving the name.
+    let Ok(Some((_, module))) = resolved(loader, name) else { return true };
+    match Signature::of(&module, name) {
+        Ok(Some(Signature { params: Some(params), result: Some(result) })) => {
+            called.is_of(&params, result)
         }
+        // Types in memory are not compared.
+        _ => true,
     }
 }
 

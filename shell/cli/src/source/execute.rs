@@ -180,7 +180,7 @@ fn native(
     let name = executable.unit.functions().get(index).map_or(&[][..], |f| f.name().as_bytes());
     let title = String::from_utf8_lossy(name);
     let span = trace::span("generate", Path::new(&*title));
-    manager.compile(&executable.unit, &|name: &[u8]| (execution.resolver)(name))?;
+    manager.compile(&executable.unit, &|name: &[u8]| execution.resolver.resolve(name))?;
     drop(span);
     let no_function = || Failure::Because("no such function".to_owned());
     let function = manager.find(name).ok_or_else(no_function)?;

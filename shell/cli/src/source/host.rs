@@ -1,8 +1,10 @@
 //! Functions and memory of the process, as executed functions use them.
 #![allow(unsafe_code)]
 
-/// The addresses of functions of the host.
-pub(crate) type Resolver = dyn Fn(&[u8]) -> Option<u64> + Send + Sync;
+use smf_core::exec::ExternalFunctions;
+
+/// The functions of the host.
+pub(crate) type Resolver = dyn ExternalFunctions + Send + Sync;
 
 /// The text at an address.
 ///

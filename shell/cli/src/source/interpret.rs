@@ -1,10 +1,11 @@
 //! The interpreter of the intermediate representation as a back end.
 #![allow(unsafe_code)]
 
-use smf_core::exec::Value;
+use smf_core::exec::{ManagerError, Value};
 use smf_core::ir::{
     Callee, CalleeKind, FunctionInstance, Host, ProgramHost, Scalar, Stop, data_addresses,
 };
+use smf_core::link::Name;
 use smf_core::trap::CallArg;
 use smf_loader::call;
 
@@ -77,6 +78,9 @@ pub(super) fn interpret(
 }
 
 /// Names a function of the host that it does not have, and a function that calls it.
+///
+/// # Errors
+/// A function of the host has other types than it is called with.
 pub(super) fn undefined_callee(
     executable: &Executable,
     resolver: &Resolver,
@@ -85,10 +89,18 @@ pub(super) fn undefined_callee(
         let instance = function.instance()?;
         for number in 0..instance.body().callee_count() {
             let callee = instance.body().callee(number)?;
-            if callee.kind == CalleeKind::Host && resolver(callee.name.as_bytes()).is_none() {
+            let name = callee.name.as_bytes();
+            if callee.kind != CalleeKind::Host {
+                continue;
+            }
+            if resolver.resolve(name).is_none() {
                 let (function, symbol) = (function.name(), callee.name);
                 let why = format!("function `{function}` calls `{symbol}`, which is undefined");
                 return Ok(Some(why));
+            }
+            if resolver.has_signatures() && !resolver.accepts(name, callee.signature) {
+                let (function, callee) = (function.name().clone(), Name::new(name)?);
+                return Err(ManagerError::CalleeSignature { function, callee }.into());
             }
         }
     }
@@ -151,7 +163,7 @@ impl Host for Outside<'_> {
         callee: &Callee<'_>,
         arguments: &[u64],
     ) -> Result<u64, Stop> {
-        let address = (self.resolver)(callee.name.as_bytes()).ok_or(Stop::Callee)?;
+        let address = self.resolver.resolve(callee.name.as_bytes()).ok_or(Stop::Callee)?;
         let (params, result) = caller.concrete(&callee.signature);
         let mut words = Vec::with_capacity(arguments.len());
         for (&bits, scalar) in arguments.iter().zip(params) {

@@ -379,6 +379,29 @@ fn line_tables_name_the_lines_of_the_code() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn extern_fn_with_other_types_than_those_of_the_module_is_refused() {
+    let directory = scratch("compile-signature");
+    let library = write(&directory, "lib.spl", "fn plain(x: i64) -> i64: x + 1\n");
+    let module = directory.join("lib.smf");
+    let module = module.to_str().unwrap();
+    ok(&["compile", &library, "-o", module]);
+    for (declared, call) in
+        [("x: f64", "4.0"), ("x: i64, y: i64", "4, 5"), ("", ""), ("x: i32", "4")]
+    {
+        let text = format!("extern fn plain({declared}) -> i64\nfn main() -> i64: plain({call})\n");
+        let source = write(&directory, "user.spl", &text);
+        for backend in ["native", "interpret"] {
+            let error = fails(&["run", &source, "--with", module, "--backend", backend]);
+            contains(&error, &["function `main` calls `plain`, which has another signature"]);
+        }
+    }
+    let text = "extern fn plain(x: i64) -> i64\nfn main():\n    print plain(4)\n";
+    let source = write(&directory, "user.spl", text);
+    assert_eq!(ok(&["run", &source, "--with", module]), "5\n");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn other_programs_use_functions_and_templates_of_a_module() {
     let module = compiled("compile-library", &[]);
     let directory = scratch("compile-user");
