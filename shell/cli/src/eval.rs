@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use smf_core::exec::{Level, Unit};
-use smf_core::source::{Diagnostic, Mode, compile};
+use smf_core::source::{Code, Diagnostic, Mode, compile};
 use smf_loader::exec::host_functions;
 use smf_loader::source::Program;
 
@@ -35,7 +35,7 @@ pub(crate) struct Args {
 /// The name of diagnostics and traps for the argument.
 const FILE: &str = "<eval>";
 
-/// The function of the statements.
+/// The function of the statements; underscores follow where the argument has the name.
 const FUNCTION: &str = "__eval_main";
 
 /// The words that begin a declaration.
@@ -44,8 +44,11 @@ const DECLARATIONS: [&str; 14] = [
     "pub", "static", "trait",
 ];
 
-/// How much deeper than in the argument statements are.
-const INDENT: &str = "    ";
+/// How much deeper than in the argument statements are. Both a tab and a blank may follow a tab.
+const INDENT: &str = "\t";
+
+/// The columns of [`INDENT`].
+const INDENT_WIDTH: u32 = 4;
 
 /// A text whose statements are the body of a function, and the line of the argument for each of its lines.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,12 @@ struct Wrapped {
     text: String,
     /// The line in the argument, from 1, and whether it is indented.
     lines: Vec<(u32, bool)>,
+    /// The name of the function of the statements.
+    function: String,
+    /// The line of its head; `None` without statements.
+    head: Option<u32>,
+    /// The first line of the argument.
+    first_line: String,
 }
 
 impl Wrapped {
@@ -71,11 +80,18 @@ impl Wrapped {
                 false => statements.push(INDENT, line, number),
             }
         }
-        if !statements.text.trim().is_empty() {
-            declared.push("", &format!("fn {FUNCTION}():"), 1);
+        declared.function = FUNCTION.to_owned();
+        while text.contains(&declared.function) {
+            declared.function.push('_');
+        }
+        let is_comment = |line: &str| line.trim_start().starts_with('#') || line.trim().is_empty();
+        if !statements.text.lines().all(is_comment) {
+            declared.push("", &format!("fn {}():", declared.function), 1);
+            declared.head = u32::try_from(declared.lines.len()).ok();
             declared.text += &statements.text;
             declared.lines.extend(statements.lines);
         }
+        declared.first_line = text.lines().next().unwrap_or_default().to_owned();
         declared
     }
 
@@ -96,18 +112,44 @@ impl Wrapped {
         (line, column.saturating_sub(shift).max(1), is_indented)
     }
 
+    /// A diagnostic with the place in the argument, and without the function around the statements.
     fn corrected(&self, mut diagnostic: Diagnostic) -> Diagnostic {
-        if diagnostic.file == FILE {
-            let (line, column, is_indented) = self.place(diagnostic.line, diagnostic.column);
-            (diagnostic.line, diagnostic.column) = (line, column);
-            if is_indented && let Some(text) = diagnostic.source_line.strip_prefix(INDENT) {
-                diagnostic.source_line = text.to_owned();
-            } else if is_indented {
-                let cut = u32::try_from(INDENT.len()).unwrap_or(0);
-                diagnostic.source_column = diagnostic.source_column.saturating_sub(cut).max(1);
+        diagnostic.message = self.without_function(&diagnostic.message);
+        if diagnostic.file != FILE {
+            return diagnostic;
+        }
+        if Some(diagnostic.line) == self.head {
+            (diagnostic.line, diagnostic.column, diagnostic.length) = (1, 1, 1);
+            diagnostic.source_line.clone_from(&self.first_line);
+            if diagnostic.code == Code::Unexpected {
+                diagnostic.message = "expected an expression or a statement".to_owned();
             }
+            return diagnostic;
+        }
+        let (line, column, is_indented) = self.place(diagnostic.line, diagnostic.column);
+        (diagnostic.line, diagnostic.column) = (line, column);
+        if is_indented && let Some(text) = diagnostic.source_line.strip_prefix(INDENT) {
+            diagnostic.source_line = text.to_owned();
+        } else if is_indented {
+            let cut = u32::try_from(INDENT.len()).unwrap_or(0);
+            diagnostic.source_column = diagnostic.source_column.saturating_sub(cut).max(1);
+        }
+        if is_indented && diagnostic.code == Code::BadIndentation {
+            let words = diagnostic.message.split(' ').map(|word| match word.parse::<u32>() {
+                Ok(columns) => columns.saturating_sub(INDENT_WIDTH).to_string(),
+                Err(_) => word.to_owned(),
+            });
+            diagnostic.message = words.collect::<Vec<_>>().join(" ");
         }
         diagnostic
+    }
+
+    /// A message without the name of the function around the statements.
+    fn without_function(&self, message: &str) -> String {
+        let name = &self.function;
+        let message = message.replace(&format!(" in function `{name}`"), "");
+        let message = message.replace(&format!("function `{name}`"), "the expression");
+        message.replace(&format!("function '{name}'"), "the expression")
     }
 }
 
@@ -119,7 +161,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     compiled.diagnostics = diagnostics.into_iter().map(|d| wrapped.corrected(d)).collect();
     let mut source = checked(compiled, false)?;
     let unit = Unit::from_source(&mut source)?;
-    let Some(index) = source.find(FUNCTION) else { return Ok(ExitCode::SUCCESS) };
+    let Some(index) = source.find(&wrapped.function) else { return Ok(ExitCode::SUCCESS) };
     let executable = Executable { unit, source: Some(source) };
     let execution = Execution {
         backend: args.backend,
@@ -139,8 +181,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 /// A message with the place in the argument, and without the name of the function around its statements.
 fn in_argument(wrapped: &Wrapped, message: &str) -> String {
-    let message = message.replace(&format!(" in function `{FUNCTION}`"), "");
-    let message = message.replace(&format!("function `{FUNCTION}`"), "the expression");
+    let message = wrapped.without_function(message);
     let Some((before, place)) = message.rsplit_once(&format!("{FILE}:")) else { return message };
     let mut numbers = place.split(':').map(|number| number.parse::<u32>().ok());
     match (numbers.next().flatten(), numbers.next()) {
@@ -160,20 +201,22 @@ mod tests {
     #[test]
     fn statements_become_a_function_behind_the_declarations() {
         let wrapped = Wrapped::new("val x = 1\nfn f(a):\n    a\n\nif x > 0:\n    f(x)\n");
-        let text =
-            "fn f(a):\n    a\n\nfn __eval_main():\n    val x = 1\n    if x > 0:\n        f(x)\n";
+        let text = "fn f(a):\n    a\n\nfn __eval_main():\n\tval x = 1\n\tif x > 0:\n\t    f(x)\n";
         assert_eq!(wrapped.text, text);
-        assert_eq!(wrapped.place(5, 5), (1, 1, true));
-        assert_eq!(wrapped.place(7, 9), (6, 5, true));
+        assert_eq!(wrapped.place(5, 2), (1, 1, true));
+        assert_eq!(wrapped.place(7, 6), (6, 5, true));
         assert_eq!(wrapped.place(2, 5), (3, 5, false));
         assert_eq!(Wrapped::new("fn f(a): a").text, "fn f(a): a\n");
         assert_eq!(Wrapped::new("").text, "");
+        assert_eq!(Wrapped::new("# nothing\n").text, "");
+        let wrapped = Wrapped::new("fn __eval_main(): 4\n__eval_main()");
+        assert_eq!(wrapped.text, "fn __eval_main(): 4\nfn __eval_main_():\n\t__eval_main()\n");
     }
 
     #[test]
     fn message_names_the_place_in_the_argument() {
         let wrapped = Wrapped::new("1 / 0");
-        let message = "division by zero in function `__eval_main` at <eval>:2:7";
+        let message = "division by zero in function `__eval_main` at <eval>:2:4";
         assert_eq!(in_argument(&wrapped, message), "division by zero at <eval>:1:3");
         assert_eq!(in_argument(&wrapped, "trap 3 at <eval>:2"), "trap 3 at <eval>:1");
         assert_eq!(in_argument(&wrapped, "other"), "other");

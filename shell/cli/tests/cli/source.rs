@@ -398,6 +398,31 @@ fn eval_prints_the_value_of_the_last_expression() {
 }
 
 #[test]
+fn eval_does_not_show_the_function_around_the_statements() {
+    assert_eq!(ok(&["eval", "if true:\n\tprint 3"]), "3\n");
+    assert_eq!(ok(&["eval", "  3"]), "3\n");
+    assert_eq!(ok(&["eval", "# only a comment"]), "");
+    assert_eq!(ok(&["eval", "fn __eval_main(): 4\n__eval_main()"]), "4\n");
+    for (expression, expected) in [
+        (
+            "\\",
+            "error[E1101]: expected an expression or a statement\n  --> <eval>:1:1\n   |\n 1 | \\\n",
+        ),
+        (
+            "  3\n4",
+            "the line is indented by 0 columns, which is the indentation of no open block\n  --> <eval>:2:1\n",
+        ),
+        ("if true:\n \tprint 3", "a tab follows a blank in the indentation\n  --> <eval>:2:3\n"),
+    ] {
+        let error = text(&smf(&["eval", expression]).stderr);
+        assert!(
+            error.contains(expected) && !error.contains("__eval_main"),
+            "{expression}\n{error}"
+        );
+    }
+}
+
+#[test]
 fn back_end_that_is_not_built_in_is_an_error() {
     let directory = scratch("source-backends");
     let file = source(&directory, "a.spl", "fn f(): 1\n");
