@@ -209,7 +209,8 @@ impl<'f, 's> Layout<'f, 's> {
     /// The first token of a physical line.
     fn line(&mut self, kind: TokenKind, column: Column, span: Span) -> Result<(), AllocError> {
         // A declaration at the margin ends a bracket that was left open.
-        let is_declaration = column.width == 0 && kind.starts_declaration();
+        let is_declaration = column.width == 0 && kind.starts_declaration()
+            || self.leaves_bracket(kind, column.width);
         if is_declaration {
             self.open = 0;
         }
@@ -228,6 +229,15 @@ impl<'f, 's> Layout<'f, 's> {
         self.indent(column.width, span)?;
         self.first = Some(kind);
         Ok(())
+    }
+
+    /// Whether a line in brackets starts a statement of an open block, so that a bracket was left open.
+    fn leaves_bracket(&self, kind: TokenKind, width: u32) -> bool {
+        let current = self.columns.last().copied().unwrap_or(0);
+        self.open > 0
+            && width <= current
+            && kind.starts_statement()
+            && self.tokens.last().is_some_and(|last| last.kind != TokenKind::Dot)
     }
 
     /// Whether a line that starts with `kind` belongs to the logical line before.

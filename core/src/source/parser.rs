@@ -299,6 +299,79 @@ impl<'s> Parser<'_, 's> {
         }
     }
 
+    /// Ends the head of a construct with a body, at `:`; whether there is a body. Behind an error in the head it goes on at
+    /// `:` or at the end of the line, so that the body and what follows it are parsed.
+    fn end_head(&mut self, wanted: &str) -> bool {
+        if !self.failed && self.expect(TokenKind::Colon, wanted) {
+            return true;
+        }
+        let (end, colon) = self.rest_of_head();
+        self.at = colon.unwrap_or(end);
+        self.eat(TokenKind::Colon);
+        let has_body =
+            colon.is_some() || self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent;
+        self.failed &= !has_body;
+        has_body
+    }
+
+    /// The end of the head of a construct with an error, and the `:` that ends it: the one at the end of the line, or the
+    /// first one outside of brackets. It ends at `;`, `elif` and `else` as well, so that no token is looked at twice.
+    fn rest_of_head(&self) -> (usize, Option<usize>) {
+        let (mut at, mut open, mut colon) = (self.at, 0_u32, None);
+        loop {
+            let kind = self.tokens.get(at).map_or(TokenKind::End, |token| token.kind);
+            match kind {
+                TokenKind::LeftParen | TokenKind::LeftBracket | TokenKind::LeftBrace => open += 1,
+                TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace
+                    if open > 0 =>
+                {
+                    open -= 1;
+                }
+                TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => {
+                    return (at, colon);
+                }
+                TokenKind::Colon if open == 0 => {
+                    let next = self.tokens.get(at + 1).map(|token| token.kind);
+                    match next {
+                        Some(TokenKind::Newline) => return (at, Some(at)),
+                        _ => colon = colon.or(Some(at)),
+                    }
+                }
+                TokenKind::Semicolon | TokenKind::Elif | TokenKind::Else if open == 0 => {
+                    return (at, colon);
+                }
+                kind if kind.ends_line() => return (at, colon),
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+
+    /// Behind an error in a branch: to `else` or `elif` on its line, or to the end of the line and the block behind it.
+    fn skip_to_else(&mut self) {
+        let mut open = 0_u32;
+        loop {
+            match self.kind() {
+                TokenKind::LeftParen | TokenKind::LeftBracket | TokenKind::LeftBrace => open += 1,
+                TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace
+                    if open > 0 =>
+                {
+                    open -= 1;
+                }
+                TokenKind::RightParen | TokenKind::RightBracket | TokenKind::RightBrace => return,
+                TokenKind::Semicolon | TokenKind::Elif | TokenKind::Else if open == 0 => return,
+                kind if kind.ends_line() => break,
+                _ => {}
+            }
+            self.bump();
+        }
+        if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
+            self.bump();
+            self.bump();
+            self.skip_block();
+        }
+    }
+
     /// Ends a statement or declaration: at the end of its line or block.
     fn end_of_line(&mut self) {
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));

@@ -228,6 +228,27 @@ impl TokenKind {
         )
     }
 
+    /// Whether it starts a statement and nothing else.
+    pub(super) fn starts_statement(self) -> bool {
+        matches!(
+            self,
+            Self::Val
+                | Self::Var
+                | Self::Let
+                | Self::While
+                | Self::Break
+                | Self::Continue
+                | Self::Pass
+                | Self::Return
+                | Self::Assert
+        )
+    }
+
+    /// Whether a logical line has ended in front of it.
+    pub(super) fn ends_line(self) -> bool {
+        matches!(self, Self::Newline | Self::Indent | Self::Dedent | Self::End)
+    }
+
     /// The keyword that a word is.
     pub(super) fn keyword(word: Name) -> Option<Self> {
         Some(match word {

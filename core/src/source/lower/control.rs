@@ -43,6 +43,8 @@ impl Body<'_, '_, '_> {
                     self.locate(tree.stmt(id).span);
                     self.expr(value, want)
                 }
+                // Its value is as unknown as the statement.
+                StmtKind::Error if is_last && is_used => Typed::ERROR,
                 _ => {
                     self.statement(id);
                     Typed::UNIT

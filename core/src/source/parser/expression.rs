@@ -230,10 +230,12 @@ impl<'s> Parser<'_, 's> {
             TokenKind::If => self.if_expr(false),
             TokenKind::Match => self.match_expr(),
             _ => {
+                // At the end of a line it belongs to that.
+                let place = self.place();
                 if !self.refused_operand() {
                     self.unexpected("an expression");
                 }
-                self.add_error(span)
+                self.add_error(place)
             }
         }
     }
@@ -342,6 +344,10 @@ impl<'s> Parser<'_, 's> {
         }
         self.expect(TokenKind::RightParen, "`)`");
         let span = start.to(self.last_span());
+        if self.failed {
+            self.scratch.truncate(mark);
+            return self.add_error(span);
+        }
         let noted = self.scratch.get(mark..).unwrap_or(&[]);
         match (noted, is_tuple) {
             (&[one], false) => {
@@ -384,24 +390,30 @@ impl<'s> Parser<'_, 's> {
         }
         self.expect(TokenKind::RightBracket, "`]`");
         let elements = self.list_since(mark);
-        self.add_expr(ExprKind::Array(elements), start.to(self.last_span()))
+        let span = start.to(self.last_span());
+        if self.failed {
+            return self.add_error(span);
+        }
+        self.add_expr(ExprKind::Array(elements), span)
     }
 
     /// `if a: b elif c: d else: e`. With `is_statement`, a body on the line may have several statements.
     pub(super) fn if_expr(&mut self, is_statement: bool) -> ExprId {
         let start = self.bump().span;
         let mark = self.scratch.len();
-        if matches!(self.kind(), TokenKind::Val | TokenKind::Var | TokenKind::Let) {
-            self.refuse(self.span(), "`if val`", "there are no optional values; use `match`");
-        }
         self.branch(start, is_statement);
         let mut otherwise = None;
         loop {
+            if self.failed {
+                self.skip_to_else();
+            }
             let ends_line = self.is(TokenKind::Newline);
             let next = if ends_line { self.peek() } else { self.kind() };
-            if !matches!(next, TokenKind::Elif | TokenKind::Else) || self.failed {
+            if !matches!(next, TokenKind::Elif | TokenKind::Else) {
                 break;
             }
+            // The branch is another statement.
+            self.failed &= !is_statement;
             if ends_line {
                 self.bump();
             }
@@ -414,8 +426,8 @@ impl<'s> Parser<'_, 's> {
                 self.branch(keyword.span, is_statement);
                 continue;
             }
-            self.expect(TokenKind::Colon, "`:` behind `else`");
-            otherwise = Some(self.body(is_statement));
+            let has_body = self.end_head("`:` behind `else`");
+            otherwise = Some(self.body_of(has_body, is_statement));
             break;
         }
         let branches = self.list_since(mark);
@@ -429,9 +441,19 @@ impl<'s> Parser<'_, 's> {
             self.refuse(keyword, "a suspending form with `~`", "it needs a scheduler");
             self.bump();
         }
-        let condition = self.expr();
-        self.expect(TokenKind::Colon, "`:` behind the condition");
-        let body = self.body(is_statement);
+        let errors = self.errors;
+        let binds = matches!(self.kind(), TokenKind::Val | TokenKind::Var | TokenKind::Let);
+        if binds {
+            self.refuse(self.span(), "`if val`", "there are no optional values; use `match`");
+            // The body has the names that are bound here.
+            self.skip_to_else();
+        }
+        let mut condition = if binds { self.add_error(keyword) } else { self.expr() };
+        let has_body = !binds && self.end_head("`:` behind the condition");
+        if self.errors != errors {
+            condition = self.add_error(keyword);
+        }
+        let body = self.body_of(has_body, is_statement);
         self.note(condition.0);
         self.note(body.0);
     }
@@ -445,7 +467,7 @@ impl<'s> Parser<'_, 's> {
         }
         let value = self.expr();
         let mut arms = Vec::new();
-        let has_colon = self.expect(TokenKind::Colon, "`:` behind the value");
+        let has_colon = self.end_head("`:` behind the value");
         let (here, before) = (self.span().start, self.last_span().start);
         if has_colon
             && self.file.line(here).0 > self.file.line(before).0

@@ -10,19 +10,10 @@ impl Parser<'_, '_> {
         if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
             self.bump();
             self.bump();
-            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
-                let before = self.at;
-                self.block_line();
-                if self.at == before {
-                    self.bump();
-                }
-            }
-            self.eat(TokenKind::Dedent);
+            self.block_lines();
         } else if self.is(TokenKind::Newline) {
             self.unexpected("an indented block");
-            let missing = self.add_error(self.last_span());
-            let statement = self.add_stmt(StmtKind::Expr(missing), self.last_span());
-            self.note(statement.0);
+            self.missing_statement();
         } else {
             loop {
                 let statement = self.statement(many);
@@ -42,17 +33,58 @@ impl Parser<'_, '_> {
         BlockId(self.add(|tree| &mut tree.blocks, Block { statements, span }))
     }
 
+    /// The body of a construct whose head [has ended](Self::end_head), or one that is unknown.
+    pub(super) fn body_of(&mut self, has_body: bool, many: bool) -> BlockId {
+        if has_body {
+            return self.body(many);
+        }
+        let (mark, span) = (self.scratch.len(), self.last_span());
+        self.missing_statement();
+        let statements = self.list_since(mark);
+        BlockId(self.add(|tree| &mut tree.blocks, Block { statements, span }))
+    }
+
+    /// Notes a statement of which nothing is known.
+    fn missing_statement(&mut self) {
+        let span = self.last_span();
+        let missing = self.add_error(span);
+        let statement = self.add_stmt(StmtKind::Expr(missing), span);
+        self.note(statement.0);
+    }
+
+    /// The lines of a block, and its end.
+    fn block_lines(&mut self) {
+        // Lines that are indented further than the block belong to it.
+        let mut further = 0_u32;
+        while !self.is(TokenKind::End) {
+            let before = self.at;
+            match self.kind() {
+                TokenKind::Dedent if further == 0 => break,
+                TokenKind::Dedent => {
+                    self.bump();
+                    further -= 1;
+                }
+                TokenKind::Indent => {
+                    self.failed = false;
+                    let message = format_args!("the line is indented further than its block");
+                    self.error(self.span(), Code::BadIndentation, message);
+                    self.bump();
+                    further += 1;
+                }
+                _ => self.block_line(),
+            }
+            if self.at == before {
+                self.bump();
+            }
+        }
+        self.eat(TokenKind::Dedent);
+    }
+
     fn block_line(&mut self) {
         self.failed = false;
         if self.is(TokenKind::Newline) {
             self.bump();
             return;
-        }
-        if self.is(TokenKind::Indent) {
-            let message = format_args!("the line is indented further than its block");
-            self.error(self.span(), Code::BadIndentation, message);
-            self.bump();
-            return self.skip_block();
         }
         if self.is(TokenKind::At) {
             return self.attribute();
@@ -187,16 +219,23 @@ impl Parser<'_, '_> {
             TokenKind::While => {
                 if matches!(self.kind(), TokenKind::Val | TokenKind::Var | TokenKind::Let) {
                     self.refuse(self.span(), "`while val`", "there are no optional values");
+                    // The body has the names that are bound here.
+                    self.skip_rest();
+                    return StmtKind::Error;
                 }
-                let condition = self.expr();
-                self.expect(TokenKind::Colon, "`:` behind the condition");
-                let body = self.body(true);
+                let errors = self.errors;
+                let mut condition = self.expr();
+                let has_body = self.end_head("`:` behind the condition");
+                if self.errors != errors {
+                    condition = self.add_error(keyword.span);
+                }
+                let body = self.body_of(has_body, true);
                 StmtKind::While { label, condition, body }
             }
             TokenKind::For => self.for_statement(label),
             _ => {
-                self.expect(TokenKind::Colon, "`:` behind `loop`");
-                let body = self.body(true);
+                let has_body = self.end_head("`:` behind `loop`");
+                let body = self.body_of(has_body, true);
                 StmtKind::Loop { label, body }
             }
         }
@@ -208,9 +247,13 @@ impl Parser<'_, '_> {
         let second =
             self.eat(TokenKind::Comma).then(|| self.bound_names("the variable of the loop"));
         self.expect(TokenKind::In, "`in`");
-        let items = self.expr();
-        self.expect(TokenKind::Colon, "`:` behind the values of the loop");
-        let body = self.body(true);
+        let errors = self.errors;
+        let mut items = self.expr();
+        let has_body = self.end_head("`:` behind the values of the loop");
+        if self.errors != errors || !has_body {
+            items = self.add_error(self.last_span());
+        }
+        let body = self.body_of(has_body, true);
         let (index, pattern) = match second {
             Some(second) => (Some(first), second),
             None => (None, first),
@@ -317,8 +360,15 @@ impl Parser<'_, '_> {
             TokenKind::SlashEqual => Some(BinaryOp::Divide),
             TokenKind::PercentEqual => Some(BinaryOp::Remainder),
             _ => {
-                if self.is(TokenKind::ColonEqual) || self.is(TokenKind::Arrow) {
+                let declares = self.is(TokenKind::ColonEqual);
+                if declares || self.is(TokenKind::Arrow) {
                     self.refused_operand();
+                }
+                let Expr { kind, span } = self.tree.expr(target);
+                if let (ExprKind::Name(name), true) = (kind, declares) {
+                    let pattern = self.add_pattern(PatternKind::Bind(name), span);
+                    let value = Some(self.add_error(span));
+                    return StmtKind::Let { mutable: true, pattern, ty: None, value };
                 }
                 return StmtKind::Expr(target);
             }

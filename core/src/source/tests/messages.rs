@@ -315,3 +315,43 @@ fn question_marks_of_the_text_are_all_reported() {
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(found.iter().all(|error| error.contains("`?`")), "{found:#?}");
 }
+
+/// The errors that a syntax error leaves are those of other lines.
+#[test]
+fn statements_behind_a_syntax_error_are_checked() {
+    let mut wrong = Vec::new();
+    for (body, expected) in [
+        (
+            "if x = 3:\n        print a\n    elif y:\n        print b\n    else:\n        print c",
+            &[2, 3, 4, 5, 7][..],
+        ),
+        ("if x = 3: print 1\n    elif x == 4: print 2\n    else: print d", &[2, 4]),
+        ("if x +:\n        print a\n    else:\n        print 2", &[2, 3]),
+        ("if x == 3\n        print a\n    else:\n        print 2", &[2, 3]),
+        ("if x == 3: print 1 2\n    else: print d", &[2, 3]),
+        ("if val y = x:\n        print y\n    else:\n        print d", &[2, 5]),
+        ("while x = 3:\n        print a", &[2, 3]),
+        ("while x == 3\n        print a", &[2, 3]),
+        ("while val y = x:\n        print y", &[2]),
+        ("for i in 0..x = 2:\n        print i + a", &[2, 3]),
+        ("match x = 3:\n        case 1: print a\n        case _: print 2", &[2, 3]),
+        ("val r = if x = 3: 1 else: 2\n    val s: i64 = r", &[2]),
+        ("val r = if x = 3:\n        1\n    else:\n        2\n    val s: i64 = r", &[2]),
+        ("val r = [1 2, 3]\n    print r[2]", &[2]),
+        ("val r = (1 2, 3)\n    print r.2", &[2]),
+        ("y := 3\n    print y\n    y = 4", &[2]),
+        ("val z = 1\n        val y = 2\n    print y\n    print a", &[3, 5]),
+        ("print(x\n    val y = 2\n    print y\n    print a", &[2, 5]),
+        ("val y = (x + 1\n    return a", &[2, 3]),
+    ] {
+        let text = format!("fn f(x: i64):\n    {body}\n");
+        let found = compiled(&text, Mode::Compile).diagnostics;
+        let lines: Vec<_> = found.iter().map(|d| d.line).collect();
+        if lines != expected {
+            wrong.push(format!("{text}{:#?}", messages(&compiled(&text, Mode::Compile))));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let text = "fn f(x: i64) -> i64:\n    if x = 3: 1\n    else: 2\nfn g() -> i64:\n    struct P:\n        x: i64\n";
+    assert_eq!(errors_of(text).len(), 2, "{:?}", errors_of(text));
+}
