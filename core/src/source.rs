@@ -92,6 +92,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::alloc_util::{AllocError, try_copy_str, try_push};
+use crate::plural;
 use crate::types::Type;
 
 pub use code::Code;
@@ -236,7 +237,8 @@ fn with_program(
     if unresolved > 0
         && let Some(source) = sources.first()
     {
-        let message = format_args!("{unresolved} generic calls are unresolved");
+        let (s, are) = (plural::s(unresolved), plural::is(unresolved));
+        let message = format_args!("{unresolved} generic call{s} {are} unresolved");
         let code = Code::TooManyUnresolved;
         diagnostics.error(&source.file, token::Span::default(), code, message);
     }

@@ -42,7 +42,10 @@ pub(super) fn other_language(word: &str) -> Option<&'static str> {
         "println" | "printf" | "echo" | "puts" => "write `print`",
         "elsif" | "elseif" => "write `elif`",
         "foreach" => "write `for x in values:`",
-        "raise" => "there are no exceptions; return a bool or an enum",
+        "do" => "write `loop:` or `while c:`",
+        "raise" | "except" | "catch" | "finally" => {
+            "there are no exceptions; return a bool or an enum"
+        }
         _ => return None,
     })
 }

@@ -202,6 +202,17 @@ impl<'s> Parser<'_, 's> {
             TokenKind::Less if self.last_kind() == TokenKind::DotDot => {
                 Some(format_args!("`a..b` does not include `b`"))
             }
+            TokenKind::If if !wanted.starts_with("`:`") => {
+                Some(format_args!("a choice is `if c: a else: b`"))
+            }
+            TokenKind::FatArrow => {
+                Some(format_args!("a lambda is not supported: pass a named function"))
+            }
+            TokenKind::Word => match self.text(self.last_span()) {
+                "new" => Some(format_args!("write `{found}(...)`, without `new`")),
+                "lambda" => Some(format_args!("a lambda is not supported: pass a named function")),
+                _ => None,
+            },
             _ => None,
         };
         if kind.description().is_some() {
@@ -220,6 +231,14 @@ impl<'s> Parser<'_, 's> {
         self.diagnostics.add(self.file, self.span(), kind, message, Some(note));
     }
 
+    /// Whether the current token is the first one of its line.
+    fn starts_line(&self) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        before.is_none_or(|token| {
+            matches!(token.kind, TokenKind::Newline | TokenKind::Indent | TokenKind::Dedent)
+        })
+    }
+
     /// Refuses a line that starts with a word which is neither a keyword nor a whole expression.
     fn unknown_statement(&mut self) {
         let span = self.last_span();
@@ -230,7 +249,11 @@ impl<'s> Parser<'_, 's> {
             let note = format_args!("a similar word is `{similar}`");
             self.error_with_note(span, Code::Unexpected, message, Some(note));
         } else {
-            let note = known.unwrap_or("a call has its arguments in parentheses");
+            let usual = match self.is(TokenKind::Colon) {
+                true => "a block starts with `if`, `match`, `for`, `while` or `loop`",
+                false => "a call has its arguments in parentheses",
+            };
+            let note = known.unwrap_or(usual);
             self.error_with_note(span, Code::Unexpected, message, Some(format_args!("{note}")));
         }
     }

@@ -205,9 +205,20 @@ impl Body<'_, '_, '_> {
         branches: List,
         otherwise: Option<BlockId>,
         want: Want,
-        _span: Span,
+        span: Span,
     ) -> Typed {
-        self.if_branches(branches, otherwise, want, otherwise.is_some())
+        let value = self.if_branches(branches, otherwise, want, otherwise.is_some());
+        let wanted = want.ty.filter(|&ty| ty != TypeId::UNIT && !ty.fits_all());
+        let Some(wanted) = wanted.filter(|_| otherwise.is_none() && !want.is_hint) else {
+            return value;
+        };
+        if value.ty != TypeId::UNIT || self.is_template || !self.reachable {
+            return value;
+        }
+        let wanted = self.type_text(wanted);
+        let message = format_args!("expected `{wanted}`, found `()`");
+        let note = format_args!("an `if` has a value if it has an `else`");
+        self.error_with_note(span, Code::TypeMismatch, message, note)
     }
 
     /// `if` with its branches; without `else` it has no value.

@@ -76,7 +76,10 @@ impl Parser<'_, '_> {
     fn refuse_assignment_operator(&mut self, symbol: Span) {
         let symbol = self.text(symbol);
         let message = format_args!("`{symbol}=` is not supported: Simple does not have it");
-        let note = format_args!("write `x = x {symbol} y`");
+        let note = match symbol {
+            "==" | "!=" => format_args!("write `{symbol}`"),
+            _ => format_args!("write `x = x {symbol} y`"),
+        };
         self.error_with_note(self.span(), Code::Refused, message, Some(note));
     }
 

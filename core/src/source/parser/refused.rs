@@ -139,7 +139,10 @@ impl Parser<'_, '_> {
                     || (name == Name::ASM && matches!(next.kind, TokenKind::LeftBrace))
             }
         };
-        if starts {
+        if starts && name == Name::STATIC && next.kind == TokenKind::Fn {
+            let reason = "a function that belongs to no type is declared with `fn`";
+            self.refuse(span, "`static fn` outside of a type", reason);
+        } else if starts {
             self.refuse(span, construct, reason);
         }
         starts
@@ -155,7 +158,8 @@ impl Parser<'_, '_> {
         let no_note = "";
         Some(match self.kind() {
             TokenKind::SlashSlash => {
-                let note = "for a quotient rounded down write `a.fdiv(b)`";
+                let note =
+                    "for a quotient rounded down write `a.fdiv(b)`; a comment starts with `#`";
                 ("the parallel operator `//`", SCHEDULER, note)
             }
             TokenKind::TildeGreater => ("the operator `~>`", SCOPE, no_note),
@@ -203,6 +207,10 @@ impl Parser<'_, '_> {
                 self.refuse(span, "a reference `&`", "there is no memory manager");
             }
             TokenKind::LeftBrace => self.refuse(span, "a dictionary or set", "it allocates"),
+            TokenKind::SlashSlash if self.starts_line() => {
+                let message = format_args!("a comment starts with `#`, not with `//`");
+                self.error(span, Code::Unexpected, message);
+            }
             TokenKind::Plus if self.last_kind() == TokenKind::Plus => {
                 let note = "write `x += 1`";
                 self.refuse_with_note(span, "`++`", "Simple does not have it", note);

@@ -355,3 +355,54 @@ fn statements_behind_a_syntax_error_are_checked() {
     let text = "fn f(x: i64) -> i64:\n    if x = 3: 1\n    else: 2\nfn g() -> i64:\n    struct P:\n        x: i64\n";
     assert_eq!(errors_of(text).len(), 2, "{:?}", errors_of(text));
 }
+
+#[test]
+fn forms_of_other_languages_have_a_hint() {
+    let choice = "(a choice is `if c: a else: b`)";
+    let lambda = "(a lambda is not supported: pass a named function)";
+    let exceptions = "(there are no exceptions; return a bool or an enum)";
+    let mut wrong = Vec::new();
+    for (body, expected) in [
+        ("x === 3", "=: `===` is not supported: Simple does not have it (write `==`)".into()),
+        ("x !== 3", "=: `!==` is not supported: Simple does not have it (write `!=`)".into()),
+        ("// a comment", "//: a comment starts with `#`, not with `//`".into()),
+        ("val y = 5 if x > 0 else 6", format!("if: expected the end of the line, found `if` {choice}")),
+        (
+            "val p = new P(1)",
+            "P: expected the end of the line, found `P` (write `P(...)`, without `new`)".into(),
+        ),
+        (
+            "val l = lambda y: y",
+            format!("y: expected the end of the line, found `y` {lambda}"),
+        ),
+        ("val l = (x) => x", format!("=>: expected the end of the line, found `=>` {lambda}")),
+        ("except:\n        pass", format!("except: `except` starts no statement {exceptions}")),
+        ("do:\n        pass", "do: `do` starts no statement (write `loop:` or `while c:`)".into()),
+        (
+            "until:\n        pass",
+            "until: `until` starts no statement (a block starts with `if`, `match`, `for`, `while` or `loop`)".into(),
+        ),
+    ] {
+        let found = marked(&format!("fn f(x: i64):\n    {body}\n"));
+        if found != [String::as_str(&expected)] {
+            wrong.push(format!("{body}\n{found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(
+        marked("static fn main(): pass\n"),
+        [
+            "static: `static fn` outside of a type is not supported: a function that belongs to no type is declared with `fn`"
+        ]
+    );
+    for text in
+        ["fn f(x: i64) -> i64:\n    if x > 0: 1\n", "fn f(x: i64):\n    val y: i64 = if x > 0: 1\n"]
+    {
+        let found = marked(text);
+        let expected =
+            "if x > 0: 1: expected `i64`, found `()` (an `if` has a value if it has an `else`)";
+        assert_eq!(found, [expected], "{text}");
+    }
+    let found = errors_of("fn none<T>() -> i64: 1\nfn f() -> i64: none()\n");
+    assert_eq!(found[1..], ["1: E-MONO-033: 1 generic call is unresolved"]);
+}

@@ -399,7 +399,7 @@ fn diagnostic_prints_the_line_with_a_caret_and_as_json() {
         text,
         "error[E1201]: the parallel operator `//` is not supported: it needs a scheduler\n  --> \
          dir/t.spl:2:13\n   |\n 2 | \tval né = 1 // 2\n   | \t           ^^\n   = note: for a \
-         quotient rounded down write `a.fdiv(b)`"
+         quotient rounded down write `a.fdiv(b)`; a comment starts with `#`"
     );
     let mut json = String::new();
     list[0].write_json(&mut json).unwrap();
@@ -408,7 +408,7 @@ fn diagnostic_prints_the_line_with_a_caret_and_as_json() {
         "{\"severity\":\"error\",\"code\":\"E1201\",\"message\":\"the parallel operator `//` is \
          not supported: it needs a scheduler\",\"file\":\"dir/t.spl\",\"line\":2,\"column\":13,\
          \"length\":2,\"source\":\"\\tval né = 1 // 2\",\"note\":\"for a quotient rounded down \
-         write `a.fdiv(b)`\"}"
+         write `a.fdiv(b)`; a comment starts with `#`\"}"
     );
 }
 
