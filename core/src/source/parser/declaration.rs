@@ -34,6 +34,7 @@ impl Parser<'_, '_> {
             (Receiver::Value, false) if self.is_static_name(word) => Receiver::None,
             _ => receiver,
         };
+        self.refuse_generic_extern(word, is_extern && !type_params.is_empty());
         let mut is_broken = self.errors != errors;
         let mut body = None;
         if is_extern && self.is(TokenKind::Colon) {
@@ -74,6 +75,14 @@ impl Parser<'_, '_> {
         STATIC_NAMES.contains(&name) || STATIC_PREFIXES.iter().any(|p| name.starts_with(p))
     }
 
+    fn refuse_generic_extern(&mut self, word: Word, is_generic_extern: bool) {
+        if is_generic_extern && !self.failed {
+            let message =
+                format_args!("a generic `extern fn` is not supported: a symbol has one signature");
+            self.mistake(word.span, Code::Refused, message);
+        }
+    }
+
     fn refuse_suspending_name(&mut self, word: Word) {
         if self.is(TokenKind::Tilde) {
             self.refuse(word.span, "a suspending function", "it needs a scheduler");
@@ -97,7 +106,11 @@ impl Parser<'_, '_> {
                 self.error(word.span, Code::TooLarge, message);
                 break;
             }
-            if known.iter().any(|param| param.word.name == word.name) && !self.failed {
+            if TypeId::primitive(word.name).is_some() && !self.failed {
+                let name = self.text(word.span);
+                let message = format_args!("`{name}` is a built-in type, and no type parameter");
+                self.mistake(word.span, Code::DuplicateName, message);
+            } else if known.iter().any(|param| param.word.name == word.name) && !self.failed {
                 let name = self.text(word.span);
                 let message = format_args!("type parameter `{name}` is declared twice");
                 self.mistake(word.span, Code::DuplicateName, message);

@@ -40,10 +40,15 @@ impl<'p> Program<'p, '_> {
     }
 
     fn add_item(&mut self, source: u32, word: Word, item: Item) {
+        let name = self.name(word.name);
         if self.item(source, word.name).is_some() {
-            let name = self.name(word.name);
             let message = format_args!("`{name}` is declared twice");
             return self.error(source, word.span, Code::DuplicateName, message);
+        }
+        let is_type = matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Alias(_));
+        if is_type && TypeId::primitive(word.name).is_some() {
+            let message = format_args!("`{name}` is a built-in type, which is not declared again");
+            self.error(source, word.span, Code::DuplicateName, message);
         }
         self.insert_item(source, word.name, item);
     }

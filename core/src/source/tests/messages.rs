@@ -406,3 +406,20 @@ fn forms_of_other_languages_have_a_hint() {
     let found = errors_of("fn none<T>() -> i64: 1\nfn f() -> i64: none()\n");
     assert_eq!(found[1..], ["1: E-MONO-033: 1 generic call is unresolved"]);
 }
+
+#[test]
+fn name_of_a_built_in_type_is_not_declared_again() {
+    for text in [
+        "type i64 = f64\nfn f(x: i64) -> i64: x\n",
+        "struct bool:\n    x: i64\nfn f(x: bool) -> i64: x.x\n",
+        "enum f32:\n    A\nfn f(x: f32) -> f32: x\n",
+    ] {
+        let found = errors_of(text);
+        assert!(found.len() == 1 && found[0].contains("is a built-in type"), "{text}\n{found:?}");
+    }
+    assert_eq!(
+        errors_of("fn i<i64>(x: i64) -> i64: x\nfn f() -> i64: i(3)\n"),
+        ["1: E1302: `i64` is a built-in type, and no type parameter"]
+    );
+    assert_eq!(run("fn bool(x: i64) -> i64: x\nfn f() -> i64: bool(2)\n", "f", &[]), 2);
+}
