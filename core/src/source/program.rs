@@ -200,6 +200,11 @@ pub(super) struct Program<'p, 's> {
     pub(super) consts: Vec<ConstInfo>,
     pub(super) aliases: Vec<AliasInfo>,
     layouts: layout::Layouts,
+    /// Names that a failed import would have declared, by the file: errors of them follow from that one.
+    missing: Vec<(u32, Name)>,
+    missing_index: HashIndex,
+    /// The number of fields and variants that were declared twice.
+    duplicates: u32,
     /// The nesting of what is being resolved or evaluated.
     depth: u32,
     /// The number of operations that are evaluated for their types only, as `false and` stands in front of them.
@@ -253,6 +258,9 @@ impl<'p, 's> Program<'p, 's> {
             consts: Vec::new(),
             aliases: Vec::new(),
             layouts: layout::Layouts::default(),
+            missing: Vec::new(),
+            missing_index: HashIndex::default(),
+            duplicates: 0,
             depth: 0,
             skipped: 0,
         })
@@ -301,9 +309,33 @@ impl<'p, 's> Program<'p, 's> {
         message: fmt::Arguments<'_>,
         note: Option<fmt::Arguments<'_>>,
     ) {
+        // Muted errors are counted.
+        if self.diagnostics.muted == 0 && self.follows_from_import(source, span, kind.1) {
+            return;
+        }
         if let Some(source) = at(self.sources, source) {
             self.diagnostics.add(&source.file, span, kind, message, note);
         }
+    }
+
+    /// Whether an error is one of a name that a failed import would have declared.
+    fn follows_from_import(&self, source: u32, span: Span, code: Code) -> bool {
+        let is_of_name =
+            matches!(code, Code::UnknownName | Code::UnknownModule | Code::UnknownType);
+        if self.missing.is_empty() || !is_of_name {
+            return false;
+        }
+        let is_missing = |name: Name| {
+            let same = |number: u32| at(&self.missing, number) == Some(&(source, name));
+            self.missing_index.find(Self::item_hash(source, name), same).is_some()
+        };
+        let text = at(self.sources, source).map_or("", |source| span.of(source.file.text));
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let word = text.split(|c| !is_part(c)).next().unwrap_or("");
+        let name = self.names.find(word);
+        // An import of all names of a module says nothing of the names of others.
+        let is_import = text.starts_with("use ") || text.starts_with("import ");
+        !is_import && (is_missing(Name::NONE) || name.is_some_and(is_missing))
     }
 
     /// Reports why a type was not made.

@@ -486,6 +486,10 @@ impl Parser<'_, '_> {
         let word = self.word("the name of a constant");
         let ty = self.eat(TokenKind::Colon).then(|| self.ty());
         if !self.expect(TokenKind::Equal, "`=` and the value") {
+            // The name is declared all the same.
+            let span = start.to(self.last_span());
+            let value = self.add_error(span);
+            self.add(|tree| &mut tree.consts, ConstDecl { word, span, ty: None, value });
             return self.skip_line();
         }
         let (before, errors) = (self.tree.exprs.len(), self.errors);
@@ -521,6 +525,9 @@ impl Parser<'_, '_> {
         self.bump();
         let word = self.word("the name of a type");
         if !self.expect(TokenKind::Equal, "`=` and a type") {
+            let span = start.to(self.last_span());
+            let ty = self.add_type(TypeKind::Error, span);
+            self.add(|tree| &mut tree.aliases, AliasDecl { word, span, ty });
             return self.skip_line();
         }
         let ty = self.ty();

@@ -41,7 +41,10 @@ impl Parser<'_, '_> {
                     let message = format_args!("an indented line without a block in front of it");
                     self.error(self.span(), Code::BadIndentation, message);
                     self.bump();
-                    self.skip_block();
+                    // Declarations are made all the same.
+                    if !self.kind().starts_declaration() {
+                        self.skip_block();
+                    }
                 }
                 _ => self.item(),
             }

@@ -160,7 +160,11 @@ impl Parser<'_, '_> {
             let part = self.pattern();
             self.note(part.0);
             if !self.eat(TokenKind::Comma) {
-                break;
+                if !self.is(TokenKind::Word) {
+                    break;
+                }
+                // Without the comma the name is bound all the same.
+                self.unexpected("`)`");
             }
         }
         self.expect(TokenKind::RightParen, "`)`");

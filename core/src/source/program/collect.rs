@@ -173,16 +173,20 @@ impl<'p> Program<'p, '_> {
             let path = tree.list(decl.path);
             match decl.items {
                 UseItems::Module(alias) => self.import_module(number, decl, path, alias),
-                UseItems::All => {
-                    if let Some(module) = self.module(number, decl.span, path) {
-                        self.import_all(number, module);
-                    }
-                }
+                UseItems::All => match self.module(number, decl.span, path) {
+                    Some(module) => self.import_all(number, module),
+                    None => self.note_missing(number, Name::NONE),
+                },
                 UseItems::Names(list) => {
-                    let Some(module) = self.module(number, decl.span, path) else { continue };
+                    let module = self.module(number, decl.span, path);
                     for pair in tree.list(list).as_chunks().0 {
-                        let &[name, alias] = pair;
-                        self.import_name(number, decl.span, module, [Name(name), Name(alias)]);
+                        let [name, alias] = pair.map(Name);
+                        match module {
+                            Some(module) => {
+                                self.import_name(number, decl.span, module, [name, alias]);
+                            }
+                            None => self.note_missing(number, alias),
+                        }
                     }
                 }
             }
@@ -205,7 +209,16 @@ impl<'p> Program<'p, '_> {
         {
             return self.import_name(number, decl.span, module, [Name(last), alias]);
         }
-        self.module(number, decl.span, path);
+        if self.module(number, decl.span, path).is_none() {
+            self.note_missing(number, alias);
+        }
+    }
+
+    /// Notes a name of a file that a failed import would have declared; [`Name::NONE`] for names that are not known.
+    fn note_missing(&mut self, source: u32, name: Name) {
+        let entry = self.push(|program| &mut program.missing, (source, name));
+        let inserted = self.missing_index.insert(Self::item_hash(source, name), entry);
+        self.diagnostics.allocated(inserted);
     }
 
     fn import_all(&mut self, number: u32, module: u32) {
@@ -254,6 +267,7 @@ impl<'p> Program<'p, '_> {
     fn import_name(&mut self, number: u32, span: Span, module: u32, [name, alias]: [Name; 2]) {
         match self.item(module, name) {
             None => {
+                self.note_missing(number, alias);
                 let module = self.source(module).map_or("", |source| source.module);
                 let name = self.name(name);
                 let message = format_args!("module `{module}` declares no `{name}`");
@@ -321,10 +335,13 @@ impl<'p> Program<'p, '_> {
             let Some(tree) = self.source(info.source).map(|source| &source.tree) else { continue };
             let Some(decl) = entry(&tree.structs, info.decl) else { continue };
             let scope = self.scope_of(info.source, &[decl.type_params]);
+            let errors = self.duplicates;
             let fields = self.resolve_fields(info.source, decl.fields, &scope);
+            let has_duplicates = self.duplicates != errors;
             if let Some(info) = usize::try_from(number).ok().and_then(|at| self.structs.get_mut(at))
             {
                 info.fields = fields;
+                info.is_broken |= has_duplicates;
             }
         }
     }
@@ -350,6 +367,7 @@ impl<'p> Program<'p, '_> {
                 let name = self.name(decl.word.name);
                 let message = format_args!("field `{name}` is declared twice");
                 self.error(source, decl.word.span, Code::DuplicateName, message);
+                self.duplicates = self.duplicates.wrapping_add(1);
             }
             let field = FieldInfo { name: decl.word.name, ty, default: decl.default };
             self.push(|program| &mut program.fields, field);
@@ -359,7 +377,12 @@ impl<'p> Program<'p, '_> {
 
     fn resolve_enums(&mut self) {
         for number in 0..count(&self.enums) {
+            let errors = self.duplicates;
             let variants = self.resolve_variants(number).unwrap_or_default();
+            let has_duplicates = self.duplicates != errors;
+            if let Some(info) = usize::try_from(number).ok().and_then(|at| self.enums.get_mut(at)) {
+                info.is_broken |= has_duplicates;
+            }
             let is_unit = variants.iter().all(|variant| variant.fields.is_empty());
             self.push(|program| &mut program.unit_enums, is_unit);
             self.push(|program| &mut program.variants, variants);
@@ -386,6 +409,7 @@ impl<'p> Program<'p, '_> {
                 let name = self.name(variant.word.name);
                 let message = format_args!("variant `{name}` is declared twice");
                 self.error(info.source, variant.word.span, Code::DuplicateName, message);
+                self.duplicates = self.duplicates.wrapping_add(1);
             } else {
                 self.add_variant_place(number, variant.word.name, count(&variants));
             }

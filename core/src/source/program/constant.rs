@@ -72,10 +72,26 @@ impl Program<'_, '_> {
         {
             return Some(value);
         }
-        let span = self.source(source).map(|source| source.tree.expr(id).span);
-        let span = span.unwrap_or_default();
-        self.error(source, span, Code::NotConstant, format_args!("not a constant integer"));
+        let span = self.source(source)?.tree.expr(id).span;
+        if !self.is_wrong(source, id) {
+            self.error(source, span, Code::NotConstant, format_args!("not a constant integer"));
+        }
         None
+    }
+
+    /// Whether an error of the expression, or of the constant that it names, is reported.
+    fn is_wrong(&self, source: u32, id: ExprId) -> bool {
+        let kind = |source: u32, id| self.source(source).map(|source| source.tree.expr(id).kind);
+        let item = match kind(source, id) {
+            Some(ExprKind::Error) => return true,
+            Some(ExprKind::Name(name)) => self.item(source, name),
+            _ => None,
+        };
+        let Some(Item::Const(number)) = item else { return false };
+        at(&self.consts, number).is_some_and(|info| {
+            info.state == State::Wrong
+                || kind(info.source, info.decl.value) == Some(ExprKind::Error)
+        })
     }
 
     /// The value of a constant; `None` when it is an array or struct, or wrong.

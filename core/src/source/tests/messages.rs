@@ -356,6 +356,76 @@ fn statements_behind_a_syntax_error_are_checked() {
     assert_eq!(errors_of(text).len(), 2, "{:?}", errors_of(text));
 }
 
+/// Each text has one mistake, which names that it declares do not repeat.
+#[test]
+fn name_of_a_declaration_with_an_error_is_known() {
+    let mut wrong = Vec::new();
+    for text in [
+        "const M i64 = 4\nfn f() -> i64: M + 1\nfn g(a: [i64; M]) -> i64: a[0]\n",
+        "type T i64\nfn f(x: T) -> T: x\n",
+        "fn f() -> i64:\n    val (a b) = (1, 2)\n    a + b\n",
+        "fn f() -> i64:\n    val (a, b c) = (1, 2, 3)\n    a + b + c\n",
+        "  const N = 1\nfn f() -> i64: N\n",
+        "struct P:\n    x: i64\n    x: i64\nfn f(p: P) -> i64: p.x + P(1).x + P(x: 1).x\n",
+        "enum E:\n    A\n    A\n    B(i64)\nfn f(e: E) -> i64:\n    match e:\n        case E.A: 1\n        case E.B(n): n\n",
+        "enum E:\n    A\n    C =\n    D\nfn f() -> i64: 1\n",
+        "extern fn pick<T>(a: T) -> T\nfn f() -> i64: pick(1) + pick<i64>(2)\n",
+    ] {
+        let found = errors_of(text);
+        if found.len() != 1 {
+            wrong.push(format!("{text}{found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn failed_import_is_reported_once() {
+    let lib = "fn known() -> i64: 1\n";
+    for (text, expected) in [
+        (
+            "use nolib\nfn f(x: nolib.T) -> i64: nolib.a(1) + nolib.B\n",
+            &["1: E1303: module `nolib` not found"][..],
+        ),
+        (
+            "use nolib as n\nfn f() -> i64: n.a(1) + nolib\n",
+            &["1: E1303: module `nolib` not found", "2: E1301: name `nolib` not found"],
+        ),
+        (
+            "use nolib.{a, B as C}\nfn f(x: C) -> i64: a(1) + C(x: 2).x + d\n",
+            &["1: E1303: module `nolib` not found", "2: E1301: name `d` not found"],
+        ),
+        (
+            "use nolib.*\nuse other\nfn f(x: C) -> i64: a(1) + C(x: 2).x + d\n",
+            &["1: E1303: module `nolib` not found", "2: E1303: module `other` not found"],
+        ),
+        (
+            "use lib.{a, known}\nfn f() -> i64: a(1) + known() + b\n",
+            &["1: E1301: module `lib` declares no `a`", "2: E1301: name `b` not found"],
+        ),
+    ] {
+        let files = [file(text), SourceFile { name: "lib", module: "lib", text: lib }];
+        assert_eq!(messages(&compile(&files, Mode::Compile).unwrap()), expected, "{text}");
+    }
+}
+
+#[test]
+fn name_of_a_built_in_type_is_not_declared_again() {
+    for text in [
+        "type i64 = f64\nfn f(x: i64) -> i64: x\n",
+        "struct bool:\n    x: i64\nfn f(x: bool) -> i64: x.x\n",
+        "enum f32:\n    A\nfn f(x: f32) -> f32: x\n",
+    ] {
+        let found = errors_of(text);
+        assert!(found.len() == 1 && found[0].contains("is a built-in type"), "{text}\n{found:?}");
+    }
+    assert_eq!(
+        errors_of("fn i<i64>(x: i64) -> i64: x\nfn f() -> i64: i(3)\n"),
+        ["1: E1302: `i64` is a built-in type, and no type parameter"]
+    );
+    assert_eq!(run("fn bool(x: i64) -> i64: x\nfn f() -> i64: bool(2)\n", "f", &[]), 2);
+}
+
 #[test]
 fn forms_of_other_languages_have_a_hint() {
     let choice = "(a choice is `if c: a else: b`)";
@@ -405,21 +475,4 @@ fn forms_of_other_languages_have_a_hint() {
     }
     let found = errors_of("fn none<T>() -> i64: 1\nfn f() -> i64: none()\n");
     assert_eq!(found[1..], ["1: E-MONO-033: 1 generic call is unresolved"]);
-}
-
-#[test]
-fn name_of_a_built_in_type_is_not_declared_again() {
-    for text in [
-        "type i64 = f64\nfn f(x: i64) -> i64: x\n",
-        "struct bool:\n    x: i64\nfn f(x: bool) -> i64: x.x\n",
-        "enum f32:\n    A\nfn f(x: f32) -> f32: x\n",
-    ] {
-        let found = errors_of(text);
-        assert!(found.len() == 1 && found[0].contains("is a built-in type"), "{text}\n{found:?}");
-    }
-    assert_eq!(
-        errors_of("fn i<i64>(x: i64) -> i64: x\nfn f() -> i64: i(3)\n"),
-        ["1: E1302: `i64` is a built-in type, and no type parameter"]
-    );
-    assert_eq!(run("fn bool(x: i64) -> i64: x\nfn f() -> i64: bool(2)\n", "f", &[]), 2);
 }
