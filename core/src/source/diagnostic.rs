@@ -24,6 +24,9 @@ use crate::alloc_util::{AllocError, TryWriter, try_copy_str, try_push};
 /// More errors than these are not reported.
 pub(super) const MAX_ERRORS: usize = 100;
 
+/// More errors that follow from others are not looked for: each costs as much as one that is reported.
+const MAX_IMPLIED: usize = 1000;
+
 /// The longest source line that a diagnostic shows whole, in bytes.
 const MAX_LINE: usize = 200;
 
@@ -222,6 +225,8 @@ impl<'s> File<'s> {
 pub(super) struct Diagnostics {
     list: Vec<Diagnostic>,
     errors: usize,
+    /// The errors that were dropped since they follow from one that is reported.
+    implied: usize,
     /// While it is not 0, diagnostics are counted and not recorded.
     pub(super) muted: usize,
     /// The errors that were counted while diagnostics were muted.
@@ -243,7 +248,12 @@ impl Diagnostics {
 
     /// Whether no further error is recorded.
     pub(super) fn is_full(&self) -> bool {
-        self.errors >= MAX_ERRORS
+        self.errors >= MAX_ERRORS || self.implied >= MAX_IMPLIED
+    }
+
+    /// Drops an error that follows from one that is reported.
+    pub(super) fn drop_implied(&mut self) {
+        self.implied += 1;
     }
 
     pub(super) fn into_list(self) -> Vec<Diagnostic> {

@@ -311,7 +311,7 @@ impl<'p, 's> Program<'p, 's> {
     ) {
         // Muted errors are counted.
         if self.diagnostics.muted == 0 && self.follows_from_import(source, span, kind.1) {
-            return;
+            return self.diagnostics.drop_implied();
         }
         if let Some(source) = at(self.sources, source) {
             self.diagnostics.add(&source.file, span, kind, message, note);

@@ -384,6 +384,9 @@ fn failed_import_is_reported_once() {
     let lib = "fn known() -> i64: 1\n";
     for (text, expected) in [
         (
+    let uses = "    nolib.a(x)\n".repeat(20_000);
+    let text = format!("use nolib\nfn f(x: i64):\n{uses}");
+    assert_eq!(errors_of(&text), ["1: E1303: module `nolib` not found"]);
             "use nolib\nfn f(x: nolib.T) -> i64: nolib.a(1) + nolib.B\n",
             &["1: E1303: module `nolib` not found"][..],
         ),
