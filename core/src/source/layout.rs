@@ -234,10 +234,13 @@ impl<'f, 's> Layout<'f, 's> {
     /// Whether a line in brackets starts a statement of an open block, so that a bracket was left open.
     fn leaves_bracket(&self, kind: TokenKind, width: u32) -> bool {
         let current = self.columns.last().copied().unwrap_or(0);
-        self.open > 0
-            && width <= current
-            && kind.starts_statement()
-            && self.tokens.last().is_some_and(|last| last.kind != TokenKind::Dot)
+        let Some(last) = self.tokens.last().filter(|_| self.open > 0 && width <= current) else {
+            return false;
+        };
+        // Two operands do not follow each other.
+        let is_operand = matches!(kind, TokenKind::Word | TokenKind::If | TokenKind::Match);
+        kind.starts_statement() && last.kind != TokenKind::Dot
+            || is_operand && last.kind.ends_operand()
     }
 
     /// Whether a line that starts with `kind` belongs to the logical line before.

@@ -372,6 +372,10 @@ impl<'s> Parser<'_, 's> {
 
     /// Behind an error in a branch: to `else` or `elif` on its line, or to the end of the line and the block behind it.
     fn skip_to_else(&mut self) {
+        if self.last_kind() == TokenKind::Dedent {
+            // The block is behind.
+            return;
+        }
         let mut open = 0_u32;
         loop {
             match self.kind() {

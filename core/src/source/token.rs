@@ -212,6 +212,24 @@ impl TokenKind {
         )
     }
 
+    /// Whether an expression can end with it.
+    pub(super) fn ends_operand(self) -> bool {
+        matches!(
+            self,
+            Self::Word
+                | Self::Integer
+                | Self::Float
+                | Self::Text
+                | Self::RawText
+                | Self::RightParen
+                | Self::RightBracket
+                | Self::RightBrace
+                | Self::True
+                | Self::False
+                | Self::Nil
+        )
+    }
+
     /// Whether it starts a declaration and nothing else.
     pub(super) fn starts_declaration(self) -> bool {
         matches!(

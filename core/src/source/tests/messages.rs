@@ -330,6 +330,7 @@ fn statements_behind_a_syntax_error_are_checked() {
         ("if x == 3\n        print a\n    else:\n        print 2", &[2, 3]),
         ("if x == 3: print 1 2\n    else: print d", &[2, 3]),
         ("if val y = x:\n        print y\n    else:\n        print d", &[2, 5]),
+        ("if val y = x:\n        print y\n    print a", &[2, 4]),
         ("while x = 3:\n        print a", &[2, 3]),
         ("while x == 3\n        print a", &[2, 3]),
         ("while val y = x:\n        print y", &[2]),
@@ -343,6 +344,8 @@ fn statements_behind_a_syntax_error_are_checked() {
         ("val z = 1\n        val y = 2\n    print y\n    print a", &[3, 5]),
         ("print(x\n    val y = 2\n    print y\n    print a", &[2, 5]),
         ("val y = (x + 1\n    return a", &[2, 3]),
+        ("print(x\n    print a\n    val y = b", &[2, 3, 4]),
+        ("print(x,\n    x\n    )\n    print a", &[5]),
     ] {
         let text = format!("fn f(x: i64):\n    {body}\n");
         let found = compiled(&text, Mode::Compile).diagnostics;
@@ -381,12 +384,12 @@ fn name_of_a_declaration_with_an_error_is_known() {
 
 #[test]
 fn failed_import_is_reported_once() {
-    let lib = "fn known() -> i64: 1\n";
-    for (text, expected) in [
-        (
     let uses = "    nolib.a(x)\n".repeat(20_000);
     let text = format!("use nolib\nfn f(x: i64):\n{uses}");
     assert_eq!(errors_of(&text), ["1: E1303: module `nolib` not found"]);
+    let lib = "fn known() -> i64: 1\n";
+    for (text, expected) in [
+        (
             "use nolib\nfn f(x: nolib.T) -> i64: nolib.a(1) + nolib.B\n",
             &["1: E1303: module `nolib` not found"][..],
         ),
