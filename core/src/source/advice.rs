@@ -42,6 +42,7 @@ pub(super) fn other_language(word: &str) -> Option<&'static str> {
         "println" | "printf" | "echo" | "puts" => "write `print`",
         "elsif" | "elseif" => "write `elif`",
         "foreach" => "write `for x in values:`",
+        "new" => "a struct is made as `P(x: 1)`, without `new`",
         "do" => "write `loop:` or `while c:`",
         "raise" | "except" | "catch" | "finally" => {
             "there are no exceptions; return a bool or an enum"

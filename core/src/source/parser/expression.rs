@@ -399,7 +399,7 @@ impl<'s> Parser<'_, 's> {
 
     /// `if a: b elif c: d else: e`. With `is_statement`, a body on the line may have several statements.
     pub(super) fn if_expr(&mut self, is_statement: bool) -> ExprId {
-        let start = self.bump().span;
+        let (start, errors) = (self.bump().span, self.errors);
         let mark = self.scratch.len();
         self.branch(start, is_statement);
         let mut otherwise = None;
@@ -429,6 +429,10 @@ impl<'s> Parser<'_, 's> {
             let has_body = self.end_head("`:` behind `else`");
             otherwise = Some(self.body_of(has_body, is_statement));
             break;
+        }
+        if otherwise.is_none() && self.errors != errors {
+            // The error may have hidden it.
+            otherwise = Some(self.body_of(false, is_statement));
         }
         let branches = self.list_since(mark);
         let span = start.to(self.last_span());

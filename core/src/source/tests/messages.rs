@@ -355,6 +355,8 @@ fn statements_behind_a_syntax_error_are_checked() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let text = "fn f(x: i64) -> i64:\n    if (x > 0:\n        1\n    else:\n        2\n";
+    assert_eq!(errors_of(text).len(), 1, "{:?}", errors_of(text));
     let text = "fn f(x: i64) -> i64:\n    if x = 3: 1\n    else: 2\nfn g() -> i64:\n    struct P:\n        x: i64\n";
     assert_eq!(errors_of(text).len(), 2, "{:?}", errors_of(text));
 }
@@ -454,6 +456,10 @@ fn forms_of_other_languages_have_a_hint() {
         ("val l = (x) => x", format!("=>: expected the end of the line, found `=>` {lambda}")),
         ("except:\n        pass", format!("except: `except` starts no statement {exceptions}")),
         ("do:\n        pass", "do: `do` starts no statement (write `loop:` or `while c:`)".into()),
+        (
+            "new P(1)",
+            "new: `new` starts no statement (a struct is made as `P(x: 1)`, without `new`)".into(),
+        ),
         (
             "until:\n        pass",
             "until: `until` starts no statement (a block starts with `if`, `match`, `for`, `while` or `loop`)".into(),
