@@ -166,17 +166,15 @@ impl<'p> Program<'p, '_> {
 
     fn import(&mut self, number: u32) {
         let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
-        // A name that is imported by itself precedes that of a module that is imported whole.
-        let is_whole = |decl: &&UseDecl| matches!(decl.items, UseItems::All);
-        let single = tree.uses.iter().filter(|decl| !is_whole(decl));
-        for decl in single.chain(tree.uses.iter().filter(is_whole)) {
+        for decl in &tree.uses {
             let path = tree.list(decl.path);
             match decl.items {
                 UseItems::Module(alias) => self.import_module(number, decl, path, alias),
-                UseItems::All => match self.module(number, decl.span, path) {
-                    Some(module) => self.import_all(number, module),
-                    None => self.note_missing(number, Name::NONE),
-                },
+                UseItems::All => {
+                    if self.module(number, decl.span, path).is_none() {
+                        self.note_missing(number, Name::NONE);
+                    }
+                }
                 UseItems::Names(list) => {
                     let module = self.module(number, decl.span, path);
                     for pair in tree.list(list).as_chunks().0 {
@@ -189,6 +187,12 @@ impl<'p> Program<'p, '_> {
                         }
                     }
                 }
+            }
+        }
+        // Now, as a name that is imported by itself precedes that of a module that is imported whole.
+        for decl in tree.uses.iter().filter(|decl| matches!(decl.items, UseItems::All)) {
+            if let Some(module) = self.find_module(tree.list(decl.path)) {
+                self.import_all(number, module);
             }
         }
     }
