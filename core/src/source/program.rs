@@ -216,6 +216,11 @@ pub(super) fn at<T>(list: &[T], number: u32) -> Option<&T> {
     list.get(usize::try_from(number).ok()?)
 }
 
+/// As [`at`], to change it.
+pub(super) fn at_mut<T>(list: &mut [T], number: u32) -> Option<&mut T> {
+    list.get_mut(usize::try_from(number).ok()?)
+}
+
 /// The entries of a range.
 pub(super) fn range<T>(list: &[T], range: List) -> &[T] {
     let start = usize::try_from(range.start).unwrap_or(usize::MAX);

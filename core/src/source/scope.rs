@@ -14,7 +14,7 @@ use super::SourceFile;
 use super::diagnostic::formatted;
 use super::lower::generator::Generator;
 use super::names::Name;
-use super::program::{FunctionInfo, Item, Program, ResultType, at, count};
+use super::program::{FunctionInfo, Item, Program, ResultType, at, at_mut, count};
 use super::syntax::{ExprKind, Receiver, Tree};
 use super::token::Span;
 use super::ty::{Head, TypeId};
@@ -22,6 +22,9 @@ use crate::alloc_util::{AllocError, try_collect, try_filled, try_push, try_push_
 
 /// What a line of the header starts with.
 const HEADER: &str = "#:module ";
+
+/// More files than these are not told apart.
+const MAX_FILES: usize = 256;
 
 /// A text that compiles on its own and declares the function. `values` are the functions that are used as values.
 pub(super) fn template_text(
@@ -51,7 +54,7 @@ pub(super) fn template_text(
             continue;
         }
         let Some(source) = generator.program.source(other.source) else { continue };
-        let Some(text) = place(&mut texts, other.source) else { continue };
+        let Some(text) = at_mut(&mut texts, other.source) else { continue };
         let is_value = at(values, number) == Some(&true);
         if !other.is_external && !is_value && is_declared(&generator.program, &other) {
             declare(&generator.program, &other, text)?;
@@ -60,7 +63,7 @@ pub(super) fn template_text(
         }
     }
     if let Some(source) = generator.program.source(info.source)
-        && let Some(text) = place(&mut texts, info.source)
+        && let Some(text) = at_mut(&mut texts, info.source)
     {
         add(text, own.of(source.file.text))?;
     }
@@ -109,7 +112,9 @@ fn join(
 pub(super) fn files<'t>(file: SourceFile<'t>) -> Result<(Vec<SourceFile<'t>>, u32), AllocError> {
     let mut lengths = Vec::new();
     let (mut files, mut own, mut rest) = (Vec::new(), 0, file.text);
-    while let Some((line, behind)) = rest.strip_prefix(HEADER).and_then(|r| r.split_once('\n')) {
+    while files.len() < MAX_FILES
+        && let Some((line, behind)) = rest.strip_prefix(HEADER).and_then(|r| r.split_once('\n'))
+    {
         let (length, module) = line.split_once(' ').unwrap_or((line, ""));
         if length == "*" {
             own = count(&files);
@@ -125,14 +130,10 @@ pub(super) fn files<'t>(file: SourceFile<'t>) -> Result<(Vec<SourceFile<'t>>, u3
         let Some(length) = length else { continue };
         (part.text, rest) = rest.split_at_checked(length).unwrap_or((rest, ""));
     }
-    if let Some(part) = place(&mut files, own) {
+    if let Some(part) = at_mut(&mut files, own) {
         part.text = rest;
     }
     Ok((files, own))
-}
-
-fn place<T>(list: &mut [T], number: u32) -> Option<&mut T> {
-    list.get_mut(usize::try_from(number).ok()?)
 }
 
 /// By the number of a function: whether a file uses it as a value, and does not only call it.
@@ -143,14 +144,14 @@ pub(super) fn function_values(program: &Program<'_, '_>) -> Result<Vec<bool>, Al
         let mut called = try_filled(tree.exprs.len(), &false)?;
         for expr in &tree.exprs {
             if let ExprKind::Call { callee, .. } = expr.kind
-                && let Some(place) = place(&mut called, callee.0)
+                && let Some(place) = at_mut(&mut called, callee.0)
             {
                 *place = true;
             }
         }
         for (expr, _) in tree.exprs.iter().zip(called).filter(|(_, is_called)| !is_called) {
             if let Some(function) = named_function(program, number, tree, expr.kind)
-                && let Some(place) = place(&mut values, function)
+                && let Some(place) = at_mut(&mut values, function)
             {
                 *place = true;
             }
@@ -188,7 +189,7 @@ fn reached(program: &Program<'_, '_>, first: u32) -> Result<Vec<bool>, AllocErro
     let mut reached = try_filled(program.sources.len(), &false)?;
     let mut open = try_collect([first].into_iter())?;
     while let Some(file) = open.pop() {
-        let Some(place) = place(&mut reached, file).filter(|place| !**place) else { continue };
+        let Some(place) = at_mut(&mut reached, file).filter(|place| !**place) else { continue };
         *place = true;
         for import in program.source(file).map_or(&[][..], |source| &source.tree.uses) {
             if let Some(target) = program.imported_module(file, import) {

@@ -1,6 +1,7 @@
 //! Calls with `.`: methods, static methods, variants with payloads and functions of modules.
 
 use super::*;
+use crate::alloc_util::try_collect;
 
 impl Body<'_, '_, '_> {
     pub(super) fn call_member(
@@ -56,7 +57,7 @@ impl Body<'_, '_, '_> {
             return self.not_callable(name, arguments, span);
         };
         let parts = self.unit.program.types.parts(ty).iter().copied();
-        let parts = crate::alloc_util::try_collect(parts);
+        let parts = try_collect(parts);
         let parts = self.program().diagnostics.allocated(parts).unwrap_or_default();
         self.construct(number, &parts, arguments, want, span)
     }

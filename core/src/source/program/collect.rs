@@ -339,11 +339,10 @@ impl<'p> Program<'p, '_> {
             let Some(tree) = self.source(info.source).map(|source| &source.tree) else { continue };
             let Some(decl) = entry(&tree.structs, info.decl) else { continue };
             let scope = self.scope_of(info.source, &[decl.type_params]);
-            let errors = self.duplicates;
+            let before = self.duplicates;
             let fields = self.resolve_fields(info.source, decl.fields, &scope);
-            let has_duplicates = self.duplicates != errors;
-            if let Some(info) = usize::try_from(number).ok().and_then(|at| self.structs.get_mut(at))
-            {
+            let has_duplicates = self.duplicates != before;
+            if let Some(info) = at_mut(&mut self.structs, number) {
                 info.fields = fields;
                 info.is_broken |= has_duplicates;
             }
@@ -381,10 +380,10 @@ impl<'p> Program<'p, '_> {
 
     fn resolve_enums(&mut self) {
         for number in 0..count(&self.enums) {
-            let errors = self.duplicates;
+            let before = self.duplicates;
             let variants = self.resolve_variants(number).unwrap_or_default();
-            let has_duplicates = self.duplicates != errors;
-            if let Some(info) = usize::try_from(number).ok().and_then(|at| self.enums.get_mut(at)) {
+            let has_duplicates = self.duplicates != before;
+            if let Some(info) = at_mut(&mut self.enums, number) {
                 info.is_broken |= has_duplicates;
             }
             let is_unit = variants.iter().all(|variant| variant.fields.is_empty());

@@ -9,7 +9,9 @@ use super::random::{Random, SEEDS};
 use super::run::*;
 use crate::ir::{Function, Verified};
 use crate::source::lexer::Lexer;
-use crate::source::{Mode, TranslationUnit};
+use crate::source::scope::files;
+use crate::source::{Mode, TranslationUnit, instantiate};
+use crate::types::Type;
 
 pub(super) const SAMPLE: &str = include_str!("sample.spl");
 
@@ -133,4 +135,15 @@ fn limits_are_errors_with_names() {
     let found = errors_of(&errors);
     assert_eq!(found.len(), 101);
     assert!(found[100].contains("more than 100 errors"));
+}
+
+/// Each import is compared with the names of all files.
+#[test]
+fn files_of_a_template_text_are_bounded() {
+    let mut text: String = (0..40_000).map(|number| format!("#:module 0 m{number}\n")).collect();
+    text += "#:module * own\nfn f<T>(x: T) -> T: x\n";
+    let (files, own) = files(file(&text)).unwrap();
+    assert_eq!((files.len(), own), (256, 0));
+    let types = Type::parse_arguments("i64").unwrap();
+    assert!(instantiate(file(&text), "f", &types).unwrap().unit.is_some());
 }
