@@ -156,7 +156,8 @@ pub fn instantiate(
     types: &[Type],
 ) -> Result<Compiled, AllocError> {
     let (files, own) = scope::files(file)?;
-    // A text without a header may be one of an earlier version, which lacks the names of modules.
+    // A text without a header is one file with all that it needs, which may name modules: that of another writer, or of
+    // an earlier version.
     let is_template_text = files.len() == 1;
     let context = Context { is_template_text, ..Context::new(Mode::Compile, &|_| None) };
     with_program(&files, context, |generator| {

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use smf_loader::exec::host_functions;
 
 mod allocator;
 mod args;
@@ -50,8 +51,6 @@ mod trace;
 mod values;
 mod verify;
 mod watch;
-
-use smf_loader::exec::host_functions;
 
 use args::{Cli, Command};
 use output::Failure;

@@ -265,7 +265,7 @@ mod tests {
         loader.release(hold).unwrap();
         let busy = close(handle).unwrap_err();
         assert_eq!(busy, ApiError::Busy { what: "the loader", uses: 1 });
-        assert_eq!(busy.to_string(), "the loader is in use by 1 call that did not yet return");
+        assert_eq!(busy.to_string(), "the loader is in use by 1 call in progress");
         drop(loader);
         assert_eq!(close(handle), Ok(()));
         assert_eq!(close(handle), Err(ApiError::NotOpen { object: "loader", handle }));

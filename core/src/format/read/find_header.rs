@@ -73,8 +73,8 @@ fn find_header(data: &[u8], limits: Limits) -> Result<Smf<'_>> {
         (Some(Ok(smf)), _) | (_, Some(Ok(smf))) => Ok(smf),
         (leading, native) => {
             let absent = || match data {
-                [0x7f, b'E', b'L', b'F', ..] => HeaderError::Elf,
-                [b'!', b'<', b'a', b'r', b'c', b'h', b'>', ..] => HeaderError::Archive,
+                _ if data.starts_with(&ELF_MAGIC) => HeaderError::Elf,
+                _ if data.starts_with(b"!<arch>\n") => HeaderError::Archive,
                 _ => HeaderError::NoMagic { len: data.len() as u64 },
             };
             packed.or(leading).or(native).unwrap_or_else(|| Err(absent().into()))

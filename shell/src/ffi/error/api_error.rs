@@ -99,7 +99,7 @@ pub(in super::super) enum ApiError {
     #[error("prefetches of the cache are in use ({prefetches} not yet freed)")]
     Prefetching { prefetches: u32 },
     /// An object that cannot be closed because of threads.
-    #[error("{what} is in use by {uses} call{} that did not yet return", plural::s(*uses))]
+    #[error("{what} is in use by {uses} call{} in progress", plural::s(*uses))]
     Busy { what: &'static str, uses: u32 },
     #[error("{unit} is not being compiled on this thread")]
     NotCompiling { unit: u64 },
