@@ -1795,7 +1795,7 @@ int64_t rt_get_function_pointer(int64_t address);
  * the main thread follow RLIMIT_STACK at that time. They are unknown if the stack pointer is outside of them, as in a
  * coroutine or a signal handler with an alternate stack, and with other C libraries: then 2 MiB must be left, which
  * suffice for all bytecode. The stack use of machine code, of modules and of templates, is not checked. Loading takes up
- * to 32 KiB of the caller's stack.
+ * to 64 KiB of the caller's stack.
  */
 int64_t rt_call_function_0(int64_t function);
 int64_t rt_call_function_1(int64_t function, int64_t a);

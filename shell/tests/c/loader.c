@@ -918,6 +918,23 @@ static void threads(void) {
 }
 
 /* The error for bytecode of a library without the feature `jit`. */
+static void *load_one(void *loader) {
+    uint64_t module = load(*(uint64_t *)loader, "counter");
+    CHECK(smf_loader_unload(*(uint64_t *)loader, module));
+    return NULL;
+}
+
+/* As much as the header says, of which the C library has a part. */
+static void small_stack(void) {
+    uint64_t loader = smf_loader_open(NULL);
+    pthread_t thread;
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    CHECK(pthread_attr_setstacksize(&small, 64 << 10) == 0);
+    CHECK(pthread_create(&thread, &small, load_one, &loader) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(smf_loader_close(loader));
+}
+
 static void no_bytecode(void) {
     uint64_t loader = open_loader(0, 0);
     REFUSED(!smf_loader_load(loader, SAMPLES "bcod.smf"), SMF_ERROR_LINK);
@@ -939,6 +956,7 @@ static void everything(void (*with_bytecode)(void)) {
     with_bytecode();
     numbers();
     threads();
+    small_stack();
     CHECK(rt_exec_memory_count() == 0 && rt_exec_memory_total() == 0 && smf_exec_trim());
 }
 
