@@ -52,6 +52,8 @@
 //! | [`TRAP_ASSERT`], 17 | a failed `assert`; its message is in [`FunctionDefinition::assertions`] |
 //! | [`TRAP_EXPONENT`], 18 | a negative exponent of an integer power |
 //!
+//! [`TrapCause`] reads the index and the length from a trap.
+//!
 //! # Calling convention
 //!
 //! | type | parameter in the IR | result in the IR |
@@ -85,6 +87,7 @@ mod program;
 mod scope;
 mod syntax;
 mod token;
+mod trap;
 mod ty;
 mod unit;
 
@@ -97,8 +100,8 @@ use crate::types::Type;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Severity};
-pub use lower::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 pub use program::Mode;
+pub use trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT, TrapCause};
 pub use unit::{
     Assertion, Compiled, Constant, ConstantValue, ExternalSignature, FunctionDefinition,
     SourceFile, SourcePlace, Template, TranslationUnit,

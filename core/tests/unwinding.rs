@@ -62,7 +62,7 @@ extern "C-unwind" fn exits(_: i64) -> i64 {
 }
 
 extern "C" fn traps(_: i64) -> i64 {
-    trap_hook(7, 0, 0).cast_signed()
+    trap_hook(7, 0, 0, 0, 0).cast_signed()
 }
 
 /// Calls the function through both kinds of frames, or through the one named `frame`.

@@ -1507,7 +1507,7 @@ SmfAnswer type_unifier_unify(int64_t unifier, SmfJson one_json, SmfJson other_js
  * An execution manager compiles functions and calls them by name or handle. Functions that are compiled later call
  * earlier ones; compiling a name again replaces the function for later calls and for callers of other compilations. Callers of
  * the same compilation keep the version that they were compiled with. Source is Simple;
- * a parameter without a type is an i64. A division by zero, an index out of bounds and a failed assertion are errors of
+ * a parameter without a type is an i64. A division by zero, an index out of range and a failed assertion are errors of
  * the call (SMF_ERROR_TRAP), never signals. Machine code is trusted: nothing restricts what a function does with memory
  * that it has the address of. It does not check the stack: a recursion without end is a fault in the guard page of the
  * thread (SIGSEGV). Structs, arrays, texts, constants and generic functions are known to the source that declares them:

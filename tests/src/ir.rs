@@ -13,7 +13,7 @@ use smf_core::ir::{
 };
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitConfig, JitInstantiator};
-use smf_core::trap::{CallArg, ReturnRegisters, TrapError, call_values};
+use smf_core::trap::{CallArg, ReturnRegisters, Trap, TrapError, call_values};
 
 /// Generic functions that sum and sort buffers, and a small vector, as text.
 pub const LISTS: &str = include_str!("../templates/lists.sbt");
@@ -188,7 +188,9 @@ fn compare(
     result: Option<Scalar>,
 ) {
     let found = match found {
-        Err(TrapError::Trap(trap)) => Err(Stop::Trap { code: trap.code, at: trap.at }),
+        Err(TrapError::Trap(Trap { code, at, operands, .. })) => {
+            Err(Stop::Trap { code, at, operands })
+        }
         Err(other) => panic!("{other}"),
         Ok(returned) => Ok(match result {
             None => 0,

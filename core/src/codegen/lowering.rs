@@ -90,11 +90,15 @@ pub(crate) struct TrapSite<L> {
     pub(crate) code: u32,
     /// The instruction, as trap handlers see it.
     pub(crate) at: u32,
+    /// The comparison whose operands trap handlers see.
+    pub(crate) compared: Option<Instruction>,
 }
 
 /// What trap sites jump to, if there are any.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrapExits<L> {
+    /// Where a site goes that has its code and its place in one register, and states no operands.
+    pub(crate) packed_plain: Option<L>,
     /// Where a site goes that has its code and its place in one register.
     pub(crate) packed: Option<L>,
     /// Where a site goes that has them in their registers.
@@ -208,7 +212,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             labels,
             data,
             start,
-            exits: TrapExits { packed: None, unpacked: None },
+            exits: TrapExits { packed_plain: None, packed: None, unpacked: None },
             index: 0,
             next: 0,
             upcoming: None,
@@ -372,16 +376,32 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.body.offset(usize::try_from(self.index).unwrap_or(usize::MAX))
     }
 
+    /// The instruction, if trap handlers see its operands.
+    pub(crate) fn compared(&self, i: &Instruction) -> Option<Instruction> {
+        let scalar = self.instance.scalar(i.type_code)?;
+        let is_stated = self.options.traps == TrapConvention::Hook && i.states_operands(scalar);
+        is_stated.then_some(*i)
+    }
+
     /// A place behind the function that traps with `code` at the current instruction.
     pub(crate) fn trap(&mut self, code: u32) -> LabelOf<M> {
+        self.trap_site(code, None)
+    }
+
+    /// A place behind the function where the conditional trap `i` traps.
+    pub(crate) fn trap_of(&mut self, i: &Instruction) -> LabelOf<M> {
+        self.trap_site(i.imm.cast_unsigned(), self.compared(i))
+    }
+
+    fn trap_site(&mut self, code: u32, compared: Option<Instruction>) -> LabelOf<M> {
         let at = self.at();
         if let Some(last) = self.buffers.traps.last()
-            && (last.code, last.at) == (code, at)
+            && (last.code, last.at, last.compared) == (code, at, compared)
         {
             return last.label;
         }
         let label = self.asm.label();
-        let pushed = try_push(&mut self.buffers.traps, TrapSite { label, code, at });
+        let pushed = try_push(&mut self.buffers.traps, TrapSite { label, code, at, compared });
         self.check(pushed);
         label
     }

@@ -8,8 +8,10 @@ pub const TRAP_HOOK: u32 = 0x1_0000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrapConvention {
     /// The function takes down its frame and jumps to [`TRAP_HOOK`],
-    /// `extern "C" fn(code: u32, at: u32, function: u64) -> u64`, where `function` is the address of the function's first
-    /// byte. What the hook returns is the result of the function, an undefined number if it returns a float.
+    /// `extern "C" fn(code: u32, at: u32, function: u64, left: u64, right: u64) -> u64`, where `function` is the address of
+    /// the function's first byte, and `left` and `right` are the operands that the instruction
+    /// [states](crate::ir::Instruction::states_operands), or 0. What the hook returns is the result of the function, an
+    /// undefined number if it returns a float.
     Hook,
     /// Parameter 0 of the function is a pointer to a context. The function jumps to the handler whose address is at
     /// `context + handler_offset`, with the context, the code, the place and the tag of the [`Options`] in registers:

@@ -23,6 +23,8 @@ pub struct TrapReport {
     pub function: Option<Name>,
     /// The address of that function, by which its module may be found.
     pub address: u64,
+    /// What a comparison that traps compared, if these were 64-bit integers; 0 otherwise.
+    pub operands: [u64; 2],
 }
 
 impl fmt::Display for TrapReport {

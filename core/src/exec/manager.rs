@@ -412,9 +412,9 @@ impl Manager {
     fn call_error(&self, error: TrapError) -> ManagerError {
         match error {
             TrapError::Trap(trap) => {
-                let Trap { code, at, function: address } = trap;
+                let Trap { code, at, function: address, operands } = trap;
                 let function = self.function_at(address);
-                ManagerError::Trap(TrapReport { code, at, function, address })
+                ManagerError::Trap(TrapReport { code, at, function, address, operands })
             }
             TrapError::OutOfMemory => AllocError.into(),
             error => ManagerError::Call(error),

@@ -1,7 +1,7 @@
 //! One instruction: twelve bytes, in the same places for every opcode.
 
 use super::opcode::{BY_CODE, Opcode};
-use super::types::ValueType;
+use super::types::{Scalar, ValueType};
 
 /// Bytes of an instruction.
 pub const INSTRUCTION_SIZE: usize = 12;
@@ -102,6 +102,14 @@ impl Instruction {
     #[inline]
     pub fn short_number(&self) -> i32 {
         i32::from(self.c.cast_signed())
+    }
+
+    /// Whether the trap of the instruction, of type `scalar`, states its operands: a conditional trap by a comparison of
+    /// 64-bit integers. Other traps state 0 twice.
+    #[inline]
+    pub fn states_operands(&self, scalar: Scalar) -> bool {
+        let is_wide = matches!(scalar, Scalar::I64 | Scalar::U64);
+        matches!(self.opcode, Opcode::TrapCompare(_)) && is_wide
     }
 
     /// The immediate number that stands for the second operand.

@@ -188,7 +188,8 @@ pub enum Opcode {
     ReturnNone,
     /// Traps.
     Trap,
-    /// Traps if a condition holds.
+    /// Traps if a condition holds. The trap [states](super::Instruction::states_operands) operands of 64 bits; passes keep both and
+    /// their order.
     TrapCompare(Condition),
     /// Traps if a bool has this value.
     TrapIf(bool),

@@ -27,6 +27,7 @@ use super::program::layout::{Field, Repr};
 use super::program::*;
 use super::syntax::*;
 use super::token::Span;
+use super::trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 use super::ty::{Head, TypeId};
 use crate::alloc_util::try_push;
 use crate::ir::{FileName, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
@@ -58,15 +59,6 @@ const NO_TEXT: u32 = u32::MAX;
 
 /// The most bytes of stack slots of a function.
 const MAX_FRAME: u32 = 1 << 20;
-
-/// The trap of an index outside of an array.
-pub const TRAP_BOUNDS: u32 = 16;
-
-/// The trap of a failed `assert`.
-pub const TRAP_ASSERT: u32 = 17;
-
-/// The trap of a negative exponent of an integer power.
-pub const TRAP_EXPONENT: u32 = 18;
 
 /// The start of memory.
 #[derive(Clone, Copy, Debug)]

@@ -125,8 +125,8 @@ unsafe fn end_call(error: TrapError) {
 /// If the thread is not inside such a call. The panic does not unwind but aborts the process.
 // Never inlined: cached code identifies the hook by its address, which must be unique.
 #[inline(never)]
-pub extern "C" fn trap_hook(code: u32, at: u32, function: u64) -> u64 {
-    let trap = Trap { code, at, function };
+pub extern "C" fn trap_hook(code: u32, at: u32, function: u64, left: u64, right: u64) -> u64 {
+    let trap = Trap { code, at, function, operands: [left, right] };
     // SAFETY: every frame above the call belongs to code that accepts traps.
     unsafe { end_call(TrapError::Trap(trap)) };
     unreachable!("{trap}, in code that was not called in a way that catches traps")
@@ -327,17 +327,17 @@ mod tests {
     const HERE: u64 = 0x1234_5678_9abc_def0;
 
     extern "C" fn divide(a: i64, b: i64) -> i64 {
-        if b == 0 { trap_hook(1, 40, HERE).cast_signed() } else { a / b }
+        if b == 0 { trap_hook(1, 40, HERE, 0, 0).cast_signed() } else { a / b }
     }
 
     /// Calls itself through a catching call, then traps with a code computed from that call's trap.
     extern "C" fn nest(depth: i64) -> i64 {
         if depth == 0 {
-            return trap_hook(100, 0, HERE).cast_signed();
+            return trap_hook(100, 0, HERE, 0, 0).cast_signed();
         }
         // SAFETY: a function of one integer that owns nothing.
         match unsafe { call_catching(nest as *const () as u64, &[depth - 1]) } {
-            Err(TrapError::Trap(trap)) => trap_hook(trap.code + 1, 7, HERE).cast_signed(),
+            Err(TrapError::Trap(trap)) => trap_hook(trap.code + 1, 7, HERE, 0, 0).cast_signed(),
             other => panic!("{other:?}"),
         }
     }
@@ -361,13 +361,13 @@ mod tests {
 
     extern "C" fn eight(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64, h: i64) -> i64 {
         if h < 0 {
-            return trap_hook(9, 0, HERE).cast_signed();
+            return trap_hook(9, 0, HERE, 0, 0).cast_signed();
         }
         [a, b, c, d, e, f, g, h].iter().fold(0, |sum, next| sum * 10 + next)
     }
 
     fn trap(code: u32, at: u32) -> Result<i64> {
-        Err(TrapError::Trap(Trap { code, at, function: HERE }))
+        Err(TrapError::Trap(Trap { code, at, function: HERE, operands: [0; 2] }))
     }
 
     fn check_every_kind_of_call() {

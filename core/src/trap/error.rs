@@ -23,6 +23,8 @@ pub struct Trap {
     /// [`JitInstantiator::instance_at`](crate::templates::JitInstantiator::instance_at) returns the instance
     /// there.
     pub function: u64,
+    /// What a comparison that traps compared, if these were 64-bit integers; 0 otherwise.
+    pub operands: [u64; 2],
 }
 
 impl fmt::Display for Trap {
@@ -70,7 +72,9 @@ mod tests {
 
     #[test]
     fn trap_message_names_the_code_and_the_offset() {
-        let message = |code| TrapError::Trap(Trap { code, at: 0x54, function: 0 }).to_string();
+        let message = |code| {
+            TrapError::Trap(Trap { code, at: 0x54, function: 0, operands: [0; 2] }).to_string()
+        };
         assert_eq!(message(1), "division by zero, at 0x54 of the template's body");
         assert_eq!(message(16), "trap 16, at 0x54 of the template's body");
     }

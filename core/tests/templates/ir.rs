@@ -37,7 +37,7 @@ fn values_at(address: u64, args: &[CallArg]) -> Result<ReturnRegisters, TrapErro
 }
 
 fn trap(code: u32, at: u32, function: u64) -> TrapError {
-    TrapError::Trap(Trap { code, at, function })
+    TrapError::Trap(Trap { code, at, function, operands: [0; 2] })
 }
 
 /// All sample programs, with possible instances for some types.

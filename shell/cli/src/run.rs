@@ -482,7 +482,7 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     let Some(symbol) = symbols.next().filter(|_| module.contains(trap.function)) else {
         return error.to_string();
     };
-    let what = source::trap::name(trap.code);
+    let what = source::trap::name(trap.code, trap.operands);
     let name = String::from_utf8_lossy(symbol.name());
     let file = source_line(module, trap.function).map(|line| line.file);
     let place = file.map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));

@@ -7,7 +7,7 @@ use smf_core::exec::{BackendError, ManagerError, UnitError};
 use smf_core::ir::Scalar;
 use smf_core::link::{Name, ShortName};
 use smf_core::plural;
-use smf_core::source::{Diagnostic, Severity, TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
+use smf_core::source::{Diagnostic, Severity};
 use smf_core::trap::TrapError;
 use thiserror::Error;
 
@@ -245,15 +245,5 @@ impl From<UnitError> for ExecError {
 impl From<LoadFileError> for ExecError {
     fn from(error: LoadFileError) -> Self {
         Box::new(error).into()
-    }
-}
-
-/// The cause of a trap of the front end.
-pub(super) fn cause(code: u32) -> Option<&'static str> {
-    match code {
-        TRAP_BOUNDS => Some("an index is out of bounds"),
-        TRAP_ASSERT => Some("an assertion failed"),
-        TRAP_EXPONENT => Some("the exponent of an integer power is negative"),
-        _ => None,
     }
 }

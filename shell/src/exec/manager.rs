@@ -15,13 +15,15 @@ use smf_core::exec::{
 use smf_core::ir::Scalar;
 use smf_core::link::{Name, ShortName};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::source::{Assertion, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TranslationUnit};
+use smf_core::source::{
+    Assertion, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TranslationUnit, TrapCause,
+};
 use smf_core::trap::{Trap, TrapError};
 use smf_core::types::Type;
 
 use super::arguments::{integers, text_arguments, values_of};
 use super::backend::BackendChoice;
-use super::error::{ExecError, cause};
+use super::error::ExecError;
 use super::host_functions;
 use super::modules::{Modules, SharedSymbols, call_function};
 use crate::call::install_chain_lookup;
@@ -494,10 +496,11 @@ impl ExecManager {
             }
             error => return error.into(),
         };
-        let TrapReport { code, at, address, .. } = trap;
+        let TrapReport { code, at, address, operands, .. } = trap;
         if trap.function.is_none() {
             // Functions of modules and instances are called from source.
-            let in_module = ExecError::Call(TrapError::Trap(Trap { code, at, function: address }));
+            let in_module =
+                ExecError::Call(TrapError::Trap(Trap { code, at, function: address, operands }));
             return match self.module_error(in_module) {
                 ExecError::Call(_) => ManagerError::Trap(trap).into(),
                 found => found,
@@ -516,8 +519,9 @@ impl ExecManager {
     fn module_error(&self, error: ExecError) -> ExecError {
         let ExecError::Call(TrapError::Trap(trap)) = error else { return error };
         let message = |function: &Name, assertion: &str| {
-            let Trap { code, at, function: address } = trap;
-            let report = TrapReport { code, at, function: Some(function.clone()), address };
+            let Trap { code, at, function: address, operands } = trap;
+            let function = Some(function.clone());
+            let report = TrapReport { code, at, function, address, operands };
             described(&report, report.function.as_ref(), assertion)
         };
         match self.modules.trapped(trap) {
@@ -555,7 +559,7 @@ fn described(
 ) -> Result<String, AllocError> {
     let colon = if assertion.is_empty() { "" } else { ": " };
     let at = trap.at;
-    match (cause(trap.code), function) {
+    match (TrapCause::of(trap.code, trap.operands), function) {
         (None, _) => try_format(format_args!("{trap}{colon}{assertion}")),
         (Some(cause), None) => try_format(format_args!("{cause}, at {at}{colon}{assertion}")),
         (Some(cause), Some(function)) => {

@@ -45,7 +45,7 @@ impl Runnable for Interpreted<'_> {
         match program.call_function(entry, &args) {
             Ok(bits) if result.is_some() => Outcome::Returned(canonical(bits, result)),
             Ok(_) => Outcome::Returned(0),
-            Err(Stop::Trap { code, at }) => {
+            Err(Stop::Trap { code, at, .. }) => {
                 let function = program.failed_function();
                 let at = function.map(|function| self.program.place_of(function, at));
                 let function = function.and_then(|function| u32::try_from(function).ok());

@@ -122,7 +122,7 @@ impl<'p> Machine<'p> {
         let mut steps = self.steps;
         let result = interpret(&instance, arguments, self, &mut steps);
         self.steps = self.steps.min(steps);
-        if let Err(Stop::Trap { code, at }) = result
+        if let Err(Stop::Trap { code, at, .. }) = result
             && self.trap.is_none()
         {
             self.trap = Some(self.trap_at(function, code, line(verified.body(), at)));

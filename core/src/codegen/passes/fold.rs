@@ -275,13 +275,16 @@ impl Fold {
             return Unchanged;
         };
         let (left, right) = (self.known.get(i.a), self.second(i, i.b, scalar));
-        if let Some(holds) = decide(condition, scalar, left, right, !i.immediate && i.a == i.b) {
-            return taken(i, holds);
+        let states_operands = i.states_operands(scalar);
+        match decide(condition, scalar, left, right, !i.immediate && i.a == i.b) {
+            Some(true) if states_operands => return Unchanged,
+            Some(holds) => return taken(i, holds),
+            None => {}
         }
-        if i.immediate {
+        if i.immediate && !states_operands {
             return self.converted_bool(function, i, condition, scalar);
         }
-        if scalar.is_float() {
+        if i.immediate || scalar.is_float() {
             return Unchanged;
         }
         let with = |opcode| match opcode {
@@ -295,7 +298,9 @@ impl Fold {
                 }
                 None => Unchanged,
             },
-            (Some(_), None) => To(Instruction { opcode: with(i.opcode), a: i.b, b: i.a, ..*i }),
+            (Some(_), None) if !states_operands => {
+                To(Instruction { opcode: with(i.opcode), a: i.b, b: i.a, ..*i })
+            }
             _ => Unchanged,
         }
     }
@@ -449,13 +454,15 @@ fn fused(
             short => short,
         },
     };
-    To(match short {
+    let fused = match short {
         Some(short) => Instruction {
             immediate: true,
             ..plain(opcode, type_code, [compare.b, 0, short.cast_unsigned()], i.imm)
         },
         None => plain(opcode, type_code, [compare.b, compare.c, 0], i.imm),
-    })
+    };
+    // A trap on a bool states no operands.
+    if fused.states_operands(scalar) { Unchanged } else { To(fused) }
 }
 
 /// The condition that holds where `condition` is as `expected`. A float has one for (in)equality only, because no

@@ -306,6 +306,8 @@ impl ValueNumbering {
 fn decide(function: &mut EditableFunction, index: usize, i: &Instruction, holds: bool) {
     match i.opcode {
         _ if !holds => function.delete(index),
+        // It states its operands.
+        Opcode::TrapCompare(_) => {}
         Opcode::Branch(_) | Opcode::BranchIf(_) => {
             function.set(index, plain(Opcode::Jump, 0, [0; 3], i.imm));
         }

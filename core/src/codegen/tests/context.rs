@@ -40,7 +40,7 @@ fn trap_of_an_operation_whose_result_replaces_the_context_finds_the_context() {
             program.call(0, &arguments, Some(I64))
         };
         assert_eq!(call(40, 2), Ok(42));
-        assert_eq!(call(i64::MAX, 1), Err(Stop::Trap { code: 2, at: 9 }));
+        assert_eq!(call(i64::MAX, 1), Err(Stop::Trap { code: 2, at: 9, operands: [0; 2] }));
     }
 }
 
@@ -58,7 +58,8 @@ fn trap_sites_state_code_and_line() {
     for number in 0..21u64 {
         let got = program.call(0, &[(Scalar::Pointer, 0), (I64, number)], Some(I64));
         let (code, at) = (50 + number as u32 / 7 * 125, 100 + number as u32);
-        let expected = if number < 20 { Err(Stop::Trap { code, at }) } else { Ok(number) };
+        let expected =
+            if number < 20 { Err(Stop::Trap { code, at, operands: [0; 2] }) } else { Ok(number) };
         assert_eq!(got, expected);
     }
 }

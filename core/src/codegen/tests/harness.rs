@@ -21,11 +21,11 @@ use crate::link::aarch64::{Operand, patch};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 std::thread_local! {
-    static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
+    static TRAP: Cell<Option<(u32, u32, [u64; 2])>> = const { Cell::new(None) };
 }
 
-extern "C" fn trap_hook(code: u32, at: u32, _function: u64) -> u64 {
-    TRAP.set(Some((code, at)));
+extern "C" fn trap_hook(code: u32, at: u32, _function: u64, left: u64, right: u64) -> u64 {
+    TRAP.set(Some((code, at, [left, right])));
     0
 }
 
@@ -249,11 +249,11 @@ impl Program {
         unsafe { enter(context, function, ints.as_ptr(), floats.as_ptr(), stack.as_ptr()) };
         if context.is_trap != 0 {
             assert_eq!(context.tag, self.options.tag);
-            return Err(Stop::Trap { code: context.code, at: context.at });
+            return Err(Stop::Trap { code: context.code, at: context.at, operands: [0; 2] });
         }
         assert_eq!(context.preserved, PRESERVED, "callee-saved registers");
-        if let Some((code, at)) = TRAP.take() {
-            return Err(Stop::Trap { code, at });
+        if let Some((code, at, operands)) = TRAP.take() {
+            return Err(Stop::Trap { code, at, operands });
         }
         let Some(scalar) = result else { return Ok(0) };
         let bits = if scalar.is_float() { context.float_result } else { context.result };

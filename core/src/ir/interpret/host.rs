@@ -25,6 +25,8 @@ pub enum Stop {
         code: u32,
         /// The instruction, as an offset in bytes from the start of its function.
         at: u32,
+        /// The operands, if the instruction [states them](crate::ir::Instruction::states_operands), or 0.
+        operands: [u64; 2],
     },
     /// The step limit was reached.
     Steps,
@@ -51,11 +53,11 @@ impl From<AllocError> for Stop {
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trap { code: DIVISION_BY_ZERO, at } => {
+            Self::Trap { code: DIVISION_BY_ZERO, at, .. } => {
                 write!(f, "at 0x{at:x}: division by zero")
             }
-            Self::Trap { code: OVERFLOW, at } => write!(f, "at 0x{at:x}: integer overflow"),
-            Self::Trap { code, at } => write!(f, "at 0x{at:x}: trap {code}"),
+            Self::Trap { code: OVERFLOW, at, .. } => write!(f, "at 0x{at:x}: integer overflow"),
+            Self::Trap { code, at, .. } => write!(f, "at 0x{at:x}: trap {code}"),
             Self::Steps => f.write_str("the step limit was reached"),
             Self::Address(address) => write!(f, "there is no memory at 0x{address:x}"),
             Self::Callee => f.write_str("the host does not provide a callee of this signature"),

@@ -129,8 +129,13 @@ impl Activation<'_, '_, '_> {
             }
             Opcode::Branch(condition) | Opcode::TrapCompare(condition) => {
                 let right = self.second(i, i.b, scalar);
-                if holds(condition, scalar, self.get(i.a), right) {
-                    return taken(at, i);
+                let left = self.get(i.a);
+                if holds(condition, scalar, left, right) {
+                    return taken(
+                        at,
+                        i,
+                        if i.states_operands(scalar) { [left, right] } else { [0; 2] },
+                    );
                 }
             }
             Opcode::Load | Opcode::LoadElement => {
@@ -165,7 +170,11 @@ impl Activation<'_, '_, '_> {
             Opcode::Binary(binary) => {
                 let code = if binary.is_checked() { OVERFLOW } else { DIVISION_BY_ZERO };
                 let right = self.second(i, i.c, scalar);
-                apply(binary, scalar, self.get(i.b), right).ok_or(Stop::Trap { code, at })?
+                apply(binary, scalar, self.get(i.b), right).ok_or(Stop::Trap {
+                    code,
+                    at,
+                    operands: [0; 2],
+                })?
             }
             Opcode::Select if self.get(i.b) != 0 => self.get(i.c),
             Opcode::Select => self.get(i.other().unwrap_or(NONE)),
@@ -191,10 +200,10 @@ impl Activation<'_, '_, '_> {
         match i.opcode {
             Opcode::BranchIf(expected) | Opcode::TrapIf(expected) => {
                 if (self.get(i.a) != 0) == expected {
-                    return taken(at, i);
+                    return taken(at, i, [0; 2]);
                 }
             }
-            Opcode::Jump | Opcode::Trap => return taken(at, i),
+            Opcode::Jump | Opcode::Trap => return taken(at, i, [0; 2]),
             Opcode::Call | Opcode::CallIndirect => self.call(i)?,
             Opcode::ReturnCall | Opcode::ReturnCallIndirect => {
                 let address = (i.opcode == Opcode::ReturnCallIndirect).then(|| self.get(i.c));
@@ -259,9 +268,9 @@ impl Activation<'_, '_, '_> {
 }
 
 /// A jump to the target, or the trap, of an instruction whose condition holds.
-fn taken(at: u32, i: &Instruction) -> Result<Step, Stop> {
+fn taken(at: u32, i: &Instruction, operands: [u64; 2]) -> Result<Step, Stop> {
     match i.target() {
         Some(target) => Ok(Step::To(target)),
-        None => Err(Stop::Trap { code: i.imm.cast_unsigned(), at }),
+        None => Err(Stop::Trap { code: i.imm.cast_unsigned(), at, operands }),
     }
 }

@@ -125,6 +125,6 @@ fn trap_hook_is_called_with_the_stack_of_the_function() {
     let call = |a, b| linked.call(&[(Scalar::I64, a), (Scalar::I64, b)], Some(Scalar::I64));
     assert_eq!(call(9, 2), Ok(9 + 20 * 5));
     let at = 40 + 20 * 12;
-    assert_eq!(call(9, 0), Err(Stop::Trap { code: DIVISION_BY_ZERO, at }));
+    assert_eq!(call(9, 0), Err(Stop::Trap { code: DIVISION_BY_ZERO, at, operands: [0; 2] }));
     assert_eq!(call(9, 2), Ok(9 + 20 * 5));
 }

@@ -13,12 +13,12 @@ use crate::codegen::{NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::memory::code_alloc::{CodeMemory, ExecutableBlock, Request};
 
 std::thread_local! {
-    static TRAP: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
+    static TRAP: Cell<Option<(u32, u32, [u64; 2])>> = const { Cell::new(None) };
 }
 
-extern "C" fn trap_hook(code: u32, at: u32, _function: u64) -> u64 {
+extern "C" fn trap_hook(code: u32, at: u32, _function: u64, left: u64, right: u64) -> u64 {
     // The callers of the function go on, and may trap again.
-    TRAP.set(TRAP.get().or(Some((code, at))));
+    TRAP.set(TRAP.get().or(Some((code, at, [left, right]))));
     0
 }
 
@@ -204,8 +204,8 @@ impl Linked {
             }
             _ => self.run::<u64>(&integers, &floats, &stack),
         };
-        if let Some((code, at)) = TRAP.take() {
-            return Err(Stop::Trap { code, at });
+        if let Some((code, at, operands)) = TRAP.take() {
+            return Err(Stop::Trap { code, at, operands });
         }
         // A narrow integer is extended to 32 bits; the upper 32 bits are undefined.
         let Some(scalar) = result else { return Ok(0) };

@@ -104,14 +104,16 @@ fn conditional_traps_have_their_code_and_place() {
     );
     let at = |instruction: u32| 56 + instruction * 12;
     assert_eq!(call(&text, &[99, 0]), Ok(99));
-    let trap = |code, instruction| Err(Stop::Trap { code, at: at(instruction) });
-    assert_eq!(call(&text, &[100, 0]), trap(4_000_000_000, 2));
-    assert_eq!(call(&text, &[u64::MAX, 0]), trap(4_000_000_000, 2));
-    assert_eq!(call(&text, &[5, 1]), trap(7, 4));
+    let trap =
+        |code, instruction, operands| Err(Stop::Trap { code, at: at(instruction), operands });
+    assert_eq!(call(&text, &[100, 0]), trap(4_000_000_000, 2, [100, 100]));
+    assert_eq!(call(&text, &[u64::MAX, 0]), trap(4_000_000_000, 2, [u64::MAX, 100]));
+    assert_eq!(call(&text, &[5, 1]), trap(7, 4, [0; 2]));
     let text = text.replace("eq i64 c", "ne i64 c");
-    assert_eq!(call(&text, &[5, 0]), trap(8, 5));
+    assert_eq!(call(&text, &[5, 0]), trap(8, 5, [0; 2]));
     let text = "function f(a: i64)\ntrap_lt i64 a, -5, 6\nreturn_none\nend";
-    assert_eq!([-5i64, -6].map(|a| call(text, &[a as u64])), [Ok(0), trap(6, 0)]);
+    let [five, six] = [-5i64, -6].map(i64::cast_unsigned);
+    assert_eq!([five, six].map(|a| call(text, &[a])), [Ok(0), trap(6, 0, [six, five])]);
 }
 
 /// Slots of two activations, data, copies and fills.

@@ -86,7 +86,7 @@ fn check(case: &Case, random: &mut Random) -> bool {
     let got = machine.link("random", &case.arguments).call(&values, Some(result));
     let [expected, got] = [expected, got].map(|end| end.map(|bits| canonical(bits, result)));
     let expected = expected.map_err(|stop| match stop {
-        Stop::Trap { code, at } => Stop::Trap { code, at: line_at(&body, at) },
+        Stop::Trap { code, at, operands } => Stop::Trap { code, at: line_at(&body, at), operands },
         other => other,
     });
     assert_eq!(got, expected, "{}", shown(&body, &case.arguments));

@@ -495,7 +495,8 @@ impl<'p, 's> Body<'_, 'p, 's> {
         self.scalar(ty).is_some_and(|scalar| !scalar.is_float() && !scalar.is_signed())
     }
 
-    /// Checks an index: a negative one counts from the end; outside of the array it traps.
+    /// Checks an index: a negative one counts from the end; outside of the array it traps. The order of the operands tells
+    /// [`TrapCause`](crate::source::TrapCause) whether it was unsigned.
     fn checked_index(
         &mut self,
         index: Typed,
@@ -514,15 +515,16 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 limit
             }
         };
+        if is_unsigned {
+            let outside = Condition::LessEqual;
+            self.builder.trap_compare(outside, Scalar::U64, limit, result, TRAP_BOUNDS);
+            return result;
+        }
         let inside = self.builder.label();
-        if !is_unsigned {
-            self.builder.branch(Condition::Less, Scalar::U64, result, limit, inside);
-            self.builder.binary(Binary::Add, Scalar::U64, result, result, limit);
-        }
+        self.builder.branch(Condition::Less, Scalar::U64, result, limit, inside);
+        self.builder.binary(Binary::Add, Scalar::U64, result, result, limit);
         self.builder.trap_compare(Condition::GreaterEqual, Scalar::U64, result, limit, TRAP_BOUNDS);
-        if !is_unsigned {
-            self.builder.bind(inside);
-        }
+        self.builder.bind(inside);
         result
     }
 

@@ -5,7 +5,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use crate::ir::{Arguments, Callee, Function, FunctionInstance, Host, ProgramHost, Stop, Verified};
-use crate::source::{Compiled, Mode, SourceFile, TranslationUnit, compile};
+use crate::source::{Compiled, Mode, SourceFile, TranslationUnit, TrapCause, compile};
 
 /// Steps that a program may take.
 const STEPS: u64 = 20_000_000;
@@ -153,6 +153,18 @@ pub(super) fn trap(text: &str, name: &str, arguments: &[i64]) -> u32 {
     let arguments: Vec<u64> = arguments.iter().map(|&a| a as u64).collect();
     match call_unit(&unit, name, &arguments).0 {
         Err(Stop::Trap { code, .. }) => code,
+        other => panic!("{text}\n{other:?}"),
+    }
+}
+
+/// What the traps of a function say.
+pub(super) fn trap_message(text: &str, name: &str, arguments: &[i64]) -> String {
+    let unit = unit_of(text, Mode::Compile);
+    let arguments: Vec<u64> = arguments.iter().map(|&a| a as u64).collect();
+    match call_unit(&unit, name, &arguments).0 {
+        Err(Stop::Trap { code, operands, .. }) => {
+            TrapCause::of(code, operands).unwrap().to_string()
+        }
         other => panic!("{text}\n{other:?}"),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smf_core::exec::{
-    Backend, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, Value,
+    Backend, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, TrapReport, Value,
 };
 use smf_core::types::Type;
 use smf_loader::call;
@@ -16,7 +16,7 @@ use super::arguments::{Arguments, scalar_of, type_name};
 use super::host::{Resolver, text};
 use super::interpret::{interpret, undefined_callee};
 use super::stack::{name_functions, on_large_stack};
-use super::trap::{self, At};
+use super::trap::{At, Trapped};
 use super::{BackendName, Executable};
 use crate::output::Failure;
 use crate::trace;
@@ -193,9 +193,10 @@ fn native(
     let call = generated.elapsed();
     let returned = returned.map_err(|error| match error {
         ManagerError::Trap(report) => {
-            let name = report.function.as_ref().map(|name| name.as_bytes());
-            let why = trap::describe(executable, name, report.code, At::Line(report.at));
-            Failure::Because(why)
+            let TrapReport { code, at, operands, ref function, .. } = report;
+            let function = function.as_ref().map(|name| name.as_bytes());
+            let trap = Trapped { function, code, operands, at: At::Line(at) };
+            Failure::Because(trap.describe(executable))
         }
         error => error.into(),
     })?;

@@ -11,7 +11,7 @@ use smf_loader::call;
 
 use super::Executable;
 use super::host::{Resolver, text};
-use super::trap::{self, At};
+use super::trap::{self, At, Trapped};
 use crate::output::Failure;
 use crate::values::ArgumentMemory;
 
@@ -60,9 +60,10 @@ pub(super) fn interpret(
         Stop::Address(_) if let Some(symbol) = refused => {
             Failure::Because(refusal(executable, failed_index, &symbol))
         }
-        Stop::Trap { code, at } => {
-            let name = failed.map(|name| name.as_bytes());
-            Failure::Because(trap::describe(executable, name, code, At::Offset(at)))
+        Stop::Trap { code, at, operands } => {
+            let function = failed.map(|name| name.as_bytes());
+            let trap = Trapped { function, code, operands, at: At::Offset(at) };
+            Failure::Because(trap.describe(executable))
         }
         Stop::Depth => {
             let name = failed.map(|name| format!(" in function `{name}`")).unwrap_or_default();

@@ -2,11 +2,11 @@
 
 use smf_core::format::note::Note;
 use smf_core::ir::{
-    Binary, CalleeKind, DIVISION_BY_ZERO, Function, Instruction, OVERFLOW, Opcode, STACK_LIMIT,
-    Scalar, SourceLocation,
+    Binary, CalleeKind, DIVISION_BY_ZERO, Instruction, OVERFLOW, Opcode, STACK_LIMIT, Scalar,
+    SourceLocation,
 };
 use smf_core::loader::ModuleRef;
-use smf_core::source::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
+use smf_core::source::{TRAP_ASSERT, TrapCause};
 use smf_core::templates::Instance;
 use smf_core::trap::Trap;
 
@@ -21,62 +21,63 @@ pub(super) enum At {
     Offset(u32),
 }
 
-/// Describes a trap of the function called `function`.
-pub(super) fn describe(
-    executable: &Executable,
-    function: Option<&[u8]>,
-    code: u32,
-    at: At,
-) -> String {
-    let index =
-        executable.unit.functions().iter().position(|f| Some(f.name().as_bytes()) == function);
-    let own = index.and_then(|index| Some((index, sites(executable, index, code, at)?)));
-    // Code of a callee that became part of its caller traps in the caller, with the line of the callee.
-    let others = || {
-        let all = 0..executable.unit.functions().len();
-        all.filter_map(|index| Some((index, sites(executable, index, code, at)?))).next()
-    };
-    let found = own.or_else(|| matches!(at, At::Line(_)).then(others).flatten());
-    let what = what(executable, found.as_ref(), code);
-    let place = match (&found, at) {
-        (Some((_, sites)), _) => sites.place(),
-        (None, At::Line(line)) if executable.source.is_some() => format!("line {line}"),
-        (None, At::Line(offset) | At::Offset(offset)) => format!("offset {offset:#x}"),
-    };
-    let name = match found.map(|(index, _)| index).or(index) {
-        Some(index) => executable.unit.functions().get(index).map(|f| f.name().to_string()),
-        None => function.map(|name| String::from_utf8_lossy(name).into_owned()),
-    };
-    match name {
-        Some(name) => format!("{what} in function `{name}` at {place}"),
-        None => format!("{what} at {place}"),
+/// A trap of a function of an [`Executable`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trapped<'t> {
+    pub(super) function: Option<&'t [u8]>,
+    pub(super) code: u32,
+    pub(super) operands: [u64; 2],
+    pub(super) at: At,
+}
+
+impl Trapped<'_> {
+    pub(super) fn describe(&self, executable: &Executable) -> String {
+        let Self { function, code, at, .. } = *self;
+        let functions = executable.unit.functions();
+        let index = functions.iter().position(|f| Some(f.name().as_bytes()) == function);
+        let own = index.and_then(|index| Some((index, sites(executable, index, code, at)?)));
+        // Code of a callee that became part of its caller traps in the caller, with the line of the callee.
+        let others = || {
+            let all = 0..functions.len();
+            all.filter_map(|index| Some((index, sites(executable, index, code, at)?))).next()
+        };
+        let found = own.or_else(|| matches!(at, At::Line(_)).then(others).flatten());
+        let what = self.what(executable, found.as_ref());
+        let place = match (&found, at) {
+            (Some((_, sites)), _) => sites.place(),
+            (None, At::Line(line)) if executable.source.is_some() => format!("line {line}"),
+            (None, At::Line(offset) | At::Offset(offset)) => format!("offset {offset:#x}"),
+        };
+        let name = match found.map(|(index, _)| index).or(index) {
+            Some(index) => functions.get(index).map(|f| f.name().to_string()),
+            None => function.map(|name| String::from_utf8_lossy(name).into_owned()),
+        };
+        match name {
+            Some(name) => format!("{what} in function `{name}` at {place}"),
+            None => format!("{what} at {place}"),
+        }
+    }
+
+    /// What the trap code means.
+    fn what(&self, executable: &Executable, found: Option<&(usize, Sites)>) -> String {
+        if executable.source.is_none() && TrapCause::of(self.code, self.operands).is_some() {
+            return format!("trap {}", self.code);
+        }
+        let message = found.filter(|_| self.code == TRAP_ASSERT);
+        let message = message.and_then(|(index, sites)| message_at(executable, *index, sites));
+        let message = message.map(|message| format!(": {message}")).unwrap_or_default();
+        name(self.code, self.operands) + &message
     }
 }
 
-/// What a trap code means.
-fn what(executable: &Executable, found: Option<&(usize, Sites)>, code: u32) -> String {
-    let is_own = !(TRAP_BOUNDS..=TRAP_EXPONENT).contains(&code);
-    if executable.source.is_none() && !is_own {
-        return format!("trap {code}");
-    }
-    let more = found.and_then(|(index, sites)| match code {
-        TRAP_BOUNDS => sites.length.map(|length| format!(" for length {length}")),
-        TRAP_ASSERT => message(executable, *index, sites).map(|message| format!(": {message}")),
-        _ => None,
-    });
-    name(code) + &more.unwrap_or_default()
-}
-
-/// What a trap code of compiled source means.
-pub(crate) fn name(code: u32) -> String {
+/// What a trap of compiled source means.
+pub(crate) fn name(code: u32, operands: [u64; 2]) -> String {
     match code {
         DIVISION_BY_ZERO => "division by zero".to_owned(),
         OVERFLOW => "integer overflow".to_owned(),
         STACK_LIMIT => "the stack is exhausted".to_owned(),
-        TRAP_BOUNDS => "index out of range".to_owned(),
-        TRAP_EXPONENT => "negative exponent".to_owned(),
-        TRAP_ASSERT => "assertion failed".to_owned(),
-        code => format!("trap {code}"),
+        code => TrapCause::of(code, operands)
+            .map_or_else(|| format!("trap {code}"), |cause| cause.to_string()),
     }
 }
 
@@ -84,14 +85,14 @@ pub(crate) fn name(code: u32) -> String {
 pub(crate) fn in_instance(instance: &Instance, trap: Trap) -> String {
     let symbol = String::from_utf8_lossy(instance.symbol());
     if instance.is_source() {
-        let what = name(trap.code);
+        let what = name(trap.code, trap.operands);
         return format!("{what} in function `{symbol}` at line {} of the template", trap.at);
     }
     format!("in `{symbol}`: {trap}")
 }
 
 /// The message of the assertion at a place.
-fn message(executable: &Executable, index: usize, sites: &Sites) -> Option<String> {
+fn message_at(executable: &Executable, index: usize, sites: &Sites) -> Option<String> {
     let definition = executable.source.as_ref()?.functions.get(index)?;
     let column = sites.column?;
     let mut assertions = definition.assertions.iter();
@@ -123,14 +124,12 @@ struct Sites {
     line: u32,
     /// `None` if instructions of several columns can.
     column: Option<u16>,
-    /// The length of the array of an index that is out of range, if it is a constant and all of them have it.
-    length: Option<i64>,
 }
 
 impl Sites {
-    fn of(location: &SourceLocation<'_>, length: Option<i64>) -> Self {
+    fn of(location: &SourceLocation<'_>) -> Self {
         let file = location.file.map(str::to_owned);
-        Self { file, line: location.line, column: Some(location.column), length }
+        Self { file, line: location.line, column: Some(location.column) }
     }
 
     fn place(&self) -> String {
@@ -162,7 +161,7 @@ pub(super) fn calls(executable: &Executable, index: usize, symbol: &str) -> Vec<
         else {
             continue;
         };
-        let place = Sites::of(location, None).place();
+        let place = Sites::of(location).place();
         if !places.contains(&place) {
             places.push(place);
         }
@@ -187,9 +186,9 @@ fn sites(executable: &Executable, index: usize, code: u32, at: At) -> Option<Sit
     let mut found: Option<Sites> = None;
     let locations: Vec<SourceLocation<'_>> = body.locations().collect();
     for (number, instruction) in body.instructions().enumerate() {
-        let Some(instruction) = instruction.filter(|instruction| traps(instruction, code)) else {
+        if !instruction.is_some_and(|instruction| traps(&instruction, code)) {
             continue;
-        };
+        }
         let Some(location) = location(&locations, number) else { continue };
         let is_here = match at {
             At::Line(line) => location.line == line,
@@ -198,12 +197,10 @@ fn sites(executable: &Executable, index: usize, code: u32, at: At) -> Option<Sit
         if !is_here {
             continue;
         }
-        let length = length(body, number, &instruction);
         match &mut found {
-            None => found = Some(Sites::of(location, length)),
+            None => found = Some(Sites::of(location)),
             Some(sites) => {
                 sites.column = sites.column.filter(|&column| column == location.column);
-                sites.length = sites.length.filter(|&known| Some(known) == length);
             }
         }
     }
@@ -227,23 +224,4 @@ fn traps(instruction: &Instruction, code: u32) -> bool {
         }
         _ => false,
     }
-}
-
-/// The constant that an index is compared with.
-fn length(body: &Function<'_>, number: usize, trap: &Instruction) -> Option<i64> {
-    if !matches!(trap.opcode, Opcode::TrapCompare(_)) {
-        return None;
-    }
-    if trap.immediate {
-        return Some(i64::from(trap.c.cast_signed()));
-    }
-    // A longer one is a constant in front of the comparison.
-    constant(body, number, trap.b)
-}
-
-/// The constant that a local was set to last in front of an instruction, if nothing else sets it.
-fn constant(body: &Function<'_>, number: usize, local: u16) -> Option<i64> {
-    let mut before = body.instructions().take(number).flatten().filter(|i| i.a == local);
-    let setting = before.next().filter(|i| i.opcode == Opcode::Constant)?;
-    before.next().is_none().then_some(setting.imm.into())
 }

@@ -72,7 +72,7 @@ fn module_runs_at_every_level() {
         );
         contains(
             &fails(&["run", &module, "table", "4"]),
-            &["index out of range in function `table`"],
+            &["index 4 out of range for length 4 in function `table`"],
         );
     }
 }

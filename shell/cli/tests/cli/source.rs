@@ -208,7 +208,7 @@ fn trap_names_the_error_the_function_and_the_place() {
     traps(
         &file,
         &["at", "9"],
-        &format!("index out of range for length 3 in function `at` at {}", place("6:12")),
+        &format!("index 9 out of range for length 3 in function `at` at {}", place("6:12")),
     );
     traps(
         &file,

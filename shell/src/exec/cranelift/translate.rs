@@ -74,7 +74,7 @@ pub(super) fn function(
     to.name = UserFuncName::user(0, number);
     let trap = {
         let mut signature = Signature::new(config.default_call_conv);
-        signature.params.extend([I32, I32, I64].map(AbiParam::new));
+        signature.params.extend([I32, I32, I64, I64, I64].map(AbiParam::new));
         signature.returns.push(AbiParam::new(I64));
         declarations.trap_hook(signature, to)
     };
@@ -103,6 +103,16 @@ pub(super) fn function(
     translator.b.finalize(config);
 }
 
+/// A trap in a cold block of its own.
+#[derive(Clone, Copy, Debug)]
+struct ColdTrap {
+    block: Block,
+    code: u32,
+    at: u32,
+    /// What it states, if anything.
+    operands: Option<[Value; 2]>,
+}
+
 struct Translator<'t, 'm, 's, 'v, 'd> {
     b: FunctionBuilder<'t>,
     declarations: &'t mut Declarations<'m, 's>,
@@ -115,8 +125,7 @@ struct Translator<'t, 'm, 's, 'v, 'd> {
     trap: FuncRef,
     /// The function itself, whose address traps report.
     own: FuncRef,
-    /// Cold blocks with the code and the place of their traps.
-    traps: Vec<(Block, u32, u32)>,
+    traps: Vec<ColdTrap>,
     /// The place of the current instruction.
     at: u32,
 }
@@ -268,10 +277,7 @@ impl Translator<'_, '_, '_, '_, '_> {
                 let holds = self.compare(condition, scalar, i, [i.a, i.b]);
                 return self.branch(holds, true, i.imm.cast_unsigned());
             }
-            Opcode::TrapCompare(condition) => {
-                let holds = self.compare(condition, scalar, i, [i.a, i.b]);
-                return self.trap_if(holds, i.imm.cast_unsigned());
-            }
+            Opcode::TrapCompare(condition) => return self.trap_compare(i, condition, scalar),
             Opcode::Select => {
                 let (condition, first) = (self.get(i.b), self.get(i.c));
                 let second = self.get(i.other().unwrap_or(i.c));
@@ -343,13 +349,13 @@ impl Translator<'_, '_, '_, '_, '_> {
                 if !expected {
                     condition = self.b.ins().bxor_imm_u(condition, 1);
                 }
-                self.trap_if(condition, i.imm.cast_unsigned());
+                self.trap_if(condition, i.imm.cast_unsigned(), None);
             }
             Opcode::ReturnNone => {
                 self.b.ins().return_(&[]);
             }
             Opcode::Trap => {
-                let block = self.trap_block(i.imm.cast_unsigned());
+                let block = self.trap_block(i.imm.cast_unsigned(), None);
                 self.b.ins().jump(block, &[]);
             }
             Opcode::SlotAddress => {
@@ -370,7 +376,7 @@ impl Translator<'_, '_, '_, '_, '_> {
                 let end = self.b.ins().load(I64, MemFlagsData::new().with_notrap(), at, i.imm);
                 let pointer = self.b.ins().get_stack_pointer(I64);
                 let is_below = self.b.ins().icmp(IntCC::UnsignedLessThan, pointer, end);
-                self.trap_if(is_below, STACK_LIMIT);
+                self.trap_if(is_below, STACK_LIMIT, None);
             }
             _ => self.call(i),
         }
@@ -384,28 +390,38 @@ impl Translator<'_, '_, '_, '_, '_> {
         self.b.switch_to_block(next);
     }
 
-    fn trap_if(&mut self, condition: Value, code: u32) {
-        let block = self.trap_block(code);
+    fn trap_compare(&mut self, i: &Instruction, condition: Condition, scalar: Scalar) {
+        let holds = self.compare(condition, scalar, i, [i.a, i.b]);
+        let operands = i.states_operands(scalar).then(|| {
+            let right = self.second(i, scalar, i.b);
+            [self.get(i.a), right]
+        });
+        self.trap_if(holds, i.imm.cast_unsigned(), operands);
+    }
+
+    fn trap_if(&mut self, condition: Value, code: u32, operands: Option<[Value; 2]>) {
+        let block = self.trap_block(code, operands);
         let next = self.b.create_block();
         self.b.ins().brif(condition, block, &[], next, &[]);
         self.b.switch_to_block(next);
     }
 
     /// A block that traps at the current instruction.
-    fn trap_block(&mut self, code: u32) -> Block {
+    fn trap_block(&mut self, code: u32, operands: Option<[Value; 2]>) -> Block {
         let block = self.b.create_block();
         self.b.set_cold_block(block);
-        self.traps.push((block, code, self.at));
+        self.traps.push(ColdTrap { block, code, at: self.at, operands });
         block
     }
 
     fn cold_blocks(&mut self) {
         let own = self.own;
-        for (block, code, at) in std::mem::take(&mut self.traps) {
+        for ColdTrap { block, code, at, operands } in std::mem::take(&mut self.traps) {
             self.b.switch_to_block(block);
             let [code, at] = [code, at].map(|number| self.b.ins().iconst(I32, i64::from(number)));
             let function = self.b.ins().func_addr(I64, own);
-            self.b.ins().call(self.trap, &[code, at, function]);
+            let [left, right] = operands.unwrap_or_else(|| [self.b.ins().iconst(I64, 0); 2]);
+            self.b.ins().call(self.trap, &[code, at, function, left, right]);
             self.b.ins().trap(cranelift_codegen::ir::TrapCode::unwrap_user(1));
         }
     }

@@ -130,7 +130,9 @@ impl<'m, 'c> Declarations<'m, 'c> {
         }
         let number = context.i32_type().into();
         let pointer = context.ptr_type(AddressSpace::default()).into();
-        let ty = context.i64_type().fn_type(&[number, number, pointer], false);
+        let wide = context.i64_type();
+        let operand = wide.into();
+        let ty = wide.fn_type(&[number, number, pointer, operand, operand], false);
         let trap = module.add_function(TRAP_SYMBOL, ty, None);
         for name in ["noreturn", "cold", "nounwind"] {
             trap.add_attribute(AttributeLoc::Function, attribute(context, name, 0));

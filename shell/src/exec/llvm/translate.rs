@@ -275,7 +275,11 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
             }
             Opcode::TrapCompare(condition) => {
                 let holds = self.compare(condition, scalar, i, [i.a, i.b])?;
-                return self.trap_if(holds, i.imm.cast_unsigned());
+                let operands = match i.states_operands(scalar) {
+                    true => Some([self.int_local(i.a)?, int(self.second(i, scalar, i.b)?)?]),
+                    false => None,
+                };
+                return self.trap_if(holds, i.imm.cast_unsigned(), operands);
             }
             Opcode::Select => {
                 let second = self.get(i.other().unwrap_or(i.c))?;
@@ -348,12 +352,12 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
                 let condition = self.int_local(i.a)?;
                 let condition =
                     if expected { condition } else { self.b.build_not(condition, "")? };
-                self.trap_if(condition, i.imm.cast_unsigned())?;
+                self.trap_if(condition, i.imm.cast_unsigned(), None)?;
             }
             Opcode::ReturnNone => {
                 self.b.build_return(None)?;
             }
-            Opcode::Trap => self.trap(i.imm.cast_unsigned())?,
+            Opcode::Trap => self.trap(i.imm.cast_unsigned(), None)?,
             Opcode::SlotAddress => {
                 let slot = self.slots.get(usize::from(i.b)).copied().ok_or(Failure::Invalid)?;
                 self.set(i.a, self.offset(slot, i.imm.into())?.into())?;
@@ -378,20 +382,28 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
         Ok(())
     }
 
-    fn trap_if(&mut self, condition: IntValue<'c>, code: u32) -> Result<()> {
+    fn trap_if(
+        &mut self,
+        condition: IntValue<'c>,
+        code: u32,
+        operands: Option<[IntValue<'c>; 2]>,
+    ) -> Result<()> {
         let (block, next) = (self.new_block(), self.new_block());
         self.b.build_conditional_branch(condition, block, next)?;
         self.b.position_at_end(block);
-        self.trap(code)?;
+        self.trap(code, operands)?;
         self.b.position_at_end(next);
         Ok(())
     }
 
     /// A trap at the current instruction. LLVM places blocks with a call of a cold function apart.
-    fn trap(&mut self, code: u32) -> Result<()> {
+    fn trap(&mut self, code: u32, operands: Option<[IntValue<'c>; 2]>) -> Result<()> {
         let number = |number: u32| self.d.context.i32_type().const_int(number.into(), false).into();
         let function = self.own.as_global_value().as_pointer_value().into();
-        self.b.build_call(self.d.trap, &[number(code), number(self.at), function], "")?;
+        let zero = self.d.context.i64_type().const_zero();
+        let [left, right] = operands.unwrap_or([zero; 2]).map(Into::into);
+        let arguments = [number(code), number(self.at), function, left, right];
+        self.b.build_call(self.d.trap, &arguments, "")?;
         self.b.build_unreachable()?;
         Ok(())
     }
@@ -430,7 +442,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
         let read = self.b.build_call(register, &[name.into()], "")?;
         let current = int(read.try_as_basic_value().basic().ok_or(Failure::Invalid)?)?;
         let is_below = self.b.build_int_compare(IntPredicate::ULT, current, limit, "")?;
-        self.trap_if(is_below, STACK_LIMIT)
+        self.trap_if(is_below, STACK_LIMIT, None)
     }
 
     /// A constant address.

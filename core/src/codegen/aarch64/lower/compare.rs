@@ -80,12 +80,12 @@ impl Lower<'_, '_> {
 
     pub(super) fn trap_compare(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
         let cond = self.flags(i, [i.a, i.b], scalar, condition);
-        let trap = self.trap(i.imm.cast_unsigned());
+        let trap = self.trap_of(i);
         self.asm.b_cond(cond, trap);
     }
 
     pub(super) fn trap_if(&mut self, i: &Instruction, expected: bool) {
-        let trap = self.trap(i.imm.cast_unsigned());
+        let trap = self.trap_of(i);
         let condition = self.int(i.a, Gpr::X16);
         match expected {
             true => self.asm.cbnz(Width::W32, condition, trap),

@@ -20,7 +20,7 @@ use crate::codegen::frame::PAGE;
 use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
-use crate::ir::{STACK_LIMIT, Scalar};
+use crate::ir::{Instruction, STACK_LIMIT, Scalar};
 
 /// Functions with more instructions get branches that reach all of the code at once, instead of being lowered again when
 /// one does not reach.
@@ -231,22 +231,30 @@ impl Lower<'_, '_> {
         self.leave_and_return();
     }
 
-    /// Puts down the trap sites, those of one code together: the code goes to x16, the place to x17.
+    /// Puts down the trap sites, those of one code with or without operands together: the code goes to x16, the place to x17.
     pub(super) fn trap_sites(&mut self) {
         let mut traps = core::mem::take(&mut self.buffers.traps);
-        sort_by_key(&mut traps, |site| (site.code, site.at));
+        sort_by_key(&mut traps, |site| (site.code, site.compared.is_some(), site.at));
         let mut exit = None;
         let mut known = None;
         for site in &traps {
             self.bind(site.label);
+            if let Some(compared) = &site.compared {
+                self.load_operands(compared);
+            }
             self.asm.mov_imm(Width::W32, Gpr::X17, site.at.into());
+            let kind = (site.code, site.compared.is_some());
             match known {
-                Some((code, label)) if code == site.code => self.asm.b(label),
+                Some((known, label)) if known == kind => self.asm.b(label),
                 _ => {
                     let label = self.asm.label();
                     self.bind(label);
-                    known = Some((site.code, label));
+                    known = Some((kind, label));
                     self.asm.mov_imm(Width::W32, Gpr::X16, site.code.into());
+                    if site.compared.is_none() && self.options.traps == TrapConvention::Hook {
+                        self.asm.mov_imm(Width::W64, Gpr::X3, 0);
+                        self.asm.mov_imm(Width::W64, Gpr::X4, 0);
+                    }
                     match exit {
                         Some(exit) => self.asm.b(exit),
                         None => {
@@ -260,6 +268,20 @@ impl Lower<'_, '_> {
             }
         }
         self.buffers.traps = traps;
+    }
+
+    /// Loads the operands of a conditional trap for the hook.
+    fn load_operands(&mut self, compared: &Instruction) {
+        let left = self.int(compared.a, Gpr::X16);
+        self.move_int(Gpr::X16, left);
+        if compared.immediate {
+            let right = i64::from(compared.number()).cast_unsigned();
+            self.asm.mov_imm(Width::W64, Gpr::X4, right);
+        } else {
+            let right = self.int(compared.b, Gpr::X17);
+            self.move_int(Gpr::X4, right);
+        }
+        self.move_int(Gpr::X3, Gpr::X16);
     }
 
     /// Goes to the trap handler.

@@ -71,7 +71,7 @@ impl Host for World<'_> {
 
 /// The trap with the source location in the place of the offset, where the function has locations.
 fn reported(body: &Function<'_>, stop: Stop) -> Stop {
-    let Stop::Trap { code, at } = stop else { return stop };
+    let Stop::Trap { code, at, operands } = stop else { return stop };
     if body.locations().len() == 0 {
         return stop;
     }
@@ -81,7 +81,7 @@ fn reported(body: &Function<'_>, stop: Stop) -> Stop {
             line = location.line;
         }
     }
-    Stop::Trap { code, at: line }
+    Stop::Trap { code, at: line, operands }
 }
 
 fn canonical(bits: u64, scalar: Scalar) -> u64 {

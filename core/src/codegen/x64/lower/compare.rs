@@ -128,7 +128,7 @@ impl Lower<'_, '_> {
 
     /// Traps on `outcome`. A jump that follows takes its inverse, and the trap site comes behind it.
     fn trap_on(&mut self, outcome: Outcome, i: &Instruction) {
-        let trap = self.trap(i.imm.cast_unsigned());
+        let trap = self.trap_of(i);
         match self.peek() {
             Some(next) if next.opcode == Opcode::Jump => {
                 self.take_next();
@@ -170,7 +170,8 @@ impl Lower<'_, '_> {
             return false;
         };
         let is_of_it = next.a == local && self.instance.scalar(next.type_code) == Some(scalar);
-        if !is_of_it || !next.immediate || !self.dies_at(local, self.index.saturating_add(1)) {
+        let dies = self.dies_at(local, self.index.saturating_add(1));
+        if !is_of_it || !next.immediate || !dies || self.compared(&next).is_some() {
             return false;
         }
         self.take_next();
@@ -200,7 +201,7 @@ impl Lower<'_, '_> {
             return false;
         };
         let is_integer = !scalar.is_float() && scalar != Scalar::Bool;
-        if !is_integer || !next.immediate || next.a != load.a {
+        if !is_integer || !next.immediate || next.a != load.a || self.compared(next).is_some() {
             return false;
         }
         self.take_next();

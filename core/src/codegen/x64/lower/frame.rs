@@ -8,7 +8,7 @@ use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
 use crate::codegen::x64::label::Label;
 use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, W8, W32, W64};
-use crate::ir::{STACK_LIMIT, Scalar};
+use crate::ir::{Instruction, STACK_LIMIT, Scalar};
 
 /// The callee-saved registers that hold locals, in the order in which they are pushed.
 const SAVED: [Gpr; 5] = [Gpr::Rbx, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
@@ -155,36 +155,72 @@ impl Lower<'_, '_> {
     /// Puts down the trap site that [`trap`](Self::trap) has returned last, where control does not come from above.
     pub(super) fn last_trap_site(&mut self) {
         if let Some(site) = self.buffers.traps.pop() {
-            self.trap_site(&site);
+            self.put_trap_site(&site);
         }
     }
 
-    /// Puts down a trap site: one instruction that loads code and place, if they are small, and a jump.
-    fn trap_site(&mut self, site: &TrapSite<Label>) {
+    /// Puts down a trap site: the operands, if the trap states them, one instruction that loads code and place, if they are
+    /// small, and a jump.
+    fn put_trap_site(&mut self, site: &TrapSite<Label>) {
         let [place, number] = self.trap_registers();
         self.bind(site.label);
-        if site.code <= MAX_PACKED_CODE && site.at <= MAX_PACKED_PLACE {
+        if let Some(compared) = &site.compared {
+            self.load_operands(compared);
+        }
+        let is_packed = site.code <= MAX_PACKED_CODE && site.at <= MAX_PACKED_PLACE;
+        let exit = match (is_packed, site.compared) {
+            (true, Some(_)) => &mut self.exits.packed,
+            (true, None) => &mut self.exits.packed_plain,
+            (false, _) => &mut self.exits.unpacked,
+        };
+        let exit = *exit.get_or_insert_with(|| self.asm.label());
+        if is_packed {
             self.asm.mov_imm(place, u64::from(site.at << 8 | site.code));
-            let exit = self.exits.packed.unwrap_or_else(|| self.asm.label());
-            self.exits.packed = Some(exit);
             return self.asm.jmp(exit);
+        }
+        if site.compared.is_none() {
+            self.zero_operands();
         }
         self.load_context();
         self.asm.mov_imm(place, site.at.into());
         self.asm.mov_imm(number, site.code.into());
-        let exit = self.exits.unpacked.unwrap_or_else(|| self.asm.label());
-        self.exits.unpacked = Some(exit);
         self.asm.jmp(exit);
+    }
+
+    /// Loads the operands of a conditional trap for the hook. No local is in rcx.
+    fn load_operands(&mut self, compared: &Instruction) {
+        let left = self.place(compared.a);
+        self.move_place(Gpr::Rcx, left, Scalar::U64);
+        if compared.immediate {
+            return self.integer_constant(Gpr::R8, i64::from(compared.number()).cast_unsigned());
+        }
+        let right = self.place(compared.b);
+        self.move_place(Gpr::R8, right, Scalar::U64);
+    }
+
+    /// Loads the operands of a trap that states none, for the hook.
+    fn zero_operands(&mut self) {
+        if self.options.traps == TrapConvention::Hook {
+            self.integer_constant(Gpr::Rcx, 0);
+            self.integer_constant(Gpr::R8, 0);
+        }
     }
 
     /// Puts down the trap sites and what they share.
     pub(super) fn trap_sites(&mut self) {
         let traps = core::mem::take(&mut self.buffers.traps);
-        traps.iter().for_each(|site| self.trap_site(site));
+        traps.iter().for_each(|site| self.put_trap_site(site));
         self.buffers.traps = traps;
-        let ([place, number], TrapExits { packed, unpacked }) = (self.trap_registers(), self.exits);
+        let [place, number] = self.trap_registers();
+        let TrapExits { packed_plain, packed, unpacked } = self.exits;
+        if let Some(packed_plain) = packed_plain {
+            self.bind(packed_plain);
+            self.zero_operands();
+        }
         if let Some(packed) = packed {
             self.bind(packed);
+        }
+        if packed_plain.or(packed).is_some() {
             self.load_context();
             self.asm.movzx(number, W8, place);
             self.asm.shr(W32, place, 8u8);
@@ -192,7 +228,7 @@ impl Lower<'_, '_> {
         if let Some(unpacked) = unpacked {
             self.bind(unpacked);
         }
-        if packed.or(unpacked).is_some() {
+        if packed_plain.or(packed).or(unpacked).is_some() {
             self.exit();
         }
     }
@@ -216,7 +252,7 @@ impl Lower<'_, '_> {
         match self.options.traps {
             TrapConvention::Hook => {
                 self.asm.lea(W64, Gpr::Rdx, Rip::Label(self.start));
-                self.leave(Gpr::Rcx);
+                self.leave(Gpr::Rax);
                 self.asm.jmp_symbol(TRAP_HOOK);
                 self.left();
             }

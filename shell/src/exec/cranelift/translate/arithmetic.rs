@@ -82,7 +82,7 @@ impl Translator<'_, '_, '_, '_, '_> {
             (_, true) => self.b.ins().smul_overflow(left, right),
             (_, false) => self.b.ins().umul_overflow(left, right),
         };
-        self.trap_if(overflows, OVERFLOW);
+        self.trap_if(overflows, OVERFLOW, None);
         value
     }
 
@@ -98,7 +98,7 @@ impl Translator<'_, '_, '_, '_, '_> {
         let known = i.immediate.then_some(i.imm);
         if known.is_none_or(|number| self.is_zero(scalar, number)) {
             let is_zero = self.b.ins().icmp_imm_s(IntCC::Equal, right, 0);
-            self.trap_if(is_zero, DIVISION_BY_ZERO);
+            self.trap_if(is_zero, DIVISION_BY_ZERO, None);
         }
         if !scalar.is_signed() {
             return match is_quotient {

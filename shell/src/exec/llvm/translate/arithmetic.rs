@@ -164,7 +164,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
         let both = self.intrinsic_call(name, scalar, &[left.into(), right.into()])?;
         let BasicValueEnum::StructValue(both) = both else { return Err(Failure::Invalid) };
         let overflows = int(self.b.build_extract_value(both, 1, "")?)?;
-        self.trap_if(overflows, OVERFLOW)?;
+        self.trap_if(overflows, OVERFLOW, None)?;
         Ok(self.b.build_extract_value(both, 0, "")?)
     }
 
@@ -181,7 +181,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
         if known.is_none_or(|number| number == 0) {
             let zero = ty.const_zero();
             let is_zero = self.b.build_int_compare(IntPredicate::EQ, right, zero, "")?;
-            self.trap_if(is_zero, DIVISION_BY_ZERO)?;
+            self.trap_if(is_zero, DIVISION_BY_ZERO, None)?;
         }
         let is_quotient = binary == Binary::Divide;
         if !scalar.is_signed() {
