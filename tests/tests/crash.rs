@@ -135,7 +135,7 @@ fn killed_writer_leaves_the_old_file_or_the_new_one() {
     let scratch = scratch();
     let dynlib = sample("dynlib.smf").path();
     let cases = [
-        case(&["convert", "packed.smf", "--layout", "native"], Some(b"old")),
+        case(&["convert", "app.smf", "--layout", "native"], Some(b"old")),
         case(&["convert", "native.smf", "--layout", "packed"], None),
         case(&["strip-stub", "stub-declared.smf"], Some(b"old")),
         case(&["extract", dynlib.to_str().unwrap()], Some(b"")),

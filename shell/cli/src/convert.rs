@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use smf_core::format::Layout;
-use smf_core::format::write::convert::{self, Dropped};
+use smf_core::format::write::convert::{self, Converted, Dropped};
+use smf_core::plural;
 
 use crate::layout::WrittenLayout;
 use crate::output::{self, At, Failure};
 
 /// Writes a module in another layout
 ///
-/// Prints a `dropped: ...` line on standard error for everything that the new layout cannot express, and a warning if that
-/// includes relocations: code that depends on them reads and calls wrong addresses. The native layout has one section each of
-/// code and data; `smf pack --layout native` links objects for it.
+/// Prints a `dropped: ...` line on standard error for everything that the new layout cannot express. Relocations are not
+/// dropped, since code that depends on them would read and call wrong addresses: a module with such relocations is an error.
+/// The native layout has one section each of code and data; `smf pack --layout native` links objects for it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The module
@@ -30,19 +31,30 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     let converted = convert::convert(&smf, args.layout.into()).at(&args.file)?;
+    check_relocs(&converted, args.layout.into()).at(&args.file)?;
     output::write(&args.output, &converted.bytes, Some(&args.file))?;
     for dropped in &converted.dropped {
         output::report("dropped", &dropped.to_string());
     }
-    let relocs = converted.dropped.iter().filter(|part| matches!(part, Dropped::Reloc { .. }));
-    let count = relocs.count();
-    if count != 0 {
-        let out = args.output.to_string_lossy();
-        let warning = format!(
-            "{out}: {count} relocations are dropped, and code that depends on them fails; link the objects with `smf pack --layout {}`",
-            Layout::from(args.layout).name()
-        );
-        output::report("warning", &warning);
-    }
     Ok(())
+}
+
+/// The number of relocations that an error names.
+const NAMED: usize = 4;
+
+/// Refuses a module whose relocations the layout cannot express.
+fn check_relocs(converted: &Converted<'_>, layout: Layout) -> Result<(), String> {
+    let is_reloc = |part: &&Dropped<'_>| matches!(part, Dropped::Reloc { .. });
+    let lost: Vec<_> = converted.dropped.iter().filter(is_reloc).collect();
+    let named: Vec<_> = lost.iter().take(NAMED).map(ToString::to_string).collect();
+    let (named, layout, count) = (named.join(", "), layout.name(), lost.len());
+    let more = if count > NAMED { ", ..." } else { "" };
+    match count {
+        0 => Ok(()),
+        _ => Err(format!(
+            "the {layout} layout cannot express {count} relocation{}, without which the code fails: {named}{more}; \
+             link the objects with `smf pack --layout {layout}`",
+            plural::s(count)
+        )),
+    }
 }

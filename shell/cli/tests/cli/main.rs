@@ -265,11 +265,11 @@ fn dash_argument_means_standard_input_or_output() {
     assert_eq!((&shown["file"], &shown["size"]), (&json!("-"), &json!(1029)));
     let empty = fed(&["inspect", "-"], b"");
     assert_eq!(text(&empty.stderr), "error: -: the file is empty, at offset 0x0\n");
-    let native = fed(&["convert", "-", "-o", "-", "--layout", "native"], &packed).stdout;
+    let app = fs::read(sample("app.smf")).unwrap();
+    let native = fed(&["convert", "-", "-o", "-", "--layout", "native"], &app).stdout;
     assert_eq!(text(&fed(&["verify", "-"], &native).stdout), "-: ok\n");
     if cfg!(target_arch = "x86_64") {
         assert_eq!(text(&fed(&["run", "-", "add", "1", "2"], &packed).stdout), "3\n");
-        let app = fs::read(sample("app.smf")).unwrap();
         let output = fed(&["run", "-", "direct", "2", "--with", "lib.smf"], &app);
         assert_eq!(text(&output.stdout), "6\n");
     }
@@ -358,7 +358,7 @@ fn closed_pipe_does_not_hide_a_failure() {
 
 #[test]
 fn unwritable_output_is_named_in_the_error() {
-    let args = ["convert", "packed.smf", "-o", "absent/out", "--layout", "native"];
+    let args = ["convert", "app.smf", "-o", "absent/out", "--layout", "native"];
     contains(&fails(&args), &["absent/out", "cannot write"]);
     contains(&fails(&["extract", "packed.smf", "-o", "bad"]), &["bad: cannot write"]);
 }

@@ -58,7 +58,7 @@ fn commands_report_allocation_failure() {
         &["run", "packed.smf", "add", "1", "2"],
         &["run", "compressed-zstd.smf", "at", "1"],
         &["run", "bcod.smf", "answer"],
-        &["convert", "packed.smf", "--layout", "native", "-o", &module],
+        &["convert", "app.smf", "--layout", "native", "-o", &module],
         &["lib", "create", "-o", &archive, "a=packed.smf", "b=native.smf"],
         &["note", "note-zero-size.smf"],
         &["templates", "app.smf"],
