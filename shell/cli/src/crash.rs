@@ -365,7 +365,7 @@ fn describe_in_module(text: &mut String, address: usize) -> bool {
     let Some(module) = module_at(address as u64) else { return false };
     let found = source_line(&module, address as u64);
     let symbol = function_at(&module, address as u64);
-    // Local functions have no symbols; the debugging information names them.
+    // Where a local function has no symbol, debugging information may name it.
     let name = match (&symbol, found.as_ref().and_then(|line| line.function.as_ref())) {
         (Some((name, offset)), _) => format!("{name} + {offset:#x}"),
         (None, Some(function)) => function.clone(),

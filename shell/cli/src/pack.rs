@@ -81,10 +81,10 @@ pub(crate) struct Args {
     /// readers of SMF. Reloadable modules and the native layout always have them.
     #[arg(short = 'q', long)]
     emit_relocs: bool,
-    /// Keep the debugging information of the objects and modules (DWARF)
+    /// Keep the debugging information of the objects and modules (DWARF), and the symbols of local functions
     ///
-    /// Debuggers get it when the module is loaded with SMF_GDB=1: source lines, variables and types. It is not loaded into
-    /// memory with the module.
+    /// Debuggers get it when the module is loaded with SMF_GDB=1: source lines, variables and types. The symbols name static
+    /// functions in listings, profiles and backtraces. Neither is loaded into memory with the module.
     #[arg(short = 'g', long)]
     debug_info: bool,
     /// Compress sections other than code where that makes them smaller

@@ -15,7 +15,7 @@ use super::debug_info::DebugInfo;
 use super::error::{PackError, PackWarning, Result};
 use super::layout::{Address, ModuleLayout};
 use super::module::{ExtraSection, Metadata};
-use super::object::text;
+use super::object::{Symbol, text};
 use super::options::Options;
 use super::output::{OutputSection, Segment};
 use super::output_file::OutputFile;
@@ -53,9 +53,8 @@ pub(super) fn emit(
     let names: Vec<_> = of_storage.iter().map(storage_name).collect();
     symbols
         .extend(of_storage.iter().zip(&names).map(|(&symbol, name)| NewSymbol { name, ..symbol }));
-    if options.reloadable {
-        symbols.extend(local_data(addresses));
-    }
+    symbols.extend(options.debug_info.then(|| local_functions(addresses)).into_iter().flatten());
+    symbols.extend(options.reloadable.then(|| local_data(addresses)).into_iter().flatten());
     let first_import = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     let exported_data = &exported_data(if options.reloadable { &symbols } else { &[] });
     symbols.extend(imports(addresses));
@@ -407,13 +406,6 @@ fn new_export<'d>(
 ) -> Option<NewSymbol<'d>> {
     let (OutputOffset { output, offset }, program) = (at?, addresses.program);
     let global = program.global(export.id)?;
-    let phase = match resolution {
-        Resolution::Section { id, .. } => {
-            let section = program.section(id)?;
-            section.is_code().then(|| addresses.phases.of(id, section))
-        }
-        _ => None,
-    };
     let size = match resolution {
         Resolution::Common(_) => global.common_size,
         _ => export.symbol.size,
@@ -423,11 +415,18 @@ fn new_export<'d>(
         kind: symbol_kind(addresses.outputs.get(output)?.kind),
         binding: if global.rank == Rank::Weak { Binding::Weak } else { Binding::Global },
         place: Place::Section(u16::try_from(output).ok()?),
-        flags: SymbolFlags(phase.map_or(0, |phase| phase as u8)),
+        flags: phase_flags(addresses, resolution),
         value: offset,
         size: size.min(available(addresses, resolution)?),
         ..NewSymbol::default()
     })
+}
+
+/// The layout phase of a function.
+fn phase_flags(addresses: &ModuleLayout<'_, '_>, resolution: Resolution) -> SymbolFlags {
+    let Resolution::Section { id, .. } = resolution else { return SymbolFlags::default() };
+    let section = addresses.program.section(id).filter(|section| section.is_code());
+    SymbolFlags(section.map_or(0, |section| addresses.phases.of(id, section) as u8))
 }
 
 /// Bytes from a symbol to the end of its section or of the common symbol.
@@ -442,26 +441,42 @@ fn available(addresses: &ModuleLayout<'_, '_>, resolution: Resolution) -> Option
     }
 }
 
+/// The functions that are not exported, by name, for listings, debuggers and profilers.
+fn local_functions<'d>(addresses: &ModuleLayout<'_, 'd>) -> impl Iterator<Item = NewSymbol<'d>> {
+    let functions = addresses.program.locals(elf::STT_FUNC);
+    functions.filter_map(|(symbol, resolution)| new_local(addresses, symbol, resolution))
+}
+
 /// The writable data that is not exported, by name, so that a new version of the module can take over its
-/// contents. Names that start with a dot are the compiler's and are left out.
+/// contents.
 fn local_data<'d>(addresses: &ModuleLayout<'_, 'd>) -> impl Iterator<Item = NewSymbol<'d>> {
-    addresses.program.local_data().filter_map(|(symbol, resolution)| {
+    addresses.program.locals(elf::STT_OBJECT).filter_map(|(symbol, resolution)| {
         let segment = match resolution {
             Resolution::Section { id, .. } => Segment::of(addresses.program.section(id)?),
             _ => Segment::Bss,
         };
         let is_writable = matches!(segment, Segment::Data | Segment::Bss);
-        let size = symbol.size.min(available(addresses, resolution)?);
-        let OutputOffset { output, offset } = OutputOffset::of(addresses.locate(resolution))?;
-        (is_writable && size != 0 && !symbol.name.starts_with(b".")).then_some(NewSymbol {
-            name: symbol.name,
-            kind: SymbolKind::Data,
-            binding: Binding::Local,
-            place: Place::Section(u16::try_from(output).ok()?),
-            value: offset,
-            size,
-            ..NewSymbol::default()
-        })
+        new_local(addresses, symbol, resolution).filter(|_| is_writable)
+    })
+}
+
+/// A symbol that is not exported. Names that start with a dot are the compiler's and are left out.
+fn new_local<'d>(
+    addresses: &ModuleLayout<'_, 'd>,
+    symbol: &Symbol<'d>,
+    resolution: Resolution,
+) -> Option<NewSymbol<'d>> {
+    let size = symbol.size.min(available(addresses, resolution)?);
+    let OutputOffset { output, offset } = OutputOffset::of(addresses.locate(resolution))?;
+    (size != 0 && !symbol.name.starts_with(b".")).then_some(NewSymbol {
+        name: symbol.name,
+        kind: symbol_kind(addresses.outputs.get(output)?.kind),
+        binding: Binding::Local,
+        place: Place::Section(u16::try_from(output).ok()?),
+        flags: phase_flags(addresses, resolution),
+        value: offset,
+        size,
+        ..NewSymbol::default()
     })
 }
 

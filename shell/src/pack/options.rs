@@ -42,8 +42,8 @@ pub struct Options<'a> {
     /// to another layout, and loaded by other readers of SMF; without them, these refuse it. Reloadable modules always have
     /// them, for the migration of data, and so have modules in the native layout.
     pub emit_relocs: bool,
-    /// Keeps the debugging information of the objects (DWARF), which debuggers get with the module. It is not loaded
-    /// into memory with it.
+    /// Keeps the debugging information of the objects (DWARF), which debuggers get with the module, and the symbols of
+    /// functions that are not exported. Neither is loaded into memory with the module.
     pub debug_info: bool,
     /// How many of a program's files to prefetch.
     pub prefetch: u8,

@@ -475,15 +475,18 @@ impl<'d> Program<'d> {
         })
     }
 
-    /// Data symbols that are not exported, in the order of the objects, and where they are.
-    pub(super) fn local_data(&self) -> impl Iterator<Item = (&Symbol<'d>, Resolution)> {
+    /// Symbols of a kind that are not exported and have a size, in the order of the objects, and where they are.
+    pub(super) fn locals(
+        &self,
+        kind: elf::SymbolType,
+    ) -> impl Iterator<Item = (&Symbol<'d>, Resolution)> {
         let objects = self.objects.iter().enumerate();
         let symbols = objects.flat_map(|(object, parsed)| {
             let numbered = parsed.symbols.iter().enumerate();
             numbered.map(move |(symbol, found)| (SymbolId { object, symbol }, found))
         });
-        let data = symbols.filter(|(_, symbol)| symbol.kind == elf::STT_OBJECT && symbol.size != 0);
-        data.filter_map(|(id, symbol)| Some((symbol, self.local_referent(id, symbol)?)))
+        let wanted = symbols.filter(move |(_, symbol)| symbol.kind == kind && symbol.size != 0);
+        wanted.filter_map(|(id, symbol)| Some((symbol, self.local_referent(id, symbol)?)))
     }
 
     fn local_referent(&self, id: SymbolId, symbol: &Symbol<'d>) -> Option<Resolution> {

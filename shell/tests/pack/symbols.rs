@@ -1,7 +1,7 @@
 //! Symbol resolution, exports and imports.
 #![allow(unsafe_code)]
 
-use smf_core::format::{Binding, Flags, SymbolKind};
+use smf_core::format::{Binding, Flags, Layout, Phase, Symbol, SymbolKind};
 use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
 use smf_core::trap::call;
 use smf_loader::pack::{Options, PackWarning};
@@ -40,6 +40,65 @@ fn exports_have_kind_binding_and_size() {
     for name in ["hidden", "internal", "local"] {
         assert_eq!(kind(name), None);
     }
+}
+
+#[test]
+fn functions_that_are_not_exported_have_symbols_with_debug_info_only() {
+    let object = c(
+        r#"
+        __attribute__((noinline)) static int local(int x) { return x * 7; }
+        __attribute__((noinline, cold, visibility("hidden"))) int hidden(int x) { return local(x) + x; }
+        static long datum = 3;
+        int go(int x) { return x > 9 ? hidden(x) : local(x + 1) + (int)datum++; }
+        "#,
+        &["-g", "-O2", "-ffunction-sections"],
+    );
+    let locals = |options: &Options<'_>| {
+        let made = try_pack(&[("a.o", &object)], options).unwrap();
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+        loader.load(b"m", ModuleBytes::new(made.bytes().to_vec()).unwrap()).unwrap();
+        assert!(loader.resolve(b"go").unwrap().is_some());
+        for name in [&b"local"[..], b"hidden", b"datum"] {
+            assert!(loader.resolve(name).unwrap().is_none());
+        }
+        let symbols = made.symbols().into_iter();
+        let locals = symbols.filter(|s| s.binding == Binding::Local && s.size != 0);
+        let name = |s: Symbol<'_>| String::from_utf8_lossy(s.name()).into_owned();
+        locals.map(|s| (name(s), s.kind, s.flags.phase())).collect::<Vec<_>>()
+    };
+    for layout in [Layout::Packed, Layout::Native] {
+        let options = Options { layout, ..Options::default() };
+        assert_eq!(locals(&options), []);
+        let mut found = locals(&Options { debug_info: true, ..options });
+        // A part of `go` that the compiler splits off.
+        found.retain(|(name, ..)| name != "go.cold");
+        found.sort_by_key(|(name, ..)| name.clone());
+        let function = SymbolKind::Function;
+        let expected = [
+            ("hidden".to_owned(), function, Phase::Cold),
+            ("local".to_owned(), function, Phase::Steady),
+        ];
+        assert_eq!(found, expected);
+    }
+}
+
+/// Local functions of a module that is linked again; functions that nothing reaches have no symbol.
+#[test]
+fn symbols_of_local_functions_survive_linking_a_module_again() {
+    let source = |name| {
+        let body = "__attribute__((noinline)) static int local(int x) { return x * 7; }";
+        c(&format!("{body} int {name}(int x) {{ return local(x); }}"), &["-g", "-O1"])
+    };
+    let options = Options { debug_info: true, emit_relocs: true, ..Options::default() };
+    let [one, two] = [source("one"), source("two")];
+    let module = try_pack(&[("one.o", &one)], &options).unwrap();
+    let both = try_pack(&[("one.smf", module.bytes()), ("two.o", &two)], &options).unwrap();
+    let symbols = both.symbols();
+    let locals = symbols.iter().filter(|s| s.name() == b"local" && s.binding == Binding::Local);
+    assert_eq!(locals.count(), 2);
+    let plain = Options { debug_info: false, ..options };
+    let stripped = try_pack(&[("one.smf", module.bytes())], &plain).unwrap();
+    assert!(stripped.symbols().iter().all(|s| s.name() != b"local"));
 }
 
 #[test]

@@ -564,9 +564,9 @@ fn crash_is_reported_with_signal_function_line_and_backtrace() {
         crash(&plain, args, signal, words);
     }
     crash(&module, &["outer", "16"], libc::SIGSEGV, &["crash.c:4", "crash.c:5"]);
-    // A function without a symbol is named by the debugging information, and not by the symbol before it.
+    // With -g static functions have symbols. A function without one is not named by the symbol before it.
     let args = ["open_door", "16"];
-    let words = ["#0", "in hidden (", "crash.c:11", "#1", "in open_door + 0x", "crash.c:12"];
+    let words = ["#0", "in hidden + 0x", "crash.c:11", "#1", "in open_door + 0x", "crash.c:12"];
     crash(&module, &args, libc::SIGSEGV, &words);
     let words = ["#0", "in a function without a name (", "#1", "in open_door + 0x"];
     crash(&plain, &args, libc::SIGSEGV, &words);
