@@ -251,6 +251,11 @@ pub enum PackWarning {
         "{module}: the debugging information of the module is left out, because it has no section `.smf.debugoffs`; pack the module again, or link its objects"
     )]
     DebugInfoLeftOut { module: String },
+    /// Debugging information is to be kept, and there is none.
+    #[error(
+        "no linked input has debugging information to keep; compile the objects with -g, and do not strip them"
+    )]
+    NoDebugInfo,
     /// A definition of an older version of a symbol.
     #[error("{object}: `{name}` is not the default version of the symbol and is not exported")]
     VersionNotExported { object: String, name: String },

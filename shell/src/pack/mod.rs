@@ -141,6 +141,11 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         inputs.warn_of_debug_info(&program, &mut warnings);
         let merged = debug_info::merge(&addresses, &mut refusals);
         debug_info = refusals.check(merged).unwrap_or_default();
+        let explains =
+            |warning: &PackWarning| matches!(warning, PackWarning::DebugInfoLeftOut { .. });
+        if debug_info.outputs.is_empty() && !warnings.iter().any(explains) {
+            warnings.push(PackWarning::NoDebugInfo);
+        }
     }
     let properties = gnu_property::combine(&program, &mut refusals);
     let additions = emit::Additions {

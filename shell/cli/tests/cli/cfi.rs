@@ -62,7 +62,7 @@ fn module(name: &str, compiler: &str, inputs: &[(&str, &[&str])]) -> Option<Stri
     ok(&arguments);
     // Only distances in constants and data, such as those of switch tables, are unknown without relocations.
     let without = without_relocs(&out);
-    (arguments[1], arguments[3]) = ("-g", &without);
+    (arguments[1], arguments[3]) = ("--quiet", &without);
     ok(&arguments);
     let is_protected = |module: &str| smf(&["verify", "--cfi", module]).status.success();
     assert_eq!(is_protected(&without), is_protected(&out), "{name}");
