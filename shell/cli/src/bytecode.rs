@@ -66,7 +66,7 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
 /// Shows the code of a module, or of one of its functions or templates
 ///
 /// Of bytecode the instructions, of machine code those of x86-64 and the lines of their source, where the module has them.
-/// `smf asm` assembles the output to the same code.
+/// `smf asm` assembles the text of bytecode and of IR templates to the same code; that of machine code is for readers alone.
 #[derive(clap::Args)]
 pub(crate) struct DisasmArgs {
     /// The module

@@ -24,6 +24,50 @@ fn shown(chapter: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The width of paragraphs, as of the help of commands.
+const WIDTH: usize = 100;
+
+/// A chapter with its paragraphs and list items wrapped. Code, tables and headings stay as they are.
+fn wrapped(chapter: &str) -> String {
+    let mut text = String::with_capacity(chapter.len());
+    let (mut column, mut indent, mut is_code) = (0, "", false);
+    for line in shown(chapter) {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        let is_item = line.starts_with("* ");
+        let is_fixed = is_code || is_fence || line.is_empty() || line.starts_with(['|', '#']);
+        if (is_fixed || is_item) && column != 0 {
+            text.push('\n');
+            column = 0;
+        }
+        if is_fixed {
+            text.push_str(line);
+            text.push('\n');
+            continue;
+        }
+        if column == 0 {
+            indent = if is_item { "  " } else { "" };
+        }
+        for word in line.split_whitespace() {
+            let len = word.chars().count();
+            if column + 1 + len > WIDTH {
+                text.push('\n');
+                text.push_str(indent);
+                column = indent.len();
+            } else if column != 0 {
+                text.push(' ');
+                column += 1;
+            }
+            text.push_str(word);
+            column += len;
+        }
+    }
+    if column != 0 {
+        text.push('\n');
+    }
+    text
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let topic = match &*args.topics {
         [topic] => CHAPTERS.iter().find(|(name, _)| name == topic),
@@ -47,6 +91,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         if let Some(mut command) = command {
             writeln!(out, "{}", command.render_long_help())?;
         }
-        topic.map_or(Ok(()), |(_, text)| shown(text).try_for_each(|line| writeln!(out, "{line}")))
+        topic.map_or(Ok(()), |(_, text)| out.write_all(wrapped(text).as_bytes()))
     })
 }

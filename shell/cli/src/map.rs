@@ -30,6 +30,7 @@ const PAGE: &str = include_str!("map.html");
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     output::check_distinct(&args.output, std::iter::once(&*args.file))?;
+    check_extension(args)?;
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     let file = File::Module(smf);
@@ -39,6 +40,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         false => page(&args.file, &file)?,
     };
     output::write(&args.output, text.as_bytes(), None)
+}
+
+/// Refuses a name that states the other form.
+fn check_extension(args: &Args) -> Result<(), Failure> {
+    let extension = args.output.extension().unwrap_or_default().to_ascii_lowercase();
+    match (args.svg, &*extension.to_string_lossy()) {
+        (false, "svg") => Err("this would be a page of HTML; a picture needs --svg"),
+        (true, "html" | "htm") => Err("this would be a picture; a page needs no --svg"),
+        _ => Ok(()),
+    }
+    .at(&args.output)
 }
 
 fn page(path: &Path, file: &File<'_>) -> Result<String, Failure> {

@@ -34,6 +34,18 @@ fn picture_has_a_bar_for_each_section_and_symbol() {
     assert_eq!(picture.matches("<rect").count(), 1 + 4 + 7);
 }
 
+/// Found: a page of HTML in a file called `map.svg`.
+#[test]
+fn name_of_the_other_form_is_refused() {
+    let directory = scratch("map-extension");
+    for (options, name) in [(&["map"][..], "map.SVG"), (&["map", "--svg"], "map.html")] {
+        let out = directory.join(name);
+        let args = [options, &["packed.smf", "-o", out.to_str().unwrap()]].concat();
+        contains(&fails(&args), &[name, "--svg"]);
+        assert!(!out.exists());
+    }
+}
+
 /// Runs a headless browser; its standard output.
 fn browser(directory: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("chromium");
