@@ -17,7 +17,8 @@ use crate::call_record;
 pub struct SmfError {
     /// A number of `SmfErrorCode`; 0 without an error.
     pub code: i32,
-    /// One sentence, NUL-terminated; empty without an error. Valid until this thread calls `smf_last_error` again.
+    /// One sentence, NUL-terminated; empty without an error. A sentence of more than 255 bytes is cut and ends with `...`.
+    /// Valid until this thread calls `smf_last_error` again.
     pub text: *const c_char,
 }
 
