@@ -138,6 +138,12 @@ pub trait Observer: CodeRegistry {
         let _ = path;
     }
 
+    /// An instance has been compiled that no note lists, so that none records it; only if [`JitConfig::update_smf`]. Called
+    /// without locks held.
+    fn unrecorded(&self, symbol: &[u8]) {
+        let _ = symbol;
+    }
+
     /// A log message; only if [`JitConfig::verbose`].
     fn say(&self, message: &str) {
         let _ = message;

@@ -4,16 +4,19 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use smf_core::alloc_util::AttachResult;
+use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
 use smf_core::ir::Scalar;
 use smf_core::link::LinkError;
 use smf_core::loader::{LoadError, LoaderOptions};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::plural;
 use smf_core::templates::{
-    Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver,
+    Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver, Observer,
 };
 use smf_core::trap::{MAX_ARGS, TrapError};
 use smf_core::types::Type;
@@ -51,7 +54,8 @@ pub(crate) struct Args {
     module: Option<String>,
     /// Record the instances in the file
     ///
-    /// The rows move from `possible` to `instantiations`. The file is replaced as a whole.
+    /// The rows move from `possible` to `instantiations`. The file is replaced as a whole. An instance that the module's note
+    /// does not list is not recorded, with a warning.
     #[arg(long)]
     update: bool,
     /// Use compiled code that the file contains, and with --update store compiled code in it
@@ -63,6 +67,40 @@ pub(crate) struct Args {
     /// Report progress on standard error
     #[arg(long)]
     verbose: bool,
+}
+
+/// Registers instances, and warns of those that `--update` leaves out.
+struct Observed;
+
+impl CodeRegistry for Observed {
+    fn on_phase(&self, phase: Phase, edge: Edge, subject: &[u8]) {
+        Announce.on_phase(phase, edge, subject);
+    }
+
+    fn needs_lines(&self) -> bool {
+        Announce.needs_lines()
+    }
+
+    fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
+        Announce.register(code)
+    }
+}
+
+impl Observer for Observed {
+    fn made(&self, symbol: &[u8], code: Range<usize>) -> AttachResult {
+        Announce.made(symbol, code)
+    }
+
+    fn unrecorded(&self, symbol: &[u8]) {
+        let symbol = symbol.escape_ascii();
+        let why =
+            format!("`{symbol}` is not recorded, because the note does not list it as possible");
+        output::report("warning", &why);
+    }
+
+    fn say(&self, message: &str) {
+        Announce.say(message);
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -83,7 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         found.or_else(|| host_functions::address(name))
     };
     let jit = JitInstantiator::new(config, CodeMemory::default())
-        .and_then(|jit| jit.with_observer(Announce)?.with_symbols(symbols))
+        .and_then(|jit| jit.with_observer(Observed)?.with_symbols(symbols))
         .at(&args.file)?;
     let path = args.file.as_os_str().as_bytes();
     match &args.module {

@@ -128,6 +128,12 @@ impl Instantiation<'_> {
         let updates = if failure.is_none() { self.updates() } else { NoteUpdates::new() };
         let updates = self.jit.state().jobs.finish(self.thread, &self.symbol, failure, updates);
         self.job.done.store(true, Ordering::Release);
+        let is_listed = self.row.is_some() || !self.jit.config.update_smf;
+        if let Some(observer) =
+            self.jit.observer.as_ref().filter(|_| failure.is_none() && !is_listed)
+        {
+            observer.unrecorded(&self.symbol);
+        }
         self.jit.apply(&updates)
     }
 

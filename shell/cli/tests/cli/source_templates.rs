@@ -310,3 +310,31 @@ fn traps_of_instances_are_described() {
     let division = "division by zero in function `over$i64` at line 5 of the template\n";
     assert_eq!(text(&output.stderr), format!("error: {file}: {division}"));
 }
+
+/// Found: `--update` succeeded and recorded nothing.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn update_warns_of_instances_that_it_does_not_record() {
+    let directory = scratch("jit-unrecorded");
+    let [source, module] = ["top.spl", "top.smf"].map(|name| directory.join(name));
+    let text_of = "fn max<T>(a: T, b: T) -> T: if a > b: a else: b\n\
+                   fn top<T>(a: T, b: T, c: T) -> T: max(max(a, b), c)\n\
+                   fn best(limit: i64) -> i64: top(limit, 5, 3)\n";
+    fs::write(&source, text_of).unwrap();
+    let [source, module] = [&source, &module].map(|path| path.to_str().unwrap());
+    assert!(smf(&["compile", source, "-o", module]).status.success());
+    let run = |args: &[&str]| {
+        let output = smf(&[&["jit", module], args].concat());
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let before = fs::read(module).unwrap();
+    assert_eq!(run(&["top<u8>", "1", "2", "3"]), ("3\n".to_owned(), String::new()));
+    let (printed, warnings) = run(&["top<u8>", "1", "2", "3", "--update"]);
+    assert_eq!((&*printed, warnings.lines().count()), ("3\n", 2), "{warnings}");
+    for name in ["max$u8", "top$u8"] {
+        assert!(warnings.contains(&format!("warning: `{name}` is not recorded")), "{warnings}");
+    }
+    assert_eq!(fs::read(module).unwrap(), before);
+    assert_eq!(run(&["max$f64", "1", "2", "--update"]), ("2.0\n".to_owned(), String::new()));
+    assert_ne!(fs::read(module).unwrap(), before);
+}
