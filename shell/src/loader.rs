@@ -464,9 +464,10 @@ fn report_missing<T>(
         missing.push(MissingImport { name: text(import.symbol), module: text(import.module) });
     });
     linked.map_err(|error| match error {
-        LoadError::Link { error: LinkError::MissingImports { .. }, .. } => {
-            LoadFileError::MissingImports(missing)
-        }
+        LoadError::Link {
+            error: LinkError::MissingImports { .. } | LinkError::MissingTls { .. },
+            ..
+        } => LoadFileError::MissingImports(missing),
         error => error.into(),
     })
 }

@@ -76,6 +76,15 @@ impl Libraries {
         try_collect(added.chain(&self.open).copied())
     }
 
+    /// Whether neither the process nor a library defines the thread-local symbol `name`. False if the search fails.
+    pub(crate) fn lack_tls(&self, name: &[u8], is_static: bool) -> Result<bool, AllocError> {
+        let found = self.services.find_tls(name, is_static, &self.tokens()?);
+        if let Ok(Some(block)) = found {
+            self.services.release_tls(block);
+        }
+        Ok(matches!(found, Ok(None)))
+    }
+
     pub(super) fn is_listed(&self) -> bool {
         self.is_listed
     }

@@ -16,10 +16,11 @@ use super::provider_index::Provider;
 use super::state::Scope;
 use super::stub_table::StubTable;
 use super::version::{Body, Dependency, ImportedDatum, Version, VersionStubs, check_address};
+use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push, try_with_capacity};
 use crate::codegen::registry::Phase;
 use crate::format::ext::tls;
-use crate::format::{Binding, Flags, Symbol, SymbolKind};
+use crate::format::{Binding, Flags, Smf, Symbol, SymbolKind};
 use crate::link::{
     DataSymbol, Export, Libraries, LinkError, Name, Reach, Resolve, TlsBlock, imported_tls,
     missing_imports, runs_code_at_load,
@@ -150,10 +151,7 @@ impl<'l> LoadSet<'l> {
         refused: impl Fn(usize) -> LoadError,
     ) -> Result<(UnlinkedModule, Libraries)> {
         let _span = self.loader.phase(Phase::Map, name);
-        let services = self.loader.context.options.host_services;
-        let libraries = Libraries::open(parsed.smf(), services);
-        let mut libraries = libraries.map_err(|error| LoadError::link(name, error))?;
-        libraries.search_in(self.loader.state().libraries.clone());
+        let libraries = self.open_libraries(name, parsed.smf())?;
         let imports = |import: &[u8]| {
             let known = self.find_loaded(import).map(|(_, export)| export);
             let known = known.or_else(|| self.find_first_member(import));
@@ -255,6 +253,16 @@ impl<'l> LoadSet<'l> {
         Ok(member.and_then(|at| Some((at, self.members.get(at)?.exports.find(name)?))))
     }
 
+    /// The other module that defines a name.
+    fn find_definer(&self, name: &[u8]) -> Result<Option<(Definer<'_>, Export)>> {
+        let loaded = self.find_loaded(name);
+        let is_strong = loaded.as_ref().is_some_and(|(_, export)| export.is_strong());
+        let member = if is_strong { None } else { self.find_member(name)? };
+        let member = member.filter(|(_, export)| loaded.is_none() || export.is_strong());
+        let member = member.map(|(at, export)| (Definer::Member(at), export));
+        Ok(member.or_else(|| loaded.map(|(version, export)| (Definer::Loaded(version), export))))
+    }
+
     /// Links every member; the results stand for versions that are not committed yet. `unresolved` is called for each unresolved import of any member.
     pub(super) fn link(
         mut self,
@@ -283,16 +291,17 @@ impl<'l> LoadSet<'l> {
             }
         }
         if let Some(error) = first_unresolved {
+            self.report_missing_tls(&unresolved)?;
             return Err(error);
         }
         let mut linked = try_with_capacity(prepared.len())?;
         for (imports, module) in prepared {
             let _span = self.loader.phase(Phase::Relocate, &imports.member.name);
-            let module = imports.checked(module.link(&imports)).inspect_err(|error| {
-                if let LoadError::Link { error: LinkError::MissingTls { symbol }, module } = error {
-                    (*unresolved.borrow_mut())(&UnresolvedImport { symbol, module });
-                }
-            })?;
+            let module = imports.checked(module.link(&imports));
+            if let Err(LoadError::Link { error: LinkError::MissingTls { .. }, .. }) = &module {
+                self.report_missing_tls(&unresolved)?;
+            }
+            let module = module?;
             let Imports { member, dependencies, .. } = imports;
             linked.push(self.version(member, module, dependencies.into_inner())?);
         }
@@ -303,6 +312,38 @@ impl<'l> LoadSet<'l> {
             }
         }
         Ok((core::mem::take(&mut self.scope), linked))
+    }
+
+    /// Reports the thread-local imports of all members that nothing defines, by name.
+    #[cold]
+    fn report_missing_tls(&self, unresolved: &Unresolved<'_>) -> Result<()> {
+        for member in &self.members {
+            let parsed = member.exports.parsed();
+            let Ok(smf) = parsed.linked() else { continue };
+            let libraries = self.open_libraries(&member.name, parsed.smf())?;
+            let imports = imported_tls(&smf);
+            let imports = imports.filter_map(|i| Some((i.symbol?, i.value.is_static())));
+            let mut imports = try_collect(imports)?;
+            sort(&mut imports);
+            imports.dedup_by_key(|(symbol, _)| *symbol);
+            for (symbol, is_static) in imports {
+                let is_defined = self.find_definer(&try_concat(&[tls::EXPORT, symbol])?)?.is_some();
+                if !is_defined && libraries.lack_tls(symbol, is_static)? {
+                    let import = UnresolvedImport { symbol, module: &member.name };
+                    (*unresolved.borrow_mut())(&import);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the libraries that a member needs.
+    fn open_libraries(&self, name: &Name, parsed: &Smf<'_>) -> Result<Libraries> {
+        let services = self.loader.context.options.host_services;
+        let libraries = Libraries::open(parsed, services);
+        let mut libraries = libraries.map_err(|error| LoadError::link(name, error))?;
+        libraries.search_in(self.loader.state().libraries.clone());
+        Ok(libraries)
     }
 
     /// Marks the members whose thread-local symbols others access at a fixed offset from the thread pointer.
@@ -415,7 +456,7 @@ impl Imports<'_, '_, '_> {
             self.check_kind(import, is_called, &export)?;
             return Ok(Some(export.address));
         }
-        let Some((definer, export)) = self.find_definer(name)? else {
+        let Some((definer, export)) = self.set.find_definer(name)? else {
             return Ok(self.set.loader.resolve_outside(name, libraries));
         };
         self.check_kind(import, is_called, &export)?;
@@ -431,20 +472,10 @@ impl Imports<'_, '_, '_> {
         }
     }
 
-    /// The other module that defines a name.
-    fn find_definer(&self, name: &[u8]) -> Result<Option<(Definer<'_>, Export)>> {
-        let loaded = self.set.find_loaded(name);
-        let is_strong = loaded.as_ref().is_some_and(|(_, export)| export.is_strong());
-        let member = if is_strong { None } else { self.set.find_member(name)? };
-        let member = member.filter(|(_, export)| loaded.is_none() || export.is_strong());
-        let member = member.map(|(at, export)| (Definer::Member(at), export));
-        Ok(member.or_else(|| loaded.map(|(version, export)| (Definer::Loaded(version), export))))
-    }
-
     /// The thread-local symbol `name` of another module. References to it do not follow a reload, as those to data.
     fn find_tls(&self, name: &[u8]) -> Result<Option<TlsBlock>> {
         let name = try_concat(&[tls::EXPORT, name])?;
-        let Some((definer, export)) = self.find_definer(&name)? else { return Ok(None) };
+        let Some((definer, export)) = self.set.find_definer(&name)? else { return Ok(None) };
         self.depend_on(definer.handle(), &name, &export)?;
         Ok(match definer {
             Definer::Member(at) => self

@@ -89,6 +89,31 @@ fn thread_local_symbol_of_an_added_library_is_found() {
     }
 }
 
+/// Found: a load that lacks functions and thread-local symbols listed the functions, and one that lacks several thread-local
+/// symbols listed the first.
+#[test]
+fn all_missing_symbols_are_listed() {
+    let _alone = alone();
+    let directory = scratch();
+    let [source, module] = ["in.c", "in.smf"].map(|name| directory.path().join(name));
+    let storage = "extern __thread long beta, alpha; long get(void) { return alpha++ + beta++; }";
+    let calls = "long one(void), two(void); long call(void) { return one() + two(); }";
+    for (text, expected) in [
+        (storage.to_owned(), "unresolved imports `alpha`, `beta` (imported by "),
+        (
+            format!("{storage} {calls}"),
+            "unresolved imports `one`, `two`, `alpha`, `beta` (imported by ",
+        ),
+    ] {
+        fs::write(&source, text).unwrap();
+        let Some(object) = object(source.to_str().unwrap(), &["-fPIC"]) else { return };
+        fs::write(&module, packed(&object)).unwrap();
+        let output = smf(["run", module.to_str().unwrap(), "get", "--host-symbols"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.starts_with(&format!("error: {expected}")), "{error}");
+    }
+}
+
 const DEFINER: &str = "__thread long value = 3; long get(void) { return value; }";
 const USER: &str = "extern __thread long value; long set(long x) { return value = x; }";
 
