@@ -256,6 +256,11 @@ pub enum PackWarning {
         "no linked input has debugging information to keep; compile the objects with -g, and do not strip them"
     )]
     NoDebugInfo,
+    /// A name that linkers define, and that may be meant as that of a symbol of another module.
+    #[error(
+        "`{name}`, which no input defines, is where the code or the data of this module ends, as with ld; a symbol of another module needs another name"
+    )]
+    LinkerDefined { name: String },
     /// A definition of an older version of a symbol.
     #[error("{object}: `{name}` is not the default version of the symbol and is not exported")]
     VersionNotExported { object: String, name: String },

@@ -197,6 +197,10 @@ impl<'p, 'd> Reachable<'p, 'd> {
                 let why = "is in a section that is not loaded";
                 PackError::RelocTarget { place, symbol: name, why }
             }
+            ResolveError::ElfHeader => {
+                let why = "denotes the ELF header of the image, which a module does not have";
+                PackError::RelocTarget { place, symbol: name, why }
+            }
         }
     }
 }
@@ -252,7 +256,7 @@ fn root_error(program: &Program<'_>, id: GlobalId, why: ResolveError) -> PackErr
     let object = program.title(program.defining_object(id));
     match why {
         ResolveError::Hidden => PackError::UndefinedHidden { name, object },
-        ResolveError::Discarded | ResolveError::NotLoaded => {
+        ResolveError::Discarded | ResolveError::NotLoaded | ResolveError::ElfHeader => {
             let reason = "its section is not loaded";
             PackError::BrokenSymbol { object, symbol: name, reason }
         }

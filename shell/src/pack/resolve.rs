@@ -76,11 +76,11 @@ pub(super) enum Resolution {
 /// The places that linkers name in every program and shared object.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum ImageBound {
-    /// `_etext`: the end of the code.
+    /// `_etext` and `etext`: the end of the code.
     Code,
-    /// `_edata` and `__bss_start`: the end of data with contents.
+    /// `_edata`, `edata` and `__bss_start`: the end of data with contents.
     Data,
-    /// `_end`.
+    /// `_end` and `end`.
     Zeroes,
 }
 
@@ -90,6 +90,8 @@ pub(super) enum ResolveError {
     Hidden,
     Discarded,
     NotLoaded,
+    /// The header of an ELF file, which linkers name.
+    ElfHeader,
 }
 
 /// What a symbol resolves to, or why it cannot be.
@@ -172,7 +174,7 @@ pub(super) fn link<'d>(
         .into_iter()
         .filter(|(member, _)| archives.members().get(*member).is_some_and(Option::is_some));
     warnings.extend(ignored.map(|(_, warning)| warning));
-    program.define_linker_symbols();
+    program.define_linker_symbols(warnings);
     program.force_exports(roots, refusals);
     program.warn_of_versions(warnings);
     program.resolutions = program.resolve_all();
@@ -567,6 +569,9 @@ impl<'d> Program<'d> {
         if global.rank == Rank::Undefined {
             match (global.linker_defined, global.visibility) {
                 (Some(linker_defined), _) => Ok(linker_defined),
+                (None, _) if global.name == b"__ehdr_start" && !is_weak => {
+                    Err(ResolveError::ElfHeader)
+                }
                 (None, elf::STV_DEFAULT | elf::STV_PROTECTED) => Ok(Resolution::Import(id)),
                 _ if is_weak => Ok(Resolution::Absolute(0)),
                 _ => Err(ResolveError::Hidden),
@@ -607,7 +612,7 @@ impl<'d> Program<'d> {
     }
 
     /// Defines the names that linkers provide.
-    fn define_linker_symbols(&mut self) {
+    fn define_linker_symbols(&mut self, warnings: &mut Vec<PackWarning>) {
         for registrar in Registrar::ALL {
             let known = self.globals.get(registrar.name());
             if known.is_some_and(|global| global.rank == Rank::Undefined) {
@@ -615,6 +620,10 @@ impl<'d> Program<'d> {
             }
         }
         for global in self.globals.values_mut().filter(|global| global.rank == Rank::Undefined) {
+            if [&b"end"[..], b"edata", b"etext"].contains(&global.name) {
+                // Other modules may have functions of these names.
+                warnings.push(PackWarning::LinkerDefined { name: text(global.name) });
+            }
             let bound = |prefix: &[u8], end| {
                 let array = self.arrays.get_index_of(global.name.strip_prefix(prefix)?)?;
                 Some(Resolution::ArrayBound { array, end })
@@ -622,9 +631,9 @@ impl<'d> Program<'d> {
             global.linker_defined = match global.name {
                 b"_GLOBAL_OFFSET_TABLE_" => Some(Resolution::Got),
                 b"__dso_handle" => Some(Resolution::DsoHandle),
-                b"_etext" => Some(Resolution::Bound(ImageBound::Code)),
-                b"_edata" | b"__bss_start" => Some(Resolution::Bound(ImageBound::Data)),
-                b"_end" => Some(Resolution::Bound(ImageBound::Zeroes)),
+                b"_etext" | b"etext" => Some(Resolution::Bound(ImageBound::Code)),
+                b"_edata" | b"edata" | b"__bss_start" => Some(Resolution::Bound(ImageBound::Data)),
+                b"_end" | b"end" => Some(Resolution::Bound(ImageBound::Zeroes)),
                 b"_TLS_MODULE_BASE_" => {
                     Some(Resolution::Tls(TlsValue::BlockOffset(TlsSymbol::Base)))
                 }

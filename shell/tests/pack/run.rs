@@ -5,9 +5,9 @@ use smf_core::format::Layout;
 use smf_core::link::{Image, NoImports};
 
 use smf_core::trap::call;
-use smf_loader::pack::Options;
+use smf_loader::pack::{Options, PackWarning};
 
-use crate::made::{Made, c, rust, try_pack};
+use crate::made::{Made, c, linked, packed, refusal, rust, try_pack};
 
 const PROGRAM: &str = r#"
     typedef unsigned int u32; typedef unsigned char u8; typedef unsigned long size_t;
@@ -70,13 +70,14 @@ fn in_every_form(object: &[u8], check: impl Fn(&Made)) {
 /// The names of linkers for the ends of code and data, as in a shared object.
 #[test]
 fn ends_of_code_and_data_are_those_of_the_module() {
-    let source = "extern char _etext[], _edata[], __bss_start[], _end[];
+    let source = "extern char _etext[], _edata[], __bss_start[], _end[], etext[], edata[], end[];
         long initialised[5] = {1, 2, 3, 4, 5}; char zeroes[33];
         static int between(const void *at, const char *from, const char *to) { return (char *)at >= from && (char *)at < to; }
         long check(void) {
             return (char *)check < _etext && between(initialised, _etext, _edata)
                 && between(zeroes, __bss_start, _end) && between(zeroes + 32, __bss_start, _end)
-                && _edata == __bss_start && _end - zeroes < 64; }
+                && _edata == __bss_start && _end - zeroes < 64
+                && end == _end && edata == _edata && etext == _etext; }
         long zero(void) { zeroes[0] = 1; return 0; }";
     in_every_form(&c(source, &["-O1"]), |made| {
         assert_eq!(run(made, "check", &[]), 1);
@@ -88,6 +89,39 @@ fn ends_of_code_and_data_are_those_of_the_module() {
         let options = Options { layout, ..Options::default() };
         assert_eq!(run(&try_pack(&[("a.o", &object)], &options).unwrap(), "check", &[]), 1);
     }
+}
+
+/// The names without an underscore are defined only where no input defines them, as linkers do.
+#[test]
+fn linker_name_that_other_modules_may_have_is_defined_with_a_warning() {
+    let source = |name| format!("extern char {name}[]; char *f(void) {{ return {name}; }}");
+    for name in ["end", "edata", "etext"] {
+        let warning = PackWarning::LinkerDefined { name: name.to_owned() };
+        assert_eq!(packed(&c(&source(name), &["-O1", "-fPIC"])).warnings, [warning]);
+    }
+    assert_eq!(packed(&c(&source("_end"), &["-O1", "-fPIC"])).warnings, []);
+}
+
+#[test]
+fn own_symbol_called_end_takes_precedence() {
+    let source = "extern long end; long read(void) { return end; }";
+    let [user, definer] = [c(source, &["-O1"]), c("long end = 7;", &[])];
+    assert_eq!(run(&linked(&[("a.o", &user), ("b.o", &definer)]), "read", &[]), 7);
+}
+
+#[test]
+fn elf_header_is_refused_by_name() {
+    let source = |attributes| {
+        let declared = format!("extern char __ehdr_start[] __attribute__(({attributes}));");
+        c(&format!("{declared} char *header(void) {{ return __ehdr_start; }}"), &["-fPIC"])
+    };
+    for attributes in ["", "visibility(\"hidden\")"] {
+        let error = refusal(&source(attributes));
+        let expected = "refers to `__ehdr_start`, which denotes the ELF header of the image";
+        assert!(error.contains(expected), "{error}");
+    }
+    let weak = packed(&source("weak, visibility(\"hidden\")"));
+    assert_eq!(run(&weak, "header", &[]), 0);
 }
 
 #[test]

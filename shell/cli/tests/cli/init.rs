@@ -170,12 +170,12 @@ fn constructor_and_destructor_in_another_module_run() {
     let provider = r#"
         #include <stdio.h>
         void begin(int count, char **arguments) { printf("begin %d\n", count > 0 && arguments[0] != 0); }
-        void end(void) { puts("end"); }
+        void finish(void) { puts("end"); }
     "#;
     let user = r#"
-        extern void begin(int, char **), end(void);
+        extern void begin(int, char **), finish(void);
         __attribute__((section(".init_array"), used)) static void (*first)(int, char **) = begin;
-        __attribute__((section(".fini_array"), used)) static void (*last)(void) = end;
+        __attribute__((section(".fini_array"), used)) static void (*last)(void) = finish;
         long go(void) { return 7; }
     "#;
     let provider = program.module("provider.c", provider, &["-O2"], &[]);
