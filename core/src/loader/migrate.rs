@@ -17,6 +17,9 @@ pub struct Migrated {
     pub symbols: u32,
     /// Their total size, in bytes.
     pub bytes: u64,
+    /// The number of symbols of both versions that start with their initial contents although data is to be copied: they
+    /// hold addresses that the linker wrote, their sizes differ, or several have the name.
+    pub reset: u32,
 }
 
 /// Copies the data with the same name and size in both versions that the linker has not written into. `to` must not
@@ -35,15 +38,22 @@ pub(super) fn copy_data(name: &Name, from: &LinkedModule, to: &LinkedModule) -> 
     let old_fields = RelocatedFields::of(from.linked()).map_err(failed)?;
     let new_fields = RelocatedFields::of(to.linked()).map_err(failed)?;
     for symbol in &old.symbols {
-        let Some(target) = new.find(symbol.name()) else { continue };
-        let unique = old.find(symbol.name()).is_some();
-        let relocated = is_relocated(&old_fields, symbol) || is_relocated(&new_fields, target);
-        if !unique || relocated || target.size != symbol.size {
+        if !new.indices.contains_key(symbol.name()) {
             continue;
         }
-        if from.copy_data(symbol, to, target) {
-            migrated.symbols += 1;
-            migrated.bytes += symbol.size;
+        let target = new.find(symbol.name()).filter(|target| {
+            let unique = old.find(symbol.name()).is_some();
+            let relocated = is_relocated(&old_fields, symbol) || is_relocated(&new_fields, target);
+            unique && !relocated && target.size == symbol.size
+        });
+        match target {
+            None => migrated.reset += 1,
+            Some(target) if from.copy_data(symbol, to, target) => {
+                migrated.symbols += 1;
+                migrated.bytes += symbol.size;
+            }
+            // The versions share it.
+            Some(_) => {}
         }
     }
     Ok(migrated)

@@ -270,7 +270,7 @@ fn data_of_same_name_and_size_migrates_unless_linker_filled() {
         .reload(module, with_data(2).bytes(), StateMigration::Copy, &mut |_| {})
         .unwrap()
         .migrated;
-    assert_eq!((moved.symbols, moved.bytes), (2, 16));
+    assert_eq!((moved.symbols, moved.bytes, moved.reset), (2, 16, 1), "the table is reset");
     assert_eq!(call(&loader, module, "count", &[1]), 16);
     assert_eq!(call(&loader, module, "add other", &[0]), 100);
     let new_table = call(&loader, module, "add table", &[0]);
@@ -292,7 +292,9 @@ fn data_with_ambiguous_name_is_not_migrated() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
     let module = loader.load(b"m", twice().bytes()).unwrap();
     assert_eq!(call(&loader, module, "one", &[5]), 6);
-    assert_eq!(reload(&loader, module, &twice()), Ok(0));
+    let moved = loader.reload(module, twice().bytes(), StateMigration::Copy, &mut |_| {});
+    let moved = moved.unwrap().migrated;
+    assert_eq!((moved.symbols, moved.reset), (0, 2));
     assert_eq!(call(&loader, module, "one", &[0]), 1);
 }
 

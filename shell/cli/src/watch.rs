@@ -9,8 +9,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use smf_core::loader::StateMigration;
+use smf_core::loader::{Migrated, StateMigration};
 use smf_core::memory::{FileStamp, stamp_of};
+use smf_core::plural;
 use smf_loader::loader::Loader;
 
 use crate::output;
@@ -65,10 +66,18 @@ fn poll(
     let reloaded = loader.reload_file(module, path, migration);
     match &reloaded {
         Ok(reloaded) => {
-            let (symbols, bytes) = (reloaded.migrated.symbols, reloaded.migrated.bytes);
-            let noun = if symbols == 1 { "symbol" } else { "symbols" };
-            let path = path.display();
-            output::report("reloaded", &format!("{path}: {symbols} {noun} copied, {bytes} bytes"));
+            let Migrated { symbols, bytes, reset, .. } = reloaded.migrated;
+            let (path, s) = (path.display(), plural::s(symbols));
+            let reset = match reset {
+                0 => String::new(),
+                _ => format!(
+                    "; {reset} reset, which hold addresses, or whose size or number has changed"
+                ),
+            };
+            output::report(
+                "reloaded",
+                &format!("{path}: {symbols} symbol{s} copied, {bytes} bytes{reset}"),
+            );
         }
         Err(error) => output::report("error", &error.to_string()),
     }
