@@ -8,6 +8,7 @@
 //! lock on that file ends with the process, so that a later writer to the directory detects and removes it. A process
 //! that ends itself calls [`abandon_writes`] before.
 
+use std::fmt::{self, Display};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::format::{FormatError, Library};
-use smf_core::memory::{FileBytes, MemoryError};
+use smf_core::memory::{Errno, FileBytes, MemoryError};
 use thiserror::Error;
 
 #[cfg(test)]
@@ -63,6 +64,14 @@ impl AsRef<[u8]> for Input {
     }
 }
 
+/// The message of an error of the system, in the words of [`Errno`].
+pub fn system_error(error: &io::Error) -> impl fmt::Display {
+    fmt::from_fn(move |f| match rustix::io::Errno::from_io_error(error) {
+        Some(errno) => Errno::from(errno).fmt(f),
+        None => error.fmt(f),
+    })
+}
+
 /// Why an input could not be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -71,7 +80,7 @@ pub enum ReadError {
     #[error(transparent)]
     File(#[from] MemoryError),
     /// Reading standard input failed.
-    #[error("cannot read standard input: {0}")]
+    #[error("cannot read standard input: {}", system_error(.0))]
     Stdin(#[source] io::Error),
     /// Standard input exceeds [`FileBytes::DEFAULT_LIMIT`] bytes.
     #[error("more than the limit of {} bytes", FileBytes::DEFAULT_LIMIT)]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::files::system_error;
 use crate::pack::{Input, Machine, SharedLibrary, SharedObject};
 
 /// How deep linker scripts may refer to each other.
@@ -34,7 +35,7 @@ pub enum LibrarySearchError {
         directories: String,
     },
     /// A file cannot be read.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: cannot read the file: {}", path.display(), system_error(error))]
     Read {
         /// The file.
         path: PathBuf,

@@ -22,6 +22,7 @@ use smf_core::memory::{FileBytes, MemoryError};
 use thiserror::Error;
 
 use crate::file_limit;
+use crate::files::system_error;
 use crate::fork::system_loader::with_system_loader;
 use crate::host_symbols::open_error;
 
@@ -36,7 +37,7 @@ pub struct SharedObject {
 #[non_exhaustive]
 pub enum SharedObjectError {
     /// The memory file cannot be made.
-    #[error("cannot copy the shared object for the system's loader: {0}")]
+    #[error("cannot copy the shared object for the system's loader: {}", system_error(.0))]
     MemoryFile(#[source] io::Error),
     /// The memory file cannot be read.
     #[error("cannot copy the shared object for the system's loader: {0}")]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Command;
 use clap_complete::Shell;
-use smf_loader::files;
+use smf_loader::files::system_error;
 
 use crate::output::{self, At, Failure};
 
@@ -46,14 +46,15 @@ pub(crate) fn completions(
         return output::to_stdout(|out| out.write_all(&text));
     }
     let directory = completions_directory(shell)?;
-    create_dir_all(&directory).at(&directory)?;
+    let no_directory = |error| format!("cannot create the directory: {}", system_error(&error));
+    create_dir_all(&directory).map_err(no_directory).at(&directory)?;
     let name = match shell {
         Shell::Zsh => "_smf",
         Shell::Fish => "smf.fish",
         _ => "smf",
     };
     let path = directory.join(name);
-    files::write(&path, &text, false).at(&path)?;
+    output::write(&path, &text, None)?;
     output::to_stdout(|out| writeln!(out, "{}", path.display()))
 }
 
@@ -64,7 +65,8 @@ pub(crate) fn man(
     mut page: Command,
 ) -> Result<(), Failure> {
     if let Some(directory) = directory {
-        return clap_mangen::generate_to(page, directory).at(directory);
+        let unwritten = |error| format!("cannot write the pages: {}", system_error(&error));
+        return clap_mangen::generate_to(page, directory).map_err(unwritten).at(directory);
     }
     page.build();
     for name in names {

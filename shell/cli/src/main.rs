@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use smf_loader::exec::host_functions;
+use smf_loader::files::system_error;
 
 mod allocator;
 mod args;
@@ -132,7 +133,10 @@ fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(Failure::Output(error)) => {
-            output::report("error", &format!("cannot write to standard output: {error}"));
+            output::report(
+                "error",
+                &format!("cannot write to standard output: {}", system_error(&error)),
+            );
             ExitCode::FAILURE
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
 use smf_core::format::{File, Smf};
-use smf_loader::files::{self, Input};
+use smf_loader::files::{self, Input, system_error};
 use smf_loader::inspect::{self, Selection};
 
 use crate::color;
@@ -196,6 +196,6 @@ pub(crate) fn write(path: &Path, bytes: &[u8], source: Option<&Path>) -> Result<
     let executable = files::is_program(bytes) && source.is_some_and(files::is_executable);
     files::write(path, bytes, executable).map_err(|error| match files::is_standard_stream(path) {
         true => Failure::Output(error),
-        false => Failure::of(path, format_args!("cannot write the file: {error}")),
+        false => Failure::of(path, format_args!("cannot write the file: {}", system_error(&error))),
     })
 }

@@ -6,6 +6,8 @@ use smf_core::alloc_util::AllocError;
 use smf_core::format::FormatError;
 use thiserror::Error;
 
+use crate::files::system_error;
+
 /// A tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Tool {
@@ -25,7 +27,7 @@ pub enum Tool {
 #[non_exhaustive]
 pub enum ToolError {
     /// A system call failed.
-    #[error("{tool}: cannot {doing}: {}", io::Error::from_raw_os_error(*errno))]
+    #[error("{tool}: cannot {doing}: {}", system_error(&io::Error::from_raw_os_error(*errno)))]
     System {
         /// The tool.
         tool: Tool,

@@ -110,7 +110,7 @@ fn perf_names_generated_functions_by_the_jitdump() {
 fn tool_that_cannot_be_enabled_reports_an_error_only() {
     let program = compile("profiled", C, Linking::Static);
     let said = succeed(Command::new(program).env("SMF_JITDUMP", "/no/such/directory"));
-    assert!(said.contains("smf: the jitdump: cannot create its file: No such file"), "{said}");
+    assert!(said.contains("smf: the jitdump: cannot create its file: no such file"), "{said}");
 }
 
 /// Checks that the text contains the pieces in this order.

@@ -138,6 +138,14 @@ impl Errno {
             Raw::STALE => "stale file handle",
             Raw::INTR => "interrupted by a signal",
             Raw::NOSYS => "this kernel has no such system call",
+            Raw::NOSPC => "no space left on the device",
+            Raw::DQUOT => "the disk quota is exceeded",
+            Raw::FBIG => "the file would be too large",
+            Raw::ROFS => "the file system is read-only",
+            Raw::TXTBSY => "the file is being executed",
+            Raw::XDEV => "it is on another file system",
+            Raw::BADF => "the file is not open for this",
+            Raw::PIPE => "the reader has closed the pipe",
             _ => return None,
         })
     }

@@ -11,6 +11,7 @@ use smf_core::exec::{
 use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::exec::{BackendChoice, host_functions};
+use smf_loader::files::system_error;
 
 use super::arguments::{Arguments, scalar_of, type_name};
 use super::host::{Resolver, text};
@@ -117,7 +118,8 @@ pub(crate) fn execute(
         host_functions::flush();
         executed
     });
-    executed?
+    let no_thread = |error| format!("cannot run on a thread: {}", system_error(&error));
+    executed.map_err(|error| Failure::Because(no_thread(error)))?
 }
 
 fn form(executable: &Executable, index: usize) -> Result<Form, Failure> {

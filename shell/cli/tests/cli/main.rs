@@ -325,7 +325,10 @@ fn lost_output_of_a_program_is_an_error() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
         let output = command.args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{args:?}");
-        contains(&text(&output.stderr), &["error: cannot write to standard output"]);
+        contains(
+            &text(&output.stderr),
+            &["error: cannot write to standard output: no space left on the device"],
+        );
     }
 }
 
@@ -359,7 +362,9 @@ fn closed_pipe_does_not_hide_a_failure() {
 #[test]
 fn unwritable_output_is_named_in_the_error() {
     let args = ["convert", "app.smf", "-o", "absent/out", "--layout", "native"];
-    contains(&fails(&args), &["absent/out", "cannot write"]);
+    contains(&fails(&args), &["absent/out: cannot write the file: no such file or directory"]);
+    let error = fails(&["man", "--directory", "absent/pages"]);
+    contains(&error, &["absent/pages: cannot write the pages: no such file or directory"]);
     contains(&fails(&["extract", "packed.smf", "-o", "bad"]), &["bad: cannot write"]);
 }
 

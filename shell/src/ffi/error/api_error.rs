@@ -58,7 +58,7 @@ pub(in super::super) enum ApiError {
     #[error("no memory is mapped at 0x{address:x}")]
     Unmapped { address: usize },
     /// A system call failed.
-    #[error("{call} failed: {errno}")]
+    #[error("{call} failed: {}", memory::Errno::from(*errno))]
     System { call: &'static str, errno: Errno },
     /// Something that must happen earlier, later or not at all.
     #[error("{0}")]
