@@ -19,9 +19,6 @@ use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::ir::FunctionInstance;
 
-/// No local.
-const NIL: u16 = u16::MAX;
-
 /// The registers of a class have numbers below this.
 const MAX_REGISTERS: usize = 32;
 
@@ -64,27 +61,23 @@ pub(crate) struct RegisterFile {
 }
 
 /// A local that a register holds at the moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Holder {
     local: u16,
-    /// The last position that reads it, counted from 1; 0 for a free register.
+    /// The last position that reads it, counted from 1.
     last_use: u32,
     weight: u32,
 }
 
-impl Holder {
-    const FREE: Self = Self { local: NIL, last_use: 0, weight: 0 };
-}
-
 /// The registers of one class during the scan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug, Default)]
 struct ClassState {
     caller_saved: &'static [u8],
     callee_saved: &'static [u8],
     /// All registers of the two lists, and those of the second one, by number.
     all: u32,
     preserved: u32,
-    is_float: bool,
+    /// Of the registers that are not free; the others may hold those of an earlier function.
     holders: [Holder; MAX_REGISTERS],
     /// The registers that are free, by number, until the next one is.
     free: u32,
@@ -107,6 +100,8 @@ struct Saved {
 pub(crate) struct Allocation {
     locations: Vec<Location>,
     hints: Vec<u8>,
+    int: ClassState,
+    float: ClassState,
     /// Locals by ascending position of their first value.
     order: Vec<(u32, u16)>,
     saved: Vec<Saved>,
@@ -114,7 +109,6 @@ pub(crate) struct Allocation {
     busy_slots: BinaryHeap<Reverse<(u32, u32)>>,
     free_slots: Vec<u32>,
     slots: u32,
-    callee_saved: (u32, u32),
     /// For each call with saved registers its position and the first of them in `around`.
     calls: Vec<(u32, u32)>,
     around: Vec<Saved>,
@@ -141,14 +135,12 @@ impl Allocation {
             }
         }
         self.order.sort_unstable();
-        let mut int = ClassState::new(&file.int, false, liveness.has_calls());
-        let mut float = ClassState::new(&file.float, true, liveness.has_calls());
+        self.int.reset(&file.int, liveness.has_calls());
+        self.float.reset(&file.float, liveness.has_calls());
         for index in 0..self.order.len() {
             let Some(&(_, local)) = self.order.get(index) else { break };
-            let class = if is_float(instance, local) { &mut float } else { &mut int };
-            self.place(liveness, local, class)?;
+            self.place(liveness, local, is_float(instance, local))?;
         }
-        self.callee_saved = (int.taken, float.taken);
         self.assign_slots(liveness)?;
         self.list_saves(liveness)
     }
@@ -160,7 +152,7 @@ impl Allocation {
         self.saved.clear();
         self.busy_slots.clear();
         self.free_slots.clear();
-        (self.slots, self.callee_saved) = (0, (0, 0));
+        self.slots = 0;
         self.calls.clear();
         self.around.clear();
     }
@@ -178,7 +170,7 @@ impl Allocation {
 
     /// The callee-saved registers that the function uses: a bit for each number, integer and floating-point.
     pub(crate) fn callee_saved(&self) -> (u32, u32) {
-        self.callee_saved
+        (self.int.taken, self.float.taken)
     }
 
     /// The locals in caller-saved registers that are live across the call at `position`: local, register, and the slot
@@ -230,29 +222,26 @@ impl Allocation {
         }
     }
 
-    fn place(
-        &mut self,
-        liveness: &Liveness,
-        local: u16,
-        class: &mut ClassState,
-    ) -> Result<(), AllocError> {
+    fn place(&mut self, liveness: &Liveness, local: u16, is_float: bool) -> Result<(), AllocError> {
         let interval = liveness.interval(local);
         let crossed = liveness.crossed_calls(&interval);
         let hints = self.hints_of(local, &interval);
+        let class = if is_float { &mut self.float } else { &mut self.int };
         let choice = class.choose(&interval, crossed, hints);
         let Some(register) = choice else {
             self.set(local, Location::Frame(0));
             return Ok(());
         };
         let holder = Holder { local, last_use: interval.last_use(), weight: interval.weight };
+        let is_preserved = class.preserved & (1 << register) != 0;
         if let Some(evicted) = class.take(register, holder) {
             self.set(evicted, Location::Frame(0));
         }
-        if crossed > 0 && class.preserved & (1 << register) == 0 {
+        if crossed > 0 && !is_preserved {
             let (first_value, end) = (interval.first_value(), interval.end);
             try_push(&mut self.saved, Saved { first_value, end, local, slot: 0 })?;
         }
-        let place = if class.is_float { Location::Float } else { Location::Int };
+        let place = if is_float { Location::Float } else { Location::Int };
         self.set(local, place(register));
         Ok(())
     }
@@ -343,27 +332,22 @@ impl Allocation {
 }
 
 impl ClassState {
-    fn new(registers: &ClassRegisters, is_float: bool, has_calls: bool) -> Self {
-        let ClassRegisters { caller_saved_with_calls, callee_saved, .. } = *registers;
-        let caller_saved = if has_calls { caller_saved_with_calls } else { registers.caller_saved };
+    /// Makes all registers free.
+    #[inline]
+    fn reset(&mut self, registers: &ClassRegisters, has_calls: bool) {
         let bits = |list: &[u8]| list.iter().fold(0, |bits, register| bits | 1 << register);
-        let preserved = bits(callee_saved);
-        let all = bits(caller_saved) | preserved;
-        Self {
-            caller_saved,
-            callee_saved,
-            all,
-            preserved,
-            is_float,
-            holders: [Holder::FREE; MAX_REGISTERS],
-            free: all,
-            next_end: u32::MAX,
-            taken: 0,
-        }
+        (self.preserved, self.callee_saved) =
+            (bits(registers.callee_saved), registers.callee_saved);
+        self.all = bits(registers.caller_saved) | self.preserved;
+        self.caller_saved = match has_calls {
+            true => registers.caller_saved_with_calls,
+            false => registers.caller_saved,
+        };
+        (self.free, self.next_end, self.taken) = (self.all, u32::MAX, 0);
     }
 
     fn holder(&self, register: u8) -> Holder {
-        self.holders.get(usize::from(register)).copied().unwrap_or(Holder::FREE)
+        self.holders.get(usize::from(register)).copied().unwrap_or_default()
     }
 
     /// Frees the registers whose locals are not read behind `first_value`, which ascends from call to call.
