@@ -17,7 +17,9 @@ use super::native::{NativeBackend, RegisteredCode};
 use super::stub;
 use super::unit::{Unit, UnitError, UnitFunction};
 use super::value::Value;
-use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push, try_reserve};
+use crate::alloc_util::{
+    AllocError, TryArc, try_collect, try_concat, try_reserve, try_with_capacity,
+};
 use crate::ir::{CalleeKind, IrError, Scalar, Signature};
 use crate::link::{Name, ShortName};
 use crate::memory::lock::{Lock, LockGuard};
@@ -530,14 +532,14 @@ impl State {
         let starts = compiled.addresses.iter().copied();
         let mut named = try_collect(starts.zip(functions.iter().map(|f| f.name().clone())))?;
         named.sort_unstable_by_key(|(start, _)| *start);
-        let mut new = Vec::new();
+        let mut new = try_with_capacity(functions.len())?;
         for (function, &address) in functions.iter().zip(&compiled.addresses) {
             let known = self.names.get(function.name().as_bytes());
             let entry = match known.filter(|known| has_signature(&known.entry, function)) {
                 Some(known) => known.entry.clone(),
                 None => TryArc::new(Entry::new(function)?)?,
             };
-            try_push(&mut new, (entry, address))?;
+            new.push((entry, address));
         }
         self.names.try_reserve(new.len()).map_err(|_| AllocError)?;
         try_reserve(&mut self.order, new.len())?;

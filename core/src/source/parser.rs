@@ -43,6 +43,12 @@ pub(super) fn parse<'s>(
         statements: try_with_capacity(count / 6)?,
         types: try_with_capacity(count / 8)?,
         lists: try_with_capacity(count / 4)?,
+        patterns: try_with_capacity(count / 14)?,
+        blocks: try_with_capacity(count / 14)?,
+        numbers: try_with_capacity(count / 14)?,
+        params: try_with_capacity(count / 14)?,
+        functions: try_with_capacity(count / 24)?,
+        top_functions: try_with_capacity(count / 24)?,
         ..Tree::default()
     };
     let mut parser = Parser {

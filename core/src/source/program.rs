@@ -10,7 +10,7 @@ use super::syntax::*;
 use super::token::Span;
 use super::ty::{Head, TypeError, TypeId, Types};
 use super::unit::ExternalSignature;
-use crate::alloc_util::try_push;
+use crate::alloc_util::{try_push, try_with_capacity};
 
 mod collect;
 pub(super) mod constant;
@@ -239,20 +239,23 @@ impl<'p, 's> Program<'p, 's> {
         diagnostics: Diagnostics,
         context: Context<'p>,
     ) -> Result<Self, TypeError> {
+        let trees = || sources.iter().map(|source| &source.tree);
+        let functions = trees().map(|tree| tree.functions.len()).sum();
+        let params = trees().map(|tree| tree.params.len()).sum();
         Ok(Self {
             sources,
             names,
             diagnostics,
             context,
             types: Types::new()?,
-            items: Vec::new(),
+            items: try_with_capacity(functions)?,
             imported_whole: Vec::new(),
-            item_index: HashIndex::default(),
+            item_index: HashIndex::with_capacity(functions)?,
             methods: Vec::new(),
             method_index: HashIndex::default(),
             mutating: Vec::new(),
-            functions: Vec::new(),
-            params: Vec::new(),
+            functions: try_with_capacity(functions)?,
+            params: try_with_capacity(params)?,
             structs: Vec::new(),
             enums: Vec::new(),
             fields: Vec::new(),

@@ -5,7 +5,9 @@
 //! types are bounded.
 
 use super::*;
-use crate::alloc_util::{AllocError, try_box, try_copy_str, try_to_string, try_with_capacity};
+use crate::alloc_util::{
+    AllocError, try_box, try_copy_str, try_reserve, try_to_string, try_with_capacity,
+};
 use crate::ir::{BuildError, TypeArgument};
 use crate::source::program::constant::State;
 use crate::types::Type;
@@ -114,6 +116,10 @@ impl<'p, 's> Generator<'p, 's> {
             // An error is reported here, and not where a body without a result type is tried.
             self.program.constant(number);
         }
+        let functions = self.program.functions.len();
+        let reserved = try_reserve(&mut self.instances, functions);
+        let index = reserved.and_then(|()| HashIndex::with_capacity(functions));
+        self.index = self.program.diagnostics.allocated(index).unwrap_or_default();
         for number in 0..count(&self.program.functions) {
             let Some(info) = self.program.function(number) else { continue };
             let is_other_main = info.decl.word.name == Name::MAIN && info.source > 0;
@@ -169,7 +175,8 @@ impl<'p, 's> Generator<'p, 's> {
 
     /// Lowers the instances, and those that they ask for.
     pub(in crate::source) fn lower_pending(&mut self) -> Vec<Lowered> {
-        let mut lowered = Vec::new();
+        let lowered = try_with_capacity(self.instances.len());
+        let mut lowered = self.program.diagnostics.allocated(lowered).unwrap_or_default();
         let mut next = 0;
         while next < self.instances.len() && !self.program.diagnostics.is_full() {
             let number = u32::try_from(next).unwrap_or(u32::MAX);
