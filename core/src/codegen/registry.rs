@@ -147,8 +147,21 @@ pub fn register_block(
     block_name: &[u8],
     all: &[FunctionTables],
 ) -> AttachResult {
+    let name = |index: usize| all.get(index).map(|tables| &*tables.name);
+    let name = |index| name(index).filter(|name| !name.is_empty()).unwrap_or(block_name);
+    register_functions(registry, block, all, &name)
+}
+
+/// Registers the functions of a block of code, which have these names by their number in `all`. A block without tables is
+/// the first function.
+pub(crate) fn register_functions<'n>(
+    registry: &dyn CodeRegistry,
+    block: Range<usize>,
+    all: &'n [FunctionTables],
+    name: &dyn Fn(usize) -> &'n [u8],
+) -> AttachResult {
     let (mut section, mut functions) = (None, try_with_capacity(all.len().max(1))?);
-    for tables in all {
+    for (index, tables) in all.iter().enumerate() {
         if let Some(machine) = tables.machine {
             let section: &mut UnwindTable = match &mut section {
                 Some(section) => section,
@@ -156,12 +169,11 @@ pub fn register_block(
             };
             tables.add_to(section, block.start)?;
         }
-        let name = if tables.name.is_empty() { block_name } else { &*tables.name };
         let (code, file, lines) = (tables.code(&block), tables.file(), tables.lines());
-        functions.push(GeneratedFunction { name, code, file, lines });
+        functions.push(GeneratedFunction { name: name(index), code, file, lines });
     }
     if all.is_empty() {
-        let (name, code) = (block_name, block.clone());
+        let (name, code) = (name(0), block.clone());
         functions.push(GeneratedFunction { name, code, file: &[], lines: &[] });
     }
     let eh_frame = section.map_or_else(|| Ok(Vec::new()), UnwindTable::finish)?;

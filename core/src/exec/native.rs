@@ -12,7 +12,7 @@ use crate::alloc_util::{
     AllocError, try_box, try_collect, try_push, try_reserve, try_resize, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
-use crate::codegen::registry::{FunctionTables, Phase, PhaseSpan, register_block};
+use crate::codegen::registry::{FunctionTables, Phase, PhaseSpan, register_functions};
 use crate::codegen::{CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan, FixupTarget};
@@ -56,13 +56,15 @@ pub(super) struct RegisteredCode {
 
 impl RegisteredCode {
     /// Registers the functions of a block.
-    fn new(
+    fn new<'n>(
         block: ExecutableBlock,
         registry: Option<&SharedRegistry>,
-        tables: &[FunctionTables],
+        tables: &'n [FunctionTables],
+        name: &dyn Fn(usize) -> &'n [u8],
     ) -> Result<Self, AllocError> {
         let range = block.address()..block.address() + block.len();
-        let register = |registry: &SharedRegistry| register_block(&***registry, range, b"", tables);
+        let register =
+            |registry: &SharedRegistry| register_functions(&***registry, range, tables, name);
         Ok(Self { _registration: registry.map_or(Ok(None), register)?, block })
     }
 
@@ -108,7 +110,7 @@ impl NativeBackend {
         };
         self.recycle(compiler);
         let (block, tables) = placed?;
-        Ok(RegisteredCode::new(block, self.registry.as_ref(), &[tables.named(name)?])?)
+        Ok(RegisteredCode::new(block, self.registry.as_ref(), &[tables], &|_| name)?)
     }
 
     fn needs_lines(&self) -> bool {
@@ -157,15 +159,18 @@ impl Backend for NativeBackend {
         level: Level,
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<CompiledUnit, BackendError> {
-        let instances = unit.instances()?;
+        let all = unit.functions();
+        let inlines = level > Level::Local && all.iter().any(UnitFunction::has_callees);
+        let callees = if inlines { unit.instances()? } else { Vec::new() };
         let mut compiler = self.compiler()?;
         let (has_tables, source_map) = (self.registry.is_some(), self.needs_lines());
         let mut code = UnitCode { has_tables, source_map, ..UnitCode::default() };
-        let all = unit.functions();
+        try_reserve(&mut code.starts, all.len())?;
+        try_reserve(&mut code.tables, if has_tables { all.len() } else { 0 })?;
         let registry = self.registry.as_ref().map(|registry| &***registry);
         let done = all.iter().enumerate().try_for_each(|(index, function)| {
             let _span = PhaseSpan::enter(registry, Phase::Compile, function.name().as_bytes());
-            code.add(&mut compiler, function, index, &instances, level, &mut *symbol)
+            code.add(&mut compiler, (function, index), &callees, level, &mut *symbol)
         });
         self.recycle(compiler);
         done?;
@@ -212,16 +217,15 @@ impl UnitCode {
     fn add(
         &mut self,
         compiler: &mut NativeOptimizingCompiler,
-        function: &UnitFunction,
-        index: usize,
-        instances: &[FunctionInstance<'_, '_>],
+        (function, index): (&UnitFunction, usize),
+        callees: &[FunctionInstance<'_, '_>],
         level: Level,
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<(), BackendError> {
         let failed = |error: CodegenError| in_function(function, error);
         let lookup =
-            |number: u32| instances.get(usize::try_from(number).ok()?).map(FunctionInstance::body);
-        let instance = instances.get(index).ok_or_else(|| failed(CodegenError::OutOfMemory))?;
+            |number: u32| callees.get(usize::try_from(number).ok()?).map(FunctionInstance::body);
+        let instance = &function.instance().map_err(|error| failed(error.into()))?;
         let own_function = u32::try_from(index).ok();
         // Other units call it through a stub.
         // Otherwise a line is the offset of an instruction in a body that has no text.
@@ -237,8 +241,7 @@ impl UnitCode {
         self.bytes.extend_from_slice(compiled.bytes);
         try_push(&mut self.starts, start)?;
         if self.has_tables {
-            let tables = compiled.tables(instance.body())?.at(start);
-            try_push(&mut self.tables, tables.named(function.name().as_bytes())?)?;
+            try_push(&mut self.tables, compiled.tables(instance.body())?.at(start))?;
         }
         for relocation in compiled.relocations {
             let target = target(function, instance, relocation.target, symbol)?;
@@ -294,7 +297,9 @@ impl UnitCode {
         }
         let addresses = try_collect(self.starts.iter().map(|start| base + *start as u64))?;
         let registry = backend.registry.as_ref();
-        let code = RegisteredCode::new(block.publish()?, registry, &self.tables)?;
+        let name =
+            |index: usize| all.get(index).map_or(&[][..], |function| function.name().as_bytes());
+        let code = RegisteredCode::new(block.publish()?, registry, &self.tables, &name)?;
         Ok(CompiledUnit { addresses, bytes: plan.size, code: try_box(code)? })
     }
 }
