@@ -201,8 +201,10 @@ pub fn imports(text: &str) -> Result<Vec<String>, AllocError> {
 #[doc(hidden)]
 pub fn token_lengths(text: &str) -> Result<Vec<usize>, AllocError> {
     let (mut lexer, mut lengths) = (lexer::Lexer::new(text), Vec::new());
-    while let Some((_, len)) = lexer.next_token() {
-        try_push(&mut lengths, len)?;
+    let mut start = 0;
+    while lexer.next_token().is_some() {
+        try_push(&mut lengths, lexer.position() - start)?;
+        start = lexer.position();
     }
     Ok(lengths)
 }

@@ -31,7 +31,7 @@ pub(super) fn tokens<'s>(
     let mut layout = Layout::new(file, names, diagnostics);
     // Programs have about one token for three bytes.
     layout.tokens = try_with_capacity(file.text.len() / 2 + 8)?;
-    layout.run(0, Lexer::new(file.text))?;
+    layout.run(Lexer::new(file.text))?;
     layout.finish()?;
     Ok(layout.tokens)
 }
@@ -46,7 +46,7 @@ pub(super) fn tokens_inside<'s>(
     let mut layout = Layout::new(file, names, diagnostics);
     // Inside of brackets there are no lines.
     layout.open = 1;
-    layout.run(span.start, Lexer::inner(span.of(file.text)))?;
+    layout.run(Lexer::inner(file.text, span))?;
     layout.spaced = true;
     layout.push(TokenKind::End, Name::NONE, Span::new(span.end, span.end))?;
     Ok(layout.tokens)
@@ -94,19 +94,18 @@ impl<'f, 's> Layout<'f, 's> {
         }
     }
 
-    fn run(&mut self, offset: u32, mut lexer: Lexer<'_>) -> Result<(), AllocError> {
-        let mut start = offset;
-        let mut span = |len: usize| {
-            let end = start.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
-            Span::new(core::mem::replace(&mut start, end), end)
-        };
+    fn run(&mut self, mut lexer: Lexer<'_>) -> Result<(), AllocError> {
+        let position = |lexer: &Lexer<'_>| u32::try_from(lexer.position()).unwrap_or(u32::MAX);
+        let mut end = position(&lexer);
         loop {
-            let blanks = lexer.blanks();
-            if blanks > 0 {
-                self.blank(span(blanks));
+            lexer.blanks();
+            let start = position(&lexer);
+            if start != end {
+                self.blank(Span::new(end, start));
             }
-            let Some((kind, len)) = lexer.next_token() else { return Ok(()) };
-            self.add(kind, span(len))?;
+            let Some(kind) = lexer.next_token() else { return Ok(()) };
+            end = position(&lexer);
+            self.add(kind, Span::new(start, end))?;
         }
     }
 

@@ -4,7 +4,7 @@
 //! is a token of its own kind. Indentation is the affair of [`layout`](super::layout), the value of a literal that of
 //! [`literal`](super::literal).
 
-use super::token::TokenKind;
+use super::token::{Span, TokenKind};
 
 /// How many texts may stand in the braces of one another.
 const MAX_TEXTS: u32 = 8;
@@ -12,61 +12,70 @@ const MAX_TEXTS: u32 = 8;
 /// Walks over the tokens of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'t> {
-    /// What follows the last token.
-    rest: &'t [u8],
+    text: &'t [u8],
+    /// The end of the last token, at most that of the text.
+    at: usize,
     /// Whether the text stands in the braces of another one, where quotes may be escaped.
     is_inner: bool,
 }
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { rest: text.as_bytes(), is_inner: false }
+        Self { text: text.as_bytes(), at: 0, is_inner: false }
     }
 
-    /// A lexer for what stands in the braces of a text.
-    pub(super) fn inner(text: &'t str) -> Self {
-        Self { is_inner: true, ..Self::new(text) }
+    /// A lexer for the part of `text` that stands in the braces of another one.
+    pub(super) fn inner(text: &'t str, part: Span) -> Self {
+        let before = Span::new(0, part.end).of(text);
+        let start = usize::try_from(part.start).unwrap_or(usize::MAX);
+        Self { is_inner: true, at: start.min(before.len()), ..Self::new(before) }
+    }
+
+    /// The end of the last token, in bytes from the start of the text.
+    #[inline]
+    pub(super) fn position(&self) -> usize {
+        self.at
     }
 
     fn peek(&self, ahead: usize) -> u8 {
-        self.rest.get(ahead).copied().unwrap_or(0)
+        self.text.get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    /// What follows `ahead` bytes.
+    fn rest(&self, ahead: usize) -> &'t [u8] {
+        self.text.get(self.at + ahead..).unwrap_or(&[])
     }
 
     fn is_at_end(&self) -> bool {
-        self.rest.is_empty()
+        self.at >= self.text.len()
     }
 
     fn skip(&mut self, len: usize) {
-        self.rest = self.rest.get(len..).unwrap_or(&[]);
+        self.at = (self.at + len).min(self.text.len());
     }
 
     fn skip_while(&mut self, accepts: impl Fn(u8) -> bool) {
-        while let Some((&byte, rest)) = self.rest.split_first()
-            && accepts(byte)
-        {
-            self.rest = rest;
+        let mut at = self.at;
+        while self.text.get(at).is_some_and(|&byte| accepts(byte)) {
+            at += 1;
         }
+        self.at = at;
     }
 
-    /// Skips blanks; their number.
+    /// Skips blanks.
     #[inline]
-    pub(super) fn blanks(&mut self) -> usize {
-        let before = self.rest.len();
+    pub(super) fn blanks(&mut self) {
         self.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
-        before - self.rest.len()
     }
 
-    /// The length in bytes of the next token and its kind; `None` at the end of the text.
+    /// The kind of the next token, which ends at the [position](Self::position); `None` at the end of the text.
     #[inline(always)]
-    pub(super) fn next_token(&mut self) -> Option<(TokenKind, usize)> {
-        let (&first, behind) = self.rest.split_first()?;
-        let before = self.rest.len();
-        let kind = self.token(first);
+    pub(super) fn next_token(&mut self) -> Option<TokenKind> {
+        let start = self.at;
+        let kind = self.token(*self.text.get(start)?);
         // A token has at least one byte: the walk ends.
-        if self.rest.len() == before {
-            self.rest = behind;
-        }
-        Some((kind, before - self.rest.len()))
+        self.at = self.at.max(start + 1);
+        Some(kind)
     }
 
     #[inline(always)]
@@ -80,7 +89,7 @@ impl<'t> Lexer<'t> {
             b'#' if self.peek(1) == b'[' => self.take(2, TokenKind::HashBracket),
             b'#' => self.line_comment(),
             b'/' if self.peek(1) == b'*' => self.block_comment(),
-            b'/' if self.rest.starts_with(b"///") => self.line_comment(),
+            b'/' if self.rest(0).starts_with(b"///") => self.line_comment(),
             b'0'..=b'9' => self.number(),
             b'"' => self.text(0),
             b'\'' => self.quote(),
@@ -188,7 +197,7 @@ impl<'t> Lexer<'t> {
     /// The length of `{...}`, which starts the text, with the texts inside; `None` where it does not end on the line.
     pub(super) fn braces_len(text: &str) -> Option<usize> {
         let mut lexer = Lexer::new(text);
-        lexer.braces(1).then(|| text.len() - lexer.rest.len())
+        lexer.braces(1).then_some(lexer.at)
     }
 
     /// Skips `{...}` at its first brace; whether it ends on the line.
@@ -242,7 +251,7 @@ impl<'t> Lexer<'t> {
     ///
     /// `'name` is a label in front of `: for`, `: while` and `: loop`, and where the line has no other quote.
     fn quote(&mut self) -> TokenKind {
-        let rest = self.rest.get(1..).unwrap_or(&[]);
+        let rest = self.rest(1);
         let len = rest.iter().take_while(|&&byte| is_word_byte(byte)).count();
         let is_name = rest.first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
         let after = rest.get(len..).unwrap_or(&[]);
@@ -286,7 +295,7 @@ impl<'t> Lexer<'t> {
 
     /// A backslash joins lines when only blanks follow it on its line.
     fn backslash(&mut self) -> TokenKind {
-        let rest = self.rest.get(1..).unwrap_or(&[]);
+        let rest = self.rest(1);
         if self.is_inner && rest.first() == Some(&b'"') {
             return self.escaped_text();
         }

@@ -34,9 +34,9 @@ fn verify(unit: &TranslationUnit, text: &str) {
 
 fn tokens(text: &str) -> Vec<&str> {
     let (mut lexer, mut at, mut all) = (Lexer::new(text), 0, Vec::new());
-    while let Some((_, len)) = lexer.next_token() {
-        all.push(&text[at..at + len]);
-        at += len;
+    while lexer.next_token().is_some() {
+        all.push(&text[at..lexer.position()]);
+        at = lexer.position();
     }
     all
 }
