@@ -94,7 +94,7 @@ mod unit;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::alloc_util::{AllocError, try_copy_str, try_push};
+use crate::alloc_util::{AllocError, try_copy_str, try_push, try_with_capacity};
 use crate::plural;
 use crate::types::Type;
 
@@ -108,7 +108,7 @@ pub use unit::{
 };
 
 use diagnostic::{Diagnostics, File};
-use lower::generator::Generator;
+use lower::generator::{self, Generator};
 use names::Names;
 use program::{Context, Externals, Program, Source};
 use ty::TypeError;
@@ -135,7 +135,21 @@ pub fn compile_with(
     mode: Mode,
     externals: &Externals<'_>,
 ) -> Result<Compiled, AllocError> {
-    with_program(files, Context::new(mode, externals), |generator| {
+    compile_in(&mut Memory::default(), files, mode, externals)
+}
+
+/// The memory of a run of the front end, for the next one.
+#[derive(Default)]
+pub(crate) struct Memory(generator::Memory);
+
+/// Compiles files as [`compile_with`] does, in the memory of an earlier run.
+pub(crate) fn compile_in(
+    memory: &mut Memory,
+    files: &[SourceFile<'_>],
+    mode: Mode,
+    externals: &Externals<'_>,
+) -> Result<Compiled, AllocError> {
+    with_program(memory, files, Context::new(mode, externals), |generator| {
         let lowered = generator.run();
         let templates = output::templates(generator)?;
         if generator.program.diagnostics.has_errors() {
@@ -163,7 +177,7 @@ pub fn instantiate(
     // an earlier version.
     let is_template_text = files.len() == 1;
     let context = Context { is_template_text, ..Context::new(Mode::Compile, &|_| None) };
-    with_program(&files, context, |generator| {
+    with_program(&mut Memory::default(), &files, context, |generator| {
         output::instance(generator, own, name, types)?;
         let lowered = generator.lower_pending();
         if generator.program.diagnostics.has_errors() {
@@ -210,13 +224,14 @@ pub fn token_lengths(text: &str) -> Result<Vec<usize>, AllocError> {
 }
 
 fn with_program(
+    memory: &mut Memory,
     files: &[SourceFile<'_>],
     context: Context<'_>,
     run: impl FnOnce(&mut Generator<'_, '_>) -> Result<Option<TranslationUnit>, AllocError>,
 ) -> Result<Compiled, AllocError> {
     let mut names = Names::default();
     let mut diagnostics = Diagnostics::default();
-    let mut sources = Vec::new();
+    let mut sources = try_with_capacity(files.len())?;
     for file in files {
         let text = if file.text.len() > MAX_TEXT { "" } else { file.text };
         let parsed = File::new(file.name, text)?;
@@ -225,7 +240,7 @@ fn with_program(
             diagnostics.error(&parsed, token::Span::default(), Code::TooLarge, message);
         }
         let tree = parser::parse(&parsed, &mut names, &mut diagnostics)?;
-        try_push(&mut sources, Source { file: parsed, module: file.module, tree })?;
+        sources.push(Source { file: parsed, module: file.module, tree });
     }
     // The walk over a tree that lacks a part may not end.
     if diagnostics.out_of_memory {
@@ -235,11 +250,12 @@ fn with_program(
         Ok(program) => program,
         Err(TypeError::Memory | TypeError::Nesting | TypeError::Count) => return Err(AllocError),
     };
-    let mut generator = Generator::new(program);
+    let mut generator = Generator::new(program, core::mem::take(&mut memory.0));
     generator.program.collect();
     let unit = run(&mut generator)?;
     let unresolved = generator.unresolved;
-    let mut diagnostics = generator.program.diagnostics;
+    let (kept, mut diagnostics) = generator.finish();
+    memory.0 = kept;
     if unresolved > 0
         && let Some(source) = sources.first()
     {

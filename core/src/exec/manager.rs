@@ -205,6 +205,9 @@ pub struct Manager {
     /// Held during a compilation: units are compiled one at a time, while functions are called.
     compiling: Lock<()>,
     state: Lock<State>,
+    /// The memory of the last run of the front end.
+    #[cfg(feature = "source")]
+    pub(super) front_end: Lock<crate::source::Memory>,
 }
 
 impl fmt::Debug for Manager {
@@ -229,7 +232,15 @@ impl Manager {
         };
         let active = BiasedCount::new();
         let (compiling, state) = (Lock::new(()), Lock::new(state));
-        Self { backend, max_code_bytes, active, compiling, state }
+        Self {
+            backend,
+            max_code_bytes,
+            active,
+            compiling,
+            state,
+            #[cfg(feature = "source")]
+            front_end: Lock::default(),
+        }
     }
 
     /// The name of the back end.

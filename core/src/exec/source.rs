@@ -9,7 +9,7 @@ use super::manager::Manager;
 use super::unit::{Unit, UnitError, UnitFunction};
 use crate::alloc_util::{try_collect, try_with_capacity};
 use crate::ir::Scalar;
-use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_with};
+use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_in};
 
 impl Unit {
     /// The functions of a translation unit by their symbols, whose IR is moved out of it.
@@ -56,7 +56,10 @@ impl Manager {
         mode: Mode,
         host: &dyn ExternalFunctions,
     ) -> Result<Compiled, ManagerError> {
-        let mut compiled = compile_with(files, mode, &|name| self.external(name))?;
+        // Another thread that compiles meanwhile starts without memory.
+        let mut memory = core::mem::take(&mut *self.front_end.lock());
+        let mut compiled = compile_in(&mut memory, files, mode, &|name| self.external(name))?;
+        *self.front_end.lock() = memory;
         if let Some(unit) = &mut compiled.unit {
             self.compile(&Unit::from_source(unit)?, host)?;
         }

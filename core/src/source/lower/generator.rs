@@ -9,6 +9,7 @@ use crate::alloc_util::{
     AllocError, try_box, try_copy_str, try_reserve, try_to_string, try_with_capacity,
 };
 use crate::ir::{BuildError, TypeArgument};
+use crate::source::diagnostic::Diagnostics;
 use crate::source::program::constant::State;
 use crate::types::Type;
 
@@ -77,6 +78,14 @@ pub(in crate::source) struct Generator<'p, 's> {
     spare: Spare,
 }
 
+/// The memory of a generator, for the next one.
+#[derive(Default)]
+pub(in crate::source) struct Memory {
+    visible: Vec<(u32, u32)>,
+    walks: u32,
+    spare: Spare,
+}
+
 /// The memory of the last function, for the next one.
 #[derive(Default)]
 struct Spare {
@@ -88,7 +97,12 @@ struct Spare {
 }
 
 impl<'p, 's> Generator<'p, 's> {
-    pub(in crate::source) fn new(program: Program<'p, 's>) -> Self {
+    pub(in crate::source) fn new(program: Program<'p, 's>, memory: Memory) -> Self {
+        let Memory { mut visible, mut walks, spare } = memory;
+        // The entries of earlier walks stay. Before their numbers come again, there are none.
+        if walks > u32::MAX / 2 {
+            (visible, walks) = (Vec::new(), 0);
+        }
         Self {
             program,
             instances: Vec::new(),
@@ -98,10 +112,16 @@ impl<'p, 's> Generator<'p, 's> {
             inner_index: HashIndex::default(),
             unresolved: 0,
             inferring: 0,
-            visible: Vec::new(),
-            walks: 0,
-            spare: Spare::default(),
+            visible,
+            walks,
+            spare,
         }
+    }
+
+    /// What is left for another generator, and the diagnostics.
+    pub(in crate::source) fn finish(self) -> (Memory, Diagnostics) {
+        let Self { visible, walks, spare, program, .. } = self;
+        (Memory { visible, walks, spare }, program.diagnostics)
     }
 
     /// The number of the next walk, from 1.
