@@ -210,8 +210,9 @@ impl<M: Machine> OptimizingCompiler<M> {
         level: u8,
         lookup: Lookup<'_>,
     ) -> Result<CompiledFunction<'_>, CodegenError> {
-        let optimized = optimize(level, instance, lookup, &mut self.passes)?;
-        let instance = optimized.map_or(*instance, |body| instance.with_body(body));
-        self.compiler.compile(&instance, options)
+        match optimize(level, instance, lookup, &mut self.passes)? {
+            Some(body) => self.compiler.compile(&instance.with_body(body), options),
+            None => self.compiler.compile(instance, options),
+        }
     }
 }

@@ -225,7 +225,8 @@ impl UnitCode {
         let failed = |error: CodegenError| in_function(function, error);
         let lookup =
             |number: u32| callees.get(usize::try_from(number).ok()?).map(FunctionInstance::body);
-        let instance = &function.instance().map_err(|error| failed(error.into()))?;
+        let instance = function.instance();
+        let instance = instance.as_ref().map_err(|&error| failed(error.into()))?;
         let own_function = u32::try_from(index).ok();
         // Other units call it through a stub.
         // Otherwise a line is the offset of an instruction in a body that has no text.

@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 use thiserror::Error;
 
-use crate::alloc_util::{AllocError, try_collect, try_push, try_with_capacity};
+use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push, try_with_capacity};
 use crate::ir::text::{TextError, parse};
 use crate::ir::{
-    Arguments, CalleeKind, Function, FunctionInstance, IrError, Scalar, ValueType, VerifiedTemplate,
+    Arguments, CalleeKind, Function, FunctionInstance, IrError, Scalar, ValueType, Verified,
+    VerifiedTemplate,
 };
 use crate::link::Name;
 
@@ -80,25 +81,31 @@ impl UnitFunction {
     /// # Errors
     /// [`UnitError::Function`], [`UnitError::Generic`].
     pub fn new(name: &[u8], body: &[u8]) -> Result<Self, UnitError> {
-        Self::with_body(Name::new(name)?, VerifiedTemplate::new(body))
+        let bytes = try_copy_bytes(body)?.into_vec();
+        Self::with_body(name, bytes, |function| Verified::new(function))
     }
 
-    /// As [`new`](Self::new), for a function from a front end of this library: see [`VerifiedTemplate::trusted`].
+    /// As [`new`](Self::new), for a function from a front end of this library: see [`Verified::trusted`].
     ///
     /// # Errors
     /// As [`new`](Self::new).
     #[cfg(feature = "source")]
     pub(crate) fn trusted(name: &[u8], body: Vec<u8>) -> Result<Self, UnitError> {
-        Self::with_body(Name::new(name)?, VerifiedTemplate::trusted(body))
+        Self::with_body(name, body, |function| Verified::trusted(function))
     }
 
-    fn with_body(name: Name, body: Result<VerifiedTemplate, IrError>) -> Result<Self, UnitError> {
+    fn with_body(
+        name: &[u8],
+        bytes: Vec<u8>,
+        verify: fn(Function<'_>) -> Result<Verified<'_>, IrError>,
+    ) -> Result<Self, UnitError> {
+        let name = Name::new(name)?;
         let invalid = |error| match error {
             IrError::OutOfMemory => UnitError::OutOfMemory(AllocError),
             error => UnitError::Function { function: name.clone(), error },
         };
-        let body = body.map_err(invalid)?;
-        let function = Function::parse(body.bytes()).map_err(invalid)?;
+        let function = Function::parse(&bytes).map_err(invalid)?;
+        let facts = verify(function).map_err(invalid)?.into_facts();
         if function.type_params() != 0 {
             return Err(UnitError::Generic(name));
         }
@@ -111,6 +118,7 @@ impl UnitFunction {
             _ => None,
         };
         let has_callees = function.callee_count() != 0;
+        let body = VerifiedTemplate::of_facts(bytes, facts);
         Ok(Self { name, body, params: params.into_boxed_slice(), result, has_callees })
     }
 

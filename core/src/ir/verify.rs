@@ -107,6 +107,12 @@ impl<'d> Verified<'d> {
         &self.body
     }
 
+    /// What the verifier has derived.
+    #[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub(crate) fn into_facts(self) -> Facts {
+        self.facts
+    }
+
     /// The permitted arguments of each type parameter.
     pub fn allowed(&self) -> &[TypeSet] {
         &self.facts.allowed
@@ -132,18 +138,10 @@ impl VerifiedTemplate {
         Ok(Self { bytes: try_copy_bytes(bytes)?.into_vec(), facts })
     }
 
-    /// As [`Verified::trusted`], without a copy of the bytes.
-    ///
-    /// # Errors
-    /// Those of [`Function::parse`]; [`IrError::OutOfMemory`].
-    #[cfg(all(
-        feature = "source",
-        feature = "bytecode",
-        any(target_arch = "x86_64", target_arch = "aarch64")
-    ))]
-    pub(crate) fn trusted(bytes: Vec<u8>) -> Result<Self, IrError> {
-        let Verified { facts, .. } = Verified::trusted(Function::parse(&bytes)?)?;
-        Ok(Self { bytes, facts })
+    /// The function in `bytes`, of which the verifier has derived `facts`.
+    #[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub(crate) fn of_facts(bytes: Vec<u8>, facts: Facts) -> Self {
+        Self { bytes, facts }
     }
 
     /// The bytes that have been verified.
@@ -155,12 +153,14 @@ impl VerifiedTemplate {
     ///
     /// # Errors
     /// Those of [`Verified::instance`].
+    #[inline]
     pub fn instance(&self, arguments: Arguments) -> Result<FunctionInstance<'_, '_>, IrError> {
         FunctionInstance::new(Function::parse(&self.bytes)?, &self.facts, arguments)
     }
 }
 
 impl<'v, 'd> FunctionInstance<'v, 'd> {
+    #[inline]
     fn new(body: Function<'d>, facts: &'v Facts, arguments: Arguments) -> Result<Self, IrError> {
         let (given, expected) = (arguments.len(), body.type_params);
         if given != expected {
