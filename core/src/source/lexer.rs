@@ -89,7 +89,7 @@ impl<'t> Lexer<'t> {
             b'#' if self.peek(1) == b'[' => self.take(2, TokenKind::HashBracket),
             b'#' => self.line_comment(),
             b'/' if self.peek(1) == b'*' => self.block_comment(),
-            b'/' if self.rest(0).starts_with(b"///") => self.line_comment(),
+            b'/' if self.rest(0).starts_with(b"///") => self.doc_comment(),
             b'0'..=b'9' => self.number(),
             b'"' => self.text(0),
             b'\'' => self.quote(),
@@ -111,6 +111,33 @@ impl<'t> Lexer<'t> {
 
     fn line_comment(&mut self) -> TokenKind {
         self.skip_while(|byte| byte != b'\n');
+        TokenKind::Comment
+    }
+
+    /// A line of documentation, or all lines from one with only `///` to the next such line. Between other lines of
+    /// documentation it is an empty one.
+    fn doc_comment(&mut self) -> TokenKind {
+        let before = self.text.get(..self.at).unwrap_or(&[]);
+        self.line_comment();
+        let is_doc = |line: &[u8]| line.trim_ascii_start().starts_with(b"///");
+        let is_mark = |line: &&[u8]| line.trim_ascii() == b"///";
+        let mut above = before.rsplit(|&byte| byte == b'\n');
+        let start = above.next().unwrap_or(&[]);
+        let line = self.text.get(before.len()..self.at).unwrap_or(&[]);
+        if !start.trim_ascii().is_empty() || !is_mark(&line) || above.next().is_some_and(is_doc) {
+            return TokenKind::Comment;
+        }
+        let mut end = self.at;
+        for (number, line) in self.rest(0).split(|&byte| byte == b'\n').enumerate().skip(1) {
+            end += 1 + line.len();
+            if is_mark(&line) && number > 1 {
+                self.at = end;
+                break;
+            }
+            if is_doc(line) && number == 1 {
+                break;
+            }
+        }
         TokenKind::Comment
     }
 

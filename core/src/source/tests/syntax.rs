@@ -5,6 +5,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::random::{Random, SEEDS};
+use super::run::run;
 use crate::source::diagnostic::{Diagnostics, File};
 use crate::source::lexer::Lexer;
 use crate::source::names::Names;
@@ -427,4 +428,18 @@ fn byte_order_mark_is_no_part_of_the_text() {
     assert_eq!(with.len(), 1, "{with:?}");
     // Only at the start.
     assert!(messages("fn f():\u{feff} 1\n").iter().any(|message| message.contains("E1001")));
+}
+
+#[test]
+fn lines_with_only_the_mark_of_documentation_enclose_a_block() {
+    let f = "fn f() -> i64: 7\n";
+    let block = "///\nAny prose: it's \"free\".\n    /// Also this.\n///\n";
+    let indented = format!("fn f() -> i64:\n    ///\n  prose\n    ///  \n    7\n");
+    // An empty line between others of documentation opens nothing, and neither does one that nothing closes.
+    let lines = format!("/// One.\n///\n/// Two.\n{f}///\n/// Three.\n///\nfn g() -> i64: 8\n");
+    for text in [format!("{block}{f}"), format!("{f}{block}"), indented, lines] {
+        assert_eq!(run(&text, "f", &[]), 7, "{text}");
+    }
+    assert_eq!(run(&format!("///\n{f}"), "f", &[]), 7);
+    assert_eq!(run(&format!("/// One.\n///\n{f}///\n"), "f", &[]), 7);
 }
