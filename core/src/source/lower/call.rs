@@ -639,6 +639,11 @@ impl Body<'_, '_, '_> {
             let made = self.program().types.substitute(param.ty, types);
             let source = self.source;
             let ty = self.program().made(source, span, made);
+            if param.mutable && self.head(ty) == Head::View {
+                // The type of the value does not say that its callers need an array that changes.
+                let construct = "a function that changes an array, as a value";
+                return self.refuse(span, construct, "call it by its name");
+            }
             let pushed = try_push(&mut parts, ty);
             self.program().diagnostics.allocated(pushed);
         }

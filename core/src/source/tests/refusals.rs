@@ -111,6 +111,10 @@ fn each_error_has_its_message() {
             "2: E1201: a loop as a value is not supported: assign to a variable in the loop",
         ),
         (
+            "fn set(mut a: [i64]): a[0] = 1\nfn f():\n    val p = set\n    p([1])\n",
+            "3: E1201: a function that changes an array, as a value is not supported: call it by its name",
+        ),
+        (
             "fn f() -> i64:\n    val r = 1..3\n    1\n",
             "2: E1201: a range as a value is not supported: ranges belong to `for` and patterns",
         ),
