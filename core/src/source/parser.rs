@@ -14,7 +14,7 @@ use super::layout;
 use super::names::{Name, Names};
 use super::syntax::*;
 use super::token::{Span, Token, TokenKind};
-use crate::alloc_util::{AllocError, try_push, try_with_capacity};
+use crate::alloc_util::{AllocError, try_push, try_resize, try_with_capacity};
 
 mod declaration;
 mod expression;
@@ -65,6 +65,7 @@ pub(super) fn parse<'s>(
         scratch: Vec::new(),
         arguments: Vec::new(),
         operators: Vec::new(),
+        top_bindings: Vec::new(),
     };
     parser.file();
     Ok(parser.tree)
@@ -90,6 +91,18 @@ struct Parser<'p, 's> {
     arguments: Vec<Argument>,
     /// The same for the operators of chains of comparisons.
     operators: Vec<BinaryOp>,
+    /// By the number of a name.
+    top_bindings: Vec<TopBinding>,
+}
+
+/// What the last statement or constant at the top level that binds a name makes of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum TopBinding {
+    #[default]
+    None,
+    Constant,
+    /// A variable of the script.
+    Variable,
 }
 
 impl<'s> Parser<'_, 's> {

@@ -480,8 +480,8 @@ impl Parser<'_, '_> {
         VariantDecl { word, fields, discriminant }
     }
 
-    /// `const N: T = e` and `val n = e` of a module. A value that calls a function is one of the script.
-    pub(super) fn const_decl(&mut self, start: Span) {
+    /// `const N: T = e` and `val n = e` of a module, without the end of the line; whether there is a value.
+    pub(super) fn const_decl(&mut self, start: Span) -> bool {
         let is_val = self.bump().kind == TokenKind::Val;
         let word = self.word("the name of a constant");
         let ty = self.eat(TokenKind::Colon).then(|| self.ty());
@@ -490,7 +490,7 @@ impl Parser<'_, '_> {
             let span = start.to(self.last_span());
             let value = self.add_error(span);
             self.add(|tree| &mut tree.consts, ConstDecl { word, span, ty: None, value });
-            return self.skip_line();
+            return false;
         }
         let (before, errors) = (self.tree.exprs.len(), self.errors);
         let mut value = self.expr();
@@ -499,25 +499,37 @@ impl Parser<'_, '_> {
             // Nothing is known of the value.
             value = self.add_error(span);
         }
-        let added = self.tree.exprs.get(before..).unwrap_or(&[]);
-        let computes = added.iter().any(|expr| {
-            matches!(
-                expr.kind,
-                ExprKind::Call { .. }
-                    | ExprKind::If { .. }
-                    | ExprKind::Match { .. }
-                    | ExprKind::Index(..)
-            )
-        });
-        if is_val && computes {
+        let binding = self.top_binding(word.name);
+        if is_val && (binding != TopBinding::None || self.is_of_script(before)) {
             let pattern = self.add_pattern(PatternKind::Bind(word.name), word.span);
             let kind = StmtKind::Let { mutable: false, pattern, ty, value: Some(value) };
             let statement = self.add_stmt(kind, span);
             self.note(statement.0);
-        } else {
-            self.add(|tree| &mut tree.consts, ConstDecl { word, span, ty, value });
+            self.bind_at_top(word.name, TopBinding::Variable);
+            return true;
         }
-        self.end_of_line();
+        if binding == TopBinding::Variable {
+            let name = self.text(word.span);
+            let message = format_args!("`{name}` is declared twice");
+            self.mistake(word.span, Code::DuplicateName, message);
+        }
+        self.add(|tree| &mut tree.consts, ConstDecl { word, span, ty, value });
+        self.bind_at_top(word.name, TopBinding::Constant);
+        true
+    }
+
+    /// Whether the expressions from number `first` on are computed when the script runs, and not a constant: they call a
+    /// function, choose, take an element, or have a variable of the script.
+    fn is_of_script(&self, first: usize) -> bool {
+        let added = self.tree.exprs.get(first..).unwrap_or(&[]);
+        added.iter().any(|expr| match expr.kind {
+            ExprKind::Call { .. }
+            | ExprKind::If { .. }
+            | ExprKind::Match { .. }
+            | ExprKind::Index(..) => true,
+            ExprKind::Name(name) => self.top_binding(name) == TopBinding::Variable,
+            _ => false,
+        })
     }
 
     /// `type N = T`.

@@ -120,10 +120,8 @@ impl Parser<'_, '_> {
             TokenKind::Enum => self.enum_decl(start),
             TokenKind::Impl => self.impl_decl(start),
             TokenKind::Use => self.use_decl(start),
-            TokenKind::Const => self.const_decl(start),
-            TokenKind::Val if self.is_module_constant() => self.const_decl(start),
             TokenKind::Word if self.soft_item(start) => {}
-            _ => self.script_statement(),
+            _ => self.script_line(start),
         }
     }
 
@@ -236,7 +234,8 @@ impl Parser<'_, '_> {
 
     /// Whether `val name = ...` is a declaration with one name.
     fn is_module_constant(&self) -> bool {
-        self.peek() == TokenKind::Word
+        self.is(TokenKind::Val)
+            && self.peek() == TokenKind::Word
             && matches!(self.token_at(2).kind, TokenKind::Equal | TokenKind::Colon)
     }
 
@@ -246,17 +245,66 @@ impl Parser<'_, '_> {
         self.end_of_line();
     }
 
-    fn script_statement(&mut self) {
-        let statement = self.statement(true);
-        self.note(statement.0);
-        while self.eat(TokenKind::Semicolon) {
-            if matches!(self.kind(), TokenKind::Newline | TokenKind::End) {
+    /// A line of statements and constants, which `;` separates.
+    fn script_line(&mut self, mut start: Span) {
+        loop {
+            if !self.is(TokenKind::Const) && !self.is_module_constant() {
+                self.script_statement();
+            } else if !self.const_decl(start) {
+                return self.skip_line();
+            }
+            let goes_on = self.eat(TokenKind::Semicolon);
+            if !goes_on || matches!(self.kind(), TokenKind::Newline | TokenKind::End) {
                 break;
             }
-            let statement = self.statement(true);
-            self.note(statement.0);
+            start = self.span();
         }
         self.end_of_line();
+    }
+
+    /// A statement at the top level, and the variables that it declares.
+    fn script_statement(&mut self) {
+        let first = self.tree.patterns.len();
+        let statement = self.statement(true);
+        self.note(statement.0);
+        match self.tree.stmt(statement).kind {
+            StmtKind::Let { pattern, .. } => {
+                // The parts of a pattern are in front of it.
+                let last = usize::try_from(pattern.0).unwrap_or(usize::MAX);
+                for index in first..=last {
+                    let kind = self.tree.patterns.get(index).map(|pattern| pattern.kind);
+                    if let Some(PatternKind::Bind(name)) = kind {
+                        self.bind_at_top(name, TopBinding::Variable);
+                    }
+                }
+            }
+            StmtKind::Assign { op: None, target, .. } => {
+                if let ExprKind::Name(name) = self.tree.expr(target).kind
+                    && self.top_binding(name) == TopBinding::None
+                {
+                    self.bind_at_top(name, TopBinding::Variable);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the statements and constants above bind a name to.
+    pub(super) fn top_binding(&self, name: Name) -> TopBinding {
+        let index = usize::try_from(name.0).unwrap_or(usize::MAX);
+        self.top_bindings.get(index).copied().unwrap_or_default()
+    }
+
+    pub(super) fn bind_at_top(&mut self, name: Name, binding: TopBinding) {
+        let index = usize::try_from(name.0).unwrap_or(usize::MAX);
+        if index >= self.top_bindings.len() {
+            let wanted = index.saturating_add(1);
+            let grown = try_resize(&mut self.top_bindings, wanted, TopBinding::None);
+            self.diagnostics.allocated(grown);
+        }
+        if let Some(place) = self.top_bindings.get_mut(index) {
+            *place = binding;
+        }
     }
 
     fn use_decl(&mut self, start: Span) {

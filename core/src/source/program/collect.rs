@@ -114,7 +114,16 @@ impl<'p> Program<'p, '_> {
         }
         let statements = tree.list(tree.script).iter().map(|&number| tree.stmt(StmtId(number)));
         let mut variables = statements.filter(|s| matches!(s.kind, StmtKind::Let { .. }));
-        if let Some(Stmt { span, .. }) = variables.next() {
+        if let Some(Stmt { span, kind }) = variables.next() {
+            if let StmtKind::Let { pattern, .. } = kind
+                && let PatternKind::Bind(name) = tree.pattern(pattern).kind
+                && matches!(self.item(number, name), Some(Item::Const(_)))
+            {
+                let name = self.name(name);
+                let message = format_args!("`{name}` is declared twice");
+                self.error(number, tree.pattern(pattern).span, Code::DuplicateName, message);
+                return true;
+            }
             let message = format_args!(
                 "a variable of a module is not supported: a function has no memory of its own"
             );

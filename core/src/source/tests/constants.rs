@@ -115,3 +115,40 @@ fn constant_that_would_trap_is_an_error() {
     let text = "const A = 2.0 ** -1\nconst B = 7.fdiv(2)\nfn f() -> i64: B + (A * 4.0) as i64\n";
     assert_eq!(run(text, "f", &[]), 5);
 }
+
+#[test]
+fn val_at_the_top_level_sees_the_bindings_above_it() {
+    for (text, expected) in [
+        ("var a = 3\nval b = a\nprint b\n", "3\n"),
+        (
+            "fn f(x: i64) -> i64: x + 1\nval a = f(1)\nval b = a * 2\nval c = [b, b]\nprint c[1]\n",
+            "4\n",
+        ),
+        ("var t = 0\nfor i in 0..5: t += i\nval mean = t / 5\nprint mean\n", "2\n"),
+        ("val (a, (b, c)) = (1, (2, 3))\nval d = a + b + c\nprint d\n", "6\n"),
+        ("x = 4\nval y = x + 1\nprint y\n", "5\n"),
+        // The latest binding above counts.
+        ("var x = 1\nval x = 2\nprint x\n", "2\n"),
+        ("fn f() -> i64: 7\nval x = f()\nval x = 1\nprint x\n", "1\n"),
+        ("val x = 1\nprint x\nval x = x + 1\nprint x\n", "1\n2\n"),
+        ("const X = 1\nval X = 2.5\nprint X\n", "2.5\n"),
+        ("val x = 1\nval y = x\nvar x = 5\nprint y, x\n", "1 5\n"),
+        // A constant is that of the functions.
+        ("val x = 1\nfn f() -> i64: x\nval x = x + f()\nprint x, f()\n", "2 1\n"),
+        ("val b = a\nval a = 2\nprint b\n", "2\n"),
+        // `;` separates constants and statements.
+        ("val a = 1; val b = a + 1\nprint a; print b\nconst C = 3; print C\n", "1\n2\n3\n"),
+        ("fn f() -> i64: B\nval A = 1; val B = 2;\nprint f()\n", "2\n"),
+    ] {
+        assert_eq!(output(text), expected, "{text}");
+    }
+    let captured = "name `b` not found";
+    for (text, expected) in [
+        ("var a = 3\nval b = a\nfn f() -> i64: b\nprint f()\n", format!("3: E1301: {captured}")),
+        ("const X = 1\nconst X = 2\n", "2: E1302: `X` is declared twice".into()),
+        ("var X = 1\nconst X = 2\nprint X\n", "2: E1302: `X` is declared twice".into()),
+        ("val X = 1\nval X = 2\nfn main(): print X\n", "2: E1302: `X` is declared twice".into()),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+}
