@@ -51,7 +51,8 @@ pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Templat
     for number in 0..count(&generator.program.functions) {
         let Some(info) = generator.program.function(number) else { continue };
         if is_template(&info) {
-            let ir = generator.template(number);
+            // Nothing in the IR states a bound: the instances are made from the text.
+            let ir = generator.template(number).filter(|_| !generator.program.is_bounded(&info));
             let info = generator.program.function(number).unwrap_or(info);
             let template = template(generator, &info, ir, &values)?;
             try_push(&mut templates, template)?;
@@ -289,7 +290,9 @@ pub(super) fn instance(
         generator.program.error(file, span, Code::BadCall, message);
         return Ok(());
     }
-    generator.instance(number, &arguments, 0, (file, span));
+    if generator.check_bounds(number, &arguments, (file, span)) {
+        generator.instance(number, &arguments, 0, (file, span));
+    }
     Ok(())
 }
 

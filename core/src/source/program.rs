@@ -482,6 +482,15 @@ impl<'p, 's> Program<'p, 's> {
         range(&self.params, list)
     }
 
+    /// Whether type parameters of a function have bounds, which exclude types.
+    pub(super) fn is_bounded(&self, function: &FunctionInfo) -> bool {
+        self.source(function.source).is_some_and(|source| {
+            let mut params =
+                source.tree.entries(&source.tree.type_params, function.decl.type_params);
+            params.any(|param| !param.bounds.is_empty())
+        })
+    }
+
     /// The names of the type parameters of a function, as types.
     pub(super) fn type_scope(&mut self, function: &FunctionInfo) -> Vec<(Name, TypeId)> {
         let source = self.source(function.source).filter(|_| function.is_generic());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use smf_core::AllocError;
-use smf_core::ir::{Arguments, Function, Scalar, ValueType, Verified};
+use smf_core::ir::{Arguments, CalleeKind, Function, Scalar, ValueType, Verified};
 use smf_core::source::{FunctionDefinition, SourceFile, Template, TranslationUnit, instantiate};
 use smf_core::types::{Type, mangle};
 
@@ -130,14 +130,16 @@ fn possible(text: &mut String, unit: &TranslationUnit) -> Result<fmt::Result, Al
 
 /// Whether a template has an instance for these types.
 fn accepts(template: &Template, types: &[Type]) -> Result<bool, AllocError> {
-    if let Some(ir) = &template.ir {
+    if let Some(function) = template.ir.as_deref().and_then(|ir| Function::parse(ir).ok()) {
         let scalars = types.iter().filter_map(|ty| Scalar::from_name(&ty.to_string()));
         let scalars: Vec<_> = scalars.map(Into::into).collect();
-        let verified = Function::parse(ir).and_then(Verified::new);
-        let is_accepted = verified.is_ok_and(|verified| {
+        let is_accepted = Verified::new(function).is_ok_and(|verified| {
             Arguments::new(&scalars).is_ok_and(|arguments| verified.instance(arguments).is_ok())
         });
-        if is_accepted {
+        // The instances that it calls may not exist.
+        let mut callees = (0..function.callee_count()).map(|number| function.callee(number));
+        let is_alone = !callees.any(|c| c.is_ok_and(|c| c.kind == CalleeKind::Instance));
+        if is_accepted && is_alone {
             return Ok(true);
         }
     }

@@ -193,6 +193,20 @@ impl<'p, 's> Generator<'p, 's> {
         }
     }
 
+    /// Whether the type arguments of a function have what its bounds ask for; an error in a file otherwise.
+    pub(in crate::source) fn check_bounds(
+        &mut self,
+        function: u32,
+        types: &[TypeId],
+        (source, span): (u32, Span),
+    ) -> bool {
+        let Some(info) = self.program.function(function) else { return false };
+        let Some(mut body) = Body::empty(self, source, 0, None) else { return false };
+        let holds = body.check_bounds(&info, types, span);
+        body.recycle();
+        holds
+    }
+
     /// Lowers the instances, and those that they ask for.
     pub(in crate::source) fn lower_pending(&mut self) -> Vec<Lowered> {
         let lowered = try_with_capacity(self.instances.len());

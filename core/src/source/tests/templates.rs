@@ -78,3 +78,33 @@ fn functions_that_are_values_are_copied() {
                 pub fn g<T>(t: T) -> i64: ap(h, 3)\n";
     assert_eq!(instance(&[("t", text)], "g", "i64", &[4]), 4);
 }
+
+#[test]
+fn instance_of_a_template_has_the_operations_of_its_bounds() {
+    let unit = unit_of(
+        "fn keep<T: Num>(a: T) -> T: a\n\
+         fn second<A, B>(a: A, b: B) -> B where B: Ord + Int: b\n\
+         fn deep<T>(a: T) -> T: keep(a)\n",
+        Mode::Compile,
+    );
+    let has_ir: Vec<_> = unit.templates.iter().map(|template| template.ir.is_some()).collect();
+    assert_eq!(has_ir, [false, false, true]);
+    for (name, types, expected) in [
+        ("keep", "i64", ""),
+        ("keep", "bool", "`bool` does not have the operations of `Num`, which `keep` asks for"),
+        ("second", "bool, u8", ""),
+        (
+            "second",
+            "u8, f64",
+            "`f64` does not have the operations of `Int`, which `second` asks for",
+        ),
+        ("deep", "f32", ""),
+        ("deep", "bool", "`bool` does not have the operations of `Num`, which `keep` asks for"),
+    ] {
+        let template = unit.templates.iter().find(|template| template.name == name).unwrap();
+        let types = Type::parse_arguments(types).unwrap();
+        let made = instantiate(file(&template.text), name, &types).unwrap();
+        let message = made.diagnostics.first().map_or("", |error| &error.message);
+        assert_eq!((message, made.unit.is_some()), (expected, expected.is_empty()), "{name}");
+    }
+}

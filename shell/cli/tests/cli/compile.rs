@@ -332,7 +332,7 @@ fn module_has_symbols_templates_and_a_note() {
             &[
                 "max$i64: max of i64, compiled",
                 "max$f64: max of f64, possible",
-                "twice$bool: twice of bool, possible",
+                "twice$f64: twice of f64, possible",
             ],
         );
         let note = ok(&["note", &module]);

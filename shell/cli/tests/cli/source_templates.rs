@@ -156,6 +156,40 @@ fn jit_takes_templates_with_types_and_with_inferred_ones() {
     );
 }
 
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn bounds_of_compiled_templates_are_asked_for() {
+    let place = scratch("source-templates-bounds");
+    let (source, module) = (place.join("bounds.spl"), place.join("bounds.smf"));
+    let program = "fn keep<T: Num>(a: T) -> T: a\nfn less<T>(a: T, b: T) -> bool where T: Ord: a < b\n\
+                   fn deep<T>(x: T) -> T: keep(x)\nfn main() -> i64: 3\n";
+    fs::write(&source, program).unwrap();
+    let (source, module) = (source.to_str().unwrap(), module.to_str().unwrap());
+    assert!(smf(&["compile", source, "-o", module]).status.success());
+    let listed = text(&smf(&["templates", module]).stdout);
+    for (symbol, is_listed) in
+        [("keep$i64", true), ("less$f64", true), ("deep$i32", true), ("$bool", false)]
+    {
+        assert_eq!(listed.contains(symbol), is_listed, "{symbol}: {listed}");
+    }
+    let run = |args: &[&str]| {
+        let output = smf(&[&["jit", module], args].concat());
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    assert_eq!(run(&["keep<i64>", "3"]), "3\n");
+    assert_eq!(run(&["less<f64>", "1", "2"]), "true\n");
+    assert_eq!(run(&["deep<u8>", "3"]), "3\n");
+    for (instance, arguments, bound) in [
+        ("keep<bool>", &["true"][..], "`Num`, which `keep`"),
+        ("less<bool>", &["true", "true"], "`Ord`, which `less`"),
+        ("deep<bool>", &["true"], "`Num`, which `keep`"),
+    ] {
+        let error = run(&[&[instance], arguments].concat());
+        let expected = format!("`bool` does not have the operations of {bound} asks for");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
 fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
     out.extend(text.bytes());
