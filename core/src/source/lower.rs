@@ -30,7 +30,7 @@ use super::token::Span;
 use super::trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 use super::ty::{Head, TypeId};
 use crate::alloc_util::try_push;
-use crate::ir::{FileName, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
+use crate::ir::{Data, FileName, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
 
 mod aggregate;
 mod builtin;
@@ -228,6 +228,8 @@ struct Body<'g, 'p, 's> {
     instance_depth: u32,
     /// The offsets of assertions, with the texts of their messages.
     messages: Vec<(u32, u32)>,
+    /// Constants that are read-only data of the function, by their numbers.
+    data: Vec<(u32, Data)>,
     /// Types of expressions that were asked for in advance: file, expression, type, whether it is a literal's.
     probed: Vec<(u32, ExprId, TypeId, bool)>,
     /// The number of the walk, by which names find its variables.

@@ -15,6 +15,7 @@ use crate::alloc_util::{try_push, try_with_capacity};
 mod collect;
 pub(super) mod constant;
 mod cycle;
+pub(super) mod data;
 mod external;
 pub(super) mod layout;
 mod show;

@@ -397,10 +397,20 @@ impl Body<'_, '_, '_> {
                 continue;
             }
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
-            let Some(ParamInfo { ty, default: Some(default), .. }) = param else { continue };
+            let Some(ParamInfo { ty, default: Some(default), mutable, .. }) = param else {
+                continue;
+            };
             let ty = self.known_type(ty, bindings).unwrap_or(TypeId::ERROR);
             let mut value = Typed::ERROR;
-            self.elsewhere(call.info.source, |body| value = body.expr_as(default, ty));
+            self.elsewhere(call.info.source, |body| {
+                let span = body.span(default);
+                value = body.expr(default, Want::of(ty));
+                if mutable {
+                    // The function may change an array.
+                    value = body.copied(value, span);
+                }
+                value = body.coerce(value, ty, span);
+            });
             *place = value;
         }
     }

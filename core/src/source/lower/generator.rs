@@ -11,6 +11,7 @@ use crate::alloc_util::{
 use crate::ir::{BuildError, TypeArgument};
 use crate::source::diagnostic::Diagnostics;
 use crate::source::program::constant::State;
+use crate::source::program::data::ConstantData;
 use crate::types::Type;
 
 /// The deepest chain of instances that ask for each other.
@@ -76,6 +77,8 @@ pub(in crate::source) struct Generator<'p, 's> {
     pub(super) visible: Vec<(u32, u32)>,
     walks: u32,
     spare: Spare,
+    /// By the number of a constant: whether it is known, and the bytes of one that is data.
+    constant_data: Vec<(bool, Option<ConstantData>)>,
 }
 
 /// The memory of a generator, for the next one.
@@ -115,6 +118,7 @@ impl<'p, 's> Generator<'p, 's> {
             visible,
             walks,
             spare,
+            constant_data: Vec::new(),
         }
     }
 
@@ -153,6 +157,22 @@ impl<'p, 's> Generator<'p, 's> {
         lowered
     }
 
+    /// The bytes of a constant that is read-only data of the functions that use it.
+    pub(super) fn constant_data(&mut self, number: u32) -> Option<&ConstantData> {
+        let index = usize::try_from(number).ok()?;
+        if self.constant_data.len() <= index {
+            let (len, list) = (index.saturating_add(1), &mut self.constant_data);
+            let grown = list.try_reserve(len - list.len()).map_err(|_| AllocError);
+            self.program.diagnostics.allocated(grown)?;
+            list.resize_with(len, || (false, None));
+        }
+        let (is_known, data) = self.constant_data.get_mut(index)?;
+        if !core::mem::replace(is_known, true) {
+            *data = self.program.constant_data(number);
+        }
+        data.as_ref()
+    }
+
     /// Checks the arrays and structs among the constants that no function used.
     fn check_constants(&mut self) {
         for number in 0..count(&self.program.consts) {
@@ -160,7 +180,7 @@ impl<'p, 's> Generator<'p, 's> {
             let info = at(&self.program.consts, number).copied();
             let Some(info) = info.filter(|info| info.state == State::Compound) else { continue };
             let Some(mut body) = Body::empty(self, info.source, 0, None) else { break };
-            body.constant(number, Want::NOTHING, info.decl.word.span);
+            body.written_constant(number, Want::NOTHING, info.decl.word.span);
             body.drop_variables(0);
             body.recycle();
         }
@@ -525,6 +545,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             is_opaque: false,
             instance_depth: 0,
             messages: Vec::new(),
+            data: Vec::new(),
             probed: Vec::new(),
             number: NO_FUNCTION,
             walk: unit.next_walk(),

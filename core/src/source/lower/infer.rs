@@ -220,12 +220,12 @@ impl Body<'_, '_, '_> {
         }
         let builder = core::mem::take(&mut *self.builder);
         let (reachable, frame, dead) = (self.reachable, self.frame, self.has_dead);
-        let messages = self.messages.len();
+        let (messages, data) = (self.messages.len(), core::mem::take(&mut self.data));
         self.program().diagnostics.muted += 1;
         let typed = self.expr(id, Want::NOTHING);
         self.program().diagnostics.muted -= 1;
         self.messages.truncate(messages);
-        *self.builder = builder;
+        (*self.builder, self.data) = (builder, data);
         (self.reachable, self.frame, self.has_dead) = (reachable, frame, dead);
         self.push(|body| &mut body.probed, (source, id, typed.ty, typed.flexible));
         (typed.ty, typed.flexible)

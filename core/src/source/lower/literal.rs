@@ -54,7 +54,43 @@ impl Body<'_, '_, '_> {
         if let Some(evaluated) = self.program().constant(number) {
             return self.evaluated(evaluated);
         }
-        // An array or struct of constants: written out where it is used.
+        if let Some(value) = self.constant_in_data(number, want) {
+            let declared = info.decl.ty.map(|ty| self.program().resolve(info.source, ty, &[]));
+            return declared.map_or(value, |declared| self.coerce(value, declared, span));
+        }
+        self.written_constant(number, want, span)
+    }
+
+    /// An array or tuple that lies in read-only data, from where its parts are read.
+    fn constant_in_data(&mut self, number: u32, want: Want) -> Option<Typed> {
+        let data = self.unit.constant_data(number)?;
+        let (ty, align) = (data.ty, data.align);
+        let has_type = at(&self.unit.program.consts, number)?.decl.ty.is_some();
+        let element = |ty| self.unit.program.types.part(ty, 0);
+        let fits =
+            |want| want == ty || self.head(want) == Head::View && element(want) == element(ty);
+        if !has_type && !want.ty.is_none_or(fits) {
+            // Its literals take another type.
+            return None;
+        }
+        let known = self.data.iter().find(|known| known.0 == number).map(|known| known.1);
+        let data = match known {
+            Some(data) => data,
+            None => {
+                let bytes = &self.unit.constant_data(number)?.bytes;
+                let data = self.builder.data(bytes, align);
+                self.push(|body| &mut body.data, (number, data));
+                data
+            }
+        };
+        let pointer = self.builder.local(Scalar::Pointer);
+        self.builder.data_address(pointer, data, 0);
+        Some(Typed::new(ty, Value::Place(Place::at(Base::Pointer(pointer)))))
+    }
+
+    /// An array or struct of constants, written out where it is used.
+    pub(super) fn written_constant(&mut self, number: u32, want: Want, span: Span) -> Typed {
+        let Some(&info) = at(&self.unit.program.consts, number) else { return Typed::ERROR };
         if self.depth >= MAX_DEPTH / 2 {
             return self.error(span, Code::NotConstant, format_args!("not a constant"));
         }

@@ -153,9 +153,9 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    /// Whether an expression is an immutable variable or a part of one.
+    /// Whether an expression is a constant, an immutable variable, or a part of one.
     pub(super) fn is_immutable(&self, id: ExprId) -> bool {
-        self.root_variable(id).is_some_and(|variable| !variable.mutable)
+        self.fixed_root(id).is_some()
     }
 
     /// The variable that an expression is, or a part of which it is.

@@ -3,6 +3,7 @@
 use super::run::*;
 use crate::source::{Mode, SourceFile, compile};
 use std::format;
+use std::vec::Vec;
 
 #[test]
 fn wrong_constant_of_a_file_without_functions_is_an_error() {
@@ -151,4 +152,48 @@ fn val_at_the_top_level_sees_the_bindings_above_it() {
     ] {
         assert_eq!(errors_of(text), [expected], "{text}");
     }
+}
+
+#[test]
+fn array_of_a_constant_is_read_in_place() {
+    let text = "const N = 3\nconst XS: [i64; 4] = [1, N, -2, N * 2]\nval YS = [[0.5, 2.0], [1.0, 4.0]]\n\
+                const ZS = [(1u8, 70000, true); 3]\nconst BIG = [7; 60000]\nconst SAME = [XS, XS]\n\
+                const FS: [f32; 2] = [0.1, 3]\nenum E:\n    A = 4\n    B\nconst ES = [E.B, E.A]\n\
+                const VIEW: [u16] = [1, 65535]\nconst TEXTS = [\"a\", \"b\"]\nconst GS = [double]\n\
+                fn double(x: i64) -> i64: x * 2\nfn next(x: i64) -> i64: x + 1\n\
+                fn first(xs: [i64]) -> i64: xs[0] + xs.len()\n\
+                fn change(mut xs: [i64] = XS) -> i64:\n    xs[0] += 10\n    xs[0]\n\
+                fn f(i: i64) -> i64: XS[i] + XS[next(i)] + XS.len() + BIG[i] + BIG[i + 1] + BIG[59999]\n\
+                fn g(i: i64) -> i64:\n    var xs = XS\n    xs[0] = 100\n    val ys = XS\n    xs[0] + ys[0] + SAME[i][3]\n\
+                fn h() -> i64:\n    var s = 0\n    for x in XS:\n        s = s * 10 + next(x)\n    for (a, b, c) in ZS: s += b\n    s\n\
+                fn k() -> i64: first(XS) * 100 + change() * 10 + change()\n\
+                fn m(i: i64) -> i64: (YS[i][1] * 2.0) as i64 + (ZS[i].0 as i64) + (FS[1] as i64) + (VIEW[1] as i64)\n\
+                fn t(i: i64) -> i64:\n    print TEXTS[i], ES[0] == E.B, GS[0](4), FS[0]\n    match ES[i]:\n        case E.A: 1\n        case E.B: 2\n\
+                fn cube() -> [i64; 4]: XS\nfn r() -> i64: cube()[1]\n";
+    let unit = unit_of(text, Mode::Compile);
+    for (name, arguments, expected) in [
+        ("f", &[1][..], 3 - 2 + 4 + 21),
+        ("f", &[-2], 4 + 4 + 21),
+        ("g", &[0], 100 + 1 + 6),
+        ("h", &[], 2417 - 20 + 210_000),
+        ("k", &[], 5 * 100 + 11 * 10 + 11),
+        ("m", &[1], 8 + 1 + 3 + 65535),
+        ("t", &[1], 1),
+        ("r", &[], 3),
+    ] {
+        let arguments: Vec<u64> = arguments.iter().map(|&argument: &i64| argument as u64).collect();
+        assert_eq!(call_unit(&unit, name, &arguments).0, Ok(expected as u64), "{name}");
+    }
+    // Neither a slot nor more than one copy of the data.
+    let of =
+        |name| crate::ir::Function::parse(&unit.functions[unit.find(name).unwrap()].ir).unwrap();
+    assert_eq!((of("f").slots().len(), of("f").data_bytes.len()), (0, 60_000 * 8 + 32));
+    assert_eq!((of("h").slots().len(), of("m").slots().len()), (0, 0));
+    // A literal without a type has that of its place.
+    let text = "const XS = [1, 2]\nfn f(xs: [u8; 2]) -> u8: xs[1]\nfn g() -> i64: (f(XS) as i64) + XS[0]\n";
+    assert_eq!(run(text, "g", &[]), 3);
+    assert_eq!(
+        errors_of("const XS = [1, 300u16, 2]\nfn f(i: i64) -> i64: XS[i]\n"),
+        ["1: E1401: expected `i64`, found `u16`"]
+    );
 }
