@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::code::Code;
+use super::program::constant::rounded;
 use crate::alloc_util::{AllocError, try_push};
 use crate::ir::Scalar;
 
@@ -111,6 +112,9 @@ fn float(text: &str) -> Result<Number, LiteralError> {
     if value.is_infinite() {
         return Err(bad("the number does not fit `f64`"));
     }
+    if ty == Some(Scalar::F32) && rounded(value, Scalar::F32).is_infinite() {
+        return Err(bad("the number does not fit `f32`"));
+    }
     if ty.is_some_and(|ty| !ty.is_float()) {
         return Err(bad("a number with a fraction has no integer type"));
     }
@@ -130,7 +134,8 @@ pub(super) fn escape(rest: &str) -> Result<(char, usize), LiteralError> {
     let hex = |from: usize, len: usize| {
         let digits = rest.get(from..from + len).ok_or(error)?;
         let value = u32::from_str_radix(digits, 16).map_err(|_| error)?;
-        char::from_u32(value).ok_or(error)
+        let message = "no character has this number: they are at most 10FFFF, without D800 to DFFF";
+        char::from_u32(value).ok_or(LiteralError { message, ..error })
     };
     let first = rest.chars().next().ok_or(error)?;
     let simple = match first {
@@ -191,7 +196,7 @@ mod tests {
         ] {
             assert_eq!(number(text), Ok(Number::Float(f64::to_bits(value), ty)), "{text}");
         }
-        for text in ["1.5i32", "1.5km"] {
+        for text in ["1.5i32", "1.5km", "1.0e39f32", "1.0e309"] {
             assert!(number(text).is_err(), "{text}");
         }
     }

@@ -599,8 +599,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
             Some(Evaluated { value: ConstValue::Float(number), .. }) => {
                 Typed::new(wanted, Value::Float(number))
             }
-            _ if self.scalar(wanted).is_some_and(|s| s != Scalar::Bool)
-                && matches!(typed.value, Value::Number(_)) =>
+            _ if self.scalar(wanted).is_some_and(|scalar| match typed.value {
+                Value::Number(_) => scalar != Scalar::Bool,
+                _ => scalar.is_float(),
+            }) =>
             {
                 let text = self.type_text(wanted);
                 let message = format_args!("the number does not fit `{text}`");

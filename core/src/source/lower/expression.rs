@@ -556,10 +556,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
             return typed;
         }
         if typed.flexible
-            && let (Value::Float(_), Some(scalar)) = (typed.value, self.scalar(wanted))
+            && let (Value::Float(number), Some(scalar)) = (typed.value, self.scalar(wanted))
             && scalar.is_float()
         {
-            return self.coerce(typed, wanted, span);
+            return Typed::new(wanted, Value::Float(rounded(number, scalar)));
         }
         let typed = self.settle(typed);
         let castable = |body: &Self, ty| {

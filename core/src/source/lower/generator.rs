@@ -369,7 +369,9 @@ impl<'p, 's> Generator<'p, 's> {
         self.program.diagnostics.muted -= 1;
         self.inferring -= 1;
         let is_recursive = self.instances.get(index).is_some_and(|i| i.is_recursive);
-        let result = if is_recursive { TypeId::ERROR } else { result };
+        // Nothing follows from a parameter that has no type.
+        let is_wrong = self.program.param_list(info.params).iter().any(|param| param.ty.is_error());
+        let result = if is_recursive || is_wrong { TypeId::ERROR } else { result };
         self.set_result(index, ResultType::Known(result));
         result
     }

@@ -257,6 +257,10 @@ impl Body<'_, '_, '_> {
         if left == right && left == TypeId::TEXT {
             return self.refuse(span, "an operation on texts", "it allocates");
         }
+        if op == ">>" && self.head(left) == Head::Function {
+            let reason = "it makes a function when the program runs; call them one after the other";
+            return self.refuse(span, "the composition of functions `>>`", reason);
+        }
         let message = format_args!("`{op}` has no meaning for `{one}` and `{two}`");
         self.error(self.operator_span(op, span), Code::NoOperation, message)
     }

@@ -406,7 +406,7 @@ impl<'s> Body<'_, '_, 's> {
             let number = Typed::new(value.ty, Value::Number(info.discriminant.into()));
             self.branch_unless(Condition::Equal, value, number, fails);
             if has_fields {
-                self.field_count(variant, 0, span);
+                self.field_count(variant, 0, fields, span);
             }
             return;
         };
@@ -421,7 +421,7 @@ impl<'s> Body<'_, '_, 's> {
         let payload = self.program().fields_of(value.ty, index);
         let tree = self.tree;
         if has_fields && fields.len() != payload.len() {
-            return self.field_count(variant, payload.len(), span);
+            return self.field_count(variant, payload.len(), fields, span);
         }
         for (position, field) in tree.entries(&tree.pattern_fields, fields).enumerate() {
             let by_name = |f: &&Field| Some(f.name) == field.name;
@@ -544,7 +544,8 @@ impl<'s> Body<'_, '_, 's> {
         }
     }
 
-    fn field_count(&mut self, variant: Name, wanted: usize, span: Span) {
+    fn field_count(&mut self, variant: Name, wanted: usize, fields: List, span: Span) {
+        self.bind_fields(fields);
         let name = self.name(variant);
         let s = plural::s(wanted);
         let message = format_args!("variant `{name}` has {wanted} value{s}");

@@ -195,11 +195,14 @@ impl Parser<'_, '_> {
             self.eat(TokenKind::Val);
         }
         let word = self.word("a parameter");
-        if self.is(TokenKind::Ellipsis) {
+        let is_variadic = self.is(TokenKind::Ellipsis);
+        if is_variadic {
             self.refuse(self.span(), "a variadic parameter", "the number of arguments is fixed");
             self.bump();
         }
         let ty = self.eat(TokenKind::Colon).then(|| self.ty());
+        // Nothing is known of its type.
+        let ty = if is_variadic { Some(self.add_type(TypeKind::Error, word.span)) } else { ty };
         let default = self.eat(TokenKind::Equal).then(|| self.expr());
         self.add(|tree| &mut tree.params, Param { word, ty, default, mutable });
     }
@@ -297,6 +300,11 @@ impl Parser<'_, '_> {
             }
             TokenKind::Fn => self.method(start, is_public),
             TokenKind::Word if self.is_method_start() => self.method(start, is_public),
+            TokenKind::Word if self.is_invariant() => {
+                self.refused_item();
+                self.skip_line();
+                return false;
+            }
             _ => {
                 is_field = true;
                 self.eat(TokenKind::Var);
@@ -326,6 +334,16 @@ impl Parser<'_, '_> {
     fn starts_type_name(&self) -> bool {
         let is_upper = self.text(self.span()).starts_with(|first: char| first.is_uppercase());
         self.is(TokenKind::Word) && (is_upper || TypeId::primitive(self.name()).is_some())
+    }
+
+    /// Whether `invariant:` stands in front of a condition, and is no field with a type.
+    fn is_invariant(&self) -> bool {
+        let ends = |kind: TokenKind| kind.ends_line() || kind == TokenKind::Equal;
+        self.is_word(Name::INVARIANT)
+            && self.peek() == TokenKind::Colon
+            && self.token_at(2).kind == TokenKind::Word
+            && self.token_at(3).spaced
+            && !ends(self.token_at(3).kind)
     }
 
     /// `pub` in front of a member.

@@ -279,6 +279,12 @@ impl<'s> Parser<'_, 's> {
             self.refuse(span, "`vec[...]`", "only scalars are computed");
             return self.add_error(span);
         }
+        let is_text = matches!(next.kind, TokenKind::Text | TokenKind::RawText);
+        if is_text && !next.spaced && self.text(span).ends_with('_') {
+            self.refuse(span.to(next.span), "a translated text", "it belongs to a library");
+            self.bump();
+            return self.add_error(span);
+        }
         if next.kind == TokenKind::Less && !next.spaced && self.closes_types() {
             let arguments = self.type_arguments();
             let span = span.to(self.last_span());

@@ -4,6 +4,7 @@
 //! comparisons on one level, and `not` below them; where an expression without parentheses has another meaning
 //! there, it is refused with both readings. `a * b ** c` is an exception: its specification pins `a * (b ** c)`.
 
+use super::refused::SCHEDULER;
 use super::*;
 
 /// The levels of binary operators, ascending.
@@ -61,8 +62,13 @@ impl Parser<'_, '_> {
                 continue;
             }
             let symbol = self.bump();
-            if self.is(TokenKind::Equal) && self.span().start == symbol.span.end {
+            let is_adjacent = self.span().start == symbol.span.end;
+            if is_adjacent && self.is(TokenKind::Equal) {
                 self.refuse_assignment_operator(symbol.span);
+                self.bump();
+            } else if is_adjacent && own < 3 && self.is(TokenKind::Tilde) {
+                let span = symbol.span.to(self.span());
+                self.refuse(span, "a suspending form with `~`", SCHEDULER);
                 self.bump();
             }
             let next = if own == POWER { own } else { own + 1 };

@@ -57,15 +57,18 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// A number or bool, or a range of numbers.
+    /// A number or bool, or a range.
     fn value_pattern(&mut self, start: Span) -> PatternId {
         let low = self.pattern_value();
-        let inclusive = match self.kind() {
-            TokenKind::DotDot => false,
-            TokenKind::DotDotEqual => true,
-            _ => return self.add_pattern(PatternKind::Value(low), start.to(self.last_span())),
-        };
-        self.bump();
+        if !matches!(self.kind(), TokenKind::DotDot | TokenKind::DotDotEqual) {
+            return self.add_pattern(PatternKind::Value(low), start.to(self.last_span()));
+        }
+        self.range_pattern(low, start)
+    }
+
+    /// The range from a value of which `..` or `..=` is the current token.
+    fn range_pattern(&mut self, low: ExprId, start: Span) -> PatternId {
+        let inclusive = self.bump().kind == TokenKind::DotDotEqual;
         let end = self.pattern_value();
         let kind = PatternKind::Range { start: low, end, inclusive };
         self.add_pattern(kind, start.to(self.last_span()))
@@ -99,6 +102,14 @@ impl Parser<'_, '_> {
             });
             owner = Some(word.name);
             word = self.word("a variant");
+        }
+        if matches!(self.kind(), TokenKind::DotDot | TokenKind::DotDotEqual) {
+            let low = match path {
+                None => ExprKind::Name(word.name),
+                Some(base) => ExprKind::Field(base, word.name),
+            };
+            let low = self.add_expr(low, start.to(word.span));
+            return self.range_pattern(low, start);
         }
         let has_fields = self.is(TokenKind::LeftParen);
         if has_fields || owner.is_some() {

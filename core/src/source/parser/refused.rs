@@ -15,7 +15,7 @@ enum Follow {
     Any,
 }
 
-const SCHEDULER: &str = "it needs a scheduler";
+pub(super) const SCHEDULER: &str = "it needs a scheduler";
 const LATER: &str = "it is not part of the subset yet";
 const SCOPE: &str = "it is outside of the subset";
 const DISPATCH: &str = "there are no objects with dynamic dispatch; use a struct or an enum";

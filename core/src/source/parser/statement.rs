@@ -142,6 +142,9 @@ impl Parser<'_, '_> {
             TokenKind::Assert => {
                 self.bump();
                 let condition = self.expr();
+                if let Some(written) = self.assertion_in_parentheses(condition) {
+                    return written;
+                }
                 let message = self.eat(TokenKind::Comma).then(|| self.expr());
                 StmtKind::Assert(condition, message)
             }
@@ -156,6 +159,18 @@ impl Parser<'_, '_> {
             TokenKind::Word => self.word_statement(),
             _ => self.expression_statement(),
         }
+    }
+
+    /// Refuses `assert(c, "message")`, which asserts a tuple.
+    fn assertion_in_parentheses(&mut self, condition: ExprId) -> Option<StmtKind> {
+        let ExprKind::Tuple(parts) = self.tree.expr(condition).kind else { return None };
+        let &[condition_part, message] = self.tree.list(parts) else { return None };
+        let [one, two] = [condition_part, message].map(|part| self.expr_span(ExprId(part)));
+        let (one, two) = (self.text(one), self.text(two));
+        let text = format_args!("`assert` has no parentheses around the condition and the message");
+        let note = Some(format_args!("write `assert {one}, {two}`"));
+        self.error_with_note(self.expr_span(condition), Code::Unexpected, text, note);
+        Some(StmtKind::Error)
     }
 
     /// Behind a refused construct: to the end of the line, without it.
@@ -306,7 +321,12 @@ impl Parser<'_, '_> {
         }
         if matches!(name, Name::PRINT | Name::EPRINT | Name::PRINT_RAW) && next.spaced {
             let is_sign = next.kind == TokenKind::Minus && !self.token_at(2).spaced;
-            if next.kind.starts_operand() || is_sign || next.kind == TokenKind::Tilde {
+            let is_refused = next.kind == TokenKind::Backtick
+                || next.kind == TokenKind::Colon
+                    && self.token_at(2).kind == TokenKind::Word
+                    && !self.token_at(2).spaced;
+            let is_operator = is_sign || next.kind == TokenKind::Tilde;
+            if next.kind.starts_operand() || is_operator || is_refused {
                 return self.bare_call();
             }
         }

@@ -407,7 +407,7 @@ impl<'p> Program<'p, '_> {
         let decl = entry(&tree.enums, info.decl)?;
         let scope = self.scope_of(info.source, &[decl.type_params]);
         let mut variants: Vec<VariantInfo> = Vec::new();
-        let mut next = 0_i64;
+        let mut next = Some(0_i64);
         let mut discriminants = HashIndex::default();
         let mut is_wrong = decl.is_broken;
         for variant in tree.entries(&tree.variants, decl.variants) {
@@ -415,8 +415,15 @@ impl<'p> Program<'p, '_> {
             if let Some(value) = variant.discriminant {
                 let value = self.constant_integer(info.source, value);
                 is_wrong |= value.is_none();
-                next = value.unwrap_or(next);
+                next = value.or(next);
             }
+            let discriminant = next.unwrap_or_else(|| {
+                let name = self.name(variant.word.name);
+                let message = format_args!("the discriminant of `{name}` does not fit `i64`");
+                self.error(info.source, variant.word.span, Code::OutOfRange, message);
+                is_wrong = true;
+                0
+            });
             if self.variant_place(number, variant.word.name).is_some() {
                 let name = self.name(variant.word.name);
                 let message = format_args!("variant `{name}` is declared twice");
@@ -425,24 +432,26 @@ impl<'p> Program<'p, '_> {
             } else {
                 self.add_variant_place(number, variant.word.name, count(&variants));
             }
-            let same =
-                |number: u32| at(&variants, number).is_some_and(|known| known.discriminant == next);
-            let hash = hash_of(next);
+            let same = |number: u32| {
+                at(&variants, number).is_some_and(|known| known.discriminant == discriminant)
+            };
+            let hash = hash_of(discriminant);
             if let Some(known) = discriminants.find(hash, same).filter(|_| !is_wrong)
                 && let Some(known) = at(&variants, known)
             {
                 let (one, two) = (self.name(known.name), self.name(variant.word.name));
-                let message =
-                    format_args!("variants `{one}` and `{two}` have the discriminant {next}");
+                let message = format_args!(
+                    "variants `{one}` and `{two}` have the discriminant {discriminant}"
+                );
                 self.error(info.source, variant.word.span, Code::DuplicateName, message);
             } else {
                 let inserted = discriminants.insert(hash, count(&variants));
                 self.diagnostics.allocated(inserted);
             }
-            let added = VariantInfo { name: variant.word.name, discriminant: next, fields };
+            let added = VariantInfo { name: variant.word.name, discriminant, fields };
             let result = try_push(&mut variants, added);
             self.diagnostics.allocated(result);
-            next = next.wrapping_add(1);
+            next = discriminant.checked_add(1);
         }
         if variants.is_empty() && !decl.is_broken {
             let message = format_args!("an enum has at least one variant");
@@ -586,6 +595,10 @@ impl<'p> Program<'p, '_> {
         }
         if self.mode() == Mode::Manager {
             return TypeId::I64;
+        }
+        if info.decl.word.name == Name::MAIN && info.owner.is_none() {
+            // It is refused.
+            return TypeId::ERROR;
         }
         let (name, function) = (self.name(param.word.name), self.name(info.decl.word.name));
         let message = format_args!(

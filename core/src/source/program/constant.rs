@@ -203,9 +203,12 @@ impl Program<'_, '_> {
         if made.is_none() && !wanted.is_error() {
             let span = self.source(source).map(|s| s.tree.expr(decl.value).span);
             let span = span.unwrap_or_default();
-            let is_integer = |s: Scalar| s != Scalar::Bool && !s.is_float();
-            let is_number = matches!(value.value, ConstValue::Integer(_)) && value.is_flexible;
-            let is_too_large = is_number && self.scalar(wanted).is_some_and(is_integer);
+            let is_too_large = self.scalar(wanted).is_some_and(|scalar| match value.value {
+                ConstValue::Integer(_) => scalar != Scalar::Bool && !scalar.is_float(),
+                ConstValue::Float(_) => scalar.is_float(),
+                _ => false,
+            });
+            let is_too_large = is_too_large && value.is_flexible;
             let (found, wanted) = (self.type_text(value.ty), self.type_text(wanted));
             if is_too_large {
                 let message = format_args!("the number does not fit `{wanted}`");
@@ -241,7 +244,9 @@ impl Program<'_, '_> {
                 ConstValue::Integer(fits.then(|| wrap(number, scalar))?)
             }
             ConstValue::Float(number) if scalar.is_float() => {
-                ConstValue::Float(rounded(number, scalar))
+                let nearest = rounded(number, scalar);
+                (nearest.is_finite() || !number.is_finite())
+                    .then_some(ConstValue::Float(nearest))?
             }
             _ => return None,
         };
@@ -308,7 +313,14 @@ impl Program<'_, '_> {
             }
             ExprKind::Field(owner, variant) => {
                 let ExprKind::Name(owner) = tree.expr(owner).kind else { return None };
-                self.evaluate_variant(source, owner, variant)
+                match self.item(source, owner)? {
+                    Item::Module(file) => match self.item(file, variant)? {
+                        Item::Const(number) => self.constant(number),
+                        _ => None,
+                    },
+                    Item::Enum(number) => self.evaluate_variant(number, variant),
+                    _ => None,
+                }
             }
             _ => {
                 self.check_parts(source, id);
@@ -395,8 +407,7 @@ impl Program<'_, '_> {
     }
 
     /// The discriminant of a variant, behind `as`.
-    fn evaluate_variant(&mut self, source: u32, owner: Name, variant: Name) -> Option<Evaluated> {
-        let Item::Enum(number) = self.item(source, owner)? else { return None };
+    fn evaluate_variant(&mut self, number: u32, variant: Name) -> Option<Evaluated> {
         let place = self.variant_place(number, variant)?;
         let variant = at(self.enum_variants(number), place)?;
         let value = ConstValue::Integer(variant.discriminant.into());

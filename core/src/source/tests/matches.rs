@@ -2,6 +2,7 @@
 
 use super::random::{Random, SEEDS};
 use super::run::*;
+use crate::source::{Mode, SourceFile, compile};
 use std::format;
 use std::string::{String, ToString};
 use std::vec;
@@ -143,4 +144,34 @@ fn match_beyond_the_limit_is_refused_by_its_size() {
     );
     assert_eq!(errors_of(&text), [format!("2: E1409: {message}")]);
     assert_eq!(errors_of(&format!("{text}        case _: 2\n")), [""; 0]);
+}
+
+#[test]
+fn bounds_of_a_range_are_constants() {
+    let text = "const LO = 3\nconst HI = LO + 4\n\
+                fn f(x: i64) -> i64:\n    match x:\n        case LO..HI: 1\n        case HI..=HI | -9..LO: 2\n        case _: 3\n\
+                fn g(x: u8) -> i64:\n    match x:\n        case 0..MID: 1\n        case MID..=255: 2\n\
+                const MID: u8 = 100\n";
+    for (name, argument, expected) in [
+        ("f", 3, 1),
+        ("f", 6, 1),
+        ("f", 7, 2),
+        ("f", 2, 2),
+        ("f", 8, 3),
+        ("g", 99, 1),
+        ("g", 100, 2),
+    ] {
+        assert_eq!(run(text, name, &[argument]), expected, "{name} {argument}");
+    }
+    let module = "pub const LO: u8 = 10\nconst HI: u8 = 255\npub fn none(): pass\n";
+    let files = [
+        file(
+            "use m\nconst N = [1; m.HI]\nfn f(x: u8) -> i64:\n    match x:\n        case m.LO..=m.HI: N.len()\n        case 0..m.LO: 2\n",
+        ),
+        SourceFile { name: "m", module: "m", text: module },
+    ];
+    let compiled = compile(&files, Mode::Compile).unwrap();
+    let unit = compiled.unit.unwrap_or_else(|| panic!("{:?}", compiled.diagnostics));
+    assert_eq!(call_unit(&unit, "f", &[10]).0, Ok(255));
+    assert_eq!(call_unit(&unit, "f", &[9]).0, Ok(2));
 }

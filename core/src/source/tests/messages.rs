@@ -488,3 +488,98 @@ fn forms_of_other_languages_have_a_hint() {
     let found = errors_of("fn none<T>() -> i64: 1\nfn f() -> i64: none()\n");
     assert_eq!(found[1..], ["1: E-MONO-033: 1 generic call is unresolved"]);
 }
+
+#[test]
+fn construct_outside_of_the_subset_is_named_where_it_stands() {
+    let suspending = "E1201: a suspending form with `~` is not supported: it needs a scheduler";
+    let library = "is not supported: it belongs to a library";
+    for (text, expected) in [
+        ("fn f(a: bool, b: bool) -> bool: a or~ b\n", format!("1: {suspending}")),
+        ("fn f(a: bool, b: bool) -> bool: a and~ b\n", format!("1: {suspending}")),
+        (
+            "struct P:\n    x: i64\n    invariant: x > 0\nfn f() -> i64: P(x: 1).x\n",
+            "3: E1201: a contract `invariant` is not supported: it is outside of the subset".into(),
+        ),
+        ("print :sym\n", format!("1: E1201: a symbol {library}")),
+        ("print `atom`\n", format!("1: E1201: an atom {library}")),
+        ("print Login_\"text\"\n", format!("1: E1201: a translated text {library}")),
+        (
+            "fn f(x: i64) -> i64: x\nfn g(): f >> f\n",
+            "2: E1201: the composition of functions `>>` is not supported: it makes a function when the program \
+             runs; call them one after the other"
+                .into(),
+        ),
+        (
+            "fn f():\n    assert(1 > 2, \"m\")\n",
+            "2: E1101: `assert` has no parentheses around the condition and the message".into(),
+        ),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+    let field = "struct P:\n    invariant: i64 = 3\nfn f() -> i64: P().invariant\n";
+    assert_eq!(run(field, "f", &[]), 3);
+    let note = &compiled("assert(1 > 2, \"m\")\n", Mode::Compile).diagnostics[0].note;
+    assert_eq!(note.as_deref(), Some("write `assert 1 > 2, \"m\"`"));
+    assert_eq!(run("fn f(a: i64, b: bool) -> bool: b and ~a == -1\n", "f", &[0, 1]), 1);
+}
+
+#[test]
+fn number_beyond_its_type_is_refused() {
+    let character =
+        "E1005: no character has this number: they are at most 10FFFF, without D800 to DFFF";
+    for (text, expected) in [
+        ("val s = \"\\u{110000}\"\n", format!("1: {character}")),
+        ("val s = \"\\uD800\"\n", format!("1: {character}")),
+        ("val s = \"\\u{}\"\n", "1: E1005: the escape has no hexadecimal digits".into()),
+        (
+            "enum E:\n    A = 9223372036854775807\n    B\n    C = 3\n",
+            "3: E1407: the discriminant of `B` does not fit `i64`".into(),
+        ),
+        ("const X = 1.0e39f32\n", "1: E1003: the number does not fit `f32`".into()),
+        ("const X: f32 = 1.0e39\n", "1: E1407: the number does not fit `f32`".into()),
+        ("fn f() -> f32: -1.0e39\n", "1: E1407: the number does not fit `f32`".into()),
+        ("fn f(x: f32) -> f32: x + 1.0e39\n", "1: E1407: the number does not fit `f32`".into()),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+    let text = "const INF: f32 = 1.0 / 0.0\nconst MAX: f32 = 3.4028234e38\nfn f() -> bool: INF > MAX\n\
+                const CAST = 1.0e39 as f32\nfn g() -> bool: 1.0e39 as f32 == CAST and CAST == INF\n";
+    assert_eq!((run(text, "f", &[]), run(text, "g", &[])), (1, 1));
+}
+
+#[test]
+fn mistake_in_a_declaration_or_pattern_is_reported_once() {
+    let in_enum = "enum E:\n    A(x: i64)\n    B\n";
+    for (text, expected) in [
+        (
+            "fn f(xs...) -> i64: xs + 1\n",
+            "1: E1201: a variadic parameter is not supported: the number of arguments is fixed",
+        ),
+        (
+            "fn main(args):\n    print args\n",
+            "1: E1201: `fn main(args)` is not supported: the parameter is never bound by Simple",
+        ),
+        (
+            "fn fib(n): if n < 2: n else: fib(n - 1) + fib(n - 2)\nprint fib(10)\n",
+            "1: E1402: Parameter 'n' in function 'fib' requires explicit type annotation",
+        ),
+        (
+            &format!(
+                "{in_enum}fn f(e: E) -> i64:\n    match e:\n        case E.A(x, y): x + y\n        case E.B: 2\n"
+            ),
+            "6: E1410: variant `A` has 1 value",
+        ),
+        (
+            &format!(
+                "{in_enum}fn f(e: E) -> i64:\n    match e:\n        case E.A(x): x\n        case E.B(y): y\n"
+            ),
+            "7: E1410: variant `B` has 0 values",
+        ),
+        (
+            "enum E:\n    A\nfn f(e: E) -> i64:\n    match e:\n        case E.A(x): x\n",
+            "5: E1410: variant `A` has 0 values",
+        ),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+}

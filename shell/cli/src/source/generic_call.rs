@@ -8,7 +8,7 @@ use std::path::Path;
 use smf_core::exec::Unit;
 use smf_core::ir::Scalar;
 use smf_core::plural;
-use smf_core::source::{Mode, Template, compile};
+use smf_core::source::{Diagnostic, Mode, Template, compile};
 use smf_core::types::{
     Conflict, Hint, HintSource, InferError, TemplateSignature, Type, TypeList, UnifyError,
     demangle, infer, mangle,
@@ -243,7 +243,21 @@ fn compile_behind(
     let compiled = compile(&files, Mode::Manager)?;
     let Some(mut source) = compiled.unit else {
         let error = compiled.diagnostics.first();
-        return Ok(Err(error.map(|error| error.message.clone()).unwrap_or_default()));
+        // The call itself is behind the text.
+        let is_written = |error: &Diagnostic| {
+            let file = program.files().into_iter().find(|file| file.name == error.file);
+            file.is_some_and(|file| {
+                usize::try_from(error.line).is_ok_and(|line| line <= file.text.lines().count())
+            })
+        };
+        return Ok(Err(match error {
+            Some(error) if is_written(error) => {
+                let Diagnostic { message, code, file, line, column, .. } = error;
+                format!("{message} ({} at {file}:{line}:{column})", code.as_str())
+            }
+            Some(error) => error.message.clone(),
+            None => String::new(),
+        }));
     };
     let unit = Unit::from_source(&mut source)?;
     Ok(Ok(Executable { unit, source: Some(source) }))
