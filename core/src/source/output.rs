@@ -127,10 +127,24 @@ fn unit_function(
         is_public: info.decl.is_public && !info.decl.is_script || is_exported,
         file: info.source,
         line: lowered.line,
+        last_line: source.map_or(0, |source| last_line(source, &info)),
         first_use,
         assertions: assertions(source, &lowered.messages)?,
         ir: lowered.bytes,
     })
+}
+
+/// The line on which a declaration ends, or the file that is a script.
+fn last_line(source: &Source<'_>, info: &FunctionInfo) -> u32 {
+    let span = info.decl.span;
+    let end = match info.decl.is_script {
+        true => source.file.text.len(),
+        // A block ends where the next line starts.
+        false => span.of(source.file.text).trim_end().len(),
+    };
+    let start = if info.decl.is_script { 0 } else { span.start };
+    let end = u32::try_from(end).unwrap_or(u32::MAX);
+    source.file.line(start.saturating_add(end)).0
 }
 
 /// The types of parameters, and their names with a comma behind each.

@@ -48,6 +48,8 @@ pub struct FunctionDefinition {
     pub file: u32,
     /// The line of the declaration, from 1.
     pub line: u32,
+    /// The line on which the declaration ends.
+    pub last_line: u32,
     /// Where the files use an instance first.
     pub first_use: Option<SourcePlace>,
     /// The front end alone writes it: back ends do not verify it again.

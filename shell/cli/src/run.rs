@@ -484,12 +484,17 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     };
     let what = source::trap::name(trap.code, trap.operands);
     let name = String::from_utf8_lossy(symbol.name());
-    let file = source_line(module, trap.function).map(|line| line.file);
+    let noted = source::trap::noted(module, &name, trap);
+    let (function, file, message) = match noted {
+        Some(noted) => (noted.function, Some(noted.file), noted.message),
+        None => (Some(name.into_owned()), None, String::new()),
+    };
+    let file = file.filter(|file| !file.is_empty());
+    let file = file.or_else(|| source_line(module, trap.function).map(|line| line.file));
     let place = file.map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
-    let assertion = source::trap::assertion_in_module(module, &name, trap);
-    let (name, message) = assertion.unwrap_or_else(|| (name.into_owned(), String::new()));
     let message = if message.is_empty() { message } else { format!(": {message}") };
-    format!("{what}{message} in function `{name}` at {place}{}", trap.at)
+    let function = function.map(|name| format!(" in function `{name}`")).unwrap_or_default();
+    format!("{what}{message}{function} at {place}{}", trap.at)
 }
 
 /// Explains why there is no function to call, and names those that could be called.

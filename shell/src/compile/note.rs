@@ -183,7 +183,7 @@ fn dependencies(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
 
 /// The types of the functions. A result in a register has its scalar type, which is that of the discriminant of an enum.
 fn signatures(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
-    text.write_str("signatures |id, function, parameters, result|\n")?;
+    text.write_str("signatures |id, function, parameters, result, file, first_line, last_line|\n")?;
     for (id, function) in unit.functions.iter().enumerate() {
         let scalar = Function::parse(function.ir()).ok().and_then(|ir| ir.signature().result());
         let result = match (scalar, &function.result) {
@@ -191,7 +191,10 @@ fn signatures(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
             (_, Some(ty)) => ty.to_string(),
             (_, None) => "()".to_owned(),
         };
-        row(text, id, &[&function.symbol, &list(&function.params), &result])?;
+        let lines = [function.line, function.last_line].map(|line| line.to_string());
+        let [first, last] = &lines;
+        let (params, file) = (list(&function.params), unit.file(function));
+        row(text, id, &[&function.symbol, &params, &result, file, first, last])?;
     }
     Ok(())
 }

@@ -251,14 +251,22 @@ impl Modules {
         let note = note.as_ref().and_then(|(note, at)| Note::parse(note, *at).ok());
         let name_text = str::from_utf8(symbol.name()).unwrap_or("");
         let is_assertion = trap.code == TRAP_ASSERT;
-        let found = note.filter(|_| is_assertion).and_then(|n| n.assertion(name_text, trap.at));
+        let found = note.as_ref().filter(|_| is_assertion);
+        let found = found.and_then(|note| note.assertion(name_text, trap.at));
+        let around = note.as_ref().and_then(|note| note.function_at(name_text, trap.at));
         Ok(Some(match found {
             Some(found) => {
                 let name = try_format(format_args!("{}", found.function()))?;
                 let message = try_format(format_args!("{}", found.message()))?;
                 (Name::new(name.as_bytes())?, message)
             }
-            None => (name, String::new()),
+            None => match around {
+                Some(around) => {
+                    let name = try_format(format_args!("{}", around.function()))?;
+                    (Name::new(name.as_bytes())?, String::new())
+                }
+                None => (name, String::new()),
+            },
         }))
     }
 

@@ -50,6 +50,30 @@ impl<'d> Note<'d> {
         all.find(|entry| entry.function().eq_str(function))
     }
 
+    /// The function whose source has a line of the code of `function`: another one, of the same file, if its code became part
+    /// of that. `None` if the note does not list `function`, or several instances of a generic function have the line.
+    pub fn function_at(&self, function: &str, line: u32) -> Option<FunctionSignature<'d>> {
+        let own = self.signature(function)?;
+        let file = own.file().raw();
+        let lines = |entry: &FunctionSignature<'d>| {
+            let [first, last] =
+                [entry.first_line(), entry.last_line()].map(|cell| cell.raw().parse::<u32>().ok());
+            first.zip(last).filter(|&(first, last)| (first..=last).contains(&line))
+        };
+        let all = || self.entries::<FunctionSignature<'_>>().filter_map(Result::ok);
+        let here = || all().filter(|entry| entry.file().raw() == file);
+        // Of functions inside each other the innermost begins last.
+        let Some((first, _)) = here().filter_map(|entry| lines(&entry)).max() else {
+            return Some(own);
+        };
+        let begins = |entry: &FunctionSignature<'d>| lines(entry).is_some_and(|l| l.0 == first);
+        if begins(&own) {
+            return Some(own);
+        }
+        let mut found = here().filter(begins);
+        found.next().filter(|_| found.next().is_none())
+    }
+
     /// The assertion at a line of a function; of another function, whose code became part of it, if it has none there. `None` if
     /// the line has several.
     pub fn assertion(&self, function: &str, line: u32) -> Option<AssertionMessage<'d>> {
@@ -249,6 +273,12 @@ entry! {
     parameters must "parameters";
     /// The type of the result; `()` without one.
     result must "result";
+    /// The source file.
+    file may "file";
+    /// The line in that file on which the declaration begins, from 1.
+    first_line may "first_line";
+    /// The line on which it ends.
+    last_line may "last_line";
 }
 
 /// Declares an open set of words.

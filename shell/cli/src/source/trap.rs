@@ -100,21 +100,29 @@ fn message_at(executable: &Executable, index: usize, sites: &Sites) -> Option<St
     Some(found.message.clone()).filter(|message| !message.is_empty())
 }
 
-/// The function and the message of a failed assertion in a module of `smf compile`, if its line has no other.
-///
-/// The function is another one than that of the trap if its code became part of that.
-pub(crate) fn assertion_in_module(
-    module: &ModuleRef<'_>,
-    function: &str,
-    trap: Trap,
-) -> Option<(String, String)> {
-    if trap.code != TRAP_ASSERT {
-        return None;
-    }
+/// What the note of a module of `smf compile` tells of a trap.
+pub(crate) struct Noted {
+    /// The function whose source has the line: another one than that of the code if it became part of that.
+    pub(crate) function: Option<String>,
+    /// The source file; empty for a module of an earlier version.
+    pub(crate) file: String,
+    /// The message of a failed assertion, if its line has no other.
+    pub(crate) message: String,
+}
+
+/// What the note of a module tells of a trap in the code of `function`; `None` if it does not list that.
+pub(crate) fn noted(module: &ModuleRef<'_>, function: &str, trap: Trap) -> Option<Noted> {
     let (note, at) = module.linked()?.note_contents().ok()??;
     let note = Note::parse(&note, at).ok()?;
-    let assertion = note.assertion(function, trap.at)?;
-    Some((assertion.function().to_string(), assertion.message().to_string()))
+    let file = note.signature(function)?.file().to_string();
+    let is_assertion = trap.code == TRAP_ASSERT;
+    let assertion = is_assertion.then(|| note.assertion(function, trap.at)).flatten();
+    let around = || note.function_at(function, trap.at).map(|found| found.function().to_string());
+    Some(Noted {
+        function: assertion.map(|found| found.function().to_string()).or_else(around),
+        file,
+        message: assertion.map(|found| found.message().to_string()).unwrap_or_default(),
+    })
 }
 
 /// The instructions that can have trapped.

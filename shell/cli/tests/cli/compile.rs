@@ -66,9 +66,10 @@ fn module_runs_at_every_level() {
         assert_eq!(run(&["show", "7"]), "x is 7\n");
         assert_eq!(run(&["twice$i64", "8"]), "8\n");
         let error = fails(&["run", &module, "div", "1", "0"]);
+        let file = module.replace(".smf", ".spl");
         assert_eq!(
             error,
-            format!("error: {module}: division by zero in function `div` at line 14\n")
+            format!("error: {module}: division by zero in function `div` at {file}:14\n")
         );
         contains(
             &fails(&["run", &module, "table", "4"]),
@@ -236,11 +237,17 @@ fn module_keeps_the_messages_of_assertions() {
     for module in [&module, &packed] {
         let error = |call: &[&str]| fails(&[&["run", module], call].concat());
         // Messages on standard error show control characters as escapes.
-        let message = "assertion failed: x is \"small\",\\n or 0 in function `f` at line 2\n";
-        assert_eq!(error(&["f", "0"]), format!("error: {module}: {message}"));
-        contains(&error(&["f", "9"]), &["assertion failed in function `f` at line 3"]);
+        let message = "assertion failed: x is \"small\",\\n or 0 in function `f` at";
+        assert_eq!(error(&["f", "0"]), format!("error: {module}: {message} {source}:2\n"));
+        contains(
+            &error(&["f", "9"]),
+            &[&format!("assertion failed in function `f` at {source}:3")],
+        );
         // Its line has two.
-        contains(&error(&["same", "2"]), &["assertion failed in function `same` at line 5"]);
+        contains(
+            &error(&["same", "2"]),
+            &[&format!("assertion failed in function `same` at {source}:5")],
+        );
     }
     // The code of the callee is part of its caller at this level.
     let source = "fn check(x: i64) -> i64:\n    assert x > 0, \"positive\"\n    x + 1\n\
@@ -249,12 +256,36 @@ fn module_keeps_the_messages_of_assertions() {
     ok(&["compile", "--opt", "2", &source, "-o", &module]);
     contains(
         &fails(&["run", &module, "outer", "0"]),
-        &["assertion failed: positive in function `check` at line 2"],
+        &[&format!("assertion failed: positive in function `check` at {source}:2")],
     );
     contains(
         &fails(&["run", &module, "plain", "0"]),
-        &["assertion failed in function `plain` at line 6"],
+        &[&format!("assertion failed in function `plain` at {source}:6")],
     );
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn trap_in_a_module_names_the_function_of_its_line() {
+    let directory = scratch("compile-traps");
+    let source = "fn at(xs: [i64], i: i64) -> i64: xs[i]\nfn inner(i: i64) -> i64:\n    \
+                  val xs = [1, 2, 3]\n    at(xs, i)\nfn outer(x: i64) -> i64:\n    \
+                  fn third(y: i64) -> i64:\n        9 / y\n    third(x) + 9 / (x - 1)\n\
+                  val n = inner(2)\nfn behind(x: i64) -> i64: x\nprint 6 / (n - 3)\n";
+    let source = write(&directory, "a.spl", source);
+    let module = directory.join("a.smf").to_str().unwrap().to_owned();
+    for level in ["0", "1", "2", "3"] {
+        ok(&["compile", "--opt", level, &source, "-o", &module]);
+        for (call, expected) in [
+            (&["inner", "9"][..], "index out of range in function `at` at {}:1"),
+            (&["outer", "0"], "division by zero in function `outer.third` at {}:7"),
+            (&["outer", "1"], "division by zero in function `outer` at {}:8"),
+            (&[], "division by zero in function `main` at {}:11"),
+        ] {
+            let error = fails(&[&["run", &module], call].concat());
+            contains(&error, &[&expected.replace("{}", &source)]);
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
