@@ -277,7 +277,7 @@ fn trap_in_a_module_names_the_function_of_its_line() {
     for level in ["0", "1", "2", "3"] {
         ok(&["compile", "--opt", level, &source, "-o", &module]);
         for (call, expected) in [
-            (&["inner", "9"][..], "index out of range in function `at` at {}:1"),
+            (&["inner", "9"][..], "index 9 out of range for length 3 in function `at` at {}:1"),
             (&["outer", "0"], "division by zero in function `outer.third` at {}:7"),
             (&["outer", "1"], "division by zero in function `outer` at {}:8"),
             (&[], "division by zero in function `main` at {}:11"),
