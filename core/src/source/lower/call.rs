@@ -377,19 +377,9 @@ impl Body<'_, '_, '_> {
 
     /// Refuses an array that does not change as a view that the callee changes.
     fn check_changed(&mut self, by: ChangingParam, array: ExprId) {
-        let (function, param) = (self.name(by.function), self.name(by.param));
-        let Some(name) = self.fixed_root(array) else {
-            if self.is_stored(array) {
-                return;
-            }
-            let message = format_args!(
-                "the array is no variable, and `{function}` changes `{param}`: nothing has the change"
-            );
-            let note = format_args!("pass a variable of `var`");
-            self.error_with_note(self.span(array), Code::NotAssignable, message, note);
-            return;
-        };
-        let name = self.name(name);
+        let Some(name) = self.fixed_root(array) else { return };
+        let (name, function, param) =
+            (self.name(name), self.name(by.function), self.name(by.param));
         let message = format_args!("`{name}` is not mutable, and `{function}` changes `{param}`");
         let note = format_args!("pass a variable of `var`, or declare the parameter with `mut`");
         self.error_with_note(self.span(array), Code::NotAssignable, message, note);

@@ -171,14 +171,6 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    /// Whether an expression is a variable, memory behind a pointer, or a part of one; an error may be one.
-    pub(super) fn is_stored(&self, id: ExprId) -> bool {
-        matches!(
-            self.tree.expr(self.root(id)).kind,
-            ExprKind::Name(_) | ExprKind::Unary(UnaryOp::Dereference, _) | ExprKind::Error
-        )
-    }
-
     /// The expression of whose value another one is a part.
     fn root(&self, id: ExprId) -> ExprId {
         let mut id = id;

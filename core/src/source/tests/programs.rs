@@ -455,6 +455,7 @@ fn argument_with_branches_is_the_array_of_the_branch() {
             ("set(if c: (if c: b else: a) else: a, 1, 9)", "a[1] * 10 + b[1]", 29),
             ("set(if c: long else: a, 4, 9)", "long[4]", 9),
             ("set(v: 9, i: 2, xs: if c: h[0] else: a)", "h[0][2]", 9),
+            ("set(if c: [7, 8] else: a, 0, 9)", "a[0]", 1),
             ("set(if c: a else: b, b.len() - 3, 9)", "a[0]", 9),
             ("pass", "len(if c: long else: a) * 10 + len(if c: a else: long)", 53),
         ] {
