@@ -91,6 +91,7 @@ pub(super) fn function(
         blocks: Vec::new(),
         slots: Vec::new(),
         callees: Vec::new(),
+        data: Vec::new(),
         trap,
         own,
         traps: Vec::new(),
@@ -122,6 +123,8 @@ struct Translator<'t, 'm, 's, 'v, 'd> {
     blocks: Vec<Option<Block>>,
     slots: Vec<StackSlot>,
     callees: Vec<Option<FuncRef>>,
+    /// The numbers and the addresses of the read-only data that instructions have named.
+    data: Vec<(u16, i64)>,
     trap: FuncRef,
     /// The function itself, whose address traps report.
     own: FuncRef,
@@ -427,14 +430,24 @@ impl Translator<'_, '_, '_, '_, '_> {
     }
 
     fn data_address(&mut self, i: &Instruction) {
-        let Some(entry) = self.instance.body().data(i.b.into()) else { return self.invalid() };
+        let known =
+            self.data.iter().find(|(number, _)| *number == i.b).map(|(_, address)| *address);
+        let address = match known.map_or_else(|| self.copy_data(i.b), Ok) {
+            Ok(address) => address,
+            Err(failure) => return self.declarations.fail(failure),
+        };
+        let address = self.b.ins().iconst(I64, address + i64::from(i.imm));
+        self.set(i.a, address);
+    }
+
+    /// Copies read-only data to memory that lives as long as the code.
+    fn copy_data(&mut self, number: u16) -> Result<i64, Failure> {
+        let entry = self.instance.body().data(number.into()).ok_or(Failure::Invalid)?;
         // More than the bytes, so that an aligned address lies inside of it.
         let align = usize::try_from(entry.align).unwrap_or(1).max(1);
         let mut words = Vec::new();
         let count = (entry.bytes.len() + align).div_ceil(size_of::<u128>()) + 1;
-        if words.try_reserve_exact(count).is_err() {
-            return self.declarations.fail(Failure::OutOfMemory);
-        }
+        words.try_reserve_exact(count).map_err(|_| Failure::OutOfMemory)?;
         words.resize(count, 0u128);
         let start = words.as_ptr().expose_provenance();
         let offset = start.next_multiple_of(align) - start;
@@ -443,12 +456,11 @@ impl Translator<'_, '_, '_, '_, '_> {
                 *word |= u128::from(byte) << (at % 16 * 8);
             }
         }
-        if try_push(self.declarations.data, words.into_boxed_slice()).is_err() {
-            return self.declarations.fail(Failure::OutOfMemory);
-        }
-        let address = (start + offset) as i64 + i64::from(i.imm);
-        let address = self.b.ins().iconst(I64, address);
-        self.set(i.a, address);
+        let kept = try_push(self.declarations.data, words.into_boxed_slice());
+        kept.map_err(|_| Failure::OutOfMemory)?;
+        let address = (start + offset) as i64;
+        self.data.push((number, address));
+        Ok(address)
     }
 
     fn bulk(&mut self, i: &Instruction) {
