@@ -16,14 +16,21 @@ pub unsafe fn take_error(chain: &TrapChain) -> TrapError {
     unsafe { chain.error.get().assume_init() }
 }
 
-/// The personality routine of the frames below. The unwinder calls it when a panic, an exception, `pthread_exit` or
-/// `pthread_cancel` is about to unwind through one. The chain of the thread would refer to the frame afterwards, so
-/// the process is aborted.
+/// In the actions of a personality routine: the unwinder looks for a handler, and has not left a frame yet.
+const SEARCH_PHASE: i32 = 1;
+
+/// `_URC_FATAL_PHASE1_ERROR`: there is no handler.
+const FATAL_PHASE1_ERROR: i32 = 3;
+
+/// `_URC_FATAL_PHASE2_ERROR`: the frame cannot be left.
+const FATAL_PHASE2_ERROR: i32 = 2;
+
+/// The personality routine of frames to which the chain of the thread refers, so that nothing may unwind through them.
+///
+/// The function of the unwinder that was called returns, and the runtime of the language that called it ends the process: C++ by
+/// the handler of `std::set_terminate`, Rust and `pthread_exit` by `abort`. Types and numbers are those of the Itanium C++ ABI,
+/// exception handling, level I.
 #[inline(never)]
-#[expect(
-    clippy::panic,
-    reason = "a function that cannot unwind: this prints a message and aborts the process"
-)]
-pub extern "C" fn refuse_unwinding() -> i32 {
-    panic!("unwinding reached a call into machine code, which it may not leave");
+pub extern "C" fn refuse_unwinding(_version: i32, actions: i32) -> i32 {
+    if actions & SEARCH_PHASE != 0 { FATAL_PHASE1_ERROR } else { FATAL_PHASE2_ERROR }
 }

@@ -285,6 +285,34 @@ fn exception_crosses_modules() {
     assert_eq!(run("7"), "71\n");
 }
 
+/// Found: a panic of the command, for which the handler of the program never ran; with handlers of signals that throw, as
+/// those of Ada, one panic after another.
+#[test]
+fn exception_without_a_handler_is_the_affair_of_the_program() {
+    use std::os::unix::process::ExitStatusExt;
+    let program = Program::new("init-terminate");
+    let source = r#"
+        #include <cstdio>
+        #include <cstdlib>
+        #include <exception>
+        int main(int argc, char **) {
+            if (argc > 1) std::set_terminate([] { std::puts("the last save"); std::exit(3); });
+            throw 5;
+        }
+    "#;
+    let module = program.module("terminate.cc", source, &["-O2"], &[]);
+    let host = ["--host-symbols", "--host-library", "stdc++"];
+    let run = |rest: &[&str]| {
+        let output = super::smf(&[&["run", "--main", &module][..], &host, rest].concat());
+        (output.status, super::text(&output.stdout), super::text(&output.stderr))
+    };
+    let (status, shown, error) = run(&["--", "x"]);
+    assert_eq!((status.code(), &*shown), (Some(3), "the last save\n"), "{error}");
+    let (status, _, error) = run(&[]);
+    assert_eq!(status.signal(), Some(libc::SIGABRT));
+    contains(&error, &["terminate called after throwing an instance of 'int'"]);
+}
+
 #[test]
 fn exception_passes_through_a_module_without_relocations() {
     let program = Program::new("init-through");
