@@ -25,6 +25,7 @@ mod examples;
 mod generate;
 mod generic;
 mod help;
+mod initial_stack;
 mod inspect;
 mod integer;
 mod interrupt;

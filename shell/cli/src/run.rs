@@ -1,7 +1,7 @@
 //! `smf run`: loads a module and calls one of its functions.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, OsStr, OsString, c_char};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ use smf_loader::source_line;
 use crate::args;
 use crate::bytecode;
 use crate::crash;
+use crate::initial_stack::InitialStack;
 use crate::integer::integer;
 use crate::output::{self, At, Failure};
 use crate::run_source;
@@ -329,21 +330,18 @@ fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitC
     let address = address.ok_or_else(|| no_function(None, module)).at(&args.file)?;
     let texts = std::iter::once(args.file.as_os_str()).chain(args.name.as_deref());
     let texts = texts.chain(args.args.iter().map(OsString::as_os_str));
-    // Arguments of a process contain no NUL.
-    let texts: Vec<CString> = texts.flat_map(|text| CString::new(text.as_bytes())).collect();
-    let mut arguments: Vec<*const c_char> = texts.iter().map(|text| text.as_ptr()).collect();
-    let count = arguments.len() as u64;
-    arguments.push(std::ptr::null());
+    let texts: Vec<OsString> = texts.map(OsStr::to_owned).collect();
+    // Handlers of the exit of the process may read it too.
+    let stack: &'static InitialStack = Box::leak(Box::new(InitialStack::new(&texts)));
     unsafe extern "C" {
-        static environ: *const *const c_char;
+        static mut environ: *const u64;
     }
-    // SAFETY: the C library defines it; this program has one thread that could change it.
-    let environment = unsafe { environ }.expose_provenance() as u64;
-    let arguments = arguments.as_ptr().expose_provenance() as u64;
-    let words = [count, arguments, environment].map(CallArg::Integer);
+    // SAFETY: the C library defines it; no other thread of this program reads or changes the environment.
+    unsafe { environ = stack.envp() };
+    let [argv, envp] = [stack.argv(), stack.envp()].map(|at| at.expose_provenance() as u64);
+    let words = [stack.argc(), argv, envp].map(CallArg::Integer);
     let _span = trace::span("call", &args.file);
-    // SAFETY: the user states that the function is `main` of a program: machine code is trusted. The arguments outlive
-    // the call.
+    // SAFETY: the user states that the function is `main` of a program: machine code is trusted.
     let returned = unsafe { call::call_values(address, &words) }.at(&args.file)?;
     Ok(ExitCode::from((returned.integer & 0xff) as u8))
 }

@@ -504,12 +504,24 @@ fn arguments_and_results_have_the_types_that_are_stated() {
 }
 
 const PROGRAM: &str = r#"
+    #include <elf.h>
     #include <stdio.h>
     #include <stdlib.h>
+    #include <string.h>
+    #include <unistd.h>
+    /* As programs read it that have no getauxval: behind the environment. */
+    static int finds_page_size(char **envp) {
+        while (*envp) envp++;
+        for (const Elf64_auxv_t *entry = (void *)(envp + 1); entry->a_type != AT_NULL; entry++)
+            if (entry->a_type == AT_PAGESZ) return entry->a_un.a_val == (unsigned long)getpagesize();
+        return 0;
+    }
     extern char **environ;
     int main(int argc, char **argv, char **envp) {
         for (int i = 1; i < argc; i++) printf("%d=%s\n", i, argv[i]);
         printf("%s %d %d\n", getenv("SMF_PROGRAM_TEST"), argv[argc] == 0, envp == environ);
+        int is_behind = envp == argv + argc + 1 && argv[1] == argv[0] + strlen(argv[0]) + 1;
+        printf("%d %d\n", is_behind, finds_page_size(envp));
         return argc + 300;
     }
 "#;
@@ -521,7 +533,7 @@ fn main_is_called_as_a_program() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
     command.env("SMF_PROGRAM_TEST", "here").args(["run", "--host-symbols", "--main", &module]);
     let output = command.args(["--", "one", "-x", "--exit", "u9:z"]).output().unwrap();
-    assert_eq!(super::text(&output.stdout), "1=one\n2=-x\n3=--exit\n4=u9:z\nhere 1 1\n");
+    assert_eq!(super::text(&output.stdout), "1=one\n2=-x\n3=--exit\n4=u9:z\nhere 1 1\n1 1\n");
     assert_eq!(output.status.code(), Some(305 & 0xff));
     assert_eq!(super::smf(&["run", "--main", "--exit", &module]).status.code(), Some(2));
 }
