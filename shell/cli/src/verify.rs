@@ -79,6 +79,9 @@ fn verify_module(smf: &Smf<'_>, is_cfi: bool) -> Result<Option<String>, Box<dyn 
     if is_cfi { verify_cfi(smf) } else { Ok(None) }
 }
 
+/// The number of missing landing pads that an error names.
+const NAMED: usize = 20;
+
 /// Checks the landing pads. Returns what is worth a remark.
 fn verify_cfi(smf: &Smf<'_>) -> Result<Option<String>, Box<dyn Error>> {
     let Some(report) = cfi::check(smf)? else {
@@ -98,8 +101,11 @@ fn verify_cfi(smf: &Smf<'_>) -> Result<Option<String>, Box<dyn Error>> {
     };
     let count = report.offenders.len();
     let mut message = format!("{count} of {targets} landing pads are missing{stated}");
-    for offender in &report.offenders {
+    for offender in report.offenders.iter().take(NAMED) {
         message.push_str(&format!("; {offender}"));
+    }
+    if count > NAMED {
+        message.push_str("; ...");
     }
     Err(message.into())
 }

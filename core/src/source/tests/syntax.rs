@@ -434,7 +434,7 @@ fn byte_order_mark_is_no_part_of_the_text() {
 fn lines_with_only_the_mark_of_documentation_enclose_a_block() {
     let f = "fn f() -> i64: 7\n";
     let block = "///\nAny prose: it's \"free\".\n    /// Also this.\n///\n";
-    let indented = format!("fn f() -> i64:\n    ///\n  prose\n    ///  \n    7\n");
+    let indented = "fn f() -> i64:\n    ///\n  prose\n    ///  \n    7\n".to_string();
     // An empty line between others of documentation opens nothing, and neither does one that nothing closes.
     let lines = format!("/// One.\n///\n/// Two.\n{f}///\n/// Three.\n///\nfn g() -> i64: 8\n");
     for text in [format!("{block}{f}"), format!("{f}{block}"), indented, lines] {

@@ -86,6 +86,18 @@ fn x86_64_code_with_full_protection_has_all_landing_pads() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
+fn report_of_many_places_ends_with_an_ellipsis() {
+    let functions = (0..30).map(|n| format!("int f{n}(void) {{ return {n}; }}\n"));
+    let source: String = functions.collect();
+    let none: &[&str] = &["-fcf-protection=none"];
+    let out = module("many", "cc", &[(&source, none)]).unwrap();
+    let error = fails(&["verify", "--cfi", &out]);
+    contains(&error, &["30 of 30 landing pads are missing; ", "; ...\n"]);
+    assert_eq!(error.matches("is exported").count(), 20, "{error}");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
 fn x86_64_code_without_protection_is_reported_place_by_place() {
     let none: &[&str] = &["-fcf-protection=none"];
     let out = module("none", "cc", &[(SOURCE, none)]).unwrap();
