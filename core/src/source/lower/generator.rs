@@ -14,6 +14,10 @@ use crate::source::program::constant::State;
 use crate::source::program::data::ConstantData;
 use crate::types::Type;
 
+/// The most bytes of constants that are copied to the read-only data of functions, also of those that are lowered to infer a
+/// type: a few bytes of text stand for a large array.
+const MAX_DATA: usize = 32 << 20;
+
 /// The deepest chain of instances that ask for each other.
 const MAX_INSTANCE_DEPTH: u32 = 50;
 
@@ -79,6 +83,8 @@ pub(in crate::source) struct Generator<'p, 's> {
     spare: Spare,
     /// By the number of a constant: whether it is known, and the bytes of one that is data.
     constant_data: Vec<(bool, Option<ConstantData>)>,
+    /// Bytes of constants that may still be copied to read-only data.
+    pub(super) data_left: usize,
 }
 
 /// The memory of a generator, for the next one.
@@ -119,6 +125,7 @@ impl<'p, 's> Generator<'p, 's> {
             walks,
             spare,
             constant_data: Vec::new(),
+            data_left: MAX_DATA,
         }
     }
 

@@ -61,7 +61,7 @@ impl Body<'_, '_, '_> {
         self.written_constant(number, want, span)
     }
 
-    /// An array or tuple that lies in read-only data, from where its parts are read.
+    /// An array or tuple that lies in read-only data, from where its parts are read, while there are few enough of them.
     fn constant_in_data(&mut self, number: u32, want: Want) -> Option<Typed> {
         let data = self.unit.constant_data(number)?;
         let (ty, align) = (data.ty, data.align);
@@ -77,6 +77,8 @@ impl Body<'_, '_, '_> {
         let data = match known {
             Some(data) => data,
             None => {
+                let size = self.unit.constant_data(number)?.bytes.len();
+                self.unit.data_left = self.unit.data_left.checked_sub(size)?;
                 let bytes = &self.unit.constant_data(number)?.bytes;
                 let data = self.builder.data(bytes, align);
                 self.push(|body| &mut body.data, (number, data));

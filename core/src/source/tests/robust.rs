@@ -138,6 +138,20 @@ fn limits_are_errors_with_names() {
 }
 
 /// Each import is compared with the names of all files.
+/// Found: 100 kB of text that took 4 GB.
+#[test]
+fn data_of_constants_is_bounded() {
+    let mut text = "const XS = [7; 125000]\n".to_string();
+    for number in 0..40 {
+        text.push_str(&format!("fn f{number}(i: i64): XS[i]\n"));
+    }
+    let unit = unit_of(&text, Mode::Manager);
+    let total: usize = unit.functions.iter().map(|function| function.ir.len()).sum();
+    assert!((15_000_000..18_000_000).contains(&total), "{total}");
+    let call = |name| call_unit(&unit, name, &[124_998]).0;
+    assert_eq!((call("f0"), call("f39")), (Ok(7), Ok(7)));
+}
+
 #[test]
 fn files_of_a_template_text_are_bounded() {
     let mut text: String = (0..40_000).map(|number| format!("#:module 0 m{number}\n")).collect();
