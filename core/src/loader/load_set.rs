@@ -320,12 +320,16 @@ impl<'l> LoadSet<'l> {
         for member in &self.members {
             let parsed = member.exports.parsed();
             let Ok(smf) = parsed.linked() else { continue };
-            let libraries = self.open_libraries(&member.name, parsed.smf())?;
             let imports = imported_tls(&smf);
             let imports = imports.filter_map(|i| Some((i.symbol?, i.value.is_static())));
             let mut imports = try_collect(imports)?;
             sort(&mut imports);
             imports.dedup_by_key(|(symbol, _)| *symbol);
+            if imports.is_empty() {
+                continue;
+            }
+            // Those that were open for the functions are closed.
+            let libraries = self.open_libraries(&member.name, parsed.smf())?;
             for (symbol, is_static) in imports {
                 let is_defined = self.find_definer(&try_concat(&[tls::EXPORT, symbol])?)?.is_some();
                 if !is_defined && libraries.lack_tls(symbol, is_static)? {
