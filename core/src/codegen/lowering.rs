@@ -396,7 +396,8 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     fn trap_site(&mut self, code: u32, compared: Option<Instruction>) -> LabelOf<M> {
         let at = self.at();
         if let Some(last) = self.buffers.traps.last()
-            && (last.code, last.at, last.compared) == (code, at, compared)
+            && (last.code, last.at) == (code, at)
+            && compared.or(last.compared).is_none()
         {
             return last.label;
         }

@@ -70,7 +70,7 @@ struct Holder {
 }
 
 /// The registers of one class during the scan.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ClassState {
     caller_saved: &'static [u8],
     callee_saved: &'static [u8],
@@ -328,6 +328,22 @@ impl Allocation {
             self.around.extend_from_slice(&live);
         }
         Ok(())
+    }
+}
+
+impl Default for ClassState {
+    fn default() -> Self {
+        Self {
+            caller_saved: &[],
+            callee_saved: &[],
+            all: 0,
+            preserved: 0,
+            // The default of an array would be code for each element.
+            holders: [Holder { local: 0, last_use: 0, weight: 0 }; MAX_REGISTERS],
+            free: 0,
+            next_end: 0,
+            taken: 0,
+        }
     }
 }
 
