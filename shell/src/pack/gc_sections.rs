@@ -256,8 +256,12 @@ fn root_error(program: &Program<'_>, id: GlobalId, why: ResolveError) -> PackErr
     let object = program.title(program.defining_object(id));
     match why {
         ResolveError::Hidden => PackError::UndefinedHidden { name, object },
-        ResolveError::Discarded | ResolveError::NotLoaded | ResolveError::ElfHeader => {
+        ResolveError::Discarded | ResolveError::NotLoaded => {
             let reason = "its section is not loaded";
+            PackError::BrokenSymbol { object, symbol: name, reason }
+        }
+        ResolveError::ElfHeader => {
+            let reason = "a module has no ELF header";
             PackError::BrokenSymbol { object, symbol: name, reason }
         }
     }

@@ -306,7 +306,7 @@ impl ValueNumbering {
 fn decide(function: &mut EditableFunction, index: usize, i: &Instruction, holds: bool) {
     match i.opcode {
         _ if !holds => function.delete(index),
-        // It states its operands.
+        // It may state its operands.
         Opcode::TrapCompare(_) => {}
         Opcode::Branch(_) | Opcode::BranchIf(_) => {
             function.set(index, plain(Opcode::Jump, 0, [0; 3], i.imm));

@@ -131,11 +131,8 @@ impl Activation<'_, '_, '_> {
                 let right = self.second(i, i.b, scalar);
                 let left = self.get(i.a);
                 if holds(condition, scalar, left, right) {
-                    return taken(
-                        at,
-                        i,
-                        if i.states_operands(scalar) { [left, right] } else { [0; 2] },
-                    );
+                    let operands = if i.states_operands(scalar) { [left, right] } else { [0; 2] };
+                    return taken(at, i, operands);
                 }
             }
             Opcode::Load | Opcode::LoadElement => {
