@@ -214,7 +214,13 @@ fn write_line(lines: &mut FallibleBuf, function: &Function<'_>) {
 /// Whether a file was last written before this process started; false if the times are unknown.
 fn is_older_than_this_process(file: &Metadata) -> bool {
     let untouched = file.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    untouched.zip(process_age()).is_some_and(|(untouched, age)| untouched > age)
+    untouched.zip(process_age()).is_some_and(|(untouched, age)| is_older(untouched, age))
+}
+
+/// Whether what is untouched for so long is older than a process of this age. The age is known to 10 ms, and a file has
+/// the time of a tick of the kernel, at most 10 ms earlier: the file of a process that has just started is not older.
+fn is_older(untouched: Duration, age: Duration) -> bool {
+    untouched > age + Duration::from_millis(20)
 }
 
 /// The time since this process started: proc_pid_stat(5), field 22, in hundredths of a second after boot;
@@ -260,6 +266,16 @@ mod tests {
             lines.finish().unwrap(),
             b"7f001000 1a fn$Vec$i64\n7f001000 1a two?lines?and?more\n"
         );
+    }
+
+    #[test]
+    fn file_of_the_first_moments_of_a_process_is_not_older() {
+        let milliseconds = Duration::from_millis;
+        // The process is 9 ms old, which reads as 0; the tick before the file's write was 9 ms earlier.
+        assert!(!is_older(milliseconds(18), milliseconds(0)));
+        assert!(is_older(milliseconds(21), milliseconds(0)));
+        assert!(!is_older(milliseconds(1000), milliseconds(990)));
+        assert!(is_older(milliseconds(6000), milliseconds(990)));
     }
 
     #[test]
