@@ -75,12 +75,16 @@ fn absolute(path: &str) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(|error| Error::File(path.into(), error))
 }
 
+/// The target directory of the libraries: one of its own, because the features change what cargo keeps under one name.
+pub(crate) fn built() -> PathBuf {
+    target().join("library")
+}
+
 /// Installs release builds of both libraries, the headers, and the files for pkg-config and CMake.
 pub(crate) fn install(features: &str, directories: &Directories) -> Result<(), Error> {
     let has = |wanted| features.split(',').any(|feature| feature == wanted);
     let (is_tagged, needs_libffi) = (has("tagged"), has("libffi"));
-    // A directory of its own, because the features change what cargo keeps under one name.
-    let built = target().join("library");
+    let built = built();
     cargo("build --quiet --release --package smf-capi --package smf-capi-static")
         .args(["--no-default-features", "--features", features, "--target-dir"])
         .args([&built])
@@ -97,7 +101,7 @@ pub(crate) fn install(features: &str, directories: &Directories) -> Result<(), E
     let archive = built.join("release/libsmf_loader_shared.a");
     let layout = ["unwind.ld", "load_order.ld"].map(|name| root().join("shell/capi").join(name));
     // The list was made with these features; with others, the compiler inlines other functions.
-    if features == "gdb" {
+    if load_order::FEATURES.contains(&features) {
         load_order::check(&archive, &layout[1])?;
     }
     let link = library::Link {

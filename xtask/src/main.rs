@@ -51,6 +51,7 @@ usage: cargo xtask TASK
                              metadata.deb.maintainer of shell/cli/Cargo.toml
   sbom [DIRECTORY]           writes sbom.spdx.json and licences.txt: the crates in the shipped files
   footprint                  the sizes of the shipped files
+  load-order                 lists the functions of a first load in shell/capi/load_order.ld (needs valgrind)
   survey DIRECTORY           packs, verifies and loads every static archive below the directory
   fuzz [--seconds N] [TARGET...]
                              all fuzz targets, or these, as many at once as there are cores
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         "deb" => deb::task(arguments),
         "sbom" => sbom::write(Path::new(arguments.first().map_or(".", String::as_str))),
         "footprint" => footprint::run(),
+        "load-order" => load_order::run(),
         "survey" => survey::run(arguments),
         "soak" => sanitize::soak(arguments),
         "tsan" => sanitize::sanitize("thread"),

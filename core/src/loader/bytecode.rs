@@ -42,6 +42,8 @@ pub(super) struct Bytecode<'d> {
 impl<'d> Bytecode<'d> {
     /// The program of the module `name`, whose functions have this code and these constants. `entry_point` is the offset of the entry
     /// function in the code section, or 0; without a function there, `main` is the entry function.
+    // Its frame is 8 KiB, of which modules of machine code do not touch the pages.
+    #[inline(never)]
     pub(super) fn new(
         name: &[u8],
         functions: &Functions<'d>,
