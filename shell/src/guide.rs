@@ -9,6 +9,7 @@ pub const CHAPTERS: &[(&str, &str)] = &[
     ("bytecode", include_str!("guide/bytecode.md")),
     ("templates", include_str!("guide/templates.md")),
     ("exec", include_str!("guide/exec.md")),
+    ("ir", include_str!("guide/ir.md")),
     ("reload", include_str!("guide/reload.md")),
     ("formats", include_str!("guide/formats.md")),
     ("security", include_str!("guide/security.md")),
@@ -40,6 +41,11 @@ pub mod templates {}
 /// The execution manager.
 pub mod exec {}
 
+// Its example needs the feature.
+#[cfg_attr(feature = "exec", doc = include_str!("guide/ir.md"))]
+/// The intermediate representation.
+pub mod ir {}
+
 #[doc = include_str!("guide/reload.md")]
 pub mod reload {}
 
@@ -57,3 +63,20 @@ pub mod tools {}
 
 #[doc = include_str!("guide/porting.md")]
 pub mod porting {}
+
+#[cfg(all(test, feature = "exec"))]
+mod tests {
+    use smf_core::ir::Opcode;
+
+    use super::CHAPTERS;
+
+    #[test]
+    fn chapter_on_ir_names_every_instruction() {
+        let (_, chapter) = CHAPTERS.iter().find(|(topic, _)| *topic == "ir").unwrap();
+        let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        let words: Vec<&str> = chapter.split(|letter| !is_word(letter)).collect();
+        let names = (0..=u8::MAX).filter_map(Opcode::from_code).map(|(opcode, _)| opcode.name());
+        let missing: Vec<&str> = names.filter(|name| !words.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}

@@ -22,7 +22,7 @@ pub enum ExtractError<'n> {
     /// A function with an unknown instruction, or with a reference to an unnamed place outside of it. `offset` is in
     /// bytes from the start of the section.
     #[error(
-        "the instruction at {offset:#x} of the function `{}` refers to an unknown place; relocations, with which `smf pack --emit-relocs` packs a module, may state it",
+        "the instruction at {offset:#x} of the function `{}` refers to a place outside of it that has no name; of a module of objects, `smf pack --emit-relocs` keeps the relocations, which may name it",
         name.escape_ascii()
     )]
     Instruction { name: &'n [u8], offset: u64 },

@@ -11,7 +11,7 @@ use crate::output::{self, Failure};
 /// Shows the help of a command, or a chapter of the guide
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A command, or a topic: command, simple, exec, rust, c, bytecode, templates, reload, formats, security, performance, tools, porting
+    /// A command, or a topic: command, simple, exec, ir, rust, c, bytecode, templates, reload, formats, security, performance, tools, porting
     topics: Vec<String>,
 }
 
