@@ -3,8 +3,8 @@
 use super::*;
 use crate::ir::Scalar;
 
-/// The deepest chain of constants that refer to each other.
-const MAX_CHAIN: u32 = 200;
+/// The deepest nesting of a constant's expression, with those of the constants that it names.
+const MAX_LEVELS: u32 = 200;
 
 /// A value at compile time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -253,14 +253,22 @@ impl Program<'_, '_> {
         Some(Evaluated { value: converted, ty: wanted, is_flexible: false })
     }
 
-    /// The value of an expression of literals and constants; `None` without an error where it has none.
+    /// The value of an expression of literals and constants; `None` without an error where it has none, but for one that
+    /// nests too deeply.
     pub(in crate::source) fn evaluate(
         &mut self,
         source: u32,
         id: ExprId,
         wanted: Option<TypeId>,
     ) -> Option<Evaluated> {
-        if self.depth >= MAX_CHAIN {
+        if self.depth >= MAX_LEVELS {
+            let span = self.source(source)?.tree.expr(id).span;
+            let message = format_args!(
+                "more than {MAX_LEVELS} levels of expressions in constants that name each other"
+            );
+            let note = format_args!("declare the constants before those that name them");
+            let kind = (Severity::Error, Code::TooDeep);
+            self.report(source, span, kind, message, Some(note));
             return None;
         }
         self.depth += 1;

@@ -45,6 +45,19 @@ fn each_wrong_constant_of_each_module_is_reported() {
 }
 
 #[test]
+fn long_chain_of_constants_is_an_error_at_once_unless_its_end_comes_first() {
+    // Each constant names the next one twice: without the error, evaluation takes time that is exponential in their number.
+    let link = |number| format!("const C{number} = C{} + C{}\n", number + 1, number + 1);
+    let forward: std::string::String = (0..150).map(link).collect();
+    let message = "more than 200 levels of expressions in constants that name each other";
+    let errors = errors_of(&format!("{forward}const C150 = 0\n"));
+    assert_eq!(errors, [format!("101: E1102: {message}")]);
+
+    let back: std::string::String = (0..1000).rev().map(link).collect();
+    assert_eq!(errors_of(&format!("const C1000 = 0\n{back}")), [""; 0]);
+}
+
+#[test]
 fn function_in_a_constant_is_called() {
     let functions = "fn square(x: f64) -> f64: x * x\nfn add(a: i64, b: i64) -> i64: a + b\n";
     let program = "const F: fn(f64) -> f64 = square\nval G = add\nfn main():\n    print F(3.0)\n    print G(2, 3)\n";
