@@ -371,7 +371,7 @@ impl Body<'_, '_, '_> {
             }
             self.fill(argument.value, field.ty, Self::inside(place, field.offset));
         }
-        for (field, done) in fields.iter().zip(done) {
+        for ((field, done), position) in fields.iter().zip(done).zip(1..) {
             if done {
                 continue;
             }
@@ -381,13 +381,19 @@ impl Body<'_, '_, '_> {
                 }
                 // The value with another name may have been meant for it.
                 _ if is_wrong => {}
-                _ => {
-                    let (owner, field) = (self.name(name), self.name(field.name));
-                    let message = format_args!("field `{field}` of `{owner}` has no value");
-                    self.error(span, Code::BadCall, message);
-                }
+                _ => self.missing_field(name, field.name, position, span),
             }
         }
+    }
+
+    /// Reports a field without a value; one of a variant may have no name.
+    fn missing_field(&mut self, owner: Name, field: Name, position: usize, span: Span) {
+        let (owner, field) = (self.name(owner), self.name(field));
+        let message = fmt::from_fn(|f| match field {
+            "_" => write!(f, "value {position} of `{owner}` is missing"),
+            _ => write!(f, "field `{field}` of `{owner}` has no value"),
+        });
+        self.error(span, Code::BadCall, format_args!("{message}"));
     }
 
     /// Refuses a value with the name of no field, or behind the last field.

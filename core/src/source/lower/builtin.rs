@@ -137,7 +137,8 @@ impl Body<'_, '_, '_> {
             }
             _ => {}
         }
-        let refused = REFUSED.iter().find(|refused| refused.0 == text);
+        let is_declared = matches!(self.head(value.ty), Head::Struct(_) | Head::Enum(_));
+        let refused = REFUSED.iter().find(|refused| refused.0 == text && !is_declared);
         if let Some((_, reason)) = refused {
             self.skip_arguments(arguments);
             let message = format_args!("`.{text}()` is not supported: {reason}");

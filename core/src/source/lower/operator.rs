@@ -255,7 +255,12 @@ impl Body<'_, '_, '_> {
         }
         let (one, two, op) = (self.type_text(left), self.type_text(right), op.text());
         if left == right && left == TypeId::TEXT {
-            return self.refuse(span, "an operation on texts", "it allocates");
+            return match op {
+                "==" | "!=" | "<" | "<=" | ">" | ">=" => {
+                    self.refuse(span, "a comparison of texts", "texts are literals for printing")
+                }
+                _ => self.refuse(span, "an operation on texts", "it allocates"),
+            };
         }
         if op == ">>" && self.head(left) == Head::Function {
             let reason = "it makes a function when the program runs; call them one after the other";

@@ -211,7 +211,7 @@ impl Parser<'_, '_> {
                 let message = format_args!("a comment starts with `#`, not with `//`");
                 self.error(span, Code::Unexpected, message);
             }
-            TokenKind::Plus if self.last_kind() == TokenKind::Plus => {
+            TokenKind::Plus if self.last_kind() == TokenKind::Plus && !self.token_at(0).spaced => {
                 let note = "write `x += 1`";
                 self.refuse_with_note(span, "`++`", "Simple does not have it", note);
             }

@@ -127,7 +127,10 @@ impl<'p> Program<'p, '_> {
             let message = format_args!(
                 "a variable of a module is not supported: a function has no memory of its own"
             );
-            let note = format_args!("pass the value, or declare a `const`");
+            let note = match number {
+                0 => format_args!("declare it in `main`, or declare a `const`"),
+                _ => format_args!("pass the value, or declare a `const`"),
+            };
             self.report(number, span, (Severity::Error, Code::Refused), message, Some(note));
         } else if number == 0 {
             let message =

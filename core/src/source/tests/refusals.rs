@@ -91,6 +91,22 @@ fn each_error_has_its_message() {
             "2: E1201: an operation on texts is not supported: it allocates",
         ),
         (
+            "fn f() -> bool: \"x\" == \"y\"\n",
+            "1: E1201: a comparison of texts is not supported: texts are literals for printing",
+        ),
+        (
+            "struct S:\n    n: i64\nfn f():\n    val s = S(n: 1)\n    s.push(2)\n",
+            "5: E1304: type `S` has no method `push`",
+        ),
+        (
+            "enum E:\n    A(i64, i64)\nfn f():\n    val e = E.A(1)\n",
+            "4: E1405: value 2 of `A` is missing",
+        ),
+        (
+            "fn f() -> i64: 1 + + 1\n",
+            "1: E1201: a unary `+` is not supported: one of the parsers of Simple does not have it",
+        ),
+        (
             "fn f():\n    val s = 5.to_text()\n",
             "2: E1201: `.to_text()` is not supported: it allocates a text",
         ),
