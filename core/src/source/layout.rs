@@ -2,7 +2,8 @@
 //!
 //! * A logical line ends with [`TokenKind::Newline`]. Lines without a token do not count.
 //! * Indentation is compared with a stack of columns; a tab counts 4. A line that is indented further starts a block, a
-//!   line that returns to a column of the stack ends blocks. Any other column is an error, as is a tab behind a blank.
+//!   line that returns to a column of the stack ends blocks. Any other column is an error, as is a tab behind a blank; a
+//!   line between two columns belongs to the inner block, so that it is one error.
 //! * Inside brackets neither lines nor blocks exist.
 //! * A line goes on in the next one behind a backslash or a binary operator, and in front of `.` or a binary operator
 //!   that is indented further; in front of `and`, `or`, `|` and the like also at equal indentation.
@@ -280,10 +281,15 @@ impl<'f, 's> Layout<'f, 's> {
             try_push(&mut self.columns, width)?;
             return self.push(TokenKind::Indent, Name::NONE, here);
         }
+        // A line between two columns belongs to the inner block, as do the lines behind it that are in order.
         while width < current {
+            let outer = self.columns.iter().nth_back(1).copied().unwrap_or(0);
+            if width > outer {
+                break;
+            }
             self.columns.pop();
             self.push(TokenKind::Dedent, Name::NONE, here)?;
-            current = self.columns.last().copied().unwrap_or(0);
+            current = outer;
         }
         if width != current {
             let message = format_args!(

@@ -576,6 +576,11 @@ fn mistake_in_a_declaration_or_pattern_is_reported_once() {
             "7: E1410: variant `B` has 0 values",
         ),
         (
+            "struct P:\n    x: i64\nimpl P:\n    fn a() -> i64: self.x\n   fn b() -> i64:\n        self.x\n    \
+             fn c() -> i64: self.b()\nfn f() -> i64: P(x: 1).c()\n",
+            "5: E1004: the line is indented by 3 columns, which is the indentation of no open block",
+        ),
+        (
             "enum E:\n    A\nfn f(e: E) -> i64:\n    match e:\n        case E.A(x): x\n",
             "5: E1410: variant `A` has 0 values",
         ),
