@@ -46,7 +46,7 @@ const EXHAUSTED: &str = "SIGSEGV (the stack is exhausted: calls nest too deeply)
 const NOT_CODE: &str = "SIGSEGV (a jump to memory that is not code)";
 
 /// Seconds after which a report that does not end is given up.
-const PATIENCE: u32 = 5;
+pub(crate) const PATIENCE: u32 = 5;
 
 /// Finds the instance of a template that contains an address.
 type FindInstance = Box<dyn Fn(u64) -> Option<Instance> + Send + Sync>;
@@ -377,6 +377,14 @@ fn describe_in_module(text: &mut String, address: usize) -> bool {
         let _ = write!(text, " at {}:{}", one_line(&found.file), found.line);
     }
     true
+}
+
+/// The name of the function of a module, or of the instance, around an address.
+pub(crate) fn function_name_at(address: u64) -> Option<String> {
+    match module_at(address) {
+        Some(module) => function_at(&module, address).map(|(name, _)| name),
+        None => instance_at(address).map(|i| String::from_utf8_lossy(i.symbol()).into_owned()),
+    }
 }
 
 /// The function around an address, and the distance from its first byte.

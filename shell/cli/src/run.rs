@@ -36,9 +36,11 @@ use crate::integer::integer;
 use crate::output::{self, At, Failure};
 use crate::run_source;
 use crate::signature::{self, Signature};
+use crate::source::host::text_result;
+use crate::source::stack::{find_functions, on_large_stack};
 use crate::source::{self, BackendName};
 use crate::trace;
-use crate::values::{ArgumentMemory, Returns, typed_text};
+use crate::values::{Returns, typed_text};
 use crate::watch::Watch;
 
 /// Loads and links a module, or compiles source, calls one of its functions and prints the result
@@ -429,38 +431,67 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     if module.smf().is_some() && !module.contains(address) {
         return Err(Failure::of(&args.file, "the function is outside the module's memory"));
     }
-    let mut memory = ArgumentMemory::default();
     let name = match &args.name {
         Some(name) => name.to_str(),
         None => Some("main").filter(|main| module.function(main.as_bytes()) == Some(address)),
     };
     let signature = name.and_then(|name| Signature::of(module, name));
-    let returns = match (args.returns, &signature) {
-        (Some(returns), _) => returns,
-        (None, Some(signature)) => signature.returns().at(&args.file)?,
-        (None, None) => Returns::Scalar(Scalar::I64),
+    call_code(args, loader, module, address, signature.as_ref())
+}
+
+/// Calls a function of machine code, as [`call()`].
+fn call_code(
+    args: &Args,
+    loader: &Loader,
+    module: &ModuleRef<'_>,
+    address: u64,
+    signature: Option<&Signature>,
+) -> Result<(i64, String), Failure> {
+    let (returns, is_text) = match signature {
+        Some(signature) => signature.returns(&args.file, args.returns)?,
+        None => (args.returns.unwrap_or(Returns::Scalar(Scalar::I64)), false),
     };
-    let words = match &signature {
-        Some(signature) => signature.words(&args.args, &mut memory),
-        None => signature::words(&args.args, &mut memory),
+    let mut arguments = match signature {
+        Some(signature) => signature.arguments(&args.args)?,
+        None => signature::untyped(&args.args).at(&args.file)?,
     };
-    let mut words = words.at(&args.file)?;
+    let text_at = is_text.then(|| arguments.add_text_result());
+    let words = arguments.values.iter().map(|value| value.argument());
+    let mut words: Vec<CallArg> = words.collect();
     words.resize(words.len().max(MAX_ARGS), CallArg::Integer(0));
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
     // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
     // the arguments outlives the call.
-    let returned = unsafe { call::call_values(address, &words) };
+    let run = || unsafe { call::call_values(address, &words) };
+    // The functions of `smf compile` take their stack as those of source in memory do.
+    let returned = match signature {
+        Some(_) => {
+            find_functions(crash::function_name_at);
+            let returned = on_large_stack(|| {
+                let returned = run();
+                host_functions::flush();
+                returned
+            });
+            returned.at(&args.file)?
+        }
+        None => run(),
+    };
     let returned = returned.map_err(|error| match error {
         TrapError::Bytecode(trap) => Failure::Because(bytecode::trapped_elsewhere(loader, trap)),
         error => Failure::of(&args.file, trapped(module, error)),
     })?;
-    // SAFETY: the user or the module states the type of the result.
-    let shown = unsafe { returns.show(returned) };
-    let changed = memory.arrays.iter().filter(|array| array.is_changed());
+    let shown = match text_at {
+        // SAFETY: the module states that the function returned the address and the length of a text.
+        Some(at) => Some(unsafe { text_result(&mut arguments.memory, at) })
+            .filter(|_| returns == Returns::Text),
+        // SAFETY: the user or the module states the type of the result.
+        None => unsafe { returns.show(returned) },
+    };
+    let changed = arguments.memory.arrays.iter().filter(|array| array.is_changed());
     let lines = shown.into_iter().chain(changed.map(ToString::to_string));
-    let status =
-        if returns == Returns::Nothing && args.returns.is_none() { 0 } else { returned.integer };
-    Ok((status.cast_signed(), lines.map(|line| line + "\n").collect()))
+    let is_status = !is_text && (returns != Returns::Nothing || args.returns.is_some());
+    let status = if is_status { returned.integer.cast_signed() } else { 0 };
+    Ok((status, lines.map(|line| line + "\n").collect()))
 }
 
 /// Describes a trap of code that `smf compile` made, or of an instance: both report their line.

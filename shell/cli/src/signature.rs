@@ -1,16 +1,18 @@
 //! The types of a function of a module that `smf compile` made.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::path::Path;
 
+use smf_core::exec::Value;
 use smf_core::format::note::Note;
 use smf_core::ir::Scalar;
 use smf_core::loader::ModuleRef;
-use smf_core::plural;
 use smf_core::trap::CallArg;
 use smf_core::types::Type;
 
-use crate::source::arguments::Arguments;
-use crate::values::{ArgumentMemory, Returns, typed_word};
+use crate::output::Failure;
+use crate::source::arguments::{Arguments, not_printed, of_types};
+use crate::values::{Returns, typed_word};
 
 /// The types that the note of the module has for a function.
 pub(crate) struct Signature {
@@ -33,53 +35,58 @@ impl Signature {
         Some(Self { name: name.to_owned(), parameters, result: found.result().to_string() })
     }
 
-    /// The arguments of a call, as texts of the types of the parameters.
-    pub(crate) fn words(
-        &self,
-        texts: &[impl AsRef<OsStr>],
-        memory: &mut ArgumentMemory,
-    ) -> Result<Vec<CallArg>, String> {
-        let Some(parameters) = &self.parameters else { return words(texts, memory) };
-        if parameters.len() != texts.len() {
-            let (name, wanted, given) = (&self.name, parameters.len(), texts.len());
-            let (one, other) = (plural::s(wanted), plural::s(given));
-            return Err(format!(
-                "`{name}` has {wanted} parameter{one}, {given} argument{other} given"
-            ));
+    /// The arguments of a call, as texts of the types of the parameters; their texts state the types if those are malformed.
+    pub(crate) fn arguments(&self, texts: &[OsString]) -> Result<Arguments, Failure> {
+        match &self.parameters {
+            Some(parameters) => of_types(&self.name, parameters, "", texts),
+            None => untyped(texts).map_err(Failure::Because),
         }
-        let mut arguments = Arguments { memory: std::mem::take(memory), ..Arguments::default() };
-        let mut added = Ok(());
-        for (number, (text, ty)) in texts.iter().zip(parameters).enumerate() {
-            let one = arguments.add(text.as_ref(), ty);
-            added = added.and(one.map_err(|why| in_argument(number, &why)));
-        }
-        *memory = arguments.memory;
-        added.map(|()| arguments.values.iter().map(|value| value.argument()).collect())
     }
 
-    /// How the result is returned; an error if it is in memory.
-    pub(crate) fn returns(&self) -> Result<Returns, String> {
-        if self.result == "()" {
-            return Ok(Returns::Nothing);
+    /// How the result is shown, and whether it is a text in memory; `stated` is the type that the user states.
+    ///
+    /// # Errors
+    /// A result that is not shown, or is in memory and of another type.
+    pub(crate) fn returns(
+        &self,
+        file: &Path,
+        stated: Option<Returns>,
+    ) -> Result<(Returns, bool), Failure> {
+        let Self { name, result, .. } = self;
+        match (&**result, stated) {
+            ("text", None | Some(Returns::Text)) => return Ok((Returns::Text, true)),
+            ("text", Some(Returns::Nothing)) => return Ok((Returns::Nothing, true)),
+            ("text", Some(_)) => {
+                return Err(Failure::of(file, "the function has a text as result"));
+            }
+            ("()", None | Some(Returns::Nothing)) => return Ok((Returns::Nothing, false)),
+            ("()", Some(_)) => return Err(Failure::of(file, "the function has no result")),
+            _ => {}
         }
-        Scalar::from_name(&self.result).map(Returns::Scalar).ok_or_else(|| {
-            let Self { name, result, .. } = self;
-            format!("the result of function `{name}` is of type `{result}`, which only code takes")
-        })
+        match (Scalar::from_name(result), Type::parse_arguments(result).as_deref()) {
+            (Some(scalar), _) => match stated {
+                Some(Returns::Scalar(other)) if other.is_float() != scalar.is_float() => {
+                    let why = format_args!("the function has a result of type {scalar}");
+                    Err(Failure::of(file, why))
+                }
+                stated => Ok((stated.unwrap_or(Returns::Scalar(scalar)), false)),
+            },
+            (None, Ok([ty])) => Err(Failure::Because(not_printed(name, ty))),
+            (None, _) => Err(Failure::of(file, format_args!("`{name}` has no type of result"))),
+        }
     }
 }
 
 /// The arguments of a call, whose texts state their types.
-pub(crate) fn words(
-    texts: &[impl AsRef<OsStr>],
-    memory: &mut ArgumentMemory,
-) -> Result<Vec<CallArg>, String> {
-    let word = |(number, text): (usize, &_)| {
-        typed_word(AsRef::<OsStr>::as_ref(text), memory).map_err(|why| in_argument(number, &why))
-    };
-    texts.iter().enumerate().map(word).collect()
-}
-
-fn in_argument(number: usize, why: &str) -> String {
-    format!("argument {}: {why}", number + 1)
+pub(crate) fn untyped(texts: &[OsString]) -> Result<Arguments, String> {
+    let mut arguments = Arguments::default();
+    for (number, text) in (1..).zip(texts) {
+        let word = typed_word(text, &mut arguments.memory);
+        let word = word.map_err(|why| format!("argument {number}: {why}"))?;
+        arguments.values.push(match word {
+            CallArg::Integer(bits) => Value::new(Scalar::U64, bits),
+            CallArg::Float(bits) => Value::new(Scalar::F64, bits),
+        });
+    }
+    Ok(arguments)
 }

@@ -15,7 +15,7 @@ pub(crate) mod execute;
 pub(crate) mod generic_call;
 pub(crate) mod host;
 mod interpret;
-mod stack;
+pub(crate) mod stack;
 pub(crate) mod trap;
 
 /// A back end by name.

@@ -33,23 +33,41 @@ pub(crate) fn parse(
         Some(definition) => definition.params.clone(),
         None => function.params().iter().map(|&scalar| of_scalar(scalar)).collect(),
     };
+    let names = definition.map_or("", |definition| &definition.param_names);
+    of_types(&function.name().to_string(), &types, names, texts)
+}
+
+/// As [`parse`], for a function with parameters of these types. `names` has a comma behind each name; it may be empty.
+pub(crate) fn of_types(
+    function: &str,
+    types: &[Type],
+    names: &str,
+    texts: &[OsString],
+) -> Result<Arguments, Failure> {
     let (given, taken) = (texts.len(), types.len());
     if given != taken {
-        let name = function.name();
         let (s, is) = (plural::s(taken), plural::is(given));
-        let why = format!("function `{name}` takes {taken} argument{s}, and {given} {is} given");
+        let why =
+            format!("function `{function}` takes {taken} argument{s}, and {given} {is} given");
         return Err(Failure::Because(why));
     }
     let mut arguments = Arguments::default();
-    for (number, (text, ty)) in (1..).zip(texts.iter().zip(&types)) {
+    let mut names = names.split_terminator(',');
+    for (number, (text, ty)) in (1..).zip(texts.iter().zip(types)) {
+        let name = names.next().map(|name| format!(" `{name}`")).unwrap_or_default();
         if let Err(why) = arguments.add(text, ty) {
-            let name = definition.and_then(|d| d.param_names.split(',').nth(number - 1));
-            let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
-            let why = format!("argument {number}{name}: {why}");
-            end_for_invalid_value("run", why);
+            end_for_invalid_value("run", format!("argument {number}{name}: {why}"));
         }
     }
     Ok(arguments)
+}
+
+/// Why a result of this type cannot be shown.
+pub(crate) fn not_printed(function: &str, result: &Type) -> String {
+    let ty = type_name(result);
+    format!(
+        "the result of function `{function}` is of type `{ty}`, which is not printed: return a number, a bool or a text"
+    )
 }
 
 fn of_scalar(scalar: Scalar) -> Type {
@@ -69,6 +87,13 @@ pub(crate) fn scalar_of(ty: &Type) -> Option<Scalar> {
 }
 
 impl Arguments {
+    /// Puts the address of a result that is a text before the other arguments.
+    pub(crate) fn add_text_result(&mut self) -> u64 {
+        let address = self.memory.add_bytes(vec![0; 2 * size_of::<u64>()]);
+        self.values.insert(0, Value::new(Scalar::Pointer, address));
+        address
+    }
+
     /// Adds an argument of a type from its text.
     pub(crate) fn add(&mut self, text: &OsStr, ty: &Type) -> Result<(), String> {
         let text = text.to_str().ok_or("not UTF-8")?;

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smf_core::exec::{
-    Backend, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, TrapReport, Value,
+    Backend, FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics,
+    TrapReport, Value,
 };
 use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::exec::{BackendChoice, host_functions};
 use smf_loader::files::system_error;
 
-use super::arguments::{Arguments, scalar_of, type_name};
-use super::host::{Resolver, text};
+use super::arguments::{Arguments, not_printed, scalar_of};
+use super::host::{Resolver, text_result};
 use super::interpret::{interpret, undefined_callee};
-use super::stack::{name_functions, on_large_stack};
+use super::stack::{find_functions, on_large_stack};
 use super::trap::{At, Trapped};
 use super::{BackendName, Executable};
 use crate::output::Failure;
@@ -105,10 +106,7 @@ pub(crate) fn execute(
         return Err(Failure::Because(why + &execution.providers));
     }
     call::install_chain_lookup();
-    let text_at = (form == Form::Text).then(|| arguments.memory.add_bytes(vec![0; 16]));
-    if let Some(address) = text_at {
-        arguments.values.insert(0, Value::new(smf_core::ir::Scalar::Pointer, address));
-    }
+    let text_at = (form == Form::Text).then(|| arguments.add_text_result());
     let run = || match backend {
         Some(backend) => native(executable, index, arguments, backend, execution, form),
         None => interpreted(executable, index, arguments, execution, form, text_at),
@@ -134,13 +132,7 @@ fn form(executable: &Executable, index: usize) -> Result<Form, Failure> {
         None => Ok(Form::Nothing),
         Some(Type::Text) => Ok(Form::Text),
         Some(ty) if scalar_of(ty).is_some() || function.result().is_some() => Ok(Form::Value),
-        Some(ty) => {
-            let (name, ty) = (function.name(), type_name(ty));
-            let why = format!(
-                "the result of function `{name}` is of type `{ty}`, which is not printed: return a number, a bool or a text"
-            );
-            Err(Failure::Because(why))
-        }
+        Some(ty) => Err(Failure::Because(not_printed(&function.name().to_string(), ty))),
     }
 }
 
@@ -168,6 +160,26 @@ fn interpreted(
     Ok(Executed { outcome, generate: None, call, manager: None })
 }
 
+/// The functions of a program.
+struct Functions(Vec<FunctionHandle>);
+
+/// More than the code of a function has, in bytes.
+const MAX_CODE: u64 = 1 << 20;
+
+impl Functions {
+    fn new(mut functions: Vec<FunctionHandle>) -> Self {
+        functions.sort_unstable_by_key(FunctionHandle::address);
+        Self(functions)
+    }
+
+    /// The name of the function around an address.
+    fn around(&self, pc: u64) -> Option<String> {
+        let after = self.0.partition_point(|function| function.address() <= Some(pc));
+        let function = self.0.get(after.checked_sub(1)?)?;
+        (pc - function.address()? < MAX_CODE).then(|| function.name().to_string())
+    }
+}
+
 fn native(
     executable: &Executable,
     index: usize,
@@ -186,7 +198,8 @@ fn native(
     drop(span);
     let no_function = || Failure::Because("no such function".to_owned());
     let function = manager.find(name).ok_or_else(no_function)?;
-    name_functions(manager.functions().unwrap_or_default());
+    let functions = Functions::new(manager.functions().unwrap_or_default());
+    find_functions(move |pc| functions.around(pc));
     let generated = Instant::now();
     let span = trace::span("call", Path::new(&*title));
     // SAFETY: running a program is what the user asks for; the memory of the arguments outlives the call.
@@ -205,11 +218,8 @@ fn native(
     let outcome = match (form, returned) {
         (Form::Text, _) => {
             let address = arguments.values.first().map_or(0, |value| value.bits());
-            let bytes = arguments.memory.bytes_at(address, 16).map_or(&[][..], |bytes| bytes);
-            let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |all, &b| all << 8 | u64::from(b));
-            let (address, length) = bytes.split_at(bytes.len() / 2);
             // SAFETY: the function returned the address and the length of a text.
-            Outcome::Text(unsafe { text(word(address), word(length)) })
+            Outcome::Text(unsafe { text_result(&mut arguments.memory, address) })
         }
         (Form::Value, Some(value)) => Outcome::Value(value),
         _ => Outcome::Nothing,

@@ -3,8 +3,24 @@
 
 use smf_core::exec::ExternalFunctions;
 
+use crate::values::ArgumentMemory;
+
 /// The functions of the host.
 pub(crate) type Resolver = dyn ExternalFunctions + Send + Sync;
+
+/// The text whose address and length are at the address of a result.
+///
+/// # Safety
+/// As of [`text`], for what the memory has there.
+pub(crate) unsafe fn text_result(memory: &mut ArgumentMemory, at: u64) -> String {
+    const WORD: usize = size_of::<u64>();
+    let [address, length] = [0, WORD].map(|offset| {
+        let bytes = memory.bytes_at(at + offset as u64, WORD).map_or(&[][..], |bytes| bytes);
+        bytes.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte))
+    });
+    // SAFETY: the caller's contract.
+    unsafe { text(address, length) }
+}
 
 /// The text at an address.
 ///

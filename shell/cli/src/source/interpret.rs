@@ -15,7 +15,7 @@ use super::trap::{self, At, Trapped};
 use crate::output::Failure;
 use crate::values::ArgumentMemory;
 
-/// The maximum depth of calls, for which [the stack](super::stack::STACK) suffices.
+/// The maximum depth of calls, for which [the stack](super::stack) suffices.
 const MAX_DEPTH: usize = 20_000;
 
 /// What interpreted functions use beside each other: the memory of arguments, and functions of the host.

@@ -11,55 +11,49 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use smf_core::exec::FunctionHandle;
 use smf_loader::exec::host_functions;
 
-use crate::crash::program_counter;
+use crate::crash::{PATIENCE, program_counter};
 
 /// The size of the stack, in bytes. Only what is used takes memory.
-pub(super) const STACK: usize = 256 << 20;
+const STACK: usize = 256 << 20;
 
 /// The inaccessible bytes below: more than the largest frame.
 const GUARD: usize = 4 << 20;
 
-/// The size of the stack of the handler, in bytes.
-const HANDLER_STACK: usize = 64 << 10;
+/// The size of the stack of the handler, in bytes: that of a report of a crash as well.
+const HANDLER_STACK: usize = 1 << 20;
 
 /// The first address of the guard; 0 before the thread runs.
 static GUARD_START: AtomicUsize = AtomicUsize::new(0);
 
-/// The functions that run, by ascending address.
-static FUNCTIONS: OnceLock<Vec<FunctionHandle>> = OnceLock::new();
+/// Finds the name of the function around an address.
+type FindFunction = Box<dyn Fn(u64) -> Option<String> + Send + Sync>;
 
-/// More than the code of a function has, in bytes.
-const MAX_CODE: u64 = 1 << 20;
+static FIND: OnceLock<FindFunction> = OnceLock::new();
 
-/// States the functions that run, for the message.
-pub(super) fn name_functions(mut functions: Vec<FunctionHandle>) {
-    functions.sort_unstable_by_key(FunctionHandle::address);
+/// The action for a fault that is not in the guard: that of the process before.
+static OTHER_ACTION: OnceLock<libc::sigaction> = OnceLock::new();
+
+/// States how the functions that run are found, for the message.
+pub(crate) fn find_functions(find: impl Fn(u64) -> Option<String> + Send + Sync + 'static) {
     // A process of this command runs one program.
-    let _ = FUNCTIONS.set(functions);
-}
-
-/// The function of the program around an address.
-fn function_at(pc: u64) -> Option<&'static FunctionHandle> {
-    let functions = FUNCTIONS.get()?;
-    let after = functions.partition_point(|function| function.address() <= Some(pc));
-    let function = functions.get(after.checked_sub(1)?)?;
-    (pc - function.address()? < MAX_CODE).then_some(function)
+    let _ = FIND.set(Box::new(find));
 }
 
 /// Calls `run` on a thread with a large stack, and waits for it.
 ///
 /// # Errors
 /// The system's, if there is no such thread.
-pub(super) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> io::Result<R> {
+pub(crate) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> io::Result<R> {
     struct Job<F, R>(Option<F>, Option<R>);
     extern "C" fn start<R, F: FnOnce() -> R>(job: *mut c_void) -> *mut c_void {
-        handle_overflow();
+        let mut handler_stack = vec![0u8; HANDLER_STACK];
+        handle_overflow(&mut handler_stack);
         // SAFETY: the job outlives the thread, which alone uses it until it is joined.
         let job = unsafe { &mut *job.cast::<Job<F, R>>() };
         job.1 = job.0.take().map(|run| run());
+        set_handler_stack(&mut handler_stack, libc::SS_DISABLE);
         ptr::null_mut()
     }
     fn check(error: c_int) -> io::Result<()> {
@@ -95,8 +89,8 @@ pub(super) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> io::Res
     job.1.ok_or_else(|| io::Error::other("the thread ended early"))
 }
 
-/// Handles faults in the guard of this thread.
-fn handle_overflow() {
+/// Handles faults in the guard of this thread, on the stack of the handler.
+fn handle_overflow(handler_stack: &mut [u8]) {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let (mut low, mut size) = (ptr::null_mut(), 0);
     // SAFETY: no precondition.
@@ -115,19 +109,24 @@ fn handle_overflow() {
     }
     // The C library counts the guard as part of the stack, or not, by version: both are covered.
     GUARD_START.store(low.addr().saturating_sub(GUARD), Ordering::Relaxed);
-    let stack = libc::stack_t {
-        ss_sp: Box::leak(vec![0u8; HANDLER_STACK].into_boxed_slice()).as_mut_ptr().cast(),
-        ss_flags: 0,
-        ss_size: HANDLER_STACK,
-    };
-    // SAFETY: the memory is never freed, and this thread is not in a handler.
-    unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    set_handler_stack(handler_stack, 0);
     // SAFETY: all bytes zero is a valid value of this C structure.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = on_fault as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    let mut before = action;
     // SAFETY: the handler has the signature that the flags state.
-    unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, ptr::null_mut()) };
+    unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, &raw mut before) };
+    // A later thread finds the action of an earlier one.
+    let _ = OTHER_ACTION.set(before);
+}
+
+/// Makes memory the stack of handlers in this thread, or, with `SS_DISABLE`, none.
+fn set_handler_stack(memory: &mut [u8], flags: c_int) {
+    let stack =
+        libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: flags, ss_size: memory.len() };
+    // SAFETY: the memory is freed after the call that disables it, and this thread is not in a handler.
+    unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
 }
 
 extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -137,23 +136,29 @@ extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
     // SAFETY: the field exists for this signal.
     let address = unsafe { info.si_addr() }.addr();
     if !(start..start + 2 * GUARD).contains(&address) {
-        // The action is the default again: the instruction faults again when the handler returns.
+        // SAFETY: all bytes zero are the default action.
+        let default = unsafe { std::mem::zeroed() };
+        let action = OTHER_ACTION.get().unwrap_or(&default);
+        // SAFETY: an action that the process had. The instruction faults again when the handler returns.
+        unsafe { libc::sigaction(libc::SIGSEGV, action, ptr::null_mut()) };
         return;
     }
     host_functions::flush();
+    write("error: the stack is exhausted");
+    // SAFETY: alarm(2): the host's code may have been interrupted while it held the lock of the allocator.
+    unsafe { libc::alarm(PATIENCE) };
     // SAFETY: the kernel passes the context to a handler with SA_SIGINFO.
-    let function = unsafe { program_counter(context) }.and_then(function_at);
-    let (before, after) = if function.is_some() { (" in function `", "`") } else { ("", "") };
-    for text in [
-        &b"error: the stack is exhausted"[..],
-        before.as_bytes(),
-        function.map_or(&[], |function| function.name().as_bytes()),
-        after.as_bytes(),
-        b": calls nest too deeply\n",
-    ] {
-        // SAFETY: write(2) with the bytes of the text.
-        unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    let pc = unsafe { program_counter(context) };
+    if let Some(function) = pc.zip(FIND.get()).and_then(|(pc, find)| find(pc)) {
+        [" in function `", &function, "`"].into_iter().for_each(write);
     }
+    write(": calls nest too deeply\n");
     // SAFETY: _exit(2) ends the process without handlers.
     unsafe { libc::_exit(1) };
+}
+
+/// Writes to standard error, in a handler.
+fn write(text: &str) {
+    // SAFETY: write(2) with the bytes of the text.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
 }
