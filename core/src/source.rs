@@ -173,8 +173,7 @@ pub fn instantiate(
     types: &[Type],
 ) -> Result<Compiled, AllocError> {
     let (files, own) = scope::files(file)?;
-    // A text without a header is one file with all that it needs, which may name modules: that of another writer, or of
-    // an earlier version.
+    // A text of one file has all that it needs, and may name modules: that of another writer, or of an earlier version.
     let is_template_text = files.len() == 1;
     let context = Context { is_template_text, ..Context::new(Mode::Compile, &|_| None) };
     with_program(&mut Memory::default(), &files, context, |generator| {

@@ -3,9 +3,10 @@
 //! Types, implementations, constants and generic functions are copied; other functions become `extern fn` if the module that
 //! has the template exports them by their names and no file uses them as values, and are copied otherwise.
 //!
-//! The text of a template whose file imports others starts with a line `#:module LENGTH NAME` for each file, in the order
-//! of the program. The declarations of the files follow in that order, with their imports; those of the file of the
-//! template, whose length is `*`, come last.
+//! The text starts with a line `#:module LENGTH MODULE`, a tab and the name of the file for each file, in the order of the
+//! program. The declarations of the files follow in that order, with their imports; those of the file of the template,
+//! whose length is `*`, come last. A declaration is on the line that it has in its file, so that diagnostics, traps and line
+//! tables of instances count as those of the program.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -26,48 +27,82 @@ const HEADER: &str = "#:module ";
 /// More files than these are not told apart.
 const MAX_FILES: usize = 256;
 
+/// A declaration of a text.
+#[derive(Clone, Copy)]
+struct Part {
+    source: u32,
+    span: Span,
+    /// The number of a function that becomes an `extern fn`; other declarations are copied.
+    declared: Option<u32>,
+}
+
 /// A text that compiles on its own and declares the function. `values` are the functions that are used as values.
 pub(super) fn template_text(
     generator: &mut Generator<'_, '_>,
     info: &FunctionInfo,
     values: &[bool],
 ) -> Result<String, AllocError> {
-    let own = info.decl.span;
-    let reached = reached(&generator.program, info.source)?;
+    let program = &generator.program;
+    let reached = reached(program, info.source)?;
     let has_imports = reached.iter().filter(|&&is_reached| is_reached).count() > 1;
-    let mut texts = Vec::new();
-    for (source, &is_reached) in generator.program.sources.iter().zip(&reached) {
-        let mut text = String::new();
-        if is_reached {
-            let uses = source.tree.uses.iter().filter(|_| has_imports).map(|decl| decl.span);
-            for span in uses.chain(types_and_constants(&source.tree)) {
-                add(&mut text, span.of(source.file.text))?;
-            }
+    let mut parts = Vec::new();
+    let files = (0..).zip(program.sources).zip(&reached).filter(|&(_, &is_reached)| is_reached);
+    for ((number, file), _) in files {
+        let uses = file.tree.uses.iter().filter(|_| has_imports).map(|decl| decl.span);
+        for span in uses.chain(types_and_constants(&file.tree)) {
+            try_push(&mut parts, Part { source: number, span, declared: None })?;
         }
-        try_push(&mut texts, text)?;
     }
-    for number in 0..count(&generator.program.functions) {
-        let Some(other) = generator.program.function(number) else { continue };
-        let is_own = other.source == info.source && other.decl.span == own;
-        let is_left_out = other.owner.is_some() || other.decl.is_script;
-        if is_own || is_left_out || at(&reached, other.source) != Some(&true) {
+    for number in 0..count(&program.functions) {
+        let Some(other) = program.function(number) else { continue };
+        let (source, span) = (other.source, other.decl.span);
+        // A function inside another one is part of the text of that.
+        let is_inner = generator.outer_function(number).is_some();
+        let is_left_out = other.owner.is_some() || other.decl.is_script || is_inner;
+        if is_left_out || at(&reached, source) != Some(&true) {
             continue;
         }
-        let Some(source) = generator.program.source(other.source) else { continue };
-        let Some(text) = at_mut(&mut texts, other.source) else { continue };
-        let is_value = at(values, number) == Some(&true);
-        if !other.is_external && !is_value && is_declared(&generator.program, &other) {
-            declare(&generator.program, &other, text)?;
-        } else {
-            add(text, other.decl.span.of(source.file.text))?;
+        let is_own = source == info.source && span == info.decl.span;
+        let is_copied = is_own || other.is_external || at(values, number) == Some(&true);
+        let declared = Some(number).filter(|_| !is_copied && is_declared(program, &other));
+        try_push(&mut parts, Part { source, span, declared })?;
+    }
+    parts.sort_unstable_by_key(|part| (part.source, part.span.start));
+    let mut texts = try_collect(program.sources.iter().map(|_| Text::default()))?;
+    for part in parts {
+        if let Some(text) = at_mut(&mut texts, part.source) {
+            text.add(program, part)?;
         }
     }
-    if let Some(source) = generator.program.source(info.source)
-        && let Some(text) = at_mut(&mut texts, info.source)
-    {
-        add(text, own.of(source.file.text))?;
+    join(program, &texts, &reached, info.source)
+}
+
+/// The declarations of a file, each on the line that it has there.
+#[derive(Default)]
+struct Text {
+    text: String,
+    lines: u32,
+}
+
+impl Text {
+    fn add(&mut self, program: &Program<'_, '_>, part: Part) -> Result<(), AllocError> {
+        let Some(source) = program.source(part.source) else { return Ok(()) };
+        let before = source.file.line(part.span.start).0.saturating_sub(1);
+        while self.lines < before {
+            self.push("\n")?;
+        }
+        match part.declared.and_then(|number| program.function(number)) {
+            Some(info) => declare(program, &info, &mut self.text)?,
+            None => self.push(part.span.of(source.file.text).trim_end())?,
+        }
+        self.push("\n")
     }
-    join(&generator.program, &texts, &reached, info.source)
+
+    fn push(&mut self, text: &str) -> Result<(), AllocError> {
+        let lines = text.bytes().filter(|&byte| byte == b'\n').count();
+        self.lines = self.lines.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+        try_push_str(&mut self.text, text)
+    }
 }
 
 /// The declarations of a file that are no functions.
@@ -80,30 +115,29 @@ fn types_and_constants(tree: &Tree) -> impl Iterator<Item = Span> {
     aliases.chain(consts).chain(structs).chain(enums).chain(impls)
 }
 
-/// The texts of the files that are reached, behind a header if there are several.
+/// The texts of the files that are reached, behind the header.
 fn join(
     program: &Program<'_, '_>,
-    texts: &[String],
+    texts: &[Text],
     reached: &[bool],
     own: u32,
 ) -> Result<String, AllocError> {
     let mut joined = String::new();
     let files = || (0..).zip(texts).filter(|&(number, _)| at(reached, number) == Some(&true));
-    if files().count() > 1 {
-        for (number, text) in files() {
-            let module = program.source(number).map_or("", |source| source.module);
-            let module = if module.contains('\n') { "" } else { module };
-            let line = match number == own {
-                true => formatted(format_args!("{HEADER}* {module}\n"))?,
-                false => formatted(format_args!("{HEADER}{} {module}\n", text.len()))?,
-            };
-            try_push_str(&mut joined, &line)?;
-        }
+    for (number, Text { text, .. }) in files() {
+        let source = program.source(number);
+        let names = source.map_or(["", ""], |source| [source.module, source.file.name]);
+        let [module, name] = names.map(|name| if name.contains(['\n', '\t']) { "" } else { name });
+        let line = match number == own {
+            true => formatted(format_args!("{HEADER}* {module}\t{name}\n"))?,
+            false => formatted(format_args!("{HEADER}{} {module}\t{name}\n", text.len()))?,
+        };
+        try_push_str(&mut joined, &line)?;
     }
-    for (_, text) in files().filter(|&(number, _)| number != own) {
+    for (_, Text { text, .. }) in files().filter(|&(number, _)| number != own) {
         try_push_str(&mut joined, text)?;
     }
-    let text = at(texts, own).map_or("", String::as_str);
+    let text = at(texts, own).map_or("", |text| text.text.as_str());
     try_push_str(&mut joined, text)?;
     Ok(joined)
 }
@@ -115,12 +149,14 @@ pub(super) fn files<'t>(file: SourceFile<'t>) -> Result<(Vec<SourceFile<'t>>, u3
     while files.len() < MAX_FILES
         && let Some((line, behind)) = rest.strip_prefix(HEADER).and_then(|r| r.split_once('\n'))
     {
-        let (length, module) = line.split_once(' ').unwrap_or((line, ""));
+        let (length, names) = line.split_once(' ').unwrap_or((line, ""));
+        let (module, name) = names.split_once('\t').unwrap_or((names, ""));
+        let name = if name.is_empty() { file.name } else { name };
         if length == "*" {
             own = count(&files);
         }
         try_push(&mut lengths, length.parse::<usize>().ok())?;
-        try_push(&mut files, SourceFile { module, text: "", ..file })?;
+        try_push(&mut files, SourceFile { name, module, text: "" })?;
         rest = behind;
     }
     if files.is_empty() {
@@ -208,11 +244,6 @@ fn is_type(tree: &Tree, span: Span) -> bool {
         || tree.enums.binary_search_by_key(&span.start, |decl| decl.span.start).is_ok()
 }
 
-fn add(text: &mut String, declaration: &str) -> Result<(), AllocError> {
-    try_push_str(text, declaration.trim_end())?;
-    try_push_str(text, "\n")
-}
-
 /// Whether an `extern fn` states all of a function: it is called by its symbol, its file has the names of its types, and no
 /// parameter has a default or is changed.
 fn is_declared(program: &Program<'_, '_>, info: &FunctionInfo) -> bool {
@@ -263,6 +294,5 @@ fn declare(
         try_push_str(text, &program.type_text(param.ty))?;
     }
     try_push_str(text, ") -> ")?;
-    try_push_str(text, &program.type_text(result))?;
-    try_push_str(text, "\n")
+    try_push_str(text, &program.type_text(result))
 }

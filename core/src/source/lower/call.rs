@@ -507,7 +507,8 @@ impl Body<'_, '_, '_> {
             [] => program.has_symbol(info),
             _ => !program.is_shared_name(info),
         };
-        if info.owner.is_some() || !is_found {
+        let is_inner = self.unit.outer_function(number).is_some();
+        if info.owner.is_some() || is_inner || !is_found {
             self.opaque();
             return None;
         }

@@ -2,7 +2,7 @@
 
 use super::run::*;
 use crate::source::{Compiled, Mode, SourceFile, Type, compile, instantiate};
-use std::string::String;
+use std::string::{String, ToString};
 use std::vec::Vec;
 
 /// The text of a template, and its instance.
@@ -36,6 +36,40 @@ fn type_with_methods_in_its_body_is_declared_once() {
                 struct V:\n    q: i64\nimpl V:\n    fn get() -> i64: self.q\n\
                 pub fn g<T>(t: T) -> i64: W(3).of() + Op.Nil.two() + V(5).get()\n";
     assert_eq!(instance(&[("t", text)], "g", "i64", &[4]), 10);
+}
+
+#[test]
+fn function_inside_another_is_part_of_its_text() {
+    let text = "fn a<T>(x: T) -> i64:\n    fn inner(y: i64) -> i64: y + 1\n    inner(x as i64)\n\
+                fn b(x: i64) -> i64:\n    fn inner(y: i64) -> i64: y * 2\n    inner(x)\n";
+    assert_eq!(instance(&[("t", text)], "a", "i64", &[4]), 5);
+    // The IR would call a symbol that the module does not export.
+    assert!(unit_of(text, Mode::Compile).templates[0].ir.is_none());
+}
+
+#[test]
+fn instance_has_the_lines_and_files_of_the_program() {
+    let a = "# The first line.\n\nconst K = 4\nfn check(x: i64 = 7) -> i64:\n    assert x > K, \"more\"\n    x\n";
+    let text = "fn after(x: i64) -> i64: x\nuse a.{check}\n\n\nfn g<T>(x: T) -> i64:\n    assert (x as i64) != 3, \"not three\"\n\
+                \n    check(x as i64)\nstruct P:\n    x: i64\n\n    fn of() -> i64:\n        assert self.x > 0, \"positive\"\n        1\n\
+                \nfn h<T>(x: T) -> i64: P(x as i64).of() + after(1)\n";
+    let lines = |made: &Compiled| {
+        let unit = made.unit.as_ref().unwrap();
+        let functions = unit.functions.iter().map(|function| {
+            let assertion = function.assertions.first().map_or(0, |assertion| assertion.line);
+            let line = (function.line, function.last_line, assertion);
+            (function.symbol.clone(), unit.file(function).to_string(), line)
+        });
+        functions.collect::<Vec<_>>()
+    };
+    let found = |symbol: &str, file: &str, lines| (symbol.to_string(), file.to_string(), lines);
+    let files = [("t", text), ("a", a)];
+    let expected = [found("g$i64", "t", (5, 8, 6)), found("check", "a", (4, 6, 5))];
+    assert_eq!(lines(&made(&files, "g", "i64").1), expected);
+    // A file without imports.
+    let text = text.replace("use a.{check}", "").replace("check(", "after(");
+    let expected = [found("h$i64", "t", (16, 16, 0)), found("P.of", "t", (12, 14, 13))];
+    assert_eq!(lines(&made(&[("t", &text)], "h", "i64").1), expected);
 }
 
 /// A name may be that of a function of each module, of a constant, and of a type.
