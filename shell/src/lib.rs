@@ -64,6 +64,8 @@ pub mod host_symbols;
 mod init_functions;
 #[cfg(feature = "inspect")]
 pub mod inspect;
+#[cfg(feature = "source")]
+pub mod instance_trap;
 pub mod jit;
 #[cfg(feature = "pack")]
 pub mod library_search;

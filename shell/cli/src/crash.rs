@@ -12,14 +12,18 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use smf_core::alloc_util::TryArc;
 use smf_core::format::SymbolKind;
 use smf_core::loader::ModuleRef;
-use smf_core::templates::Instance;
+use smf_core::templates::{Instance, JitInstantiator};
+use smf_core::trap::Trap;
+use smf_loader::instance_trap::InstanceTrap;
 use smf_loader::loader::Loader;
+use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
 
 use crate::output::one_line;
-use crate::trace;
+use crate::{source, trace};
 
 /// The signals of faults, and their names.
 const SIGNALS: [(c_int, &str); 5] = [
@@ -48,18 +52,40 @@ const NOT_CODE: &str = "SIGSEGV (a jump to memory that is not code)";
 /// Seconds after which a report that does not end is given up.
 pub(crate) const PATIENCE: u32 = 5;
 
-/// Finds the instance of a template that contains an address.
-type FindInstance = Box<dyn Fn(u64) -> Option<Instance> + Send + Sync>;
+/// The instances of templates of the process.
+pub(crate) trait Instances: Send + Sync {
+    /// The instance whose code contains an address.
+    fn at(&self, address: u64) -> Option<Instance>;
+    /// What has made them.
+    fn instantiator(&self) -> &JitInstantiator;
+}
+
+impl Instances for TryArc<LoaderTemplates> {
+    fn at(&self, address: u64) -> Option<Instance> {
+        self.instance_at(address)
+    }
+
+    fn instantiator(&self) -> &JitInstantiator {
+        LoaderTemplates::instantiator(self)
+    }
+}
+
+impl Instances for &'static JitInstantiator {
+    fn at(&self, address: u64) -> Option<Instance> {
+        self.instance_at(address)
+    }
+
+    fn instantiator(&self) -> &JitInstantiator {
+        self
+    }
+}
 
 static LOADER: OnceLock<&'static Loader> = OnceLock::new();
-static INSTANCES: OnceLock<FindInstance> = OnceLock::new();
+static INSTANCES: OnceLock<Box<dyn Instances>> = OnceLock::new();
 static IS_REPORTING: AtomicBool = AtomicBool::new(false);
 
-/// Reports crashes in modules of `loader`, and in instances that `instances` finds, from now on.
-pub(crate) fn install(
-    loader: &'static Loader,
-    instances: impl Fn(u64) -> Option<Instance> + Send + Sync + 'static,
-) {
+/// Reports crashes in modules of `loader` and in `instances` from now on.
+pub(crate) fn install(loader: &'static Loader, instances: impl Instances + 'static) {
     if LOADER.set(loader).is_err() || INSTANCES.set(Box::new(instances)).is_err() {
         return;
     }
@@ -348,7 +374,14 @@ fn module_at(address: u64) -> Option<ModuleRef<'static>> {
 
 /// The instance of a template that contains an address.
 pub(crate) fn instance_at(address: u64) -> Option<Instance> {
-    INSTANCES.get()?(address)
+    INSTANCES.get()?.at(address)
+}
+
+/// Describes a trap in an instance.
+pub(crate) fn trap_in_instance(instance: &Instance, trap: Trap) -> String {
+    let jit = INSTANCES.get().map(|instances| instances.instantiator());
+    let found = jit.and_then(|jit| InstanceTrap::of(jit, instance, trap).ok()?);
+    source::trap::in_instance(instance, trap, found)
 }
 
 /// Names the instance of a template; returns whether the address lies in one.

@@ -28,7 +28,7 @@ use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, At, Failure};
 use crate::values::{Array, Shown, word};
-use crate::{crash, progress, source};
+use crate::{crash, progress};
 
 /// Instantiates a template of a module, calls the instance and prints the result
 ///
@@ -129,8 +129,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         None => jit.load_smf_metadata(path),
     }
     .at(&args.file)?;
-    let resolver: &'static _ = Box::leak(Box::new(JitSymbolResolver::new(jit)));
-    crash::install(loader, |address| resolver.instantiator().instance_at(address));
+    let resolver: &'static JitSymbolResolver = Box::leak(Box::new(JitSymbolResolver::new(jit)));
+    crash::install(loader, resolver.instantiator());
     let fallback = |name: &[u8]| resolver.resolve(name);
     loader.modules().set_fallback_resolver(Some(Box::new(fallback))).at(&args.file)?;
     // A module with templates need not be loadable; an error is reported if the instance needs the module.
@@ -205,7 +205,7 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
             && let Some(instance) = crash::instance_at(trap.function)
             && instance.is_source()
         {
-            return source::trap::in_instance(&instance, trap);
+            return crash::trap_in_instance(&instance, trap);
         }
         let error = InCall { called: instance.symbol(), error };
         format!("`{symbol}`: {error}")

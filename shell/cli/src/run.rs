@@ -173,8 +173,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // Notes of files are not updated.
     let config = JitConfig { update_smf: false, ..JitConfig::default() };
     let templates = LoaderTemplates::attach(&shared, config, memory.clone())?;
-    let instances = templates.clone();
-    crash::install(loader, move |address| instances.instance_at(address));
+    crash::install(loader, templates.clone());
     let migration = match args.keep_constructed {
         true => StateMigration::CopyConstructed,
         false => StateMigration::Copy,
@@ -498,7 +497,7 @@ fn call_code(
 fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     let TrapError::Trap(trap) = error else { return error.to_string() };
     if let Some(instance) = crash::instance_at(trap.function) {
-        return source::trap::in_instance(&instance, trap);
+        return crash::trap_in_instance(&instance, trap);
     }
     let base = module.section_address(0).unwrap_or(u64::MAX);
     let offset = trap.function.checked_sub(base);

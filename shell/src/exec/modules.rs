@@ -21,6 +21,7 @@ use super::error::ExecError;
 use super::host_functions;
 use crate::call;
 use crate::fallible_buf::try_format;
+use crate::instance_trap::InstanceTrap;
 use crate::loader::{LoadFileError, Loader};
 use crate::loader_templates::LoaderTemplates;
 
@@ -240,7 +241,11 @@ impl Modules {
             let Some(instance) = templates.instantiator().instance_at(trap.function) else {
                 return Ok(None);
             };
-            return Ok(Some((Name::new(instance.symbol())?, String::new())));
+            let found = InstanceTrap::of(templates.instantiator(), &instance, trap)?;
+            return Ok(Some(match found {
+                Some(found) => (Name::new(found.function.as_bytes())?, found.message),
+                None => (Name::new(instance.symbol())?, String::new()),
+            }));
         };
         let symbols = module.linked().into_iter().flat_map(|linked| linked.symbols().iter());
         let mut symbols = symbols.filter_map(Result::ok);

@@ -545,6 +545,10 @@ fn modules_import_instances_of_templates_of_modules() {
     assert_eq!(run(&manager, "twice$u8", &[200]), Ok(144));
     let error = run(&manager, "quotient$i64", &[1, 0]).unwrap_err();
     assert_eq!(error, "division by zero, at 5 in function `quotient$i64`");
+    let small = "\nfn small<T>(a: T) -> i64:\n    assert (a as i64) > 3, \"a is small\"\n    1\n";
+    load("small.smf", &module(small)).unwrap();
+    let error = run(&manager, "small$i64", &[1]).unwrap_err();
+    assert_eq!(error, "assertion failed, at 3 in function `small$i64`: a is small");
     drop(manager);
     assert_eq!(memory.statistics().live_blocks, 0);
 }

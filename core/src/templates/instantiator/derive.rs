@@ -3,12 +3,13 @@
 //! `pick$i64`, `fn$pick$i64` and `pick<i64>` are the same instance. So is a spelling of the Simple compiler, such as `pick$str` for
 //! `pick$text`. Its older spelling `pick$Int` means the one instance of `pick` for an integer type that exists or is listed.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::environment::FUNCTION;
 use super::{Instance, JitInstantiator, State};
-use crate::alloc_util::{try_concat, try_copy_bytes, try_copy_str, try_push};
+use crate::alloc_util::{AllocError, try_concat, try_copy_bytes, try_copy_str, try_push};
 use crate::link::{Name, ShortName};
 use crate::templates::derived::{DerivedInstance, try_clone_all};
 use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result};
@@ -38,6 +39,19 @@ impl JitInstantiator {
     pub fn has_template(&self, name: &str) -> bool {
         let state = self.state();
         state.modules.modules.iter().any(|module| module.template(name.as_bytes()).is_some())
+    }
+
+    /// The body of the template `name`; `None` if no loaded module has it.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn template_body(
+        &self,
+        name: &[u8],
+    ) -> core::result::Result<Option<Box<[u8]>>, AllocError> {
+        let state = self.state();
+        let found = state.modules.modules.iter().find_map(|module| module.template(name));
+        found.map(|template| try_copy_bytes(template.body)).transpose()
     }
 
     /// The instance that `symbol` stands for, compiled if it does not exist; `None` if no template fits.

@@ -9,6 +9,7 @@ use smf_core::loader::ModuleRef;
 use smf_core::source::{TRAP_ASSERT, TrapCause};
 use smf_core::templates::Instance;
 use smf_core::trap::Trap;
+use smf_loader::instance_trap::InstanceTrap;
 
 use super::Executable;
 
@@ -81,14 +82,25 @@ pub(crate) fn name(code: u32, operands: [u64; 2]) -> String {
     }
 }
 
-/// Describes a trap of an instance of a template.
-pub(crate) fn in_instance(instance: &Instance, trap: Trap) -> String {
+/// Describes a trap of an instance of a template, of which its source tells `found`.
+pub(crate) fn in_instance(instance: &Instance, trap: Trap, found: Option<InstanceTrap>) -> String {
     let symbol = String::from_utf8_lossy(instance.symbol());
-    if instance.is_source() {
-        let what = name(trap.code, trap.operands);
-        return format!("{what} in function `{symbol}` at line {} of the template", trap.at);
+    if !instance.is_source() {
+        return format!("in `{symbol}`: {trap}");
     }
-    format!("in `{symbol}`: {trap}")
+    let what = name(trap.code, trap.operands);
+    let at = trap.at;
+    match found {
+        Some(InstanceTrap { function, file, message }) => {
+            let message = if message.is_empty() { message } else { format!(": {message}") };
+            let place = match file.is_empty() {
+                true => format!("line {at} of the template"),
+                false => format!("{file}:{at}"),
+            };
+            format!("{what}{message} in function `{function}` at {place}")
+        }
+        None => format!("{what} in function `{symbol}` at line {at} of the template"),
+    }
 }
 
 /// The message of the assertion at a place.

@@ -330,19 +330,29 @@ fn jit_reports_crashes_of_instances() {
 fn traps_of_instances_are_described() {
     let place = scratch("instance-traps");
     let [source, module] = ["t.spl", "t.smf"].map(|name| place.join(name));
-    let program = "fn small<T>(x: T, n: i64) -> i64:\n    assert n > 3, \"n is small\"\n    n\n\
-                   fn over<T>(x: T, n: i64) -> i64:\n    10 / n\n";
+    // `small` and `over` have IR; `part` is compiled from its text, and `check`, which is not exported, with it.
+    let program = "# A comment.\n\npub fn small<T>(x: T, n: i64) -> i64:\n    assert n > 3, \"n is small\"\n    n\n\n\
+                   pub fn over<T>(x: T, n: i64) -> i64:\n    10 / n\n\nstruct P:\n    x: i64\n\n\
+                   fn check(x: i64) -> i64:\n    assert x > 5, \"x is small\"\n    10 / (x - 6)\n\n\
+                   pub fn part<T>(x: T, n: i64) -> i64:\n    val p = P(n)\n    check(p.x) + 1 / (n - 7)\n";
     fs::write(&source, program).unwrap();
-    let module = module.to_str().unwrap();
-    let compiled = smf(&["compile", source.to_str().unwrap(), "-o", module]);
+    let [source, module] = [&source, &module].map(|path| path.to_str().unwrap());
+    let compiled = smf(&["compile", source, "-o", module]);
     assert!(compiled.status.success());
-    let assertion = "assertion failed in function `small$i64` at line 2 of the template\n";
-    let output = smf(&["jit", module, "small<i64>", "1", "1"]);
-    assert_eq!(text(&output.stderr), format!("error: {module}: {assertion}"));
-    let file = user(&place, "over$i64");
-    let output = smf(&["run", &file, "main", "1", "0", "--with", module]);
-    let division = "division by zero in function `over$i64` at line 5 of the template\n";
-    assert_eq!(text(&output.stderr), format!("error: {file}: {division}"));
+    for (template, n, expected) in [
+        ("small", "1", "assertion failed: n is small in function `small$i64` at {}:4"),
+        ("over", "0", "division by zero in function `over$i64` at {}:8"),
+        ("part", "5", "assertion failed: x is small in function `check` at {}:14"),
+        ("part", "6", "division by zero in function `check` at {}:15"),
+        ("part", "7", "division by zero in function `part$i64` at {}:19"),
+    ] {
+        let expected = expected.replace("{}", source);
+        let output = smf(&["jit", module, &format!("{template}<i64>"), "1", n]);
+        assert_eq!(text(&output.stderr), format!("error: {module}: {expected}\n"));
+        let file = user(&place, &format!("{template}$i64"));
+        let output = smf(&["run", &file, "main", "1", n, "--with", module]);
+        assert_eq!(text(&output.stderr), format!("error: {file}: {expected}\n"));
+    }
 }
 
 /// Found: `--update` succeeded and recorded nothing.
