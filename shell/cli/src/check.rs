@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use smf_core::source::{Diagnostic, Mode, Severity, compile};
+use smf_core::source::{Code, Diagnostic, Mode, Severity, compile};
 use smf_loader::source::Program;
 
 use crate::output::{self, Failure};
@@ -29,7 +29,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let program = match Program::read(path) {
             Ok(program) => program,
             Err(error) => {
-                output::report("error", &error.to_string());
+                let message = error.to_string();
+                output::report("error", &message);
+                if args.json {
+                    write_json(&[unread(path, message)])?;
+                }
                 failed = true;
                 continue;
             }
@@ -38,12 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let is_wrong = diagnostics.iter().any(|d| d.severity == Severity::Error);
         failed |= is_wrong;
         if args.json {
-            let mut text = String::new();
-            for diagnostic in &diagnostics {
-                diagnostic.write_json(&mut text)?;
-                text.push('\n');
-            }
-            output::to_stdout(|out| out.write_all(text.as_bytes()))?;
+            write_json(&diagnostics)?;
             continue;
         }
         report(diagnostics.iter());
@@ -54,6 +53,32 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         output::to_stdout(|out| out.write_all(line.as_bytes()))?;
     }
     if failed { Err(Failure::Reported) } else { Ok(()) }
+}
+
+/// Writes a line for each diagnostic.
+fn write_json(diagnostics: &[Diagnostic]) -> Result<(), Failure> {
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        diagnostic.write_json(&mut text)?;
+        text.push('\n');
+    }
+    output::to_stdout(|out| out.write_all(text.as_bytes()))
+}
+
+/// The diagnostic of a program whose files were not read.
+fn unread(path: &Path, message: String) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        code: Code::UnknownModule,
+        message,
+        file: path.display().to_string(),
+        line: 1,
+        column: 1,
+        length: 1,
+        source_line: String::new(),
+        source_column: 1,
+        note: None,
+    }
 }
 
 /// The numbers of errors and warnings.

@@ -317,6 +317,11 @@ fn compile_errors_have_code_place_line_and_caret() {
         (Some(1), "bad.spl: 4 errors\n".into())
     );
     assert_eq!(self::text(&output.stderr), errors);
+    let output = run(&["check", "--json", "absent.spl"]);
+    let line: serde_json::Value = serde_json::from_str(&self::text(&output.stdout)).unwrap();
+    assert_eq!((&line["severity"], &line["code"]), (&"error".into(), &"E1303".into()));
+    assert_eq!((&line["file"], output.status.code()), (&"absent.spl".into(), Some(1)));
+    contains(&self::text(&output.stderr), &["error: absent.spl: "]);
     let output = run(&["check", "--json", "bad.spl"]);
     let lines: Vec<serde_json::Value> = self::text(&output.stdout)
         .lines()
