@@ -117,7 +117,7 @@ pub(crate) struct Args {
     pub(crate) stats: bool,
     /// Use the low 8 bits of the result as exit status
     ///
-    /// The result is printed as well.
+    /// That of a bool is 1 for true, and that of a float or a text 0. The result is printed as well.
     #[arg(long, conflicts_with = "watch")]
     pub(crate) exit: bool,
     /// Reload changed files and call the function again after each reload
@@ -488,7 +488,11 @@ fn call_code(
     };
     let changed = arguments.memory.arrays.iter().filter(|array| array.is_changed());
     let lines = shown.into_iter().chain(changed.map(ToString::to_string));
-    let is_status = !is_text && (returns != Returns::Nothing || args.returns.is_some());
+    let is_status = match returns {
+        Returns::Nothing => args.returns.is_some() && !is_text,
+        Returns::Scalar(scalar) => !scalar.is_float(),
+        Returns::Text => !is_text,
+    };
     let status = if is_status { returned.integer.cast_signed() } else { 0 };
     Ok((status, lines.map(|line| line + "\n").collect()))
 }

@@ -50,7 +50,7 @@ impl Outcome {
         }
     }
 
-    /// The exit status that it stands for: the low 8 bits of an integer.
+    /// The exit status that it stands for: the low 8 bits of an integer, 1 for `true`, else 0.
     pub(crate) fn status(&self) -> u8 {
         let integer = match self {
             Self::Value(value) => value.as_integer(),

@@ -322,6 +322,37 @@ fn trap_in_a_module_names_the_function_of_its_line() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn result_of_each_type_has_its_exit_status() {
+    let directory = scratch("compile-status");
+    let module = directory.join("m.smf").to_str().unwrap().to_owned();
+    for (result, value, status) in [
+        ("bool", "true", 1),
+        ("bool", "false", 0),
+        ("i64", "-1", 255),
+        ("u8", "7", 7),
+        ("f64", "2.5", 0),
+        ("f32", "2.5", 0),
+        ("text", "\"abc\"", 0),
+    ] {
+        // The register of integers has another value than 0 behind a result that is no integer.
+        let text = format!(
+            "fn n(x: i64) -> i64: x\nfn main() -> {result}:\n    print n(7)\n    {value}\n"
+        );
+        let source = write(&directory, "m.spl", &text);
+        has_status(&["compile", &source, "-o", &module], 0);
+        has_status(&["run", &source], status);
+        has_status(&["run", &source, "--backend", "interpret"], status);
+        has_status(&["run", &module, "--exit"], status);
+    }
+}
+
+fn has_status(call: &[&str], status: i32) {
+    let output = smf(call);
+    assert_eq!(output.status.code(), Some(status), "{call:?}: {}", text(&output.stderr));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn programs_print_the_same_as_modules_and_in_memory() {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/simple");
     let module = scratch("compile-programs").join("program.smf");
