@@ -106,7 +106,8 @@ fn write_templates(
         let name = String::from_utf8_lossy(template.name);
         if let Some(body) = SourceTemplate::parse(template.body) {
             writeln!(text, "template {}, source", output::one_line(&name))?;
-            for line in body.text.lines() {
+            // Without those that keep each declaration on its line.
+            for line in body.text.lines().filter(|line| !line.is_empty()) {
                 writeln!(text, "    | {}", output::one_line(line))?;
             }
             if let Ok(function) = Function::parse(body.ir) {
