@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use smf_core::alloc_util::TryArc;
 use smf_core::exec::{Level, Unit, Value};
+use smf_core::link::Resolve;
 
 use super::*;
 
@@ -650,4 +651,26 @@ fn functions_of_a_module_are_called_by_name_and_by_source() {
     // SAFETY: the call is refused.
     let error = unsafe { manager.call_by_name(b"sum", &[1.5f64.into()]) }.unwrap_err();
     assert_eq!(error.to_string(), "argument 1 of function `sum` is of type i64");
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn instances_call_functions_of_the_host() {
+    extern "C" fn host_add(a: i64, b: i64) -> i64 {
+        a + b
+    }
+    let resolver = |name: &[u8]| (name == b"host_add").then_some(host_add as *const () as u64);
+    let symbols = Box::new(resolver) as Box<dyn Resolve + Send + Sync>;
+    let symbols = Some(TryArc::new(symbols).unwrap());
+    let manager = ExecManager::new(ExecOptions { symbols, ..ExecOptions::default() }).unwrap();
+    // `five` is copied into the code of the instances, because the module does not export it.
+    let library = module(
+        "extern fn host_add(a: i64, b: i64) -> i64\nfn five(n: i64) -> i64: host_add(n, 5)\n\
+         pub fn by_copy<T>(x: T, n: i64) -> i64: five(n)\npub fn direct<T>(x: T, n: i64) -> i64: host_add(n, 7)\n",
+    );
+    manager.compile_file(&scratch("calls_host.smf", &library)).unwrap();
+    manager.compile_file(&scratch("imports.smf", &importer("of_import", "by_copy$i32"))).unwrap();
+    for (name, expected) in [("of_import", 9), ("by_copy$i64", 9), ("direct$i64", 11)] {
+        assert_eq!(run(&manager, name, &[1, 4]), Ok(expected), "{name}");
+    }
 }
