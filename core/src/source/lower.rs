@@ -218,6 +218,7 @@ struct Body<'g, 'p, 's> {
     has_dead: bool,
     depth: u32,
     frame: u32,
+    slots: place::Slots,
     /// Whether type parameters are those of the IR.
     is_template: bool,
     /// Whether only the types of the function are asked for.

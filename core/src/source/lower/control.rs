@@ -21,7 +21,7 @@ impl Body<'_, '_, '_> {
     pub(super) fn block(&mut self, id: BlockId, want: Want, is_used: bool) -> Typed {
         let block = self.tree.block(id);
         let tree = self.tree;
-        let variables = self.variables.len();
+        let (variables, slots) = (self.variables.len(), self.slots_in_use());
         let statements = tree.list(block.statements);
         self.declare_inner(statements);
         let mut result = Typed::UNIT;
@@ -52,6 +52,10 @@ impl Body<'_, '_, '_> {
             };
         }
         self.drop_variables(variables);
+        // Values in memory are in the slots of the block.
+        if !matches!(result.value, Value::Place(_) | Value::Pair(..)) {
+            self.free_slots(slots);
+        }
         if self.reachable || result.ty == TypeId::ERROR { result } else { Typed::NEVER }
     }
 

@@ -549,6 +549,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             has_dead: false,
             depth: 0,
             frame: 0,
+            slots: Default::default(),
             is_template: false,
             is_probe: false,
             is_opaque: false,

@@ -2,10 +2,41 @@
 
 use super::*;
 
+/// The stack slots of a function, which values of disjoint blocks share.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// Those of the blocks that are open, in the order of their use.
+    used: Vec<BlockSlot>,
+    free: Vec<BlockSlot>,
+}
+
+/// The free slots that are looked at for a value, which bounds the time.
+const MAX_SEARCHED: usize = 64;
+
+#[derive(Clone, Copy, Debug)]
+struct BlockSlot {
+    slot: Slot,
+    size: u32,
+    align: u32,
+}
+
 impl Body<'_, '_, '_> {
-    /// Fresh memory for a value of the type.
+    /// Memory for a value of the type, which no other value has before the block ends.
     pub(super) fn temporary(&mut self, ty: TypeId, span: Span) -> Place {
         let (size, align) = self.program().size(ty);
+        let free = &mut self.slots.free;
+        let fits = |(_, slot): &(usize, &BlockSlot)| slot.size >= size && slot.align >= align;
+        let last = free.iter().enumerate().rev().take(MAX_SEARCHED).filter(fits);
+        let found = last.min_by_key(|(_, slot)| slot.size).map(|(index, _)| index);
+        let slot = match found {
+            Some(index) => free.swap_remove(index),
+            None => self.new_slot(size, align, span),
+        };
+        self.push(|body| &mut body.slots.used, slot);
+        Place::at(Base::Slot(slot.slot))
+    }
+
+    fn new_slot(&mut self, size: u32, align: u32, span: Span) -> BlockSlot {
         self.frame = self.frame.saturating_add(size);
         if self.frame > MAX_FRAME {
             let message =
@@ -13,8 +44,21 @@ impl Body<'_, '_, '_> {
             self.error(span, Code::TooLarge, message);
             self.frame = 0;
         }
-        let align = align.clamp(1, crate::ir::MAX_SLOT_ALIGN);
-        Place::at(Base::Slot(self.builder.slot(size.clamp(1, MAX_FRAME), align)))
+        let (size, align) = (size.clamp(1, MAX_FRAME), align.clamp(1, crate::ir::MAX_SLOT_ALIGN));
+        BlockSlot { slot: self.builder.slot(size, align), size, align }
+    }
+
+    /// The number of slots that are in use, before a block.
+    pub(super) fn slots_in_use(&self) -> usize {
+        self.slots.used.len()
+    }
+
+    /// Ends the use of the slots of a block, none of whose values is left.
+    pub(super) fn free_slots(&mut self, before: usize) {
+        while self.slots.used.len() > before {
+            let Some(slot) = self.slots.used.pop() else { break };
+            self.push(|body| &mut body.slots.free, slot);
+        }
     }
 
     /// Fresh memory whose address is computed here, for a variable.

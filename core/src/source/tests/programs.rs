@@ -920,3 +920,42 @@ fn variable_that_is_never_reached_is_assigned() {
                 v = 2.0\n    x\n";
     assert_eq!(run(text, "f", &[7]), 7);
 }
+
+#[test]
+fn values_of_disjoint_blocks_share_the_frame() {
+    let block = |number: i64| {
+        std::format!(
+            "    if n != {number}:\n        var a = [n; 100]\n        val p = P(n, {number})\n        a[{number}] += p.y\n        \
+             while a[0] < 3:\n            val c = [a[0] + 1; 50]\n            a[0] = c[49]\n        s += a[{number}] + a[0]\n    \
+             else:\n        val b = [2; 40]\n        s += b[{number}]\n"
+        )
+    };
+    let blocks: String = (0..8).map(block).collect();
+    let text = std::format!(
+        "struct P:\n    x: i64\n    y: i64\nfn f(n: i64) -> i64:\n    var s = 0\n    val before = [7; 10]\n{blocks}    \
+         val q = if n > 0: P(1, s) else: P(2, s)\n    val after = [5; 10]\n    \
+         for i in 0..2:\n        val t = match i:\n            case 0: P(i, 3)\n            case _: P(i, q.y)\n        s += t.x * 1000 + t.y\n    \
+         s + q.x + before[9] + after[9]\n"
+    );
+    let unit = unit_of(&text, Mode::Manager);
+    let function = crate::ir::Function::parse(unit.functions[0].ir()).unwrap();
+    let bytes: u32 = function.slots().map(|slot| slot.unwrap().size).sum();
+    // One block, the loop in it, and what is outside.
+    assert!(bytes <= 800 + 16 + 400 + 80 + 80 + 4 * 16, "{bytes}");
+    let expected = |n: i64| {
+        let mut s = 0;
+        for number in 0..8 {
+            let (mut a, c) = ([n; 100], n.max(3));
+            a[number] += number as i64;
+            a[0] = if a[0] < 3 { c } else { a[0] };
+            s += if n == number as i64 { 2 } else { a[number] + a[0] };
+        }
+        let y = s;
+        s += 3 + 1000 + y;
+        s + if n > 0 { 1 } else { 2 } + 12
+    };
+    for n in [-5_i64, 0, 1, 3, 7, 100] {
+        let (result, _) = call_unit(&unit, "f", &[n.cast_unsigned()]);
+        assert_eq!(result.unwrap().cast_signed(), expected(n), "{n}");
+    }
+}
