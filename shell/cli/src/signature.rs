@@ -64,13 +64,18 @@ impl Signature {
             _ => {}
         }
         match (Scalar::from_name(result), Type::parse_arguments(result).as_deref()) {
-            (Some(scalar), _) => match stated {
-                Some(Returns::Scalar(other)) if other.is_float() != scalar.is_float() => {
+            (Some(scalar), _) => {
+                let is_other = match stated {
+                    Some(Returns::Scalar(other)) => other.is_float() != scalar.is_float(),
+                    Some(Returns::Text) => scalar.is_float(),
+                    _ => false,
+                };
+                if is_other {
                     let why = format_args!("the function has a result of type {scalar}");
-                    Err(Failure::of(file, why))
+                    return Err(Failure::of(file, why));
                 }
-                stated => Ok((stated.unwrap_or(Returns::Scalar(scalar)), false)),
-            },
+                Ok((stated.unwrap_or(Returns::Scalar(scalar)), false))
+            }
             (None, Ok([ty])) => Err(Failure::Because(not_printed(name, ty))),
             (None, _) => Err(Failure::of(file, format_args!("`{name}` has no type of result"))),
         }

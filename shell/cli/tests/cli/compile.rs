@@ -135,6 +135,7 @@ fn module_answers_a_call_as_its_source_does() {
         (&["echo", "a", "true", "--returns", "void"], 0, ""),
         (&["echo", "a", "true", "--returns", "i64"], 1, "the function has a text as result"),
         (&["half", "3", "--returns", "i64"], 1, "the function has a result of type f32"),
+        (&["half", "3", "--returns", "str"], 1, "the function has a result of type f32"),
         (&["quiet", "3", "--returns", "i64"], 1, "the function has no result"),
         (&["half"], 1, "error: function `half` takes 1 argument, and 0 are given"),
         (&["half", "true"], 2, "error: argument 1: `true` is not a valid f32"),
