@@ -2,7 +2,11 @@
 //!
 //! Two instructions form an address: ADRP computes the page and a second one the offset in it, each with a
 //! relocation of its own and often far apart. When one of them is rewritten, all that refer to the same
-//! symbol have to be. [`unrelaxable`] therefore finds the symbols with a reference that has no other form.
+//! symbol have to be. [`survey`] therefore finds the symbols with a reference that has no other form.
+//!
+//! Code of `-fpic` and `-fpie` (the small GOT) computes the page of the GOT once and loads each slot by a distance of 15 bits.
+//! In modules with such code the GOT starts at a page boundary, so that these distances depend neither on the load
+//! address nor on the layout, and its first slots are those that such code loads.
 //!
 //! Source: ELF for the Arm 64-bit Architecture (AAELF64), 5.7 (relocation types).
 
@@ -14,7 +18,7 @@ use smf_core::link::aarch64::{self, Operand};
 use super::error::Result;
 use super::gc_sections::Reachable;
 use super::init_sections::FragmentFrame;
-use super::object::{InputReloc, Section, SymbolId};
+use super::object::{IndexSet, InputReloc, Section, SymbolId};
 use super::pack_reloc::{ABS64, Isa, PC32, RegistrarCode, RelocForm, RelocTarget, Rewrite, Stub};
 use super::resolve::Resolution;
 use super::scanner::{RelocScanner, is_external};
@@ -72,6 +76,8 @@ pub(super) const ISA: Isa = Isa {
     addresses: &[elf::R_AARCH64_ABS64, elf::R_AARCH64_ABS32],
 };
 
+/// The slots in reach of an offset of 15 bits.
+const NEAR_SLOTS: usize = 1 << 12;
 const PAGE21: RelocForm = RelocForm::Instruction(Operand::Page21);
 const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
 
@@ -80,6 +86,9 @@ impl RelocScanner<'_, '_> {
     pub(super) fn aarch64(&mut self, reloc: InputReloc) -> Result<()> {
         let resolution = self.program.resolution(reloc.symbol).ok();
         let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
+        if resolution == Resolution::Got && !is_address_of_got(reloc.kind) {
+            return Err(self.error(reloc, "is not the address of the GOT in two instructions, and a module has no other use of it"));
+        }
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes| RelocForm::Absolute { bytes, signed: false };
         // Whether ADRP and its second instruction keep referring to the symbol, or to its slot.
@@ -111,6 +120,7 @@ impl RelocScanner<'_, '_> {
                 self.warn_of_adjacent_import(reloc, resolution);
                 (PAGE21, direct)
             }
+            kind if is_near_slot(kind) => return self.near_slot(reloc, resolution),
             elf::R_AARCH64_ADR_PREL_PG_HI21 | elf::R_AARCH64_ADR_PREL_PG_HI21_NC => {
                 if keeps_symbol {
                     self.warn_of_near_import(reloc, resolution);
@@ -146,6 +156,18 @@ impl RelocScanner<'_, '_> {
         self.push(reloc, form, to, 0, None)
     }
 
+    /// A load of a slot by its distance from the start of the GOT.
+    fn near_slot(&mut self, reloc: InputReloc, resolution: Resolution) -> Result<()> {
+        if word_at(self.section, reloc.offset).and_then(Access::of) != Some(Access::Move(3)) {
+            return Err(self.error(reloc, "does not match its instruction"));
+        }
+        let to = self.slot(reloc, resolution, reloc.addend);
+        if matches!(to, RelocTarget::GotSlot(number) if number >= NEAR_SLOTS) {
+            return Err(self.error(reloc, "needs one of the first 4096 slots of the GOT, which other symbols have; compile with -fPIC"));
+        }
+        self.push(reloc, RelocForm::GotLoad15, to, 0, None)
+    }
+
     /// An operand with the address of a symbol (`is_direct`) or of its GOT slot.
     fn operand(
         &mut self,
@@ -161,6 +183,18 @@ impl RelocScanner<'_, '_> {
         let to = self.slot(reloc, resolution, reloc.addend);
         self.push(reloc, form, to, 0, rewrite)
     }
+}
+
+/// Whether a relocation is part of the address of the GOT as compilers compute it. The contents of a GOT that others expect,
+/// such as the address of `_DYNAMIC`, do not exist.
+fn is_address_of_got(kind: RelocationType) -> bool {
+    matches!(
+        kind,
+        elf::R_AARCH64_ADR_PREL_PG_HI21
+            | elf::R_AARCH64_ADR_PREL_PG_HI21_NC
+            | elf::R_AARCH64_ADR_PREL_LO21
+            | elf::R_AARCH64_ADD_ABS_LO12_NC
+    )
 }
 
 /// The operation of an instruction with a page offset.
@@ -211,24 +245,41 @@ pub(super) fn holds_local_exec(section: &Section<'_>, reloc: InputReloc) -> bool
     Access::of(word) == Some(access)
 }
 
-/// The symbols whose instruction pairs cannot be rewritten: an instruction has no other form, or the pairs
-/// cannot be matched because their addends differ.
-pub(super) fn unrelaxable(reachable: &Reachable<'_, '_>) -> HashSet<SymbolId> {
+/// What the scan of the first relocation depends on.
+#[derive(Default)]
+pub(super) struct Survey {
+    /// The symbols whose instruction pairs cannot be rewritten: an instruction has no other form, or the pairs
+    /// cannot be matched because their addends differ.
+    pub(super) unrelaxable: HashSet<SymbolId>,
+    /// The target and addend of each GOT slot that has to be near the start of the GOT.
+    pub(super) near_slots: IndexSet<(Resolution, i64)>,
+}
+
+/// Looks at all relocations.
+pub(super) fn survey(reachable: &Reachable<'_, '_>) -> Survey {
     let mut addends = HashMap::new();
-    let mut unrelaxable = HashSet::new();
+    let mut survey = Survey::default();
     for (id, section) in reachable.sections() {
         for InputReloc { kind, symbol, offset, addend } in section.relocs(id.object) {
             let Ok(resolution) = reachable.program.resolution(symbol) else { continue };
+            if is_near_slot(kind) {
+                survey.near_slots.insert((resolution, addend));
+            }
             let word = word_at(section, offset);
             if let Some(can_change) = can_change(kind, word, resolution) {
                 let first = *addends.entry(symbol).or_insert(addend);
                 if !can_change || first != addend {
-                    unrelaxable.insert(symbol);
+                    survey.unrelaxable.insert(symbol);
                 }
             }
         }
     }
-    unrelaxable
+    survey
+}
+
+/// Whether a relocation is a distance of 15 bits from the start of the GOT, or from its page.
+fn is_near_slot(kind: RelocationType) -> bool {
+    matches!(kind, elf::R_AARCH64_LD64_GOTPAGE_LO15 | elf::R_AARCH64_LD64_GOTOFF_LO15)
 }
 
 /// Whether an instruction has another form; `None` where it needs none.

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 
 use smf_core::format::ext::{ifunc, prelink, tls};
 use smf_core::format::{Layout, Phase, SectionKind};
+use smf_core::link::aarch64;
 
 use super::eh_frame::EhFrameTable;
 use super::error::{PackError, Result};
@@ -283,7 +284,8 @@ impl ModuleLayout<'_, '_> {
         }
         if !self.plan.slots.is_empty() || self.plan.uses_got {
             let slots = self.plan.slots.len().max(1) as u64;
-            self.extent(Segment::Got).reserve(slots.saturating_mul(SLOT), SLOT)?;
+            let alignment = if self.plan.is_got_paged { aarch64::PAGE } else { SLOT };
+            self.extent(Segment::Got).reserve(slots.saturating_mul(SLOT), alignment)?;
         }
         self.reserve_ifunc_slots()
     }

@@ -6,7 +6,7 @@
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::aarch64::{self, Operand, PatchError};
 
-use super::layout::Address;
+use super::layout::{Address, SLOT};
 use super::relocate::{
     ABSOLUTE_DISTANCE, NO_TARGET, OutputOffset, RelocError, RelocResult, Relocator, Target,
 };
@@ -62,6 +62,20 @@ impl Relocator<'_, '_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// Writes the distance of a slot from the start of the GOT into the offset of a load, which counts slots.
+    pub(super) fn got_load(&mut self, at: OutputOffset, to: Target) -> RelocResult {
+        let (Address::Section { offset, .. }, Some(Address::Section { offset: start, .. })) =
+            (to.address, self.addresses.slot(0))
+        else {
+            return Err(NO_TARGET);
+        };
+        let distance = u64::try_from(offset - start).map_err(|_| RelocError::Range)?;
+        let slot = u32::try_from(distance / SLOT).ok().filter(|slot| *slot < 1 << 12);
+        let word = self.word(at).ok_or(NO_TARGET)? & !(0xfff << 10);
+        let word = word | slot.ok_or(RelocError::Range)? << 10;
+        self.put(at, &word.to_le_bytes()).ok_or(NO_TARGET)
     }
 
     /// The relocation for an operand, which both layouts have except for branches; `None` if there is none.

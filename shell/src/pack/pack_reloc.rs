@@ -43,6 +43,8 @@ pub(super) enum RelocForm {
     GotRelative { bytes: u64 },
     /// The address S + A in an operand of an aarch64 instruction.
     Instruction(Operand),
+    /// S + A - GOT in the offset of a 64-bit load of aarch64, which has 15 bits.
+    GotLoad15,
 }
 
 impl RelocForm {
@@ -51,7 +53,7 @@ impl RelocForm {
             RelocForm::Absolute { bytes, .. }
             | RelocForm::PcRelative { bytes }
             | RelocForm::GotRelative { bytes } => bytes,
-            RelocForm::Instruction(_) => 4,
+            RelocForm::Instruction(_) | RelocForm::GotLoad15 => 4,
         }
     }
 }
@@ -131,6 +133,8 @@ pub(super) struct RelocPlan {
     pub(super) tls_imports: IndexSet<(Value, Option<GlobalId>)>,
     /// A relocation refers to the start of the GOT.
     pub(super) uses_got: bool,
+    /// Code expects the GOT to start at a page boundary.
+    pub(super) is_got_paged: bool,
     /// Imports of each object for which a warning was issued.
     pub(super) warned: HashSet<(usize, GlobalId)>,
 }

@@ -458,6 +458,7 @@ impl Relocator<'_, '_, '_> {
             (RelocForm::Absolute { bytes, signed }, _) => self.address(at, bytes, signed, to),
             (RelocForm::PcRelative { bytes }, _) => self.distance(at, bytes, to),
             (RelocForm::Instruction(operand), _) => self.operand(at, operand, to),
+            (RelocForm::GotLoad15, _) => self.got_load(at, to),
             (RelocForm::GotRelative { bytes }, _) => self.got_distance(at, bytes, to),
         }
     }

@@ -32,7 +32,12 @@ pub(super) fn scan(
     let machine = program.machine();
     let unrelaxable = match machine {
         Machine::X86_64 => HashSet::new(),
-        Machine::Aarch64 => aarch64::unrelaxable(reachable),
+        Machine::Aarch64 => {
+            let survey = aarch64::survey(reachable);
+            plan.is_got_paged = !survey.near_slots.is_empty();
+            plan.slots = survey.near_slots;
+            survey.unrelaxable
+        }
     };
     let mut scan =
         SectionScan { program, plan: &mut plan, warnings, refusals, unrelaxable: &unrelaxable };

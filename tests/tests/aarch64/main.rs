@@ -11,6 +11,7 @@ mod objects;
 mod operands;
 mod pack;
 mod run;
+mod small_got;
 mod source;
 mod standard;
 mod take;

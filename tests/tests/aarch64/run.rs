@@ -12,6 +12,9 @@ use crate::tools::{File, LAYOUTS, Loader, program};
 pub(crate) const C_WAYS: [&[&str]; 5] =
     [&["-O0"], &["-O2"], &["-O2", "-fPIC"], &["-O1", "-fno-pie"], &["-O1", "-fno-section-anchors"]];
 
+/// Code of the small GOT, which objects that the loader links do not contain.
+const SMALL_GOT: [&[&str]; 3] = [&["-O2", "-fpic"], &["-O0", "-fpic"], &["-O1", "-fpie"]];
+
 fn even_first_checksum(len: i64) -> i64 {
     let mut values: Vec<i64> = (0..len).map(|i| (i * 7919 + 13) % 101 - 50).collect();
     values.sort_by_key(|value| (value & 1, *value));
@@ -58,7 +61,8 @@ pub(crate) fn programs(way: &[&str]) -> Option<Vec<Vec<u8>>> {
 #[test]
 fn programs_in_c_compute_the_expected_results() {
     let Some(loader) = Loader::get() else { return };
-    for way in &C_WAYS[..scale(5, 2)] {
+    let small_got = &SMALL_GOT[..scale(3, 1)];
+    for way in C_WAYS[..scale(5, 2)].iter().chain(small_got) {
         let Some(objects) = programs(way) else { return };
         let objects: Vec<&[u8]> = objects.iter().map(Vec::as_slice).collect();
         for layout in LAYOUTS {
@@ -98,10 +102,10 @@ fn programs_in_rust_compute_the_expected_results() {
 #[test]
 fn modules_import_functions_and_data_of_each_other() {
     let Some(loader) = Loader::get() else { return };
-    let flags = ["-O2", "-fPIC"];
-    let objects = ["caller.c", "callee.c"].map(|name| program(name, &flags));
-    let [Some(caller), Some(callee)] = objects else { return };
-    for (one, other) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+    let objects = |pic| ["caller.c", "callee.c"].map(|name| program(name, &["-O2", pic]));
+    let pairs = [("-fPIC", 0, 0), ("-fPIC", 0, 1), ("-fPIC", 1, 0), ("-fPIC", 1, 1)];
+    for (pic, one, other) in pairs.into_iter().chain([("-fpic", 0, 0), ("-fpic", 1, 1)]) {
+        let [Some(caller), Some(callee)] = objects(pic) else { return };
         let caller = File::packed(&[&caller], LAYOUTS[one]);
         let callee = File::packed(&[&callee], LAYOUTS[other]);
         let callee_path = callee.path();

@@ -7,9 +7,10 @@ use smf_core::format::Layout;
 use crate::standard::Host;
 use crate::tools::{File, LAYOUTS, Loader, assembled, compiled, try_pack};
 
-const MODELS: [&[&str]; 5] = [
+const MODELS: [&[&str]; 6] = [
     // TLS descriptors, the default.
     &["-fPIC"],
+    &["-fpic"],
     &["-fPIC", "-mtls-dialect=trad"],
     &["-fPIC", "-mtls-dialect=trad", "-ftls-model=local-dynamic"],
     // The static storage of the system's loader has the alignment of the libraries that a program starts with.
