@@ -130,6 +130,10 @@ impl RelocScanner<'_, '_> {
             elf::R_AARCH64_ADR_GOT_PAGE => {
                 return self.operand(reloc, PAGE21, resolution, !keeps_slot, None);
             }
+            elf::R_AARCH64_GOT_LD_PREL19 => {
+                let to = self.slot(reloc, resolution, reloc.addend);
+                return self.push(reloc, RelocForm::Instruction(Operand::Word19), to, 0, None);
+            }
             elf::R_AARCH64_LD64_GOT_LO12_NC => {
                 let rewrite = (!keeps_slot).then_some(Rewrite::LoadToAdd);
                 return self.operand(reloc, PAGE_OFF12, resolution, !keeps_slot, rewrite);
@@ -194,6 +198,21 @@ fn is_address_of_got(kind: RelocationType) -> bool {
             | elf::R_AARCH64_ADR_PREL_PG_HI21_NC
             | elf::R_AARCH64_ADR_PREL_LO21
             | elf::R_AARCH64_ADD_ABS_LO12_NC
+    )
+}
+
+/// Whether a relocation is a distance of the tiny code model, which reaches 1 MiB.
+pub(super) fn is_tiny_distance(kind: RelocationType) -> bool {
+    matches!(
+        kind,
+        elf::R_AARCH64_LD_PREL_LO19
+            | elf::R_AARCH64_ADR_PREL_LO21
+            | elf::R_AARCH64_GOT_LD_PREL19
+            | elf::R_AARCH64_TLSGD_ADR_PREL21
+            | elf::R_AARCH64_TLSLD_ADR_PREL21
+            | elf::R_AARCH64_TLSIE_LD_GOTTPREL_PREL19
+            | elf::R_AARCH64_TLSDESC_LD_PREL19
+            | elf::R_AARCH64_TLSDESC_ADR_PREL21
     )
 }
 

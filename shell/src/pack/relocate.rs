@@ -11,6 +11,7 @@ use smf_core::format::ext::tls::TlsImport;
 use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
 use smf_core::link::aarch64;
 
+use super::aarch64::is_tiny_distance;
 use super::eh_frame::Piece;
 use super::error::{PackError, Result};
 use super::init_sections::Fragment;
@@ -719,6 +720,10 @@ impl Relocator<'_, '_, '_> {
         let offset = input.offset;
         match error {
             RelocError::Unsupported(why) => PackError::RelocKind { place, kind, symbol, why },
+            RelocError::Range if is_tiny_distance(input.kind) => {
+                let why = "is out of range; compile with -mcmodel=small";
+                PackError::RelocKind { place, kind, symbol, why }
+            }
             RelocError::Range => PackError::RelocRange { place, kind, symbol, offset },
         }
     }

@@ -200,8 +200,6 @@ impl RelocScanner<'_, '_> {
             "is an indirect function (IFUNC), which a module cannot express"
         } else if has(&["MOVW_UABS", "MOVW_SABS"]) {
             "is part of an address in instructions, which a relocatable module cannot express; compile with -mcmodel=small"
-        } else if has(&["GOT_LD_PREL19"]) {
-            "needs the GOT nearer than a module guarantees; compile with -mcmodel=small"
         } else {
             "cannot be expressed in a module"
         };

@@ -23,6 +23,8 @@ use super::tls_value::{TlsSlots, TlsSymbol, TlsValue};
 
 const PAGE21: RelocForm = RelocForm::Instruction(Operand::Page21);
 const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
+/// The literal of a load in the tiny code model.
+const WORD19: RelocForm = RelocForm::Instruction(Operand::Word19);
 const SIGNED32: RelocForm = RelocForm::Absolute { bytes: 4, signed: true };
 
 /// What a relocation type asks for.
@@ -73,13 +75,21 @@ fn x86_64_access(kind: RelocationType) -> Option<Access> {
 fn aarch64_access(kind: RelocationType) -> Option<Access> {
     use TlsSlots::{Descriptor, General, Local, Offset};
     Some(match kind {
-        elf::R_AARCH64_TLSGD_ADR_PAGE21 => Access::Slots(General, PAGE21),
+        elf::R_AARCH64_TLSGD_ADR_PREL21 | elf::R_AARCH64_TLSGD_ADR_PAGE21 => {
+            Access::Slots(General, PAGE21)
+        }
         elf::R_AARCH64_TLSGD_ADD_LO12_NC => Access::Slots(General, PAGE_OFF12),
-        elf::R_AARCH64_TLSLD_ADR_PAGE21 => Access::Slots(Local, PAGE21),
+        elf::R_AARCH64_TLSLD_ADR_PREL21 | elf::R_AARCH64_TLSLD_ADR_PAGE21 => {
+            Access::Slots(Local, PAGE21)
+        }
         elf::R_AARCH64_TLSLD_ADD_LO12_NC => Access::Slots(Local, PAGE_OFF12),
         elf::R_AARCH64_TLSIE_ADR_GOTTPREL_PAGE21 => Access::Slots(Offset, PAGE21),
+        elf::R_AARCH64_TLSIE_LD_GOTTPREL_PREL19 => Access::Slots(Offset, WORD19),
         elf::R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC => Access::Slots(Offset, PAGE_OFF12),
-        elf::R_AARCH64_TLSDESC_ADR_PAGE21 => Access::Slots(Descriptor, PAGE21),
+        elf::R_AARCH64_TLSDESC_ADR_PREL21 | elf::R_AARCH64_TLSDESC_ADR_PAGE21 => {
+            Access::Slots(Descriptor, PAGE21)
+        }
+        elf::R_AARCH64_TLSDESC_LD_PREL19 => Access::Slots(Descriptor, WORD19),
         elf::R_AARCH64_TLSDESC_LD64_LO12 | elf::R_AARCH64_TLSDESC_ADD_LO12 => {
             Access::Slots(Descriptor, PAGE_OFF12)
         }

@@ -17,5 +17,6 @@ mod standard;
 mod take;
 mod templates;
 mod thread_local;
+mod tiny_model;
 mod tools;
 mod typed_calls;
