@@ -249,11 +249,13 @@ fn word_at(section: &Section<'_>, offset: u64) -> Option<u32> {
     section.bytes.get(start..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
-/// Whether the instruction of a relocation of the local-exec model has the operand that its type names.
-pub(super) fn holds_local_exec(section: &Section<'_>, reloc: InputReloc) -> bool {
+/// Whether the instruction with an offset of thread-local storage has the operand that its relocation type names.
+pub(super) fn holds_offset(section: &Section<'_>, reloc: InputReloc) -> bool {
     let Some(word) = word_at(section, reloc.offset) else { return false };
     let access = match reloc.kind {
-        elf::R_AARCH64_TLSLE_ADD_TPREL_HI12 => return aarch64::is_shifted_add(word),
+        elf::R_AARCH64_TLSLE_ADD_TPREL_HI12 | elf::R_AARCH64_TLSLD_ADD_DTPREL_HI12 => {
+            return aarch64::is_shifted_add(word);
+        }
         elf::R_AARCH64_TLSLE_LDST8_TPREL_LO12_NC => Access::Move(0),
         elf::R_AARCH64_TLSLE_LDST16_TPREL_LO12_NC => Access::Move(1),
         elf::R_AARCH64_TLSLE_LDST32_TPREL_LO12_NC => Access::Move(2),

@@ -4,15 +4,15 @@
 //! words in the GOT, a module number and an offset. A TLS descriptor is three words: the function of the loader that
 //! its code calls, and those two. Initial exec loads an offset from the thread pointer from the GOT. Local exec
 //! contains that offset, which the loader writes into the code: 32 bits on x86-64, and on aarch64 24 bits in two instructions,
-//! an addition shifted by 12 bits and one with the lower bits, for which the native layout has a relocation. Other forms of
-//! aarch64 are refused.
+//! an addition shifted by 12 bits and one with the lower bits, for which the native layout has a relocation. Local dynamic
+//! code adds offsets in the same forms. Other forms of aarch64 are refused.
 //!
 //! Sources: Drepper, ELF Handling For Thread-Local Storage; System V ABI, AMD64 supplement, 4.4; AAELF64, 5.7.11.
 
 use ::object::elf::{self, RelocationType};
 use smf_core::link::aarch64::Operand;
 
-use super::aarch64::holds_local_exec;
+use super::aarch64::holds_offset;
 use super::error::Result;
 use super::machine::Machine;
 use super::object::InputReloc;
@@ -83,6 +83,9 @@ fn aarch64_access(kind: RelocationType) -> Option<Access> {
             Access::Slots(Local, PAGE21)
         }
         elf::R_AARCH64_TLSLD_ADD_LO12_NC => Access::Slots(Local, PAGE_OFF12),
+        elf::R_AARCH64_TLSLD_ADD_DTPREL_HI12 | elf::R_AARCH64_TLSLD_ADD_DTPREL_LO12_NC => {
+            Access::Value(TlsValue::BlockOffset, PAGE_OFF12)
+        }
         elf::R_AARCH64_TLSIE_ADR_GOTTPREL_PAGE21 => Access::Slots(Offset, PAGE21),
         elf::R_AARCH64_TLSIE_LD_GOTTPREL_PREL19 => Access::Slots(Offset, WORD19),
         elf::R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC => Access::Slots(Offset, PAGE_OFF12),
@@ -135,14 +138,12 @@ impl RelocScanner<'_, '_> {
                 self.push(reloc, form, RelocTarget::GotSlot(slot), of_field, None)?;
             }
             Access::Value(value, form) => {
-                if form == PAGE_OFF12 && !holds_local_exec(self.section, reloc) {
+                if form == PAGE_OFF12 && !holds_offset(self.section, reloc) {
                     return Err(self.error(reloc, "does not match its instruction"));
                 }
                 let value = value(self.tls_symbol(reloc)?);
-                if value.import().is_some()
-                    && form == SIGNED32
-                    && !matches!(value, TlsValue::Offset32(_))
-                {
+                let is_local_dynamic = matches!(value, TlsValue::BlockOffset(_)) && form != ABS64;
+                if is_local_dynamic && value.import().is_some() {
                     return Err(self.error(reloc, "is imported, and local dynamic code cannot use an import; compile with -fPIC"));
                 }
                 let to = RelocTarget::Symbol(Resolution::Tls(value));

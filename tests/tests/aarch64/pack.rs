@@ -55,7 +55,12 @@ pub(crate) fn try_text(text: &str, layout: Layout) -> Option<Result<Packed, Pack
     Some(try_pack(&[&object], layout))
 }
 
-pub(crate) fn reloc(offset: u64, kind: RelocKind, addend: i64, name: &str) -> (u64, RelocKind, i64, String) {
+pub(crate) fn reloc(
+    offset: u64,
+    kind: RelocKind,
+    addend: i64,
+    name: &str,
+) -> (u64, RelocKind, i64, String) {
     (offset, kind, addend, name.to_owned())
 }
 

@@ -119,6 +119,28 @@ fn local_exec_operands_are_those_of_their_instructions() {
     assert!(error.contains("does not match its instruction"), "{error}");
 }
 
+/// Local dynamic as clang emits it: the address of the storage of the module, and an offset of 24 bits in it.
+#[test]
+fn local_dynamic_code_adds_offsets_to_the_storage_of_the_module() {
+    let Some(loader) = Loader::get() else { return };
+    let text = |symbol: &str| {
+        format!(
+            ".text\n.globl go\ngo: stp x29, x30, [sp, #-16]!\nadrp x0, :tlsldm:first\n\
+             add x0, x0, #:tlsldm_lo12_nc:first\nbl __tls_get_addr\nadd x0, x0, #:dtprel_hi12:{symbol}, lsl #12\n\
+             add x0, x0, #:dtprel_lo12_nc:{symbol}\nldr x0, [x0]\nldp x29, x30, [sp], #16\nret\n\
+             .section .tdata,\"awT\",@progbits\n.balign 16\nfirst: .quad 9\n.space 0x5000\nvalue: .quad 42\n"
+        )
+    };
+    let Some(object) = assembled(&text("value")) else { return };
+    for layout in LAYOUTS {
+        let file = File::packed(&[&object], layout);
+        assert_eq!(loader.call(&file.path(), "go", &[], &["--host-symbols"]), 42);
+    }
+    let object = assembled(&text("elsewhere")).unwrap();
+    let error = try_pack(&[&object], Layout::Packed).unwrap_err().to_string();
+    assert!(error.contains("against `elsewhere` is imported, and local dynamic code"), "{error}");
+}
+
 /// Modules with local-exec code are linked again: their storage is behind that of another module.
 #[test]
 fn modules_with_local_exec_code_are_linked() {

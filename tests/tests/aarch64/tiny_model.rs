@@ -28,8 +28,7 @@ fn position_independent_code_of_the_tiny_model_runs() {
 fn initial_exec_of_the_tiny_model_has_storage_in_every_thread() {
     let Some(loader) = Loader::get() else { return };
     let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/thread_local"));
-    let flags =
-        ["-O2", "-fPIC", "-mcmodel=tiny", "-ftls-model=initial-exec", "-DALIGNMENT=16"];
+    let flags = ["-O2", "-fPIC", "-mcmodel=tiny", "-ftls-model=initial-exec", "-DALIGNMENT=16"];
     let Some(object) = compiled(&directory.join("storage.c"), &flags) else { return };
     let file = File::packed(&[&object], Layout::Packed);
     assert_eq!(loader.call(&file.path(), "check_threads", &[], &["--host-symbols"]), 0);
@@ -39,9 +38,12 @@ fn initial_exec_of_the_tiny_model_has_storage_in_every_thread() {
 #[test]
 fn dynamic_access_of_the_tiny_model_has_storage() {
     let Some(loader) = Loader::get() else { return };
-    let storage = ".section .tdata,\"awT\",@progbits\n.balign 8\n.quad 9\n.globl value\nvalue: .quad 42\n";
+    let storage =
+        ".section .tdata,\"awT\",@progbits\n.balign 8\n.quad 9\n.globl value\nvalue: .quad 42\n";
     let frame = |code: &str| {
-        format!("stp x29, x30, [sp, #-16]!\n{code}ldr x0, [x0]\nldp x29, x30, [sp], #16\nret\n{storage}")
+        format!(
+            "stp x29, x30, [sp, #-16]!\n{code}ldr x0, [x0]\nldp x29, x30, [sp], #16\nret\n{storage}"
+        )
     };
     for code in [
         "ldr x1, :tlsdesc:value\nadr x0, :tlsdesc:value\n.tlsdesccall value\nblr x1\n\
@@ -70,7 +72,11 @@ fn distance_of_the_tiny_model_out_of_reach_is_refused_with_the_remedy() {
         near.unwrap();
         for (layout, gap, why) in [
             (Layout::Packed, 0x11_0000, "is out of range; compile with -mcmodel=small"),
-            (Layout::Native, 4, "which the native layout cannot express; compile with -mcmodel=small"),
+            (
+                Layout::Native,
+                4,
+                "which the native layout cannot express; compile with -mcmodel=small",
+            ),
         ] {
             if layout == Layout::Native && code.starts_with("adr") {
                 continue;
