@@ -87,7 +87,7 @@ impl RelocScanner<'_, '_> {
         let resolution = self.program.resolution(reloc.symbol).ok();
         let Some(resolution) = resolution else { return Err(self.error(reloc, "has no target")) };
         if resolution == Resolution::Got && !is_address_of_got(reloc.kind) {
-            return Err(self.error(reloc, "is not the address of the GOT in two instructions, and a module has no other use of it"));
+            return Err(self.error(reloc, "does not compute the address of the GOT in code, and the GOT of a module has no other use; compile with -fPIC"));
         }
         let direct = RelocTarget::Symbol(resolution);
         let absolute = |bytes| RelocForm::Absolute { bytes, signed: false };

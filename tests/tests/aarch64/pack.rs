@@ -233,7 +233,7 @@ fn objects_for_two_machines_are_refused() {
 
 #[test]
 fn damaged_object_is_refused_or_makes_a_sound_module() {
-    let text = ".text\n.globl go\ngo: adrp x0, :got:near\n ldr x0, [x0, :got_lo12:near]\n bl far\n adrp x1, far\n add x1, x1, :lo12:far\n ldr x2, [x0, :lo12:near]\n tbz x0, #1, go\n ret\n.data\n.globl near\nnear: .quad far\n.word go - .\n";
+    let text = ".text\n.globl go\ngo: adrp x0, :got:near\n ldr x0, [x0, :got_lo12:near]\n bl far\n adrp x1, far\n add x1, x1, :lo12:far\n ldr x2, [x0, :lo12:near]\n tbz x0, #1, go\n adrp x3, _GLOBAL_OFFSET_TABLE_\n ldr x4, [x3, #:gotpage_lo15:near]\n ret\n.data\n.globl near\nnear: .quad far\n.word go - .\n";
     let Some(object) = assembled(text) else { return };
     let (mut sound, mut refused) = (0, 0);
     for at in 0..object.len() {

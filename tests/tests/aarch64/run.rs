@@ -12,7 +12,7 @@ use crate::tools::{File, LAYOUTS, Loader, program};
 pub(crate) const C_WAYS: [&[&str]; 5] =
     [&["-O0"], &["-O2"], &["-O2", "-fPIC"], &["-O1", "-fno-pie"], &["-O1", "-fno-section-anchors"]];
 
-/// Code of the small GOT, which objects that the loader links do not contain.
+/// Code of the small GOT, which the packer accepts, and the loader in whole objects does not.
 const SMALL_GOT: [&[&str]; 3] = [&["-O2", "-fpic"], &["-O0", "-fpic"], &["-O1", "-fpie"]];
 
 fn even_first_checksum(len: i64) -> i64 {
