@@ -80,6 +80,8 @@ pub(super) const ISA: Isa = Isa {
 const NEAR_SLOTS: usize = 1 << 12;
 const PAGE21: RelocForm = RelocForm::Instruction(Operand::Page21);
 const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
+/// The literal of a load in the tiny code model.
+pub(super) const WORD19: RelocForm = RelocForm::Instruction(Operand::Word19);
 
 impl RelocScanner<'_, '_> {
     /// Records what one relocation needs.
@@ -90,17 +92,12 @@ impl RelocScanner<'_, '_> {
             return Err(self.error(reloc, "does not compute the address of the GOT in code, and the GOT of a module has no other use; compile with -fPIC"));
         }
         let direct = RelocTarget::Symbol(resolution);
-        let absolute = |bytes| RelocForm::Absolute { bytes, signed: false };
         // Whether ADRP and its second instruction keep referring to the symbol, or to its slot.
         let is_fixed = self.unrelaxable.contains(&reloc.symbol);
         let keeps_symbol = !is_external(resolution) || is_fixed;
         let keeps_slot = is_external(resolution) || is_fixed;
         let (form, to) = match reloc.kind {
-            elf::R_AARCH64_ABS64 => (ABS64, direct),
-            elf::R_AARCH64_ABS32 => (absolute(4), direct),
-            elf::R_AARCH64_ABS16 => (absolute(2), direct),
-            elf::R_AARCH64_PREL64 => (RelocForm::PcRelative { bytes: 8 }, direct),
-            elf::R_AARCH64_PREL16 => (RelocForm::PcRelative { bytes: 2 }, direct),
+            kind if let Some(form) = data_form(kind) => (form, direct),
             elf::R_AARCH64_PREL32 => {
                 self.warn_of_near_import(reloc, resolution);
                 (PC32, direct)
@@ -115,7 +112,7 @@ impl RelocScanner<'_, '_> {
             }
             elf::R_AARCH64_CONDBR19 => return self.branch(reloc, resolution, Operand::Word19),
             elf::R_AARCH64_TSTBR14 => return self.branch(reloc, resolution, Operand::Branch14),
-            elf::R_AARCH64_LD_PREL_LO19 => (RelocForm::Instruction(Operand::Word19), direct),
+            elf::R_AARCH64_LD_PREL_LO19 => (WORD19, direct),
             elf::R_AARCH64_ADR_PREL_LO21 => {
                 self.warn_of_adjacent_import(reloc, resolution);
                 (PAGE21, direct)
@@ -131,8 +128,7 @@ impl RelocScanner<'_, '_> {
                 return self.operand(reloc, PAGE21, resolution, !keeps_slot, None);
             }
             elf::R_AARCH64_GOT_LD_PREL19 => {
-                let to = self.slot(reloc, resolution, reloc.addend);
-                return self.push(reloc, RelocForm::Instruction(Operand::Word19), to, 0, None);
+                return self.operand(reloc, WORD19, resolution, false, None);
             }
             elf::R_AARCH64_LD64_GOT_LO12_NC => {
                 let rewrite = (!keeps_slot).then_some(Rewrite::LoadToAdd);
@@ -187,6 +183,18 @@ impl RelocScanner<'_, '_> {
         let to = self.slot(reloc, resolution, reloc.addend);
         self.push(reloc, form, to, 0, rewrite)
     }
+}
+
+/// The form of a word of data with an address or a distance that needs no other table.
+fn data_form(kind: RelocationType) -> Option<RelocForm> {
+    Some(match kind {
+        elf::R_AARCH64_ABS64 => ABS64,
+        elf::R_AARCH64_ABS32 => RelocForm::Absolute { bytes: 4, signed: false },
+        elf::R_AARCH64_ABS16 => RelocForm::Absolute { bytes: 2, signed: false },
+        elf::R_AARCH64_PREL64 => RelocForm::PcRelative { bytes: 8 },
+        elf::R_AARCH64_PREL16 => RelocForm::PcRelative { bytes: 2 },
+        _ => return None,
+    })
 }
 
 /// Whether a relocation is part of the address of the GOT as compilers compute it. The contents of a GOT that others expect,

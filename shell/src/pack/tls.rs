@@ -12,7 +12,7 @@
 use ::object::elf::{self, RelocationType};
 use smf_core::link::aarch64::Operand;
 
-use super::aarch64::holds_offset;
+use super::aarch64::{WORD19, holds_offset};
 use super::error::Result;
 use super::machine::Machine;
 use super::object::InputReloc;
@@ -23,8 +23,6 @@ use super::tls_value::{TlsSlots, TlsSymbol, TlsValue};
 
 const PAGE21: RelocForm = RelocForm::Instruction(Operand::Page21);
 const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
-/// The literal of a load in the tiny code model.
-const WORD19: RelocForm = RelocForm::Instruction(Operand::Word19);
 const SIGNED32: RelocForm = RelocForm::Absolute { bytes: 4, signed: true };
 
 /// What a relocation type asks for.
