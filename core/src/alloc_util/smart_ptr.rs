@@ -48,6 +48,8 @@ pub struct TryArc<T: ?Sized> {
     owns: PhantomData<Inner<T>>,
 }
 
+/// In the order of declaration, so that the place of a slice is known before there is a reference to it.
+#[repr(C)]
 struct Inner<T: ?Sized> {
     strong: AtomicUsize,
     value: T,
@@ -79,6 +81,36 @@ impl<T> TryArc<T> {
     /// [`AllocError`].
     pub fn new(value: T) -> Result<Self, AllocError> {
         Ok(UninitArc::new()?.fill(value))
+    }
+}
+
+impl<T: Copy> TryArc<[T]> {
+    /// A slice of `len` values, which shares one allocation with its count.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn from_fn(len: usize, mut value: impl FnMut(usize) -> T) -> Result<Self, AllocError> {
+        let values = Layout::array::<T>(len).map_err(|_| AllocError)?;
+        let layout = Layout::new::<AtomicUsize>().extend(values);
+        let (layout, offset) = layout.map_err(|_| AllocError)?;
+        // SAFETY: the count has a size above 0.
+        let start = unsafe { alloc(layout.pad_to_align()) };
+        let start = NonNull::new(start).ok_or(AllocError)?;
+        let strong = start.cast::<AtomicUsize>();
+        // SAFETY: the count is the first field.
+        unsafe { strong.write(AtomicUsize::new(1)) };
+        // SAFETY: the slice is the second field, inside of the allocation.
+        let values = unsafe { start.add(offset) }.cast::<T>();
+        for index in 0..len {
+            // SAFETY: one of the `len` values of the slice.
+            let place = unsafe { values.add(index) };
+            // SAFETY: as above.
+            unsafe { place.write(value(index)) };
+        }
+        let whole = core::ptr::slice_from_raw_parts_mut(start.as_ptr().cast::<T>(), len);
+        // The length of the slice is that of the whole, whose address is that of the allocation.
+        let inner = NonNull::new(whole as *mut Inner<[T]>).ok_or(AllocError)?;
+        Ok(Self { inner, owns: PhantomData })
     }
 }
 
@@ -235,6 +267,19 @@ mod tests {
     fn bytes_are_readable_after_type_erasure() {
         let owner = TryArc::new(std::vec![1u8, 2]).unwrap().into_bytes();
         assert_eq!((*owner.clone()).as_ref(), [1, 2]);
+    }
+
+    #[test]
+    fn try_arc_of_a_slice_has_the_values_and_one_allocation() {
+        let values = TryArc::<[u32]>::from_fn(5, |index| index as u32 * 3).unwrap();
+        let other = values.clone();
+        assert!(other.ptr_eq(&values));
+        drop(values);
+        assert_eq!(*other, [0, 3, 6, 9, 12]);
+        let odd = TryArc::<[u8]>::from_fn(3, |index| b"abc"[index]).unwrap();
+        assert_eq!((&*odd, odd.len()), (&b"abc"[..], 3));
+        assert!(TryArc::<[u8]>::from_fn(0, |_| 0).unwrap().is_empty());
+        assert!(TryArc::<[u64]>::from_fn(usize::MAX, |_| 0).is_err());
     }
 
     #[test]

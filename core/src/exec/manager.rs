@@ -62,7 +62,7 @@ pub struct ManagerStatistics {
 /// A function, in all its versions of one signature.
 struct Entry {
     name: Name,
-    params: Box<[Scalar]>,
+    params: TryArc<[Scalar]>,
     result: Option<Scalar>,
     /// Whether the parameters and the result are passed in at most [`MAX_ARGS`] integer words.
     is_in_words: bool,
@@ -72,18 +72,18 @@ struct Entry {
 
 impl Entry {
     /// A function without a version.
-    fn new(function: &UnitFunction) -> Result<Self> {
-        let params = try_collect(function.params().iter().copied())?.into_boxed_slice();
+    fn new(function: &UnitFunction) -> Self {
+        let params = function.shared_params();
         let (name, result) = (function.name().clone(), function.result());
         let has_float = params.iter().copied().chain(result).any(Scalar::is_float);
         let is_in_words = !has_float && params.len() <= MAX_ARGS;
-        Ok(Self { name, params, result, is_in_words, address: AtomicU64::new(0) })
+        Self { name, params, result, is_in_words, address: AtomicU64::new(0) }
     }
 
     /// The current version, if it can be called with these arguments.
     #[inline]
     fn version(&self, arguments: &[Value]) -> Result<Version> {
-        let mut pairs = arguments.iter().zip(&self.params);
+        let mut pairs = arguments.iter().zip(&*self.params);
         let has_types = arguments.len() == self.params.len()
             && pairs.all(|(argument, param)| argument.scalar() == *param);
         let address = self.address.load(Ordering::SeqCst);
@@ -100,7 +100,7 @@ impl Entry {
         if given != expected {
             return ManagerError::ArgumentCount { function: self.name.clone(), given, expected };
         }
-        let mut pairs = (1..).zip(arguments.iter().zip(&self.params));
+        let mut pairs = (1..).zip(arguments.iter().zip(&*self.params));
         match pairs.find(|(_, (argument, expected))| argument.scalar() != **expected) {
             Some((number, (_, &expected))) => {
                 ManagerError::Argument { function: self.name.clone(), number, expected }
@@ -548,7 +548,7 @@ impl State {
             let known = self.names.get(function.name().as_bytes());
             let entry = match known.filter(|known| has_signature(&known.entry, function)) {
                 Some(known) => known.entry.clone(),
-                None => TryArc::new(Entry::new(function)?)?,
+                None => TryArc::new(Entry::new(function))?,
             };
             new.push((entry, address));
         }

@@ -1,12 +1,13 @@
 //! Functions that are compiled together.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 use thiserror::Error;
 
-use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push, try_with_capacity};
+use crate::alloc_util::{
+    AllocError, TryArc, try_collect, try_copy_bytes, try_push, try_with_capacity,
+};
 use crate::ir::text::{TextError, parse};
 use crate::ir::{
     Arguments, CalleeKind, Function, FunctionInstance, IrError, Scalar, ValueType, Verified,
@@ -25,7 +26,8 @@ const MAX_FUNCTIONS: usize = 1 << 20;
 pub struct UnitFunction {
     name: Name,
     body: VerifiedTemplate,
-    params: Box<[Scalar]>,
+    /// Shared with the versions of the function in a manager.
+    params: TryArc<[Scalar]>,
     result: Option<Scalar>,
     has_callees: bool,
 }
@@ -111,15 +113,18 @@ impl UnitFunction {
         }
         let signature = function.signature();
         // Without type parameters, all of them are scalars.
-        let mut params = try_with_capacity(signature.params.len())?;
-        params.extend(signature.params.iter().filter_map(|&code| Scalar::from_code(code)));
+        let scalar = |index: usize| {
+            let code = signature.params.get(index).copied();
+            code.and_then(Scalar::from_code).unwrap_or(Scalar::I64)
+        };
+        let params = TryArc::from_fn(signature.params.len(), scalar)?;
         let result = match signature.result() {
             Some(ValueType::Scalar(scalar)) => Some(scalar),
             _ => None,
         };
         let has_callees = function.callee_count() != 0;
         let body = VerifiedTemplate::of_facts(bytes, facts);
-        Ok(Self { name, body, params: params.into_boxed_slice(), result, has_callees })
+        Ok(Self { name, body, params, result, has_callees })
     }
 
     /// Whether the function calls any other one.
@@ -135,6 +140,11 @@ impl UnitFunction {
     /// The types of the parameters.
     pub fn params(&self) -> &[Scalar] {
         &self.params
+    }
+
+    /// The types of the parameters, shared.
+    pub(super) fn shared_params(&self) -> TryArc<[Scalar]> {
+        self.params.clone()
     }
 
     /// The type of the result.

@@ -1,19 +1,18 @@
 //! Names of modules and symbols inside errors.
 
-use alloc::boxed::Box;
 use core::borrow::Borrow;
 use core::fmt::{self, Write};
 use core::ops::Deref;
 
 use arrayvec::ArrayString;
 
-use crate::alloc_util::{AllocError, TryArc, try_copy_bytes};
+use crate::alloc_util::{AllocError, TryArc};
 
 /// The full name of a module or a symbol. Clones share the bytes.
 ///
 /// The `Display` form is valid UTF-8: control characters and invalid bytes are escaped.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Name(TryArc<Box<[u8]>>);
+pub struct Name(TryArc<[u8]>);
 
 impl Name {
     /// Copies `name`.
@@ -21,7 +20,7 @@ impl Name {
     /// # Errors
     /// [`AllocError`].
     pub fn new(name: &[u8]) -> Result<Self, AllocError> {
-        TryArc::new(try_copy_bytes(name)?).map(Self)
+        TryArc::from_fn(name.len(), |index| name.get(index).copied().unwrap_or(0)).map(Self)
     }
 
     /// The bytes of the name.
