@@ -161,7 +161,8 @@ impl<'f, 's> Layout<'f, 's> {
 
     #[inline]
     fn start_line(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
-        if let Some(column) = self.column.take() {
+        if let Some(column) = self.column {
+            self.column = None;
             self.line(kind, column, span)?;
             // The tokens that open and close blocks stand in front of the line.
             self.spaced = true;

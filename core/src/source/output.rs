@@ -11,7 +11,9 @@ use super::program::constant::ConstValue;
 use super::program::{FunctionInfo, Item, Program, ResultType, Source, at, count};
 use super::ty::TypeId;
 use super::unit::*;
-use crate::alloc_util::{AllocError, hash, try_collect, try_copy_str, try_push, try_with_capacity};
+use crate::alloc_util::{
+    AllocError, hash, try_collect, try_copy_str, try_push, try_push_str, try_with_capacity,
+};
 use crate::plural;
 use crate::types::{Type, mangle};
 
@@ -26,7 +28,8 @@ pub(super) fn unit(
         try_push(&mut unit.files, try_copy_str(source.file.name)?)?;
     }
     for function in lowered {
-        unit.functions.push(unit_function(generator, function)?);
+        let function = unit_function(generator, function, &mut unit.param_names)?;
+        unit.functions.push(function);
     }
     for number in 0..count(&generator.program.functions) {
         let Some(info) = generator.program.function(number) else { continue };
@@ -92,6 +95,7 @@ fn base_symbol(
 fn unit_function(
     generator: &mut Generator<'_, '_>,
     lowered: Lowered,
+    names: &mut String,
 ) -> Result<FunctionDefinition, AllocError> {
     let Some(&instance) = at(&generator.instances, lowered.instance) else {
         return Err(AllocError);
@@ -105,7 +109,8 @@ fn unit_function(
         None => (base, None),
     };
     let result = generator.result(lowered.instance);
-    let params = params(&mut generator.program, &info, &types)?;
+    let names_before = names.len();
+    let params = params(&mut generator.program, &info, &types, names)?;
     let (file, offset) = instance.asked;
     let first_use = generator.program.source(file).filter(|_| instance_of.is_some()).map(|used| {
         let (line, start) = used.file.line(offset);
@@ -117,8 +122,8 @@ fn unit_function(
     Ok(FunctionDefinition {
         symbol,
         instance_of,
-        params: params.types,
-        param_names: params.names,
+        params,
+        param_names: names_before..names.len(),
         result: match result {
             TypeId::UNIT | TypeId::NEVER => None,
             result => Some(generator.program.term(result)?),
@@ -127,66 +132,36 @@ fn unit_function(
         is_public: info.decl.is_public && !info.decl.is_script || is_exported,
         file: info.source,
         line: lowered.line,
-        last_line: source.map_or(0, |source| last_line(source, &info)),
+        last_line: lowered.last_line,
         first_use,
         assertions: assertions(source, &lowered.messages)?,
         ir: lowered.bytes,
     })
 }
 
-/// The line on which a declaration ends, or the file that is a script.
-fn last_line(source: &Source<'_>, info: &FunctionInfo) -> u32 {
-    let span = info.decl.span;
-    let end = match info.decl.is_script {
-        true => source.file.text.len(),
-        // A block ends where the next line starts.
-        false => span.of(source.file.text).trim_end().len(),
-    };
-    let start = if info.decl.is_script { 0 } else { span.start };
-    let end = u32::try_from(end).unwrap_or(u32::MAX);
-    source.file.line(start.saturating_add(end)).0
-}
-
-/// The types of parameters, and their names with a comma behind each.
-#[derive(Default)]
-struct Params {
-    types: Vec<Type>,
-    names: String,
-}
-
-impl Params {
-    fn add(
-        &mut self,
-        program: &mut Program<'_, '_>,
-        (name, ty): (Name, TypeId),
-        types: &[TypeId],
-    ) -> Result<(), AllocError> {
-        let ty = program.types.substitute(ty, types).unwrap_or(TypeId::ERROR);
-        try_push(&mut self.types, program.term(ty)?)?;
-        let name = program.name(name);
-        self.names.try_reserve(name.len() + 1).map_err(|_| AllocError)?;
-        self.names.extend([name, ","]);
-        Ok(())
-    }
-}
-
-/// The parameters, `self` included.
+/// The types of the parameters, `self` included. Appends their names, with a comma behind each.
 fn params(
     program: &mut Program<'_, '_>,
     info: &FunctionInfo,
     types: &[TypeId],
-) -> Result<Params, AllocError> {
+    names: &mut String,
+) -> Result<Vec<Type>, AllocError> {
     let own = info.self_type.filter(|_| info.receiver() != super::syntax::Receiver::None);
-    let mut params = Params::default();
-    params.types = try_with_capacity(info.params.len() + usize::from(own.is_some()))?;
+    let mut terms = try_with_capacity(info.params.len() + usize::from(own.is_some()))?;
+    let mut add = |program: &mut Program<'_, '_>, name: Name, ty| {
+        let ty = program.types.substitute(ty, types).unwrap_or(TypeId::ERROR);
+        try_push(&mut terms, program.term(ty)?)?;
+        try_push_str(names, program.name(name))?;
+        try_push_str(names, ",")
+    };
     if let Some(ty) = own {
-        params.add(program, (Name::SELF, ty), types)?;
+        add(program, Name::SELF, ty)?;
     }
     for index in 0..info.params.len() {
         let Some(&param) = program.param_list(info.params).get(index) else { break };
-        params.add(program, (param.name, param.ty), types)?;
+        add(program, param.name, param.ty)?;
     }
-    Ok(params)
+    Ok(terms)
 }
 
 fn assertions(
@@ -244,7 +219,7 @@ fn template(
         try_push(&mut type_params, try_copy_str(generator.program.name(*name))?)?;
     }
     let types = try_collect(scope.iter().map(|entry| entry.1))?;
-    let params = params(&mut generator.program, info, &types)?.types;
+    let params = params(&mut generator.program, info, &types, &mut String::new())?;
     let result = match info.result {
         ResultType::Known(TypeId::UNIT) | ResultType::Missing | ResultType::Inferring => None,
         ResultType::Known(result) => Some(generator.program.term(result)?),

@@ -55,6 +55,8 @@ pub(super) fn parse<'s>(
         file,
         tokens,
         at: 0,
+        current: Token::END,
+        last: Token::END,
         tree,
         names,
         diagnostics,
@@ -67,6 +69,7 @@ pub(super) fn parse<'s>(
         operators: Vec::new(),
         top_bindings: Vec::new(),
     };
+    parser.go_to(0);
     parser.file();
     Ok(parser.tree)
 }
@@ -74,7 +77,11 @@ pub(super) fn parse<'s>(
 struct Parser<'p, 's> {
     file: &'p File<'s>,
     tokens: Vec<Token>,
+    /// The position of the current token.
     at: usize,
+    /// The token at [`at`](Self::at), and the one before.
+    current: Token,
+    last: Token,
     tree: Tree,
     names: &'p mut Names<'s>,
     diagnostics: &'p mut Diagnostics,
@@ -111,12 +118,20 @@ impl<'s> Parser<'_, 's> {
         self.tokens.get(self.at + ahead).unwrap_or(&Token::END)
     }
 
+    /// Makes the token at a position the current one.
+    fn go_to(&mut self, at: usize) {
+        self.at = at;
+        self.current = *self.token_at(0);
+        let before = at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        self.last = before.copied().unwrap_or(Token::END);
+    }
+
     fn token(&self) -> Token {
-        *self.token_at(0)
+        self.current
     }
 
     fn kind(&self) -> TokenKind {
-        self.token_at(0).kind
+        self.current.kind
     }
 
     fn peek(&self) -> TokenKind {
@@ -124,31 +139,30 @@ impl<'s> Parser<'_, 's> {
     }
 
     fn span(&self) -> Span {
-        self.token_at(0).span
+        self.current.span
     }
 
     /// The name of the current token.
     fn name(&self) -> Name {
-        self.token_at(0).name
+        self.current.name
     }
 
     /// The span of the token before.
     fn last_span(&self) -> Span {
-        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
-        before.map_or(Span::default(), |token| token.span)
+        self.last.span
     }
 
     /// The kind of the token before.
     fn last_kind(&self) -> TokenKind {
-        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
-        before.map_or(TokenKind::End, |token| token.kind)
+        self.last.kind
     }
 
     fn bump(&mut self) -> Token {
-        let token = self.token();
+        let token = self.current;
         // The last token is `End`.
         if token.kind != TokenKind::End {
             self.at += 1;
+            (self.last, self.current) = (token, *self.token_at(0));
         }
         token
     }
@@ -252,10 +266,8 @@ impl<'s> Parser<'_, 's> {
 
     /// Whether the current token is the first one of its line.
     fn starts_line(&self) -> bool {
-        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
-        before.is_none_or(|token| {
-            matches!(token.kind, TokenKind::Newline | TokenKind::Indent | TokenKind::Dedent)
-        })
+        let before = self.last_kind();
+        self.at == 0 || matches!(before, TokenKind::Newline | TokenKind::Indent | TokenKind::Dedent)
     }
 
     /// Refuses a line that starts with a word which is neither a keyword nor a whole expression.
@@ -348,7 +360,7 @@ impl<'s> Parser<'_, 's> {
             return true;
         }
         let (end, colon) = self.rest_of_head();
-        self.at = colon.unwrap_or(end);
+        self.go_to(colon.unwrap_or(end));
         self.eat(TokenKind::Colon);
         let has_body =
             colon.is_some() || self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent;
@@ -420,8 +432,7 @@ impl<'s> Parser<'_, 's> {
 
     /// Ends a statement or declaration: at the end of its line or block.
     fn end_of_line(&mut self) {
-        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
-        let is_behind_block = before.is_some_and(|token| token.kind == TokenKind::Dedent);
+        let is_behind_block = self.last_kind() == TokenKind::Dedent;
         if self.eat(TokenKind::Newline) || is_behind_block || self.is(TokenKind::End) {
             self.failed = false;
             return;

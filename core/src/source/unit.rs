@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::diagnostic::Diagnostic;
 use crate::ir::Scalar;
@@ -38,8 +39,8 @@ pub struct FunctionDefinition {
     pub instance_of: Option<(String, Vec<Type>)>,
     /// The types of the parameters in Simple, `self` included.
     pub params: Vec<Type>,
-    /// The names of the parameters, with a comma behind each.
-    pub param_names: String,
+    /// Where [`TranslationUnit::param_names`] has the names of the parameters, in bytes.
+    pub(crate) param_names: Range<usize>,
     /// The type of the result in Simple; `None` for unit.
     pub result: Option<Type>,
     /// Whether it is marked `pub` or `export`.
@@ -145,6 +146,8 @@ pub struct TranslationUnit {
     pub constants: Vec<Constant>,
     /// The symbols of `extern fn` declarations, and of called functions that no file declares.
     pub externals: Vec<String>,
+    /// The names of the parameters of all functions, with a comma behind each.
+    pub(crate) param_names: String,
 }
 
 impl TranslationUnit {
@@ -152,6 +155,11 @@ impl TranslationUnit {
     pub fn file(&self, function: &FunctionDefinition) -> &str {
         let file = usize::try_from(function.file).ok().and_then(|file| self.files.get(file));
         file.map_or("", String::as_str)
+    }
+
+    /// The names of the parameters of a function, with a comma behind each.
+    pub fn param_names(&self, function: &FunctionDefinition) -> &str {
+        self.param_names.get(function.param_names.clone()).unwrap_or("")
     }
 
     /// The number of the function with this symbol.

@@ -260,12 +260,12 @@ impl ExecManager {
     }
 
     /// Records what the source says of its functions beside their code.
-    fn record(&self, unit: TranslationUnit) -> Result<(), AllocError> {
+    fn record(&self, mut unit: TranslationUnit) -> Result<(), AllocError> {
         let mut info = self.info();
         let number = self.compilations.fetch_add(1, Ordering::Relaxed);
         // Of functions without assertions, too: those of others may become part of them.
         let asserts = unit.functions.iter().any(|function| !function.assertions.is_empty());
-        for function in unit.functions {
+        for function in std::mem::take(&mut unit.functions) {
             let symbol = function.symbol.as_bytes();
             let returns_text = function.result == Some(Type::Text);
             let is_text = function.params.iter().map(|ty| *ty == Type::Text);
@@ -283,10 +283,11 @@ impl ExecManager {
                 continue;
             }
             let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
+            let has_names = has_text || array_param.is_some();
+            let names = if has_names { unit.param_names(&function) } else { "" };
+            let param_names = try_format(format_args!("{names}"))?;
             let assertions = function.assertions;
             let file = (number, function.file);
-            let has_names = has_text || array_param.is_some();
-            let param_names = if has_names { function.param_names } else { String::new() };
             let new = SourceInfo {
                 returns_text,
                 returns_memory,

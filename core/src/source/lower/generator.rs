@@ -58,8 +58,9 @@ pub(in crate::source) struct Instance {
 pub(in crate::source) struct Lowered {
     /// The number of the instance.
     pub(in crate::source) instance: u32,
-    /// The line of the declaration.
+    /// The line of the declaration, and the one on which it ends.
     pub(in crate::source) line: u32,
+    pub(in crate::source) last_line: u32,
     /// The encoded IR.
     pub(in crate::source) bytes: Vec<u8>,
     /// Offsets of assertions in the source, and the numbers of their texts in its tree.
@@ -596,14 +597,17 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         if self.unit.program.diagnostics.has_errors() {
             return None;
         }
-        let span = self.unit.program.function(self.number)?.decl.word.span;
+        let decl = self.unit.program.function(self.number)?.decl;
+        let span = decl.word.span;
+        // The walk was near to it last.
+        let last_line = self.last_line(&decl);
         let (line, messages) = (self.line, core::mem::take(&mut self.messages));
         let mut bytes = Vec::new();
         let finished = self.builder.finish_into(&mut bytes);
         match finished {
             Ok(()) => {
                 self.recycle();
-                Some(Lowered { instance, line, bytes, messages })
+                Some(Lowered { instance, line, last_line, bytes, messages })
             }
             Err(BuildError::OutOfMemory) => {
                 self.unit.program.diagnostics.allocated::<()>(Err(AllocError));
@@ -615,6 +619,18 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
                 None
             }
         }
+    }
+
+    /// The line on which a declaration ends, or the file that is a script.
+    fn last_line(&self, decl: &FunctionDecl) -> u32 {
+        let Some(source) = self.unit.program.source(self.source) else { return 0 };
+        let text = source.file.text;
+        let (start, end) = match decl.is_script {
+            true => (0, text.len()),
+            // A block ends where the next line starts.
+            false => (decl.span.start, decl.span.of(text).trim_end().len()),
+        };
+        source.file.line(start.saturating_add(u32::try_from(end).unwrap_or(u32::MAX))).0
     }
 
     fn encode(self) -> Option<Vec<u8>> {

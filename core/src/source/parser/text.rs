@@ -126,7 +126,8 @@ impl Parser<'_, '_> {
         let tokens = layout::tokens_inside(self.file, span, self.names, self.diagnostics);
         let Some(tokens) = self.diagnostics.allocated(tokens) else { return self.add_error(span) };
         let outer = core::mem::replace(&mut self.tokens, tokens);
-        let at = core::mem::replace(&mut self.at, 0);
+        let at = self.at;
+        self.go_to(0);
         if self.is(TokenKind::End) {
             let message = format_args!("`{{}}` in a text has no expression");
             let note = format_args!("write `{{{{` and `}}}}` for braces");
@@ -147,7 +148,7 @@ impl Parser<'_, '_> {
             self.unexpected("`}`");
         }
         self.tokens = outer;
-        self.at = at;
+        self.go_to(at);
         value
     }
 }

@@ -138,6 +138,7 @@ impl Parser<'_, '_> {
             token.spaced = false;
             token.span.start = token.span.start.saturating_add(1);
         }
+        self.go_to(self.at);
     }
 
     fn tuple_type(&mut self, start: Span) -> TypeNodeId {

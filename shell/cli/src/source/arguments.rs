@@ -28,12 +28,11 @@ pub(crate) fn parse(
     let Some(function) = executable.unit.functions().get(index) else {
         return Ok(Arguments::default());
     };
-    let definition = executable.source.as_ref().and_then(|unit| unit.functions.get(index));
-    let types = match definition {
-        Some(definition) => definition.params.clone(),
-        None => function.params().iter().map(|&scalar| of_scalar(scalar)).collect(),
+    let source = executable.source.as_ref();
+    let (types, names) = match source.and_then(|unit| Some((unit, unit.functions.get(index)?))) {
+        Some((unit, definition)) => (definition.params.clone(), unit.param_names(definition)),
+        None => (function.params().iter().map(|&scalar| of_scalar(scalar)).collect(), ""),
     };
-    let names = definition.map_or("", |definition| &definition.param_names);
     of_types(&function.name().to_string(), &types, names, texts)
 }
 

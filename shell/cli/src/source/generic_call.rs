@@ -34,7 +34,7 @@ pub(crate) fn with_defaults(
     let Some(source) = &executable.source else { return Ok(None) };
     let definition = source.functions.get(index).filter(|d| given < d.params.len());
     let Some(definition) = definition else { return Ok(None) };
-    let params = definition.param_names.split_terminator(',').zip(&definition.params);
+    let params = source.param_names(definition).split_terminator(',').zip(&definition.params);
     let params: Vec<(&str, String)> =
         params.take(given).map(|(name, ty)| (name, type_name(ty))).collect();
     let files = program.files();
