@@ -193,7 +193,7 @@ pub fn instantiate(
 pub fn imports(text: &str) -> Result<Vec<String>, AllocError> {
     let file = File::new("", text)?;
     let mut names = Names::default();
-    let mut diagnostics = Diagnostics::default();
+    let mut diagnostics = Diagnostics::new();
     let tree = parser::parse(&file, &mut names, &mut diagnostics)?;
     let mut modules = Vec::new();
     for import in &tree.uses {
@@ -229,7 +229,7 @@ fn with_program(
     run: impl FnOnce(&mut Generator<'_, '_>) -> Result<Option<TranslationUnit>, AllocError>,
 ) -> Result<Compiled, AllocError> {
     let mut names = Names::default();
-    let mut diagnostics = Diagnostics::default();
+    let mut diagnostics = Diagnostics::new();
     let mut sources = try_with_capacity(files.len())?;
     for file in files {
         let text = if file.text.len() > MAX_TEXT { "" } else { file.text };

@@ -1792,7 +1792,8 @@ int64_t rt_get_function_pointer(int64_t address);
  *
  * Stack: bytecode is stopped, with SMF_ERROR_TRAP, before it exceeds the thread's stack, however it was called. A
  * function that calls nothing needs 40 KiB; 16 KiB of them are reserved for functions of the host. Nothing is compiled
- * with less than 64 KiB left. The stack bounds are queried once per thread, by pthread_getattr_np of glibc; those of
+ * with less than 64 KiB left: source and templates in source text are an error then, and where they nest too deeply for
+ * what is left. The stack bounds are queried once per thread, by pthread_getattr_np of glibc; those of
  * the main thread follow RLIMIT_STACK at that time. They are unknown if the stack pointer is outside of them, as in a
  * coroutine or a signal handler with an alternate stack, and with other C libraries: then 2 MiB must be left, which
  * suffice for all bytecode. The stack use of machine code, of modules and of templates, is not checked. Loading takes up

@@ -1,6 +1,6 @@
 //! The bounds of the calling thread's stack.
 //!
-//! Calls into bytecode compare the stack pointer with them. Each thread queries them once. The stack of the main thread
+//! Calls into bytecode and compilations of source compare the stack pointer with them. Each thread queries them once. The stack of the main thread
 //! grows up to RLIMIT_STACK at that time. Only glibc is queried: other C libraries return the part of the main thread's
 //! stack that is in use.
 //!
@@ -30,7 +30,7 @@ pub fn bounds() -> Option<Range<usize>> {
     found
 }
 
-/// Makes bytecode engines use [`bounds`].
+/// Makes bytecode engines and the front end use [`bounds`].
 pub fn install_bounds() {
     smf_core::vm::set_stack_bounds(bounds);
 }

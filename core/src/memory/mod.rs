@@ -53,6 +53,7 @@ mod placement;
 mod pool;
 mod proc_maps;
 mod region;
+mod stack;
 mod sys;
 #[cfg(test)]
 #[path = "tests/testing.rs"]
@@ -73,6 +74,8 @@ pub use pages::{PublishedPages, Segment, WritablePages};
 pub use placement::Placement;
 pub use pool::PagePool;
 pub use proc_maps::permissions_at;
+pub use stack::{StackBounds, set_stack_bounds};
+pub(crate) use stack::{stack_pointer, stack_start};
 pub(crate) use sys::{monotonic, sleep, thread_id, yield_now};
 pub use types::{
     Advice, Errno, FileKind, FilePolicy, FileRange, FileStamp, MemoryError, Nanoseconds,

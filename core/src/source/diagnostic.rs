@@ -20,6 +20,7 @@ use core::fmt::{self, Write};
 use super::code::Code;
 use super::token::Span;
 use crate::alloc_util::{AllocError, TryWriter, try_copy_str, try_push};
+use crate::memory::{stack_pointer, stack_start};
 
 /// More errors than these are not reported.
 pub(super) const MAX_ERRORS: usize = 100;
@@ -233,9 +234,31 @@ pub(super) struct Diagnostics {
     pub(super) muted_errors: usize,
     /// Set when an allocation failed.
     pub(super) out_of_memory: bool,
+    /// The lowest address that the stack pointer may have where source nests; 0 if the end of the stack is unknown.
+    stack_end: usize,
+    /// Whether it was reported that the stack ends.
+    pub(super) is_too_deep: bool,
 }
 
+/// Bytes of stack that the front end and the code generator take at most between two levels of nesting, and behind the last.
+const RESERVED_STACK: usize = 64 << 10;
+
+/// The error where [`Diagnostics::has_stack`] is false.
+pub(super) const STACK_ENDS: &str = "the source nests too deeply for the stack of this thread";
+
 impl Diagnostics {
+    /// The diagnostics of a run on the calling thread.
+    pub(super) fn new() -> Self {
+        let end = stack_start().map(|start| start.saturating_add(RESERVED_STACK));
+        Self { stack_end: end.unwrap_or(0), ..Self::default() }
+    }
+
+    /// Whether the stack has room for another level of nesting.
+    #[inline]
+    pub(super) fn has_stack(&self) -> bool {
+        self.stack_end == 0 || stack_pointer() >= self.stack_end
+    }
+
     /// Whether a recorded diagnostic is an error.
     pub(super) fn has_errors(&self) -> bool {
         self.errors > 0

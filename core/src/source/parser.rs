@@ -9,7 +9,7 @@ use core::fmt;
 
 use super::advice::{other_language, statement_word};
 use super::code::Code;
-use super::diagnostic::{Diagnostics, File, Severity};
+use super::diagnostic::{Diagnostics, File, STACK_ENDS, Severity};
 use super::layout;
 use super::names::{Name, Names};
 use super::syntax::*;
@@ -320,6 +320,10 @@ impl<'s> Parser<'_, 's> {
         if self.depth >= MAX_NESTING {
             let message = format_args!("more than {MAX_NESTING} levels of nesting");
             self.error(self.span(), Code::TooDeep, message);
+            return fallback;
+        }
+        if !self.diagnostics.has_stack() {
+            self.error(self.span(), Code::TooDeep, format_args!("{STACK_ENDS}"));
             return fallback;
         }
         self.depth += 1;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::code::Code;
-use super::diagnostic::{Diagnostics, File, Severity};
+use super::diagnostic::{Diagnostics, File, STACK_ENDS, Severity};
 use super::names::{HashIndex, Name, Names};
 use super::syntax::*;
 use super::token::Span;
@@ -308,6 +308,16 @@ impl<'p, 's> Program<'p, 's> {
         message: fmt::Arguments<'_>,
     ) {
         self.report(source, span, (Severity::Error, code), message, None);
+    }
+
+    /// Reports that the stack has no room for another level of nesting, once, also where diagnostics are muted: what is muted
+    /// is looked at again, with more of the stack.
+    pub(super) fn refuse_depth(&mut self, source: u32, span: Span) {
+        let muted = core::mem::take(&mut self.diagnostics.muted);
+        if !core::mem::replace(&mut self.diagnostics.is_too_deep, true) {
+            self.error(source, span, Code::TooDeep, format_args!("{STACK_ENDS}"));
+        }
+        self.diagnostics.muted = muted;
     }
 
     pub(super) fn report(

@@ -27,8 +27,10 @@ use core::fmt;
 pub use compiler::{Compiler, X64Compiler};
 pub use error::CodeError;
 pub use observer::{CodeObserver, EngineCode, PlacedCode, Registration, TrapHook};
-pub use stack::{HOST_STACK, StackBounds, set_stack_bounds};
+pub use stack::HOST_STACK;
 pub use tiers::{DEFAULT_THRESHOLD, NEVER, Tiers};
+
+pub use crate::memory::{StackBounds, set_stack_bounds};
 
 use crate::alloc_util::try_collect;
 use crate::bytecode::host::{HostLinkError, HostTable, Signals};

@@ -5,16 +5,12 @@
 //! what they need ([`abi`](crate::bytecode::translate::abi)), and the interpreter does where it is entered; a call
 //! that would pass it stops with [`Cause::StackLimit`](crate::trap::bytecode::Cause::StackLimit).
 //!
-//! **Where the stack ends** only the host knows ([`set_stack_bounds`]). When it does not, or the stack
+//! **Where the stack ends** only the host knows ([`set_stack_bounds`](crate::vm::set_stack_bounds)). When it does not, or the stack
 //! pointer is outside the bounds, as in a coroutine or a signal handler with a stack of its own, the call
 //! takes no more than the limits of activations allow together: 2 MiB, with the budget that a call usually
 //! has, suffice then.
-#![allow(unsafe_code)]
 
-use core::ops::Range;
-
-use spin::Once;
-
+use crate::memory::{stack_pointer, stack_start};
 use crate::trap::bytecode::SMALL_ACTIVATIONS;
 
 /// Bytes of stack that a function of the host is left at least, where the end of the stack is known.
@@ -29,31 +25,17 @@ pub(super) const INTERPRETER_STACK: usize = 16 << 10;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) const COMPILER_STACK: usize = 64 << 10;
 
-/// Returns the addresses of the calling thread's stack, starting with the lowest writable one; `None` if
-/// unknown.
-pub type StackBounds = fn() -> Option<Range<usize>>;
-
-static BOUNDS: Once<StackBounds> = Once::new();
-
-/// Sets the function that returns the stack bounds. It is called at each call from the host, on the thread of
-/// the call. Only the first call of `set_stack_bounds` has an effect.
-pub fn set_stack_bounds(bounds: StackBounds) {
-    BOUNDS.call_once(|| bounds);
-}
-
 /// The lowest address that the stack pointer of an activation may have in a call that begins here, when its
 /// large activations may take `budget` bytes together.
 pub(super) fn stack_end(budget: u64) -> usize {
     if cfg!(miri) {
         return 0;
     }
-    let here = stack_pointer();
-    let known = BOUNDS.get().and_then(|bounds| bounds());
-    match known.filter(|bounds| bounds.contains(&here)) {
-        Some(bounds) => bounds.start.saturating_add(HOST_STACK),
+    match stack_start() {
+        Some(start) => start.saturating_add(HOST_STACK),
         None => {
             let most = SMALL_ACTIVATIONS.saturating_add(budget);
-            here.saturating_sub(usize::try_from(most).unwrap_or(usize::MAX))
+            stack_pointer().saturating_sub(usize::try_from(most).unwrap_or(usize::MAX))
         }
     }
 }
@@ -67,33 +49,4 @@ pub(super) fn is_left(bytes: usize, end: usize) -> bool {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) fn is_left_to_compile(end: usize) -> bool {
     is_left(COMPILER_STACK, end.saturating_sub(HOST_STACK))
-}
-
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[inline(always)]
-fn stack_pointer() -> usize {
-    let here;
-    // SAFETY: copies a register.
-    unsafe {
-        core::arch::asm!("mov {here}, rsp", here = out(reg) here, options(nomem, nostack, preserves_flags));
-    }
-    here
-}
-
-#[cfg(all(target_arch = "aarch64", not(miri)))]
-#[inline(always)]
-fn stack_pointer() -> usize {
-    let here;
-    // SAFETY: copies a register.
-    unsafe {
-        core::arch::asm!("mov {here}, sp", here = out(reg) here, options(nomem, nostack, preserves_flags));
-    }
-    here
-}
-
-/// About: a variable of this function.
-#[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
-fn stack_pointer() -> usize {
-    let here = 0_u8;
-    (&raw const here).addr()
 }

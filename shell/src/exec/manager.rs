@@ -127,6 +127,7 @@ impl ExecManager {
     /// [`ExecError::MissingBackend`], [`ExecError::OutOfMemory`].
     pub fn new(options: ExecOptions) -> Result<Self> {
         install_chain_lookup();
+        crate::stack::install_bounds();
         let backend = options.backend.open(options.memory.clone())?;
         let modules = Modules::new(options.memory, options.symbols);
         let ManagerOptions { max_code_bytes, .. } = ManagerOptions::default();

@@ -674,3 +674,36 @@ fn instances_call_functions_of_the_host() {
         assert_eq!(run(&manager, name, &[1, 4]), Ok(expected), "{name}");
     }
 }
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn source_that_nests_too_deeply_for_a_thread_is_an_error() {
+    // Each function without a result type is looked at inside of the one before, at the end of 100 conditions.
+    let conditions = |function: usize| -> String {
+        (0..100).map(|value| format!("if x == {value}: {function} else: ")).collect()
+    };
+    let chain = |count: usize| -> String {
+        let line = |f: usize| match f + 1 == count {
+            true => format!("fn f{f}(x): {}x\n", conditions(f)),
+            false => format!("fn f{f}(x): {}f{}(x)\n", conditions(f), f + 1),
+        };
+        (0..count).map(line).collect()
+    };
+    let compiled = |text: String, stack: usize| {
+        let compile = move || {
+            let manager = manager(BackendChoice::Auto);
+            manager.compile_source("deep.spl", &text).map_err(|error| error.to_string())?;
+            Ok(run(&manager, "f0", &[7]))
+        };
+        let thread = std::thread::Builder::new().stack_size(stack).spawn(compile).unwrap();
+        thread.join().unwrap()
+    };
+    let error: Result<_, String> = compiled(chain(15), 512 << 10);
+    let error = error.unwrap_err();
+    assert!(error.contains("too deeply for the stack of this thread"), "{error}");
+    assert_eq!(compiled(chain(15), 64 << 20), Ok(Ok(0)));
+    let nested = format!("fn f0(x): {}x{}\n", "abs(".repeat(120), ")".repeat(120));
+    let error = compiled(nested, 160 << 10).unwrap_err();
+    assert!(error.contains("too deeply for the stack of this thread"), "{error}");
+    assert_eq!(compiled("fn f0(x): x\n".to_owned(), 160 << 10), Ok(Ok(7)));
+}

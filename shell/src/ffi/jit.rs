@@ -114,6 +114,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     let memory = blocks::with(|blocks| blocks.share())?;
     let compiler = TryArc::new(CallbackCompiler::default())?;
     let cache = TryArc::new(CacheHandle::default())?;
+    crate::stack::install_bounds();
     let jit = JitInstantiator::new(config, memory.memory.clone())?
         .with_compiler(compiler.clone())?
         .with_symbols(InstanceSymbols)?

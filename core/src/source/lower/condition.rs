@@ -12,6 +12,11 @@ impl Body<'_, '_, '_> {
             self.error(self.span(id), Code::TooDeep, message);
             return;
         }
+        if !self.unit.program.diagnostics.has_stack() {
+            let (source, span) = (self.source, self.span(id));
+            self.program().refuse_depth(source, span);
+            return;
+        }
         self.depth += 1;
         match self.tree.expr(id).kind {
             ExprKind::Unary(UnaryOp::Not, operand) => self.condition(operand, !expected, target),

@@ -9,6 +9,11 @@ impl<'p, 's> Body<'_, 'p, 's> {
             let message = format_args!("the expression nests deeper than {MAX_DEPTH} levels");
             return self.error(self.span(id), Code::TooDeep, message);
         }
+        if !self.unit.program.diagnostics.has_stack() {
+            let (source, span) = (self.source, self.span(id));
+            self.program().refuse_depth(source, span);
+            return Typed::ERROR;
+        }
         self.depth += 1;
         let is_branched =
             matches!(self.tree.expr(id).kind, ExprKind::If { .. } | ExprKind::Match { .. });

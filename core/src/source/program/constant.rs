@@ -271,6 +271,11 @@ impl Program<'_, '_> {
             self.report(source, span, kind, message, Some(note));
             return None;
         }
+        if !self.diagnostics.has_stack() {
+            let span = self.source(source)?.tree.expr(id).span;
+            self.refuse_depth(source, span);
+            return None;
+        }
         self.depth += 1;
         let value = self.evaluate_inner(source, id, wanted);
         self.depth -= 1;
