@@ -55,7 +55,7 @@ pub enum ManagerError {
     /// A name that was not compiled.
     #[error("no function `{0}`")]
     NoFunction(ShortName),
-    /// A function that other units call is replaced by one of another signature.
+    /// A function that code in use calls is replaced by one of another signature.
     #[error(
         "function `{0}` has callers, so that it cannot be replaced by one of another signature"
     )]

@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::backend::{Backend, CompiledUnit, Level};
 use super::error::{ManagerError, TrapReport};
@@ -18,9 +18,9 @@ use super::stub;
 use super::unit::{Unit, UnitError, UnitFunction};
 use super::value::Value;
 use crate::alloc_util::{
-    AllocError, TryArc, try_collect, try_concat, try_reserve, try_with_capacity,
+    AllocError, TryArc, try_box, try_collect, try_concat, try_push, try_reserve, try_with_capacity,
 };
-use crate::ir::{CalleeKind, IrError, Scalar, Signature};
+use crate::ir::{Callee, CalleeKind, IrError, Scalar, Signature};
 use crate::link::{Name, ShortName};
 use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::{BiasedCount, Use};
@@ -162,7 +162,13 @@ struct Named {
     /// The unit of the current version.
     unit: u64,
     /// The stub, once another unit calls the function.
-    stub: Option<RegisteredCode>,
+    stub: Option<Stub>,
+}
+
+/// The code by which other units call a function, and the address of the current version, to which it jumps.
+struct Stub {
+    code: RegisteredCode,
+    target: Box<AtomicU64>,
 }
 
 /// A unit whose code is in memory.
@@ -172,6 +178,7 @@ struct LoadedUnit {
     current: usize,
     /// Start addresses, ascending, and names.
     functions: Box<[(u64, Name)]>,
+    calls: Calls,
     unit: CompiledUnit,
 }
 
@@ -187,6 +194,8 @@ struct State {
     code_bytes: usize,
     /// Units without a current function.
     retired: usize,
+    /// Stubs of functions that were replaced by ones of other signatures. Calls in progress may use them.
+    retired_stubs: Vec<Stub>,
     level: Level,
 }
 
@@ -228,6 +237,7 @@ impl Manager {
             next_unit: 0,
             code_bytes: 0,
             retired: 0,
+            retired_stubs: Vec::new(),
             level,
         };
         let active = BiasedCount::new();
@@ -266,14 +276,16 @@ impl Manager {
     /// [`ManagerError::CodeLimit`], [`ManagerError::OutOfMemory`].
     pub fn compile(&self, unit: &Unit, host: &dyn ExternalFunctions) -> Result<()> {
         let _compiling = self.compiling.lock();
-        let level = {
+        let (level, calls) = {
             let mut state = self.state.lock();
             self.free_retired(&mut state);
             check_signatures(&state, unit)?;
+            let mut calls = Calls::default();
             if !state.names.is_empty() {
                 check_callees(unit, &|name, called| state.accepts(name, called))?;
+                calls = Calls::of(unit, &|name| state.names.contains_key(name))?;
             }
-            state.level
+            (state.level, calls)
         };
         if host.has_signatures() {
             check_callees(unit, &|name, called| host.accepts(name, called))?;
@@ -296,7 +308,7 @@ impl Manager {
         if needed > self.max_code_bytes {
             return Err(ManagerError::CodeLimit { limit: self.max_code_bytes, needed });
         }
-        state.insert(unit, compiled)
+        state.insert(unit, calls, compiled)
     }
 
     /// The address of a callee outside of the unit: the stub of a function of another unit, or a symbol of the host.
@@ -308,20 +320,23 @@ impl Manager {
             return Ok(host.resolve(name));
         };
         if let Some(stub) = &named.stub {
-            return Ok(Some(stub.address()));
+            return Ok(Some(stub.code.address()));
         }
         let Entry { params, result, address, .. } = &*named.entry;
-        let word = address.as_ptr().expose_provenance() as u64;
+        let target = try_box(AtomicU64::new(address.load(Ordering::SeqCst)))?;
+        let word = target.as_ptr().expose_provenance() as u64;
         let title = try_concat(&[name, b":stub"])?;
         let stubs = state.stubs.get_or_insert_with(|| NativeBackend::for_stubs(&*self.backend));
-        let stub = stubs.compile_one(&title, &stub::build(word, params, *result)?)?;
-        Ok(Some(named.stub.insert(stub).address()))
+        let code = stubs.compile_one(&title, &stub::build(word, params, *result)?)?;
+        Ok(Some(named.stub.insert(Stub { code, target }).code.address()))
     }
 
     /// Frees units without current functions if no call is active. A call that starts meanwhile finds the addresses of
     /// other units.
     fn free_retired(&self, state: &mut LockGuard<'_, State>) {
-        if state.retired != 0 && self.active.uses(thread_of(chain_by_lookup())) == 0 {
+        let has_retired = state.retired != 0 || !state.retired_stubs.is_empty();
+        if has_retired && self.active.uses(thread_of(chain_by_lookup())) == 0 {
+            state.retired_stubs.clear();
             state.units.retain(|unit| unit.current != 0);
             state.code_bytes = state.units.iter().map(|unit| unit.unit.bytes).sum();
             state.retired = 0;
@@ -489,20 +504,86 @@ fn has_signature(entry: &Entry, function: &UnitFunction) -> bool {
     *entry.params == *function.params() && entry.result == function.result()
 }
 
-/// Refuses a replacement by another signature where other units call the function.
+/// Refuses a replacement by another signature where code of other units that is in use afterwards calls the function.
 fn check_signatures(state: &State, unit: &Unit) -> Result<()> {
     for function in unit.functions() {
         let named = state.names.get(function.name().as_bytes());
-        let is_called = named.filter(|named| named.stub.is_some());
-        if is_called.is_some_and(|named| !has_signature(&named.entry, function)) {
+        let has_stub = named.filter(|named| named.stub.is_some());
+        if has_stub.is_some_and(|named| !has_signature(&named.entry, function))
+            && state.is_called(function.name(), unit)?
+        {
             return Err(ManagerError::Signature(function.name().clone()));
         }
     }
     Ok(())
 }
 
+/// The calls of a unit that has callees in other units, by name.
+#[derive(Default)]
+struct Calls {
+    /// Callers and callees that are functions of the unit.
+    within: Vec<(Name, Name)>,
+    /// Callers, and callees that are functions of other units.
+    outside: Vec<(Name, Name)>,
+}
+
+impl Calls {
+    /// `is_function` says whether the manager has a function.
+    fn of(unit: &Unit, is_function: &dyn Fn(&[u8]) -> bool) -> Result<Self> {
+        let mut calls = Self::default();
+        visit_callees(unit, &mut |caller, callee| {
+            match callee.kind {
+                CalleeKind::Function(index) => {
+                    let callee =
+                        unit.function_name(usize::try_from(index).unwrap_or(usize::MAX))?;
+                    try_push(&mut calls.within, (caller.clone(), callee))?;
+                }
+                CalleeKind::Host if is_function(callee.name.as_bytes()) => {
+                    let callee = Name::new(callee.name.as_bytes())?;
+                    try_push(&mut calls.outside, (caller.clone(), callee))?;
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(if calls.outside.is_empty() { Self::default() } else { calls })
+    }
+
+    /// Whether one of the functions that `live` contains calls `callee` of another unit, directly or through functions of
+    /// the unit, which are added to `live`.
+    fn reach<'c>(&'c self, live: &mut HashSet<&'c [u8]>, callee: &[u8]) -> Result<bool> {
+        live.try_reserve(self.within.len()).map_err(|_| AllocError)?;
+        let mut is_complete = false;
+        while !is_complete {
+            is_complete = true;
+            for (caller, callee) in &self.within {
+                if live.contains(caller.as_bytes()) {
+                    is_complete &= !live.insert(callee.as_bytes());
+                }
+            }
+        }
+        let mut calls = self.outside.iter().filter(|(_, called)| called.as_bytes() == callee);
+        Ok(calls.any(|(caller, _)| live.contains(caller.as_bytes())))
+    }
+}
+
 /// Refuses calls of functions outside of the unit whose signatures are not accepted.
 fn check_callees(unit: &Unit, accepts: &dyn Fn(&[u8], Signature<'_>) -> bool) -> Result<()> {
+    visit_callees(unit, &mut |caller, callee| {
+        let is_host = callee.kind == CalleeKind::Host;
+        if is_host && !accepts(callee.name.as_bytes(), callee.signature) {
+            let (function, callee) = (caller.clone(), Name::new(callee.name.as_bytes())?);
+            return Err(ManagerError::CalleeSignature { function, callee });
+        }
+        Ok(())
+    })
+}
+
+/// Calls `visit` with the name of each function of a unit and each of its callees.
+fn visit_callees(
+    unit: &Unit,
+    visit: &mut dyn FnMut(&Name, Callee<'_>) -> Result<()>,
+) -> Result<()> {
     for function in unit.functions().iter().filter(|function| function.has_callees()) {
         let invalid = |error| match error {
             IrError::OutOfMemory => ManagerError::OutOfMemory(AllocError),
@@ -511,13 +592,7 @@ fn check_callees(unit: &Unit, accepts: &dyn Fn(&[u8], Signature<'_>) -> bool) ->
         let instance = function.instance().map_err(invalid)?;
         let body = instance.body();
         for number in 0..body.callee_count() {
-            let callee = body.callee(number).map_err(invalid)?;
-            let is_host = callee.kind == CalleeKind::Host;
-            if is_host && !accepts(callee.name.as_bytes(), callee.signature) {
-                let (function, callee) =
-                    (function.name().clone(), Name::new(callee.name.as_bytes())?);
-                return Err(ManagerError::CalleeSignature { function, callee });
-            }
+            visit(function.name(), body.callee(number).map_err(invalid)?)?;
         }
     }
     Ok(())
@@ -537,8 +612,33 @@ impl State {
         known.is_none_or(|known| called.is_of(&known.params, known.result))
     }
 
+    /// Whether code of another unit than `new` calls a function after `new` has replaced functions. A function whose current
+    /// version is elsewhere counts only if a current function of its unit calls it.
+    fn is_called(&self, callee: &[u8], new: &Unit) -> Result<bool> {
+        let mut replaced = HashSet::new();
+        replaced.try_reserve(new.functions().len()).map_err(|_| AllocError)?;
+        replaced.extend(new.functions().iter().map(|function| function.name().as_bytes()));
+        for unit in &self.units {
+            let calls_it = |(_, called): &(Name, Name)| called.as_bytes() == callee;
+            if unit.current == 0 || !unit.calls.outside.iter().any(calls_it) {
+                continue;
+            }
+            let is_current = |name: &&[u8]| {
+                let named = self.names.get(*name);
+                named.is_some_and(|named| named.unit == unit.number) && !replaced.contains(*name)
+            };
+            let mut live = HashSet::new();
+            live.try_reserve(unit.functions.len()).map_err(|_| AllocError)?;
+            live.extend(unit.functions.iter().map(|(_, name)| name.as_bytes()).filter(is_current));
+            if unit.calls.reach(&mut live, callee)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Makes the functions of a compiled unit current. Changes nothing if there is no memory for it.
-    fn insert(&mut self, unit: &Unit, compiled: CompiledUnit) -> Result<()> {
+    fn insert(&mut self, unit: &Unit, calls: Calls, compiled: CompiledUnit) -> Result<()> {
         let functions = unit.functions();
         let starts = compiled.addresses.iter().copied();
         let mut named = try_collect(starts.zip(functions.iter().map(|f| f.name().clone())))?;
@@ -555,13 +655,14 @@ impl State {
         self.names.try_reserve(new.len()).map_err(|_| AllocError)?;
         try_reserve(&mut self.order, new.len())?;
         try_reserve(&mut self.units, 1)?;
+        try_reserve(&mut self.retired_stubs, new.len())?;
         let number = self.next_unit;
         self.next_unit += 1;
         let current = new.len();
         self.code_bytes = self.code_bytes.saturating_add(compiled.bytes);
         self.retired += usize::from(current == 0);
         let functions = named.into_boxed_slice();
-        self.units.push(LoadedUnit { number, current, functions, unit: compiled });
+        self.units.push(LoadedUnit { number, current, functions, calls, unit: compiled });
         for (entry, address) in new {
             self.make_current(entry, address, number);
         }
@@ -579,9 +680,12 @@ impl State {
         };
         let old = core::mem::replace(&mut named.unit, number);
         if !named.entry.ptr_eq(&entry) {
-            // A function of another signature, which no stub leads to.
+            // A function of another signature. Only calls in progress may use its stub, which leads to the old version.
             named.entry.address.store(0, Ordering::SeqCst);
             named.entry = entry;
+            self.retired_stubs.extend(named.stub.take());
+        } else if let Some(stub) = &named.stub {
+            stub.target.store(address, Ordering::SeqCst);
         }
         let unit = self.units.binary_search_by_key(&old, |unit| unit.number);
         if let Some(unit) = unit.ok().and_then(|index| self.units.get_mut(index)) {

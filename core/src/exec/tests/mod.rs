@@ -108,6 +108,58 @@ fn signature_of_a_function_with_callers_cannot_change() {
 }
 
 #[test]
+fn signature_changes_where_no_caller_remains() {
+    let manager = manager();
+    let unary = |name: &str, body: &str| {
+        format!("function {name}(a: i64) -> i64\n{body}return i64 a\nend\n")
+    };
+    let calls = |callee: &str| format!("call_host a = {callee}(a)\n");
+    compile(&manager, &unary("f", "")).unwrap();
+    compile(&manager, &unary("g", &calls("f"))).unwrap();
+    // The caller is replaced by a function that does not call it.
+    compile(&manager, &unary("g", "")).unwrap();
+    compile(&manager, &constant("f", 2)).unwrap();
+    assert_eq!(integer(&manager, "f", &[]), 2);
+    // `inner` is called by `outer`, also when a new version of it is current.
+    compile(&manager, &unary("f", "")).unwrap();
+    let unit = [unary("inner", &calls("f")), unary("outer", "call a = inner(a)\n")].concat();
+    compile(&manager, &unit).unwrap();
+    compile(&manager, &unary("inner", "")).unwrap();
+    compile(&manager, &constant("f", 3)).unwrap_err();
+    assert_eq!(integer(&manager, "outer", &[9]), 9);
+    // With its only caller, in one compilation.
+    let unit = [constant("f", 4), unary("outer", "")].concat();
+    compile(&manager, &unit).unwrap();
+    assert_eq!((integer(&manager, "f", &[]), integer(&manager, "outer", &[5])), (4, 5));
+}
+
+/// The manager that `change` uses, and what it compiles.
+static CHANGED: std::sync::Mutex<Option<std::sync::Arc<Manager>>> = std::sync::Mutex::new(None);
+
+extern "C" fn change() -> i64 {
+    let manager = CHANGED.lock().unwrap().clone().unwrap();
+    compile(&manager, "function caller() -> i64\nlocal a: i64\nreturn i64 a\nend\n").unwrap();
+    compile(&manager, "function f() -> f64\nlocal a: f64\nreturn f64 a\nend\n").unwrap();
+    // Not freed during the call.
+    compile(&manager, &constant("other", 1)).unwrap();
+    1
+}
+
+#[test]
+fn call_in_progress_reaches_the_callee_that_was_replaced() {
+    let manager = std::sync::Arc::new(manager());
+    *CHANGED.lock().unwrap() = Some(manager.clone());
+    compile(&manager, &constant("f", 40)).unwrap();
+    let text = "function caller() -> i64\nlocal a: i64\nlocal b: i64\ncall_host a = change()\n\
+                call_host b = f()\nadd i64 a, a, b\nreturn i64 a\nend\n";
+    let host = |name: &[u8]| (name == b"change").then_some(change as *const () as u64);
+    manager.compile(&Unit::from_text(text).unwrap(), &host).unwrap();
+    assert_eq!(integer(&manager, "caller", &[]), 41);
+    assert_eq!(integer(&manager, "caller", &[]), 0);
+    CHANGED.lock().unwrap().take();
+}
+
+#[test]
 fn values_have_the_types_of_the_function() {
     let manager = manager();
     let mixed = "function mixed(a: i8, b: f32, c: bool, d: u16, e: f64) -> f64\n\
