@@ -782,6 +782,10 @@ bool smf_loader_define(uint64_t loader, const char *name, int64_t address);
  * smf_loader_set_resolver. Returns an address, or 0. It may call the functions of this library with the loader, for
  * example to load the module that defines the name, but cannot close it. It may be called from any thread that uses
  * the loader, from several at once, and must not unwind.
+ *
+ * The module that needs the name imports from the module of this loader that has the address, which is therefore not
+ * unloaded before it. Modules of other loaders, and functions of the resolver's own that call modules, are not tracked: the
+ * host keeps them loaded.
  */
 typedef int64_t (*SmfResolver)(const char *name, int64_t length, void *user);
 

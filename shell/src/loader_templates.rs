@@ -167,17 +167,14 @@ impl Providers {
     /// loading, else in a provider, which is loaded.
     pub(crate) fn find_symbol(&self, loader: &Loader, name: &[u8]) -> Option<u64> {
         let modules = loader.modules();
-        if let Some(found) = modules.resolve(name).ok()? {
-            return Some(found.address);
-        }
-        if let Some(address) = modules.forward_function(name).ok()? {
+        if let Some(address) = modules.resolve_import(name).ok()? {
             return Some(address);
         }
         let provider = lock(&self.0).iter().find(|(_, bytes)| exports(bytes, name)).cloned();
         let (module, bytes) = provider?;
         // A failure is that of the instance, which lacks the symbol.
         modules.load(&module, bytes).ok()?;
-        Some(modules.resolve(name).ok()??.address)
+        modules.resolve_import(name).ok()?
     }
 }
 

@@ -158,19 +158,23 @@ impl ModuleLoader {
             return Ok(());
         }
         for dependency in members.iter().flat_map(|member| &member.dependencies) {
+            if dependency.handle.as_member().is_some() {
+                continue;
+            }
             let mut versions = scope.versions().iter();
-            let is_exporter = |version: &&TryArc<Version>| version.handle == dependency.handle;
-            // Members are not in the scope.
-            let Some(then) = versions.find(is_exporter) else { continue };
+            // The fallback resolver may have loaded it, so that it is not in the scope.
+            let then = versions.find(|version| version.handle == dependency.handle);
+            let now = state.version(dependency.handle);
             // A function of a new version has the same stub; a datum moves unless it is already imported.
-            let is_unchanged = state.version(then.handle).is_ok_and(|now| {
+            let is_unchanged = now.as_ref().is_ok_and(|now| {
                 let in_place = |datum: &ImportedDatum| {
                     now.body.find(&datum.name).map(|export| export.address) == Some(datum.address)
                 };
-                now.ptr_eq(then) || dependency.data.iter().all(in_place)
+                then.is_some_and(|then| now.ptr_eq(then)) || dependency.data.iter().all(in_place)
             });
             if !is_unchanged {
-                return Err(LoadError::Changed { module: then.name.clone() });
+                let module = then.map_or(now, Ok)?.name.clone();
+                return Err(LoadError::Changed { module });
             }
         }
         self.check_duplicates(&state.scope(), members, replaced)

@@ -34,9 +34,18 @@ struct State {
 /// A mapped member of a load set.
 struct Loading {
     set: u64,
+    /// Its number in the load set.
+    member: u32,
     /// The thread that loads it.
     thread: i32,
     exports: OwnedExports,
+}
+
+/// A stub for a function of a member of a load set.
+pub(super) struct ForwardStub {
+    pub(super) set: u64,
+    pub(super) member: u32,
+    pub(super) address: u64,
 }
 
 /// A function that has a stub.
@@ -67,11 +76,13 @@ fn missing() -> u64 {
 }
 
 impl State {
-    /// Whether a member that this thread loads exports the function.
-    fn is_loading(&self, function: &[u8]) -> bool {
+    /// The member that this thread loads and that exports the function, and its load set.
+    fn find_loading(&self, function: &[u8]) -> Option<(u64, u32)> {
         let thread = thread_id();
         let mut own = self.loading.iter().filter(|loading| loading.thread == thread);
-        own.any(|loading| loading.exports.find(function).is_some_and(|export| is_function(&export)))
+        let found =
+            own.find(|loading| loading.exports.find(function).as_ref().is_some_and(is_function));
+        found.map(|loading| (loading.set, loading.member))
     }
 }
 
@@ -80,16 +91,14 @@ fn is_function(export: &Export) -> bool {
 }
 
 impl ForwardFunctions {
-    /// The address of a stub for the function `name` of a module that this thread is loading; `None` if no such module
+    /// A stub for the function `name` of a module that this thread is loading; `None` if no such module
     /// exports it.
     ///
     /// # Errors
     /// [`LoadError::Stub`]; [`LoadError::OutOfMemory`].
-    pub(super) fn stub(&self, name: &[u8], context: &Context) -> Result<Option<u64>> {
+    pub(super) fn stub(&self, name: &[u8], context: &Context) -> Result<Option<ForwardStub>> {
         let mut forward = self.0.lock();
-        if !forward.is_loading(name) {
-            return Ok(None);
-        }
+        let Some((set, member)) = forward.find_loading(name) else { return Ok(None) };
         let symbol = Name::new(name)?;
         let stubs = match &forward.stubs {
             Some(stubs) => stubs.clone(),
@@ -104,19 +113,21 @@ impl ForwardFunctions {
             try_push(&mut forward.references, reference)?;
         }
         drop(forward);
-        let stub = stubs.forward_stub(name, missing());
-        stub.map(Some).map_err(|error| LoadError::Stub { module: symbol, error })
+        let address = stubs.forward_stub(name, missing());
+        let address = address.map_err(|error| LoadError::Stub { module: symbol, error })?;
+        Ok(Some(ForwardStub { set, member, address }))
     }
 
-    /// Adds a mapped member of a load set, which is `set` or a new one. Returns the number of the set.
+    /// Adds a mapped member of a load set, which is `set` or a new one, with its number there. Returns the number of the set.
     pub(super) fn start_loading(
         &self,
         set: Option<u64>,
+        member: u32,
         exports: &OwnedExports,
     ) -> Result<u64, AllocError> {
         let mut state = self.0.lock();
         let set = set.unwrap_or(state.next_set);
-        let loading = Loading { set, thread: thread_id(), exports: exports.clone() };
+        let loading = Loading { set, member, thread: thread_id(), exports: exports.clone() };
         try_push(&mut state.loading, loading)?;
         state.next_set = state.next_set.max(set.wrapping_add(1));
         Ok(set)

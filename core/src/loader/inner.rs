@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use super::bytes::{LinkedModule, ModuleBytes, ParsedModule};
 use super::epoch::Domains;
 use super::error::Result;
+use super::fallback::FallbackCalls;
 use super::forward::ForwardFunctions;
 use super::observer::{LoadEvent, SharedObserver};
 use super::options::{Context, LoaderOptions};
@@ -32,6 +33,7 @@ pub struct ModuleLoader {
     pub(super) domains: Domains,
     /// Locked after the state.
     pub(super) forward: ForwardFunctions,
+    pub(super) fallback_calls: FallbackCalls,
 }
 
 impl ModuleLoader {
@@ -43,8 +45,8 @@ impl ModuleLoader {
         let domains = Domains::new(options.call_epochs);
         let context = Context { options, observer, pool };
         let (providers, state, sink) = (Lock::default(), Lock::default(), Lock::new(None));
-        let forward = ForwardFunctions::default();
-        Ok(Self { context, providers, state, sink, domains, forward })
+        let (forward, fallback_calls) = (ForwardFunctions::default(), FallbackCalls::default());
+        Ok(Self { context, providers, state, sink, domains, forward, fallback_calls })
     }
 
     pub(super) fn sink(&self) -> LockGuard<'_, Option<TryArc<Box<ModuleSink>>>> {

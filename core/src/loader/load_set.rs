@@ -9,6 +9,7 @@ use core::cell::{Cell, RefCell};
 
 use super::bytes::{LinkedModule, OwnedExports, ParsedModule, UnlinkedModule};
 use super::error::{LoadError, Result};
+use super::fallback::UsedExport;
 use super::handle::ModuleHandle;
 use super::inner::ModuleLoader;
 use super::options::UnresolvedImport;
@@ -182,7 +183,8 @@ impl<'l> LoadSet<'l> {
         let exports = image.0.exports.clone();
         // Nothing else asks for functions of members.
         if self.loader.state().fallback_resolver.is_some() {
-            self.number = Some(self.loader.forward.start_loading(self.number, &exports)?);
+            let member = member_handle(self.members.len()).slot;
+            self.number = Some(self.loader.forward.start_loading(self.number, member, &exports)?);
         }
         let is_version = self.replaced.is_some() && self.members.is_empty();
         if self.members.is_empty() {
@@ -461,7 +463,7 @@ impl Imports<'_, '_, '_> {
             return Ok(Some(export.address));
         }
         let Some((definer, export)) = self.set.find_definer(name)? else {
-            return Ok(self.set.loader.resolve_outside(name, libraries));
+            return self.find_outside(name, libraries);
         };
         self.check_kind(import, is_called, &export)?;
         self.depend_on(definer.handle(), name, &export)?;
@@ -474,6 +476,26 @@ impl Imports<'_, '_, '_> {
                 self.set.loader.stable_address(version, name, &export).map(Some)
             }
         }
+    }
+
+    /// Searches the host and the libraries, then asks the fallback resolver.
+    fn find_outside(&self, name: &[u8], libraries: &dyn Resolve) -> Result<Option<u64>> {
+        let loader = self.set.loader;
+        let known = loader.resolve_in_host(name).or_else(|| libraries.resolve(name));
+        let resolver = loader.state().fallback_resolver.clone().filter(|_| known.is_none());
+        let Some(resolver) = resolver else { return Ok(known) };
+        let (found, used) =
+            loader.fallback_calls.run(self.set.number, || resolver.resolve(name))?;
+        for UsedExport { handle, name, export } in &used {
+            self.depend_on(*handle, name, export)?;
+        }
+        // The host may have looked the address up before.
+        let scope = loader.state().scope();
+        let owner = found.and_then(|address| scope.find_address(name, address));
+        if let Some((version, export)) = owner {
+            self.depend_on(version.handle, name, &export)?;
+        }
+        Ok(found)
     }
 
     /// The thread-local symbol `name` of another module. References to it do not follow a reload, as those to data.
@@ -508,7 +530,8 @@ impl Imports<'_, '_, '_> {
     }
 
     fn depend_on(&self, handle: ModuleHandle, name: &[u8], export: &Export) -> Result<()> {
-        if handle == self.handle {
+        let is_replaced = self.member.is_version && Some(handle) == self.set.replaced;
+        if handle == self.handle || is_replaced {
             return Ok(());
         }
         let is_data = !matches!(export.kind, SymbolKind::Function | SymbolKind::None);

@@ -32,7 +32,8 @@
 //! Guarantees:
 //!
 //! * A failed operation leaves every module unchanged and leaks nothing.
-//! * A module that is [held](ModuleRef), or that another module imports from, is not unloaded. The memory of a replaced
+//! * A module that is [held](ModuleRef), or that another module imports from, itself or by code that the fallback resolver
+//!   [made](ModuleLoader::resolve_import) for it, is not unloaded. The memory of a replaced
 //!   or unloaded version is freed when no thread can be inside: no thread holds it, or since before the replacement a module
 //!   that imports from it, directly or through other modules, and no [counted](LoaderOptions::call_epochs) call by address
 //!   lasts that started before. If threads may call functions of a module
@@ -55,6 +56,7 @@ mod commit;
 pub mod epoch;
 mod error;
 mod export_ref;
+mod fallback;
 mod forward;
 mod handle;
 mod init;

@@ -233,7 +233,9 @@ impl ModuleLoader {
         Ok(self.state().add_library(TryArc::new(library)?)?)
     }
 
-    /// Sets the resolver that is used last. It may load modules with this loader.
+    /// Sets the resolver that is used last. It may load modules with this loader. A module depends on the module of this
+    /// loader that has an address which the resolver returns for an import, and on those of
+    /// [`resolve_import`](Self::resolve_import).
     ///
     /// # Errors
     /// [`AllocError`]; the previous resolver stays.
@@ -247,29 +249,22 @@ impl ModuleLoader {
         Ok(())
     }
 
-    /// The address of a stub for the function `name` of a module that this thread is loading, for use by the
-    /// [fallback resolver](Self::set_fallback_resolver); `None` if no such module exports it. The stub may be called when
-    /// the module is loaded, and lives as long as the loader.
-    ///
-    /// # Errors
-    /// [`LoadError::Stub`]; [`LoadError::OutOfMemory`].
-    pub fn forward_function(&self, name: &[u8]) -> Result<Option<u64>> {
-        self.forward.stub(name, &self.context)
-    }
-
     /// Resolves a name in the modules in load order, then in the host.
     ///
     /// # Errors
     /// [`LoadError::Stub`] if there is no memory for the stub of a function; [`LoadError::Bytecode`] for a bytecode function
     /// without an address.
     pub fn resolve(&self, name: &[u8]) -> Result<Option<Resolved<'_>>> {
+        let kind = SymbolKind::None;
+        let in_host = |address| Resolved { address, kind, module: None };
+        let found = self.resolve_in_modules(name)?;
+        Ok(found.or_else(|| self.resolve_outside(name, &NoImports).map(in_host)))
+    }
+
+    /// As [`resolve`](Self::resolve), in the modules alone.
+    pub(super) fn resolve_in_modules(&self, name: &[u8]) -> Result<Option<Resolved<'_>>> {
         loop {
-            let Some((module, export)) = self.find_held(name) else {
-                return Ok(self.resolve_outside(name, &NoImports).map(|address| {
-                    let kind = SymbolKind::None;
-                    Resolved { address, kind, module: None }
-                }));
-            };
+            let Some((module, export)) = self.find_held(name) else { return Ok(None) };
             match self.stable_address(module.version(), name, &export) {
                 Ok(address) => {
                     let kind = export.kind;
@@ -280,6 +275,33 @@ impl ModuleLoader {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The address of `name` for code that the [fallback resolver](Self::set_fallback_resolver) makes for an import: of an
+    /// export of a loaded module, of a symbol of the host, or else of a stub for a function of a module that this thread is
+    /// loading; `None` if nothing defines it. The fallback resolver is not asked.
+    ///
+    /// The module whose import the resolver was asked for depends on the module that defines `name`, as if it imported from
+    /// it itself. A stub may be called when the module is loaded, and lives as long as the loader.
+    ///
+    /// # Errors
+    /// Those of [`Self::resolve`].
+    pub fn resolve_import(&self, name: &[u8]) -> Result<Option<u64>> {
+        if let Some(found) = self.resolve_in_modules(name)? {
+            if let Some(module) = &found.module {
+                let used = (module.handle(), found.address, found.kind);
+                self.fallback_calls.add(|_| true, name, used)?;
+            }
+            return Ok(Some(found.address));
+        }
+        if let Some(address) = self.resolve_in_host(name) {
+            return Ok(Some(address));
+        }
+        let Some(stub) = self.forward.stub(name, &self.context)? else { return Ok(None) };
+        // A stub of another load set leads to a module that this set does not refer to by number.
+        let used = (ModuleHandle::member(stub.member), stub.address, SymbolKind::Function);
+        self.fallback_calls.add(|set| set == Some(stub.set), name, used)?;
+        Ok(Some(stub.address))
     }
 
     /// The export of a module at an address that stays valid across reloads: of a function of a reloadable module, that

@@ -49,6 +49,23 @@ impl Scope {
         weak
     }
 
+    /// The module that has an address, and what it exports there under `name`, of an unknown kind if nothing. Only
+    /// addresses in the current version, and those of stubs, are found.
+    pub(super) fn find_address(
+        &self,
+        name: &[u8],
+        address: u64,
+    ) -> Option<(&TryArc<Version>, Export)> {
+        self.versions().iter().find_map(|version| {
+            let export = version.body.find(name).filter(|export| export.address == address);
+            let has_stub = || version.stubs.as_ref().is_some_and(|of| of.table.has_stub(address));
+            let (kind, binding) = (SymbolKind::None, Binding::Global);
+            let unnamed = Export { address, kind, binding, size: 0 };
+            let unnamed = || (version.contains(address) || has_stub()).then_some(unnamed);
+            Some((version, export.or_else(unnamed)?))
+        })
+    }
+
     /// Whether both are the same snapshot.
     pub(super) fn is(&self, other: &Scope) -> bool {
         core::ptr::eq(self.versions(), other.versions())

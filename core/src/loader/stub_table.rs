@@ -107,6 +107,12 @@ impl StubTable {
         }
     }
 
+    /// Whether one of the stubs begins at an address.
+    pub(super) fn has_stub(&self, address: u64) -> bool {
+        let entries = self.entries.lock();
+        entries.stubs.iter().any(|stub| stub.code.address() as u64 == address)
+    }
+
     /// Lets the stub for `name` lead to `target`.
     pub(super) fn set_target(&self, name: &[u8], target: u64) {
         let entries = self.entries.lock();

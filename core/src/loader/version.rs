@@ -149,7 +149,7 @@ impl Version {
         this.data_owners.lock().iter().find(|older| older.contains(address)).cloned()
     }
 
-    fn contains(&self, address: u64) -> bool {
+    pub(super) fn contains(&self, address: u64) -> bool {
         self.body.linked().is_some_and(|module| module.contains(address))
     }
 

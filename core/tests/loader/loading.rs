@@ -361,6 +361,34 @@ fn foreign_modules_are_resolved_and_unloaded() {
     assert_eq!(*dropped.lock().unwrap(), 2);
 }
 
+/// By address, also of a stub, and by `resolve_import`.
+#[test]
+fn module_depends_on_what_the_fallback_resolver_finds_for_it() {
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let plain = Spec::new().function("plain", Does::Returns(1));
+    let stubbed = Spec::new().reloadable().function("stubbed", Does::Returns(2));
+    let called = Spec::new().function("called", Does::Returns(3));
+    let [plain, stubbed, called] = [("plain", plain), ("stubbed", stubbed), ("called", called)]
+        .map(|(name, spec)| loader.load(name.as_bytes(), spec.bytes()).unwrap());
+    let known = ["plain", "stubbed"].map(|name| address(&loader, name).unwrap());
+    let weak = Arc::downgrade(&loader);
+    let resolver = move |name: &[u8]| match name {
+        b"one" => Some(known[0]),
+        b"two" => Some(known[1]),
+        // The address is that of code which calls the module.
+        _ => weak.upgrade()?.resolve_import(b"called").unwrap().map(|_| known[0]),
+    };
+    loader.set_fallback_resolver(Some(Box::new(resolver))).unwrap();
+    for (import, exporter) in [("one", plain), ("two", stubbed), ("three", called)] {
+        let spec = Spec::new().function("user", Does::Calls(import));
+        let user = loader.load(b"user", spec.bytes()).unwrap();
+        let error = loader.unload(exporter).unwrap_err().to_string();
+        assert!(error.ends_with("is in use: user imports from it"), "{error}");
+        loader.unload(user).unwrap();
+    }
+    loader.unload_all(&[plain, stubbed, called]).unwrap();
+}
+
 #[test]
 fn fallback_resolver_may_load_modules() {
     let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());

@@ -183,7 +183,7 @@ fn any_hold_keeps_a_module_that_a_forward_stub_leads_to() {
     let weak = Arc::downgrade(&loader);
     let forward = move |name: &[u8]| {
         let loader = weak.upgrade().filter(|_| name == b"made")?;
-        loader.forward_function(b"g").unwrap()
+        loader.resolve_import(b"g").unwrap()
     };
     loader.set_fallback_resolver(Some(Box::new(forward))).unwrap();
     let other = loader.load(b"other", Spec::new().function("o", Does::Returns(1)).bytes()).unwrap();
