@@ -1,6 +1,7 @@
 //! Compiled instances.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
@@ -25,6 +26,15 @@ pub(super) struct InstanceData {
     pub(super) signature: Box<[u8]>,
     /// Whether the template is source text.
     pub(super) is_source: bool,
+    /// The symbols that the code, and that of the instances which it calls, was linked with.
+    pub(super) imports: Vec<Import>,
+}
+
+/// A symbol outside of the instances, and its address.
+#[derive(Clone)]
+pub(super) struct Import {
+    pub(super) symbol: Name,
+    pub(super) address: u64,
 }
 
 impl Instance {

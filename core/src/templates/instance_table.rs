@@ -3,6 +3,8 @@
 //! An open-addressing table whose slots are written once, so that a reader only checks whether a slot is
 //! filled. A table that is half full is replaced by one of twice the size. The old tables stay allocated
 //! for concurrent readers; together they are smaller than the current one.
+//!
+//! A symbol has several instances if they are linked with the functions of different modules.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -19,7 +21,6 @@ use crate::memory::lock::Lock;
 #[derive(Clone)]
 struct Entry {
     hash: u64,
-    address: u64,
     instance: Instance,
 }
 
@@ -63,14 +64,15 @@ impl InstanceTable {
         self.tables.get(self.current.load(Ordering::Acquire))?.get()
     }
 
-    fn find_entry(&self, symbol: &[u8]) -> Option<&Entry> {
+    fn find_entry(&self, symbol: &[u8], accepts: impl Fn(&Instance) -> bool) -> Option<&Entry> {
         let table = self.current()?;
         let hash = self.hasher.hash_one(symbol);
         let mask = table.len().wrapping_sub(1);
         let mut at = hash as usize & mask;
         // The table is at most half full, so that the probe ends.
         while let Some(entry) = table.get(at)?.get() {
-            if entry.hash == hash && entry.instance.symbol() == symbol {
+            let is_named = entry.hash == hash && entry.instance.symbol() == symbol;
+            if is_named && accepts(&entry.instance) {
                 return Some(entry);
             }
             at = (at + 1) & mask;
@@ -78,14 +80,18 @@ impl InstanceTable {
         None
     }
 
-    /// The instance of `symbol`.
-    pub(super) fn find(&self, symbol: &[u8]) -> Option<Instance> {
-        self.find_entry(symbol).map(|entry| entry.instance.clone())
+    /// The first instance of `symbol` that `accepts` accepts.
+    pub(super) fn find(
+        &self,
+        symbol: &[u8],
+        accepts: impl Fn(&Instance) -> bool,
+    ) -> Option<Instance> {
+        self.find_entry(symbol, accepts).map(|entry| entry.instance.clone())
     }
 
-    /// The address of the instance of `symbol`.
-    pub(super) fn address(&self, symbol: &[u8]) -> Option<u64> {
-        self.find_entry(symbol).map(|entry| entry.address)
+    /// Whether there is an instance of `symbol`.
+    pub(super) fn contains(&self, symbol: &[u8]) -> bool {
+        self.find_entry(symbol, |_| true).is_some()
     }
 
     /// The instance whose code contains `address`, by a linear search.
@@ -95,14 +101,14 @@ impl InstanceTable {
         all.find(|instance| instance.range().contains(&address)).cloned()
     }
 
-    /// Inserts an instance, whose symbol must not be in the table.
+    /// Inserts an instance. Those of the same symbol stay.
     ///
     /// # Errors
     /// No memory.
     pub(super) fn insert(&self, instance: Instance) -> Result<(), AllocError> {
         let mut len = self.len.lock();
         let hash = self.hasher.hash_one(instance.symbol());
-        let entry = Entry { hash, address: instance.address(), instance };
+        let entry = Entry { hash, instance };
         let number = self.current.load(Ordering::Relaxed);
         match self.current() {
             Some(table) if *len < table.len() / 2 => put(table, entry),
@@ -154,15 +160,17 @@ mod tests {
         let block = memory.allocate(4).unwrap().publish().unwrap();
         let symbol = Name::new(symbol.as_bytes()).unwrap();
         let signature = Box::default();
-        let (_registrations, code_len, is_source) = ([None, None], 4, false);
-        let data = InstanceData { symbol, _registrations, block, code_len, signature, is_source };
+        let (_registrations, code_len, imports) = ([None, None], 4, Vec::new());
+        let is_source = false;
+        let data =
+            InstanceData { symbol, _registrations, block, code_len, signature, is_source, imports };
         Instance(TryArc::new(data).unwrap())
     }
 
     #[test]
     fn inserted_instances_are_found_while_the_table_grows() {
         let (memory, table) = (CodeMemory::default(), InstanceTable::new());
-        assert_eq!(table.address(b"f0"), None);
+        assert!(!table.contains(b"f0"));
         std::thread::scope(|scope| {
             for thread in 0..3 {
                 let (table, memory) = (&table, &memory);
@@ -172,7 +180,8 @@ mod tests {
                         let new = instance(memory, &symbol);
                         let address = new.address();
                         table.insert(new).unwrap();
-                        assert_eq!(table.address(symbol.as_bytes()), Some(address));
+                        let found = table.find(symbol.as_bytes(), |_| true).unwrap();
+                        assert_eq!(found.address(), address);
                     }
                 });
             }
@@ -181,10 +190,25 @@ mod tests {
         for thread in 0..3 {
             for number in 0..EACH {
                 let symbol = format!("f{thread}-{number}");
-                let found = table.find(symbol.as_bytes()).unwrap();
+                let found = table.find(symbol.as_bytes(), |_| true).unwrap();
                 assert_eq!(found.symbol(), symbol.as_bytes());
+                assert!(table.find(symbol.as_bytes(), |_| false).is_none());
             }
         }
-        assert!(table.find(b"f3-0").is_none() && table.address(b"").is_none());
+        assert!(!table.contains(b"f3-0") && !table.contains(b""));
+    }
+
+    #[test]
+    fn instances_of_one_symbol_are_told_apart() {
+        let (memory, table) = (CodeMemory::default(), InstanceTable::new());
+        let all: Vec<Instance> = (0..INITIAL_SLOTS).map(|_| instance(&memory, "f")).collect();
+        for new in &all {
+            table.insert(new.clone()).unwrap();
+        }
+        for expected in &all {
+            let is_same = |found: &Instance| found.address() == expected.address();
+            assert!(table.find(b"f", is_same).is_some_and(|found| is_same(&found)));
+        }
+        assert_eq!(table.len(), INITIAL_SLOTS);
     }
 }

@@ -219,7 +219,8 @@ impl JitInstantiator {
         Ok(self)
     }
 
-    /// Sets the resolver of symbols that are not instances.
+    /// Sets the resolver of symbols that are not instances. An instance that calls one is found, and called by other instances,
+    /// as long as the resolver returns the same address; then it is compiled again.
     ///
     /// # Errors
     /// No memory.
@@ -413,14 +414,28 @@ impl JitInstantiator {
         }
     }
 
-    /// The address of an existing instance. Lock-free.
+    /// The address of an existing instance, as [`instance`](Self::instance).
     pub fn address(&self, symbol: &[u8]) -> Option<u64> {
-        self.instances.address(symbol)
+        self.find(symbol).map(|instance| instance.address())
     }
 
-    /// An existing instance. Lock-free.
+    /// An existing instance. One that calls [symbols](Self::with_symbols) is found while they have the addresses that it was
+    /// linked with. Lock-free, except for their resolver.
     pub fn instance(&self, symbol: &[u8]) -> Option<Instance> {
-        self.instances.find(symbol)
+        self.find(symbol)
+    }
+
+    /// The instance of `symbol` whose symbols still have the addresses that it was linked with: no module that it calls was
+    /// unloaded, nor belongs to another loader than that which the resolver asks now. Called without the lock, because
+    /// the resolver may load modules.
+    fn find(&self, symbol: &[u8]) -> Option<Instance> {
+        self.instances.find(symbol, |instance| {
+            instance.0.imports.iter().all(|import| {
+                let resolver = self.symbols.as_ref();
+                let address = resolver.and_then(|resolver| resolver.resolve(&import.symbol));
+                address == Some(import.address)
+            })
+        })
     }
 
     /// The existing instance whose code contains `address`, such as that of a [`Trap`](crate::trap::Trap), by
@@ -439,7 +454,7 @@ impl JitInstantiator {
         if !self.config.enabled {
             return Err(InstantiateError::not_found(symbol));
         }
-        if let Some(instance) = self.instances.find(symbol) {
+        if let Some(instance) = self.find(symbol) {
             return Ok(instance);
         }
         match self.instantiate(symbol, None) {

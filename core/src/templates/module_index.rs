@@ -36,7 +36,7 @@ pub(super) struct ModuleIndex {
     /// Module numbers.
     paths: HashMap<Box<[u8]>, u32>,
     rows: HashTable<IndexEntry>,
-    /// Module numbers and rows of instances that existed in another process.
+    /// Module numbers and rows of instances that were compiled, in this process or in another one.
     lost: HashMap<Box<[u8]>, (u32, Row)>,
 }
 
@@ -131,13 +131,19 @@ impl ModuleIndex {
     /// Removes the row of an instance that has been compiled.
     pub(super) fn remove(&mut self, module: &TryArc<Module>, symbol: &[u8]) {
         let hash = self.hasher.hash_one(symbol);
-        let Self { modules, rows, .. } = self;
+        let Self { modules, rows, lost, .. } = self;
         let same = |entry: &IndexEntry| {
             let of = module_at(modules, entry.module);
             of.is_some_and(|of| of.ptr_eq(module)) && is_symbol(modules, entry, hash, symbol)
         };
-        if let Ok(found) = rows.find_entry(hash, same) {
-            found.remove();
+        let Ok(found) = rows.find_entry(hash, same) else { return };
+        let (IndexEntry { module: number, row, .. }, _) = found.remove();
+        // Without memory it is not compiled again.
+        if let Some(row) = module.row(row)
+            && lost.try_reserve(1).is_ok()
+            && let Ok(symbol) = try_copy_bytes(symbol)
+        {
+            lost.entry(symbol).or_insert((number, Row { is_instantiated: true, ..row }));
         }
     }
 
@@ -158,8 +164,7 @@ impl ModuleIndex {
         Some(ModuleRow { module, row })
     }
 
-    /// As [`find_possible`](Self::find_possible), or else the row of an instance that existed in another
-    /// process.
+    /// As [`find_possible`](Self::find_possible), or else the row of an instance that was compiled before.
     pub(super) fn find(&self, symbol: &[u8]) -> Option<ModuleRow> {
         self.find_possible(symbol).or_else(|| {
             let (number, row) = *self.lost.get(symbol)?;

@@ -30,7 +30,7 @@ impl JitSymbolResolver {
         &self.jit
     }
 
-    /// Defines `name` as `address`. Returns its previous address.
+    /// Defines `name` as `address`. Returns the address that was registered before.
     ///
     /// # Errors
     /// No memory.
@@ -49,15 +49,10 @@ impl JitSymbolResolver {
     }
 
     fn instantiate(&self, name: &[u8]) -> Option<u64> {
-        let address = match self.jit.try_jit_instantiate(name) {
-            Ok(instance) => instance.address(),
-            Err(error) => error.instance()?.address(),
-        };
-        let mut symbols = self.symbols.lock();
-        // Without memory the next lookup asks the instantiator again.
-        let name = try_copy_bytes(name).ok().filter(|_| symbols.try_reserve(1).is_ok());
-        // An address that was registered meanwhile takes precedence.
-        Some(name.map_or(address, |name| *symbols.entry(name).or_insert(address)))
+        match self.jit.try_jit_instantiate(name) {
+            Ok(instance) => Some(instance.address()),
+            Err(error) => Some(error.instance()?.address()),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Modules that import instances which do not exist yet.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
 use smf_core::link::Resolve;
-use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleLoader};
+use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitInstantiator, JitSymbolResolver};
 
@@ -14,6 +14,11 @@ use crate::call_at;
 
 /// A module with a function `main` that jumps to its import.
 pub(crate) fn user(import: &str) -> ModuleBytes {
+    importer("main", import)
+}
+
+/// A module with a function that jumps to its import.
+fn importer(function: &str, import: &str) -> ModuleBytes {
     let section = |kind, name, flags, payload| NewSection {
         kind,
         name,
@@ -29,8 +34,12 @@ pub(crate) fn user(import: &str) -> ModuleBytes {
     ];
     let import =
         NewSymbol { name: import.as_bytes(), place: Place::Import, ..NewSymbol::default() };
-    let main =
-        NewSymbol { name: b"main", place: Place::Section(0), size: 5, ..NewSymbol::default() };
+    let main = NewSymbol {
+        name: function.as_bytes(),
+        place: Place::Section(0),
+        size: 5,
+        ..NewSymbol::default()
+    };
     let symbols = [import, main];
     let (header, layout) = (Header::default(), Layout::Packed);
     let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
@@ -57,6 +66,52 @@ fn module_with_a_missing_instance_loads_and_runs() {
     assert_eq!(Resolve::resolve(&*resolver, b"fn$Vec$i64"), Some(resolved));
     let other = loader.load(b"lacking", user("fn$Vec$f64")).unwrap_err().to_string();
     assert!(other.contains("unresolved import `fn$Vec$f64`"), "{other}");
+}
+
+/// An instance belongs to the loader whose module it calls, and lasts as long as that module.
+#[test]
+fn instance_that_calls_an_unloaded_or_foreign_module_is_made_again() {
+    let loader = || Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let loaders = [loader(), loader()];
+    let asking = Arc::new(Mutex::new(loaders[0].clone()));
+    let of_symbols = asking.clone();
+    let symbols = move |name: &[u8]| {
+        let loader = of_symbols.lock().unwrap().clone();
+        loader.resolve_import(name).unwrap()
+    };
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
+    let jit = jit.with_compiler(compiler(Arc::default())).unwrap().with_symbols(symbols).unwrap();
+    let templates =
+        Spec::new().both("down", "ret 7").both("up", "call main").both("over", "call up$i64");
+    let directory = Directory::new("owners");
+    jit.load_smf_metadata(&directory.file("a.smf", &templates.file())).unwrap();
+    let resolver = Arc::new(JitSymbolResolver::new(jit));
+    let mut addresses = Vec::new();
+    for loader in &loaders {
+        *asking.lock().unwrap() = loader.clone();
+        let of_loader = resolver.clone();
+        let fallback = move |name: &[u8]| of_loader.resolve(name);
+        loader.set_fallback_resolver(Some(Box::new(fallback))).unwrap();
+        let main = loader.load(b"main", user("down$i64")).unwrap();
+        // `over` calls `main` through `up`.
+        let importer = loader.load(b"importer", importer("start", "over$i64")).unwrap();
+        let start = loader.get(importer).unwrap().function(b"start").unwrap();
+        assert_eq!(call_at(start, &[]), 7);
+        let error = loader.unload(main).unwrap_err();
+        assert!(matches!(error, LoadError::Needed { .. }), "{error}");
+        addresses.push(resolver.resolve(b"over$i64").unwrap());
+        assert_eq!(resolver.resolve(b"over$i64"), addresses.last().copied());
+    }
+    assert_ne!(addresses[0], addresses[1]);
+    *asking.lock().unwrap() = loaders[0].clone();
+    assert_eq!(resolver.resolve(b"over$i64"), Some(addresses[0]));
+    let handles = [b"importer" as &[u8], b"main"].map(|name| loaders[0].find(name).unwrap());
+    loaders[0].unload_all(&handles).unwrap();
+    assert_eq!(resolver.resolve(b"over$i64"), None);
+    let error = resolver.instantiator().try_jit_instantiate(b"over$i64").unwrap_err().to_string();
+    assert!(error.contains("undefined symbol `main`"), "{error}");
+    *asking.lock().unwrap() = loaders[1].clone();
+    assert_eq!(resolver.resolve(b"over$i64"), Some(addresses[1]));
 }
 
 /// An instance requires an export of a module, which requires an instance.

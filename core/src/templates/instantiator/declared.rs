@@ -195,7 +195,9 @@ impl JitInstantiator {
         }
         for row in &module.rows {
             let symbol = module.text(row.symbol).as_bytes();
-            let Some(_) = self.instances.find(symbol) else { continue };
+            if !self.instances.contains(symbol) {
+                continue;
+            }
             let Ok(arguments) = Type::parse_arguments(module.text(row.arguments)) else { continue };
             let others = try_collect(self.state().modules.modules.iter().cloned())?;
             let is_other = |other: &&TryArc<Module>| {

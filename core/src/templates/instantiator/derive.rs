@@ -27,7 +27,7 @@ impl JitInstantiator {
         let arguments = try_clone_all(types)?;
         let found = self.known_or_new(b"", try_copy_str(name)?, arguments)?;
         let found = found.ok_or_else(|| InstantiateError::not_found(name.as_bytes()))?;
-        let is_known = self.instances.find(&found.symbol).is_some()
+        let is_known = self.instances.contains(&found.symbol)
             || self.state().modules.is_possible(&found.symbol);
         if !is_known && self.parameters_of(name.as_bytes()).is_none() {
             return Err(InstantiateError::not_found(&found.symbol));
@@ -63,12 +63,12 @@ impl JitInstantiator {
     /// Whether a template fits `symbol`, which is not an instance yet, nor recorded as one.
     pub(super) fn can_derive(&self, symbol: &[u8]) -> bool {
         let is_known =
-            self.instances.find(symbol).is_some() || self.state().modules.find(symbol).is_some();
+            self.instances.contains(symbol) || self.state().modules.find(symbol).is_some();
         !is_known && matches!(self.find_derived(symbol), Ok(Some(_)))
     }
 
     fn instantiate_derived(&self, derived: DerivedInstance) -> Result<Instance> {
-        if let Some(instance) = self.instances.find(&derived.symbol) {
+        if let Some(instance) = self.find(&derived.symbol) {
             return Ok(instance);
         }
         let request = (derived.template.as_bytes(), &derived.arguments[..]);
@@ -154,7 +154,7 @@ impl JitInstantiator {
         'known: for name in [Some(&usual), plain.as_ref()].into_iter().flatten() {
             for prefix in [FUNCTION, b""] {
                 let known = try_concat(&[prefix, name.as_bytes()])?;
-                if self.instances.find(&known).is_some() || state.modules.is_possible(&known) {
+                if self.instances.contains(&known) || state.modules.is_possible(&known) {
                     symbol = known;
                     break 'known;
                 }

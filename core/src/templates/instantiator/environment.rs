@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::JitInstantiator;
-use crate::alloc_util::{try_concat, try_copy_bytes, try_push};
+use crate::alloc_util::{AllocError, try_concat, try_copy_bytes, try_push};
 use crate::codegen::registry::FunctionTables;
 use crate::link::{Name, ShortName};
 use crate::templates::code_cache::{self, TargetName};
@@ -12,7 +12,7 @@ use crate::templates::compiler::{
     CachePolicy, CompileError, CompileRequest, Compiled, Environment, Result, Target,
 };
 use crate::templates::error::{InstantiateError, InstantiateErrorKind};
-use crate::templates::instance::Instance;
+use crate::templates::instance::{Import, Instance};
 use crate::trap::trap_hook;
 use crate::types::{Type, mangle, mangle_plain};
 
@@ -34,6 +34,8 @@ pub(super) struct CompileEnvironment<'j> {
     pub(super) tables: Vec<FunctionTables>,
     /// The reason of the last [`CompileError::Needs`].
     failure: Option<InstantiateError>,
+    /// The symbols that the code refers to, itself or through instances.
+    pub(super) imports: Vec<Import>,
 }
 
 struct ResolvedTarget {
@@ -46,7 +48,8 @@ struct ResolvedTarget {
 impl<'j> CompileEnvironment<'j> {
     pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Name) -> Self {
         let (signature, tables) = (Box::default(), Vec::new());
-        Self { jit, symbol, targets: Vec::new(), signature, tables, failure: None }
+        let (targets, imports) = (Vec::new(), Vec::new());
+        Self { jit, symbol, targets, signature, tables, failure: None, imports }
     }
 
     /// The code cache record of the compiled code.
@@ -90,10 +93,20 @@ impl<'j> CompileEnvironment<'j> {
         let known = self.targets.iter().rposition(|target| target.address == address);
         let number = known.unwrap_or(self.targets.len());
         if known.is_none() {
+            for import in instance.iter().flat_map(|instance| &instance.0.imports) {
+                self.add_import(import.clone())?;
+            }
             try_push(&mut self.targets, ResolvedTarget { address, instance, name: None })?;
         }
         let target = u32::try_from(number).ok().and_then(Target::of);
         target.ok_or_else(|| CompileError::because("too many relocation targets"))
+    }
+
+    fn add_import(&mut self, import: Import) -> Result<(), AllocError> {
+        match self.imports.iter().any(|known| known.symbol == import.symbol) {
+            true => Ok(()),
+            false => try_push(&mut self.imports, import),
+        }
     }
 
     /// Records the name of a target if the code may be cached. Without memory the code is not cached.
@@ -115,7 +128,7 @@ impl<'j> CompileEnvironment<'j> {
         if *symbol == **self.symbol {
             return Some(Ok(Target::OWN));
         }
-        if let Some(instance) = self.jit.instances.find(symbol) {
+        if let Some(instance) = self.jit.find(symbol) {
             return Some(self.add(instance.address(), Some(instance)));
         }
         Some(match self.jit.instantiate(symbol, request) {
@@ -173,7 +186,10 @@ impl<'j> CompileEnvironment<'j> {
         }
         let resolver = self.jit.symbols.as_ref();
         match resolver.and_then(|resolver| resolver.resolve(symbol)) {
-            Some(address) => self.add(address, None),
+            Some(address) => {
+                self.add_import(Import { symbol: Name::new(symbol)?, address })?;
+                self.add(address, None)
+            }
             None => Err(CompileError::Missing(ShortName::new(symbol))),
         }
     }

@@ -31,11 +31,15 @@ impl JitInstantiator {
     ) -> Result<Instance> {
         let thread = thread_id();
         loop {
+            let known = self.instances.len();
+            if let Some(instance) = self.find(symbol) {
+                return Ok(instance);
+            }
             let (claim, row) = {
                 let mut state = self.state();
-                // Another thread may have compiled it since the first lookup.
-                if let Some(instance) = self.instances.find(symbol) {
-                    return Ok(instance);
+                // Another thread may have compiled it since the lookup, for which the lock must not be held.
+                if self.instances.len() != known {
+                    continue;
                 }
                 let row = state.modules.find(symbol);
                 if row.is_none() && request.is_none() {
@@ -309,7 +313,7 @@ impl Instantiation<'_> {
         let address = |target| environment.address(target);
         let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
         let range = block.address()..block.address() + block.len();
-        let CompileEnvironment { signature, tables, .. } = environment;
+        let CompileEnvironment { signature, tables, imports, .. } = environment;
         let (mut registration, mut made) = (None, None);
         if let Some(observer) = &self.jit.observer {
             registration = register_block(&**observer, range.clone(), &self.symbol, &tables)?;
@@ -317,7 +321,8 @@ impl Instantiation<'_> {
         }
         let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());
         let _registrations = [made, registration];
-        let data = InstanceData { symbol, _registrations, block, code_len, signature, is_source };
+        let data =
+            InstanceData { symbol, _registrations, block, code_len, signature, is_source, imports };
         Ok(Instance(TryArc::new(data)?))
     }
 
