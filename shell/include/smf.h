@@ -1417,6 +1417,12 @@ bool smf_jit_fail(uint64_t unit, const char *why);
  * notes of modules that the loader loads or registers as providers from then on; smf_jit_load is not needed for them.
  * Instances that are made for the loader call registered symbols, then what the loader defines: its modules, the one that is
  * being loaded included, its symbols, and its providers, which are loaded.
+ *
+ * A module imports from the modules that its instances call: they are not unloaded before it. An instance that calls what a
+ * loader defines is found by that loader alone, with smf_loader_resolve, and until that is unloaded; then, and for another
+ * loader, it is made again. Its address may be called as long as the modules that it calls are loaded. An instance whose
+ * registered symbols have other addresses now is made again too. The code of an instantiator stays until each loader is
+ * closed that it was ever set for.
  */
 bool smf_loader_set_jit(uint64_t loader, uint64_t jit);
 

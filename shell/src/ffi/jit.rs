@@ -199,7 +199,7 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
         // SAFETY: the caller's promise.
         let name = unsafe { text("the name", name) }?;
         // SAFETY: as above.
-        let bytes = unsafe { slice("the bytes of the module", bytes, length) }?;
+        let bytes = unsafe { slice("the byte array of the module", bytes, length) }?;
         jit.jit().load_smf_bytes(name, bytes).map_err(refusal_of(name))
     }))
 }
@@ -397,6 +397,8 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
             0 => (None, None),
             jit => {
                 let shared = with(jit, |jit| Ok(jit.shared.clone()))?;
+                // Modules call its instances, also when another one is set or it is closed.
+                loader.keep(jit, try_box(shared.clone())?)?;
                 let fallback = LoaderJit::new(shared, handle)?;
                 let of_sink = fallback.clone();
                 let sink = move |name: &[u8], bytes: &ModuleBytes, is_provider: bool| {

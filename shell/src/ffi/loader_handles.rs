@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::alloc_util::TryArc;
+#[cfg(feature = "jit")]
+use smf_core::alloc_util::{AllocError, try_push};
 use smf_core::cache::CacheError;
 use smf_core::link::ShortName;
 use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleRef};
@@ -25,11 +27,18 @@ pub(super) struct OpenLoader {
     /// Dropped before the modules that they belong to.
     holds: Mutex<Holds>,
     loader: Loader,
+    /// The owners of code that modules call, by the handle that C has of them. Dropped after the modules.
+    #[cfg(feature = "jit")]
+    code_owners: Mutex<Vec<(u64, CodeOwner)>>,
     /// The handle of the cache through which files are read; 0 for none. A handle, so that each use is counted and
     /// checked.
     cache: AtomicU64,
     _memory: SharedAllocator,
 }
+
+/// Owns code.
+#[cfg(feature = "jit")]
+pub(super) type CodeOwner = Box<dyn Send + Sync>;
 
 impl Object for OpenLoader {
     const TAG: u32 = 1 << 29;
@@ -59,6 +68,19 @@ impl OpenLoader {
     /// The number of holds.
     pub(super) fn held(&self) -> u64 {
         self.holds().len()
+    }
+
+    /// Keeps `owner`, whose handle in C is `handle`, until the loader is closed.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    #[cfg(feature = "jit")]
+    pub(super) fn keep(&self, handle: u64, owner: CodeOwner) -> Result<(), AllocError> {
+        let mut owners = self.code_owners.lock().unwrap_or_else(PoisonError::into_inner);
+        match owners.iter().any(|(known, _)| *known == handle) {
+            true => Ok(()),
+            false => try_push(&mut owners, (handle, owner)),
+        }
     }
 
     /// Sets the cache through which files are read; 0 for none.
@@ -95,7 +117,14 @@ impl OpenLoader {
 /// [`ApiError::TooManyOpen`]; no memory.
 pub(super) fn open(loader: Loader, memory: SharedAllocator) -> Result<u64, ApiError> {
     let (holds, cache) = (Mutex::new(Holds::new()), AtomicU64::new(0));
-    LOADERS.open(OpenLoader { holds, loader, cache, _memory: memory })
+    LOADERS.open(OpenLoader {
+        holds,
+        loader,
+        #[cfg(feature = "jit")]
+        code_owners: Mutex::default(),
+        cache,
+        _memory: memory,
+    })
 }
 
 /// Closes a loader and unloads its modules.

@@ -4,9 +4,6 @@
 #include "check.h"
 
 #include <pthread.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static const char *directory;
 
@@ -233,17 +230,8 @@ static void around(void) {
     CHECK(smf_loader_set_jit(loader, jit));
     /* The instance is made, and its module is not loaded. */
     CHECK(!smf_loader_load(loader, made("broken.smf")) && smf_last_error().code == SMF_ERROR_MISSING);
-    int64_t up = 0;
-    CHECK(says("absent") && (up = smf_jit_resolve(jit, "up$i64")));
-    /* A call of it ends the process with a message. */
-    pid_t child = fork();
-    if (child == 0) {
-        freopen("/dev/null", "w", stderr);
-        ((int64_t (*)(void))(intptr_t)up)();
-        _exit(0);
-    }
-    int status = 0;
-    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    /* It calls a function of that module, so that nothing else finds it. */
+    CHECK(says("absent") && !smf_jit_resolve(jit, "up$i64") && !smf_loader_resolve(loader, "up$i64", NULL));
     /* A new version imports it, and defines what it calls. */
     uint64_t module = smf_loader_load(loader, made("version-1.smf"));
     int64_t result = 0;
@@ -260,6 +248,82 @@ static void around(void) {
     REFUSED(!smf_loader_load(loader, made("reaches.smf")), SMF_ERROR_MISSING);
     CHECK(smf_loader_provide(loader, made("distant.smf")) && main_of(loader, "reaches.smf") == 10);
     CHECK(smf_loader_close(loader) && smf_jit_close(jit));
+}
+
+static int64_t call_main(uint64_t loader, uint64_t module) {
+    int64_t result = -1;
+    CHECK(smf_loader_call(loader, module, "main", NULL, 0, &result));
+    return result;
+}
+
+/* A module depends on the modules that its instances call; instances belong to the loader for which they are made. */
+static void pinned(void) {
+    uint64_t jit = open_jit(50, SMF_JIT_SILENT), loaders[2] = {smf_loader_open(NULL), smf_loader_open(NULL)};
+    uint64_t users[2], callees[2];
+    CHECK(smf_jit_set_compiler(jit, compile, (void *)42) && smf_jit_load(jit, made("templates.smf")));
+    for (int i = 0; i < 2; i++) {
+        CHECK(smf_loader_set_jit(loaders[i], jit) && smf_loader_provide(loaders[i], made("distant.smf")));
+        CHECK((users[i] = smf_loader_load(loaders[i], made("reaches.smf"))) && call_main(loaders[i], users[i]) == 10);
+        CHECK((callees[i] = smf_loader_find(loaders[i], made("distant.smf"))));
+        REFUSED(!smf_loader_unload(loaders[i], callees[i]), SMF_ERROR_IN_USE);
+        CHECK(says("reaches.smf imports from it"));
+    }
+    /* A hold keeps what the instance calls. */
+    uint64_t hold = smf_loader_hold(loaders[0], users[0]);
+    CHECK(hold && call_main(loaders[0], hold) == 10);
+    REFUSED(!smf_loader_unload_all(loaders[0], (uint64_t[]){users[0], callees[0]}, 2), SMF_ERROR_IN_USE);
+    CHECK(smf_loader_release(loaders[0], hold));
+    CHECK(smf_loader_resolve(loaders[0], "far$i64", NULL) != smf_loader_resolve(loaders[1], "far$i64", NULL));
+    /* The instance that called an unloaded module is not found any more. */
+    CHECK(smf_loader_unload(loaders[0], users[0]) && smf_loader_unload(loaders[0], callees[0]));
+    CHECK(smf_jit_instantiate(jit, "far$i64", NULL) == SMF_JIT_FAILED && says("undefined symbol `distant`"));
+    CHECK(!smf_jit_resolve(jit, "far$i64"));
+    CHECK((users[0] = smf_loader_load(loaders[0], made("reaches.smf"))) && call_main(loaders[0], users[0]) == 10);
+    CHECK(smf_loader_close(loaders[0]) && call_main(loaders[1], users[1]) == 10);
+    CHECK(smf_loader_close(loaders[1]) && smf_jit_close(jit));
+}
+
+/* The code of an instantiator lives as long as each loader that it was set for. */
+static void replaced(void) {
+    uint64_t loader = smf_loader_open(NULL), jits[2] = {open_jit(50, SMF_JIT_SILENT), open_jit(50, SMF_JIT_SILENT)};
+    CHECK(smf_jit_set_compiler(jits[0], compile, (void *)42) && smf_loader_set_jit(loader, jits[0]));
+    CHECK(smf_loader_provide(loader, made("templates.smf")) && smf_loader_provide(loader, made("distant.smf")));
+    uint64_t user = smf_loader_load(loader, made("reaches.smf"));
+    CHECK(user && smf_loader_set_jit(loader, jits[1]) && smf_loader_set_jit(loader, 0));
+    CHECK(smf_jit_close(jits[0]) && smf_jit_close(jits[1]));
+    /* Other code would be where code was freed. */
+    uint64_t others[32];
+    for (int i = 0; i < 32; i++) {
+        others[i] = open_jit(50, SMF_JIT_SILENT);
+        CHECK(smf_jit_set_compiler(others[i], compile, (void *)42) && smf_jit_load(others[i], made("templates.smf")));
+        CHECK(smf_jit_resolve(others[i], "one$i64") && smf_jit_resolve(others[i], "calls$i64"));
+    }
+    CHECK(call_main(loader, user) == 10 && smf_loader_close(loader));
+    for (int i = 0; i < 32; i++) {
+        CHECK(smf_jit_close(others[i]));
+    }
+}
+
+static uint64_t resolving;
+
+/* The example of smf.h. */
+static int64_t load_and_resolve(const char *name, int64_t length, void *user) {
+    CHECK(length == (int64_t)strlen(name));
+    bool is_known = !strcmp(name, "distant") && smf_loader_load(resolving, user);
+    return is_known ? smf_loader_resolve(resolving, name, NULL) : 0;
+}
+
+static void resolved(void) {
+    char path[512];
+    resolving = smf_loader_open(NULL);
+    strcpy(path, made("distant.smf"));
+    CHECK(smf_loader_set_resolver(resolving, load_and_resolve, path));
+    uint64_t user = smf_loader_load(resolving, made("counted.smf"));
+    CHECK(user && call_main(resolving, user) == 11);
+    uint64_t callee = smf_loader_find(resolving, path);
+    REFUSED(!smf_loader_unload(resolving, callee), SMF_ERROR_IN_USE);
+    CHECK(says("counted.smf imports from it"));
+    CHECK(smf_loader_unload(resolving, user) && smf_loader_unload(resolving, callee) && smf_loader_close(resolving));
 }
 
 static void linked(void) {
@@ -523,6 +587,9 @@ int main(int count, char **arguments) {
     objects();
     linked();
     around();
+    pinned();
+    replaced();
+    resolved();
     limited();
     kept();
     cached();

@@ -633,7 +633,7 @@ const TEMPLATES: [(&str, &str); 10] = [
 ];
 
 /// Modules that import instances: each with its C source.
-const USERS: [(&str, &str); 7] = [
+const USERS: [(&str, &str); 8] = [
     ("user", "long later(void) __asm__(\"later$i64\"); long main(void) { return later(); }"),
     // The instance calls the module that imports it.
     (
@@ -651,6 +651,7 @@ const USERS: [(&str, &str); 7] = [
         "long up(void) __asm__(\"up$i64\"); long down(void) { return 7; } \
          long answer(void) { return up() + 2; }",
     ),
+    ("counted", "long distant(void); long main(void) { return distant() + 2; }"),
     ("distant", "long distant(void) { return 9; }"),
     ("reaches", "long far(void) __asm__(\"far$i64\"); long main(void) { return far() + 1; }"),
 ];
