@@ -102,6 +102,11 @@ pub enum LoadError {
     /// A module that another one imports from.
     #[error("{module} is in use: {by} imports from it")]
     Needed { module: Name, by: Name },
+    /// A module that only replaced versions of another one import from, which are still in memory.
+    #[error(
+        "{module} is in use: a replaced version of {by} imports from it, which is still in memory; call smf_loader_collect (collect_quiescent in Rust) when no thread is inside code that it entered without the library"
+    )]
+    NeededByReplaced { module: Name, by: Name },
     /// A module that is not marked as reloadable.
     #[error("{module} is not marked as reloadable, so it cannot be replaced")]
     NotReloadable { module: Name },

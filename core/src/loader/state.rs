@@ -364,9 +364,19 @@ impl State {
                 return Err(LoadError::ThreadDestructors { module: module.clone() });
             }
             // Versions of these modules that are not held, current or retired, do not count.
-            let is_outside = |user: &Version| !handles.contains(&user.handle) || user.is_held();
-            if let Some((user, _)) = self.importers_of(*handle).find(|(user, _)| is_outside(user)) {
-                return Err(LoadError::Needed { module: module.clone(), by: user.name.clone() });
+            let is_outside = |user: &&Version| !handles.contains(&user.handle) || user.is_held();
+            let users = || self.importers_of(*handle).map(|(user, _)| user).filter(is_outside);
+            let is_replaced = |user: &&Version| {
+                let now = self.version(user.handle);
+                !user.is_held() && now.is_ok_and(|now| !core::ptr::eq(&**now, *user))
+            };
+            let current = users().find(|user| !is_replaced(user));
+            if let Some(user) = current.or_else(|| users().next()) {
+                let (module, by) = (module.clone(), user.name.clone());
+                return Err(match current {
+                    Some(_) => LoadError::Needed { module, by },
+                    None => LoadError::NeededByReplaced { module, by },
+                });
             }
         }
         self.retired.try_reserve(handles.len())?;

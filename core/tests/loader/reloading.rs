@@ -621,10 +621,15 @@ fn references_of_the_old_version_end_with_it() {
     let old = Spec::new().reloadable().function("f", Does::Calls("l"));
     let module = loader.load(b"m", old.bytes()).unwrap();
     let held = loader.get(module).unwrap();
+    // Threads may enter it by this address.
+    assert!(address(&loader, "f").is_some());
     reload(&loader, module, &version(2)).unwrap();
     assert!(matches!(loader.unload(library), Err(LoadError::Needed { .. })), "the old one is held");
     assert_eq!(call_at(held.function(b"f").unwrap(), &[]), 1);
     drop(held);
+    let error = loader.unload(library).unwrap_err().to_string();
+    assert!(error.starts_with("l is in use: a replaced version of m imports from it"), "{error}");
+    assert!(error.contains("smf_loader_collect"), "{error}");
     collect(&loader);
     loader.unload(library).unwrap();
 }

@@ -34,7 +34,10 @@ pub(super) fn length(what: &'static str, value: i64) -> Result<u64> {
 /// The length of an array of `T` that fits the address space.
 pub(super) fn array_len<T>(what: &'static str, value: i64) -> Result<usize> {
     let max = isize::MAX as usize / size_of::<T>().max(1);
-    let len = usize::try_from(length(what, value)?).ok().filter(|&len| len <= max);
+    if value < 0 {
+        return Err(ArgumentError::NegativeLength { what, value });
+    }
+    let len = usize::try_from(value).ok().filter(|&len| len <= max);
     len.ok_or(ArgumentError::TooLarge { what, value })
 }
 

@@ -181,6 +181,9 @@ pub unsafe extern "C" fn smf_exec_compile(
             // SAFETY: the caller's promise.
             false => unsafe { CStr::from_ptr(name) }.to_string_lossy(),
         };
+        if name.is_empty() {
+            return Err(ApiError::from(ArgumentError::Empty { what: "the name" }).into());
+        }
         // SAFETY: as above.
         let source = unsafe { slice("the source", source.cast::<u8>(), length) };
         let source = str::from_utf8(source.map_err(ApiError::from)?);

@@ -23,6 +23,7 @@ use crate::exec::{ExecError, ExecManager, ExecOptions, FrontEnd, SharedFrontEnd,
 use crate::fallible_buf::{Lossy, try_format};
 use crate::fork::ProcessLock;
 use crate::host_symbols::{HostSymbols, ProcessSymbolsError};
+use crate::loader::LoadFileError;
 
 pub(super) static MANAGERS: HandleTable<OpenManager> = HandleTable::new();
 
@@ -431,7 +432,12 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         ExecError::MissingBackend { .. } | ExecError::ModuleFunction { .. } => Code::Unsupported,
         ExecError::Source(_) | ExecError::FrontEnd(_) | ExecError::NotText { .. } => Code::Compile,
         ExecError::Read { .. } | ExecError::Program(_) => Code::File,
-        ExecError::Load(_) | ExecError::Instances { .. } => Code::Link,
+        ExecError::Load(error) => match &**error {
+            LoadFileError::Load(error) => ApiError::from(error.clone()).code(),
+            LoadFileError::MissingImports(_) => Code::Missing,
+            _ => Code::Link,
+        },
+        ExecError::Instances { .. } => Code::Missing,
         ExecError::Instance(_) => Code::Instantiate,
         ExecError::Manager(error) => of_manager(error),
         ExecError::Trap { .. } => Code::Trap,

@@ -84,7 +84,7 @@ pub unsafe extern "C" fn smf_jit_take_with_types(
     instance: *mut SmfJitInstance,
 ) -> i32 {
     // SAFETY: the caller's promise.
-    let types = unsafe { utf8("the types", types) };
+    let types = unsafe { utf8("the list of types", types) };
     let take = |jit: &JitInstantiator, name: &str| {
         let types = Type::parse_arguments(types?).map_err(invalid_types)?;
         Ok(taker(jit).take_with_types(name, &types).map(Some))

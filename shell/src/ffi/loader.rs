@@ -224,7 +224,7 @@ pub unsafe extern "C" fn smf_loader_load_bytes(
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
-    let bytes = unsafe { slice("the bytes of the module", bytes, length) };
+    let bytes = unsafe { slice("the byte array of the module", bytes, length) };
     let read = |_: &OpenLoader| Ok((try_copy_bytes(name?)?, copy(bytes?)?));
     // SAFETY: as above.
     unsafe { load(loader, read) }
@@ -299,7 +299,7 @@ pub unsafe extern "C" fn smf_loader_provide_bytes(
     // SAFETY: the caller's promise.
     let name = unsafe { text("the name", name) };
     // SAFETY: as above.
-    let bytes = unsafe { slice("the bytes of the module", bytes, length) };
+    let bytes = unsafe { slice("the byte array of the module", bytes, length) };
     // SAFETY: as above.
     unsafe { provide(loader, |_| Ok((name?, copy(bytes?)?))) }
 }
@@ -365,7 +365,8 @@ pub unsafe extern "C" fn smf_loader_reload_bytes(
     reloaded: *mut SmfReloaded,
 ) -> bool {
     // SAFETY: the caller's promise.
-    let read = |_: &OpenLoader| copy(unsafe { slice("the bytes of the module", bytes, length) }?);
+    let read =
+        |_: &OpenLoader| copy(unsafe { slice("the byte array of the module", bytes, length) }?);
     // SAFETY: as above.
     unsafe { reload(loader, module, data, reloaded, read) }
 }

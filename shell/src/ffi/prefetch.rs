@@ -100,7 +100,7 @@ pub unsafe extern "C" fn smf_cache_prefetch(
         let outcome = prefetch::warm(&cache, &list.paths, options(threads)?, &Watch::default())?;
         if !results.is_null() {
             // SAFETY: the caller's promise.
-            let results = unsafe { slice_mut("the results", results, count) }?;
+            let results = unsafe { slice_mut("the array of results", results, count) }?;
             for (position, result) in results.iter_mut().enumerate() {
                 result.write(code(&result_of(&outcome, &list.indices, position)));
             }

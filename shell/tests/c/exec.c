@@ -364,6 +364,13 @@ static void diagnostics(void) {
     REFUSED(smf_exec_diagnostics(0) == -1, SMF_ERROR_HANDLE);
     REFUSED(!smf_exec_compile(manager, "x", "\xff", 1), SMF_ERROR_COMPILE);
     REFUSED(!smf_exec_compile(manager, "x", NULL, 1) && !smf_exec_compile(manager, "x", "", -1), SMF_ERROR_ARGUMENT);
+    CHECK(strstr(smf_last_error().text, "the length of the source is negative (-1)"));
+    REFUSED(!smf_exec_compile(manager, "", "fn b(): 1\n", 10), SMF_ERROR_ARGUMENT);
+    CHECK(strstr(smf_last_error().text, "the name is empty"));
+    /* The numbers are those of a loader. */
+    REFUSED(!smf_exec_compile_file(manager, SAMPLES "app.smf"), SMF_ERROR_MISSING);
+    CHECK(smf_exec_compile_file(manager, SAMPLES "packed.smf"));
+    REFUSED(!smf_exec_compile_file(manager, SAMPLES "packed.smf"), SMF_ERROR_NAME_TAKEN);
     CHECK(smf_exec_close(manager));
 }
 

@@ -332,7 +332,7 @@ impl Code {
             E::Bytecode { error, .. } => of_bytecode(error),
             E::NameTaken { .. } | E::DuplicateExport { .. } => Code::NameTaken,
             E::Stale { .. } => Code::Handle,
-            E::InUse { .. } | E::Needed { .. } => Code::InUse,
+            E::InUse { .. } | E::Needed { .. } | E::NeededByReplaced { .. } => Code::InUse,
             E::DataInUse { .. } | E::ConstructedDataInUse { .. } => Code::InUse,
             E::ThreadDestructors { .. } => Code::InUse,
             E::NotReloadable { .. } | E::FunctionRemoved { .. } => Code::Reload,

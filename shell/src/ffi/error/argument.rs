@@ -9,6 +9,9 @@ pub(in super::super) enum ArgumentError {
     /// A null pointer or address.
     #[error("{what} is null")]
     Null { what: &'static str },
+    /// A list of a length below 0.
+    #[error("the length of {what} is negative ({value})")]
+    NegativeLength { what: &'static str, value: i64 },
     /// An empty text.
     #[error("{what} is empty")]
     Empty { what: &'static str },
