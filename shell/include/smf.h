@@ -1367,7 +1367,7 @@ int64_t smf_jit_take_deferred(uint64_t jit, const char *name, SmfTypeHintVisitor
 
 /*
  * The address of a symbol: that of smf_jit_register, else that of its instance, created if necessary, else that of
- * smf_register_symbols. 0 on failure.
+ * smf_register_symbols. 0 on failure: SMF_ERROR_NOT_FOUND, or the errors of smf_jit_instantiate.
  */
 int64_t smf_jit_resolve(uint64_t jit, const char *symbol);
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
+use super::error::InstantiateError;
 use super::instantiator::JitInstantiator;
 use crate::alloc_util::{AllocError, try_copy_bytes};
 use crate::link::Resolve;
@@ -41,18 +42,26 @@ impl JitSymbolResolver {
     }
 
     /// The address of `name`: the registered one, or else that of the instance with this symbol, which is
-    /// compiled if it does not exist. `None` if it cannot be compiled;
-    /// [`JitInstantiator::try_jit_instantiate`] returns the reason.
-    pub fn resolve(&self, name: &[u8]) -> Option<u64> {
+    /// compiled if it does not exist.
+    ///
+    /// # Errors
+    /// Those of [`JitInstantiator::try_jit_instantiate`], except [`InstantiateError::UpdateFailed`].
+    pub fn try_resolve(&self, name: &[u8]) -> Result<u64, InstantiateError> {
         let known = self.symbols.lock().get(name).copied();
-        known.or_else(|| self.instantiate(name))
+        if let Some(address) = known {
+            return Ok(address);
+        }
+        match self.jit.try_jit_instantiate(name) {
+            Ok(instance) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
+                Ok(instance.address())
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    fn instantiate(&self, name: &[u8]) -> Option<u64> {
-        match self.jit.try_jit_instantiate(name) {
-            Ok(instance) => Some(instance.address()),
-            Err(error) => Some(error.instance()?.address()),
-        }
+    /// As [`try_resolve`](Self::try_resolve); `None` for an error.
+    pub fn resolve(&self, name: &[u8]) -> Option<u64> {
+        self.try_resolve(name).ok()
     }
 }
 

@@ -262,6 +262,13 @@ impl SmfJitInstance {
 
 /// The result for an error, which is recorded.
 pub(super) fn outcome_of(error: &InstantiateError) -> i32 {
+    let (outcome, error) = error_of(error);
+    record(error);
+    outcome
+}
+
+/// The result for an error, and the error of the exports.
+fn error_of(error: &InstantiateError) -> (i32, ApiError) {
     let (outcome, code) = match error {
         InstantiateError::NotFound { .. } => (1, Code::NotFound),
         InstantiateError::Failed(failure)
@@ -279,8 +286,7 @@ pub(super) fn outcome_of(error: &InstantiateError) -> i32 {
         InstantiateError::Failed(_) | InstantiateError::OutOfMemory(_) => (3, Code::Instantiate),
         InstantiateError::UpdateFailed { .. } => (4, Code::Update),
     };
-    record(ApiError::other(code, error));
-    outcome
+    (outcome, ApiError::other(code, error))
 }
 
 /// The address of a symbol: the registered one, else that of its instance, which is created if necessary; 0 on failure.
@@ -292,10 +298,16 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
     let resolved = with(jit, |jit| {
         // SAFETY: the caller's promise.
         let symbol = unsafe { text("the symbol", symbol) }?;
-        let unresolved = ApiError::Unresolved { symbol: ShortName::new(symbol) };
-        let found = jit.shared.resolver.resolve(symbol);
-        let found = found.or_else(|| RegisteredSymbols::default().resolve(symbol));
-        found.map(u64::cast_signed).ok_or(unresolved)
+        let found = jit.shared.resolver.try_resolve(symbol).or_else(|error| {
+            let registered = RegisteredSymbols::default().resolve(symbol);
+            registered.ok_or_else(|| match error {
+                InstantiateError::NotFound { .. } => {
+                    ApiError::Unresolved { symbol: ShortName::new(symbol) }
+                }
+                error => error_of(&error).1,
+            })
+        });
+        found.map(u64::cast_signed)
     });
     or(0, resolved)
 }
