@@ -64,7 +64,7 @@ impl InstanceTable {
         self.tables.get(self.current.load(Ordering::Acquire))?.get()
     }
 
-    fn find_entry(&self, symbol: &[u8], accepts: impl Fn(&Instance) -> bool) -> Option<&Entry> {
+    fn find_entry(&self, symbol: &[u8], accepts: &dyn Fn(&Instance) -> bool) -> Option<&Entry> {
         let table = self.current()?;
         let hash = self.hasher.hash_one(symbol);
         let mask = table.len().wrapping_sub(1);
@@ -84,14 +84,14 @@ impl InstanceTable {
     pub(super) fn find(
         &self,
         symbol: &[u8],
-        accepts: impl Fn(&Instance) -> bool,
+        accepts: &dyn Fn(&Instance) -> bool,
     ) -> Option<Instance> {
         self.find_entry(symbol, accepts).map(|entry| entry.instance.clone())
     }
 
     /// Whether there is an instance of `symbol`.
     pub(super) fn contains(&self, symbol: &[u8]) -> bool {
-        self.find_entry(symbol, |_| true).is_some()
+        self.find_entry(symbol, &|_| true).is_some()
     }
 
     /// The instance whose code contains `address`, by a linear search.
@@ -180,7 +180,7 @@ mod tests {
                         let new = instance(memory, &symbol);
                         let address = new.address();
                         table.insert(new).unwrap();
-                        let found = table.find(symbol.as_bytes(), |_| true).unwrap();
+                        let found = table.find(symbol.as_bytes(), &|_| true).unwrap();
                         assert_eq!(found.address(), address);
                     }
                 });
@@ -190,9 +190,9 @@ mod tests {
         for thread in 0..3 {
             for number in 0..EACH {
                 let symbol = format!("f{thread}-{number}");
-                let found = table.find(symbol.as_bytes(), |_| true).unwrap();
+                let found = table.find(symbol.as_bytes(), &|_| true).unwrap();
                 assert_eq!(found.symbol(), symbol.as_bytes());
-                assert!(table.find(symbol.as_bytes(), |_| false).is_none());
+                assert!(table.find(symbol.as_bytes(), &|_| false).is_none());
             }
         }
         assert!(!table.contains(b"f3-0") && !table.contains(b""));
@@ -207,7 +207,7 @@ mod tests {
         }
         for expected in &all {
             let is_same = |found: &Instance| found.address() == expected.address();
-            assert!(table.find(b"f", is_same).is_some_and(|found| is_same(&found)));
+            assert!(table.find(b"f", &is_same).is_some_and(|found| is_same(&found)));
         }
         assert_eq!(table.len(), INITIAL_SLOTS);
     }

@@ -429,7 +429,7 @@ impl JitInstantiator {
     /// unloaded, nor belongs to another loader than that which the resolver asks now. Called without the lock, because
     /// the resolver may load modules.
     fn find(&self, symbol: &[u8]) -> Option<Instance> {
-        self.instances.find(symbol, |instance| {
+        self.instances.find(symbol, &|instance| {
             instance.0.imports.iter().all(|import| {
                 let resolver = self.symbols.as_ref();
                 let address = resolver.and_then(|resolver| resolver.resolve(&import.symbol));

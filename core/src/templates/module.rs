@@ -177,7 +177,7 @@ impl Module {
         for row in note.entries::<Possible>() {
             let row = row?;
             let cells = [row.mangled_name(), row.template(), row.type_args()];
-            let row = self.read_row(cells, row.row().line(), false)?;
+            let row = self.read_row(cells, row.row().line())?;
             try_push(&mut self.rows, row)?;
         }
         for row in note.entries::<Instantiation>() {
@@ -185,11 +185,12 @@ impl Module {
             let is_jit_compiled = matches!(row.status(), Status::JitCompiled);
             if is_jit_compiled && row.to_obj().eq_str(JIT_MEMORY) {
                 let cells = [row.mangled_name(), row.template(), row.type_args()];
-                let row = self.read_row(cells, row.row().line(), true)?;
+                let row = self.read_row(cells, row.row().line())?;
                 try_push(&mut self.lost_rows, row)?;
             }
         }
-        u32::try_from(self.rows.len()).map_err(|_| MetadataError::TooLarge)?;
+        u32::try_from(self.rows.len() + self.lost_rows.len())
+            .map_err(|_| MetadataError::TooLarge)?;
         Ok(())
     }
 
@@ -197,10 +198,10 @@ impl Module {
         &mut self,
         [symbol, template, arguments]: [Cell<'_>; 3],
         line: u32,
-        is_instantiated: bool,
     ) -> Result<Row, MetadataError> {
         let symbol = self.add_text(symbol)?;
         let (template, arguments) = (self.add_text(template)?, self.add_text(arguments)?);
+        let is_instantiated = false;
         Ok(Row { symbol, template, arguments, line, conflicting_line: 0, is_instantiated })
     }
 

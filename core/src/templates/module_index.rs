@@ -33,11 +33,11 @@ pub(super) struct ModuleIndex {
     /// In the order in which they were loaded.
     pub(super) modules: Vec<TryArc<Module>>,
     hasher: DefaultHashBuilder,
-    /// Module numbers.
-    paths: HashMap<Box<[u8]>, u32>,
+    /// Where the first row of a module would be: its number in the upper half, as in `lost`, whose code the table shares.
+    paths: HashMap<Box<[u8]>, RowPlace>,
     rows: HashTable<IndexEntry>,
-    /// Module numbers and rows of instances that were compiled, in this process or in another one.
-    lost: HashMap<Box<[u8]>, (u32, Row)>,
+    /// Where the rows are of instances that were compiled, in this process or in another one.
+    lost: HashMap<Box<[u8]>, RowPlace>,
 }
 
 impl ModuleIndex {
@@ -46,7 +46,7 @@ impl ModuleIndex {
     /// # Errors
     /// No memory, or too many modules. The index is then unchanged.
     pub(super) fn insert(&mut self, module: Module) -> Result<TryArc<Module>, MetadataError> {
-        let old = self.paths.get(&module.note.path).copied();
+        let old = self.paths.get(&module.note.path).map(|place| module_of(*place));
         let next = u32::try_from(self.modules.len()).map_err(|_| MetadataError::TooLarge)?;
         let number = old.unwrap_or(next);
         let lost_symbols = self.reserve(&module)?;
@@ -59,14 +59,14 @@ impl ModuleIndex {
         if let Some(module) = module.get_mut() {
             (0..module.rows.len()).for_each(|row| self.insert_row(number, module, row));
         }
-        for (symbol, row) in lost_symbols.into_iter().zip(&module.lost_rows) {
-            self.lost.entry(symbol).or_insert((number, *row));
+        for (symbol, row) in lost_symbols.into_iter().zip(module.rows.len()..) {
+            self.add_lost(symbol, row_place(number, row));
         }
         match self.modules.get_mut(number as usize) {
             Some(slot) => *slot = module.clone(),
             None => {
                 self.modules.push(module.clone());
-                self.paths.insert(path, number);
+                self.paths.insert(path, row_place(number, 0));
             }
         }
         Ok(module)
@@ -117,7 +117,7 @@ impl ModuleIndex {
 
     /// Removes all rows of a module.
     fn remove_rows(&mut self, number: u32) {
-        self.lost.retain(|_, (module, _)| *module != number);
+        self.lost.retain(|_, place| module_of(*place) != number);
         let Some(module) = module_at(&self.modules, number) else { return };
         for row in &module.rows {
             let hash = self.hasher.hash_one(module.text(row.symbol).as_bytes());
@@ -131,7 +131,7 @@ impl ModuleIndex {
     /// Removes the row of an instance that has been compiled.
     pub(super) fn remove(&mut self, module: &TryArc<Module>, symbol: &[u8]) {
         let hash = self.hasher.hash_one(symbol);
-        let Self { modules, rows, lost, .. } = self;
+        let Self { modules, rows, .. } = self;
         let same = |entry: &IndexEntry| {
             let of = module_at(modules, entry.module);
             of.is_some_and(|of| of.ptr_eq(module)) && is_symbol(modules, entry, hash, symbol)
@@ -139,11 +139,17 @@ impl ModuleIndex {
         let Ok(found) = rows.find_entry(hash, same) else { return };
         let (IndexEntry { module: number, row, .. }, _) = found.remove();
         // Without memory it is not compiled again.
-        if let Some(row) = module.row(row)
-            && lost.try_reserve(1).is_ok()
+        if self.lost.try_reserve(1).is_ok()
             && let Ok(symbol) = try_copy_bytes(symbol)
         {
-            lost.entry(symbol).or_insert((number, Row { is_instantiated: true, ..row }));
+            self.add_lost(symbol, row_place(number, row as usize));
+        }
+    }
+
+    /// Adds the row of an instance that was compiled, unless one is known. Memory has been reserved.
+    fn add_lost(&mut self, symbol: Box<[u8]>, place: RowPlace) {
+        if !self.lost.contains_key(&symbol) {
+            self.lost.insert(symbol, place);
         }
     }
 
@@ -167,15 +173,29 @@ impl ModuleIndex {
     /// As [`find_possible`](Self::find_possible), or else the row of an instance that was compiled before.
     pub(super) fn find(&self, symbol: &[u8]) -> Option<ModuleRow> {
         self.find_possible(symbol).or_else(|| {
-            let (number, row) = *self.lost.get(symbol)?;
-            Some(ModuleRow { module: module_at(&self.modules, number)?.clone(), row })
+            let place = *self.lost.get(symbol)?;
+            let module = module_at(&self.modules, module_of(place))?.clone();
+            let mut rows = module.rows.iter().chain(&module.lost_rows);
+            let row = *rows.nth(place as u32 as usize)?;
+            Some(ModuleRow { module, row: Row { is_instantiated: true, ..row } })
         })
     }
 
     /// The module with this path.
     pub(super) fn by_path(&self, path: &[u8]) -> Option<TryArc<Module>> {
-        module_at(&self.modules, *self.paths.get(path)?).cloned()
+        module_at(&self.modules, module_of(*self.paths.get(path)?)).cloned()
     }
+}
+
+/// The number of a module in the upper half, and the position in its rows and lost rows in the lower half.
+type RowPlace = u64;
+
+fn row_place(module: u32, row: usize) -> RowPlace {
+    u64::from(module) << 32 | row as u64
+}
+
+fn module_of(place: RowPlace) -> u32 {
+    (place >> 32) as u32
 }
 
 fn module_at(modules: &[TryArc<Module>], number: u32) -> Option<&TryArc<Module>> {
