@@ -370,6 +370,13 @@ impl Parser<'_, '_> {
         StmtKind::Expr(self.add_expr(ExprKind::Call { callee, arguments }, span))
     }
 
+    /// A variable whose declaration is wrong, so that its uses are no errors.
+    fn declared(&mut self, name: Name, span: Span) -> StmtKind {
+        let pattern = self.add_pattern(PatternKind::Bind(name), span);
+        let value = Some(self.add_error(span));
+        StmtKind::Let { mutable: true, pattern, ty: None, value }
+    }
+
     fn expression_statement(&mut self) -> StmtKind {
         let target = self.expr();
         let op = match self.kind() {
@@ -385,12 +392,16 @@ impl Parser<'_, '_> {
                     self.refused_operand();
                 }
                 let Expr { kind, span } = self.tree.expr(target);
-                if let (ExprKind::Name(name), true) = (kind, declares) {
-                    let pattern = self.add_pattern(PatternKind::Bind(name), span);
-                    let value = Some(self.add_error(span));
-                    return StmtKind::Let { mutable: true, pattern, ty: None, value };
-                }
-                return StmtKind::Expr(target);
+                let is_misspelt = self.is(TokenKind::Word) && self.peek() == TokenKind::Equal;
+                return match kind {
+                    ExprKind::Name(name) if declares => self.declared(name, span),
+                    ExprKind::Name(_) if is_misspelt => {
+                        let (name, span) = (self.name(), self.span());
+                        self.unknown_statement();
+                        self.declared(name, span)
+                    }
+                    _ => StmtKind::Expr(target),
+                };
             }
         };
         self.bump();

@@ -580,6 +580,7 @@ fn mistake_in_a_declaration_or_pattern_is_reported_once() {
              fn c() -> i64: self.b()\nfn f() -> i64: P(x: 1).c()\n",
             "5: E1004: the line is indented by 3 columns, which is the indentation of no open block",
         ),
+        ("fn f(x: i64) -> i64:\n    vra y = x\n    y + y\n", "2: E1101: `vra` starts no statement"),
         (
             "enum E:\n    A\nfn f(e: E) -> i64:\n    match e:\n        case E.A(x): x\n",
             "5: E1410: variant `A` has 0 values",
