@@ -706,7 +706,8 @@ bool smf_loader_set_cache(uint64_t loader, uint64_t cache);
 /*
  * Loads the module at a path under the path as its name, or the one called `module` in the archive at a path under
  * the name `path(module)`, or the one in `length` bytes, which are copied. The providers of its imports are loaded with
- * it. Returns its handle; 0 on failure, when nothing was loaded: SMF_ERROR_MISSING for unresolved imports.
+ * it. Returns its handle; 0 on failure, when nothing was loaded but what a resolver, or an instance of a template, has loaded
+ * for an import: SMF_ERROR_MISSING for unresolved imports.
  *
  * A dynlib is validated, and then opened by the system's loader. Its code is trusted: the system runs its
  * initialisers, and those of its dependencies, before this function returns. A malformed dynlib is SMF_ERROR_LINK,
@@ -785,13 +786,14 @@ bool smf_loader_define(uint64_t loader, const char *name, int64_t address);
  *
  * The module that needs the name imports from the module of this loader that has the address, which is therefore not
  * unloaded before it. Modules of other loaders, and functions of the resolver's own that call modules, are not tracked: the
- * host keeps them loaded.
+ * host keeps them loaded. An address of smf_loader_symbol, and data under another name than the one that is asked for, is
+ * bound to that version of the module: a reload does not keep it.
  */
 typedef int64_t (*SmfResolver)(const char *name, int64_t length, void *user);
 
 /*
- * Sets the resolver, which is called last; null for none. The previous one may still be running in other threads when
- * this function returns, but not once the loader has been closed.
+ * Sets the resolver, which is called last, after the instantiator of smf_loader_set_jit; null for none. The previous one may
+ * still be running in other threads when this function returns, but not once the loader has been closed.
  */
 bool smf_loader_set_resolver(uint64_t loader, SmfResolver resolver, void *user);
 
@@ -830,7 +832,7 @@ typedef struct SmfSymbol {
 } SmfSymbol;
 
 /*
- * Resolves a name as an import is. Returns the address, and fills in the structure unless it is null; 0 on failure.
+ * Resolves a name as an import is, but loads no provider for it. Returns the address, and fills in the structure unless it is null; 0 on failure.
  * For a function of a reloadable module the address is that of a stub which calls the current version; it is valid
  * while the module is loaded. The address of data is valid until the module is replaced.
  */

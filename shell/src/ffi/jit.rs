@@ -14,6 +14,7 @@ use smf_core::templates::{
 use super::args::to_i64;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, Code, or, record, succeeded};
+use super::fallback::Rank;
 use super::jit_handles::{
     self, CacheHandle, CallbackCompiler, InstanceSymbols, JITS, JitObserver, LoaderJit, OpenJit,
     SharedJit, SmfCompiler, with,
@@ -422,7 +423,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
             }
         };
         loader.modules().set_module_sink(sink)?;
-        Ok(loader.modules().set_fallback_resolver(fallback)?)
+        Ok(loader.fallback.set(loader.modules(), Rank::Instantiator, fallback)?)
     }))
 }
 

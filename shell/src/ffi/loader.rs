@@ -13,6 +13,7 @@ use super::args::{self, to_i64};
 use super::blocks;
 use super::cptr::{Callback, slice, text};
 use super::error::{ApiError, ArgumentError, attempt_with, or, succeeded};
+use super::fallback::Rank;
 use super::loader_bytecode::{self, SmfHostFunction};
 use super::loader_handles::{self, OpenLoader, enter};
 use super::missing::{self, with_nul};
@@ -500,7 +501,7 @@ pub unsafe extern "C" fn smf_loader_set_resolver(
     succeeded(enter(loader).and_then(|loader| {
         let callback = resolver.map(|function| try_box(Callback { function, user }));
         let fallback = callback.transpose()?.map(|callback| callback as Box<_>);
-        Ok(loader.modules().set_fallback_resolver(fallback)?)
+        Ok(loader.fallback.set(loader.modules(), Rank::Resolver, fallback)?)
     }))
 }
 

@@ -16,6 +16,7 @@ use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleRef};
 use super::blocks::{self, SharedAllocator};
 use super::cache_handles::CACHES;
 use super::error::ApiError;
+use super::fallback::Fallback;
 use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, Object};
 use super::slot_table::SlotTable;
 use crate::loader::{Loader, read_cached};
@@ -27,6 +28,7 @@ pub(super) struct OpenLoader {
     /// Dropped before the modules that they belong to.
     holds: Mutex<Holds>,
     loader: Loader,
+    pub(super) fallback: Fallback,
     /// The owners of code that modules call, by the handle that C has of them. Dropped after the modules.
     #[cfg(feature = "jit")]
     code_owners: Mutex<Vec<(u64, CodeOwner)>>,
@@ -120,6 +122,7 @@ pub(super) fn open(loader: Loader, memory: SharedAllocator) -> Result<u64, ApiEr
     LOADERS.open(OpenLoader {
         holds,
         loader,
+        fallback: Fallback::new()?,
         #[cfg(feature = "jit")]
         code_owners: Mutex::default(),
         cache,

@@ -72,6 +72,7 @@ mod exec_handles;
 mod exec_jit;
 #[cfg(feature = "exec")]
 mod exec_manager;
+mod fallback;
 mod fork;
 #[cfg(feature = "exec")]
 mod function_table;

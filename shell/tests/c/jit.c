@@ -328,6 +328,37 @@ static void resolved(void) {
     CHECK(smf_loader_unload(resolving, user) && smf_loader_unload(resolving, callee) && smf_loader_close(resolving));
 }
 
+/* A loader has an instantiator and a resolver, whichever was set first; each is removed by itself. */
+static void both(void) {
+    char path[512];
+    strcpy(path, made("distant.smf"));
+    for (int order = 0; order < 2; order++) {
+        uint64_t jit = open_jit(50, SMF_JIT_SILENT);
+        resolving = smf_loader_open(NULL);
+        CHECK(smf_jit_set_compiler(jit, compile, (void *)42) && smf_jit_load(jit, made("templates.smf")));
+        CHECK(order == 1 || smf_loader_set_jit(resolving, jit));
+        CHECK(smf_loader_set_resolver(resolving, load_and_resolve, path));
+        CHECK(order == 0 || smf_loader_set_jit(resolving, jit));
+        uint64_t of_resolver = smf_loader_load(resolving, made("counted.smf"));
+        CHECK(of_resolver && call_main(resolving, of_resolver) == 11);
+        uint64_t of_jit = smf_loader_load(resolving, made("reaches.smf"));
+        CHECK(of_jit && call_main(resolving, of_jit) == 10);
+        CHECK(smf_loader_unload(resolving, of_jit) && smf_loader_unload(resolving, of_resolver));
+        CHECK(order == 0 ? smf_loader_set_jit(resolving, 0) : smf_loader_set_resolver(resolving, NULL, NULL));
+        if (order == 0) {
+            REFUSED(!smf_loader_load(resolving, made("reaches.smf")), SMF_ERROR_MISSING);
+            CHECK(smf_loader_unload(resolving, smf_loader_find(resolving, path)));
+            CHECK((of_resolver = smf_loader_load(resolving, made("counted.smf"))));
+            CHECK(call_main(resolving, of_resolver) == 11);
+        } else {
+            CHECK((of_jit = smf_loader_load(resolving, made("reaches.smf"))) && call_main(resolving, of_jit) == 10);
+            CHECK(smf_loader_unload(resolving, of_jit) && smf_loader_unload(resolving, smf_loader_find(resolving, path)));
+            REFUSED(!smf_loader_load(resolving, made("counted.smf")), SMF_ERROR_MISSING);
+        }
+        CHECK(smf_loader_close(resolving) && smf_jit_close(jit));
+    }
+}
+
 static void linked(void) {
     uint64_t jit = open_jit(50, SMF_JIT_SILENT), loader = smf_loader_open(NULL);
     CHECK(loader && smf_jit_set_compiler(jit, compile, (void *)42));
@@ -592,6 +623,7 @@ int main(int count, char **arguments) {
     pinned();
     replaced();
     resolved();
+    both();
     limited();
     kept();
     cached();
