@@ -2,7 +2,7 @@
 //!
 //! An instance of a template that a module imports may call that module, whose load can still fail, and whose image has
 //! another address in the next attempt. Such code therefore calls a stub. It leads to the function from the commit of the
-//! module on; before that, and after the module is unloaded, a call ends the process with a message.
+//! module on; before that, and after the memory of the unloaded module is freed, a call ends the process with a message.
 
 use alloc::vec::Vec;
 
@@ -53,6 +53,15 @@ struct Reference {
     function: Name,
     /// The module to which the stub leads.
     module: Option<ModuleHandle>,
+    /// Whether that module was unloaded. Calls may be inside of it until its memory is freed.
+    is_unloaded: bool,
+}
+
+impl Reference {
+    /// Whether a new module may define the function.
+    fn is_open(&self) -> bool {
+        self.module.is_none() || self.is_unloaded
+    }
 }
 
 /// A stub that is going to lead to a function of a new module.
@@ -109,7 +118,8 @@ impl ForwardFunctions {
             }
         };
         if forward.references.iter().all(|known| known.function != symbol) {
-            let reference = Reference { function: symbol.clone(), module: None };
+            let function = symbol.clone();
+            let reference = Reference { function, module: None, is_unloaded: false };
             try_push(&mut forward.references, reference)?;
         }
         drop(forward);
@@ -147,7 +157,7 @@ impl ForwardFunctions {
     ) -> Result<Vec<Binding>> {
         let unbound = {
             let forward = self.0.lock();
-            let unbound = forward.references.iter().filter(|known| known.module.is_none());
+            let unbound = forward.references.iter().filter(|known| known.is_open());
             try_collect(unbound.map(|known| known.function.clone()))?
         };
         let mut bindings = Vec::new();
@@ -174,10 +184,10 @@ impl ForwardFunctions {
         let mut forward = self.0.lock();
         let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };
         for Binding { function, member, address } in bindings {
-            let mut unbound = references.iter_mut().filter(|known| known.module.is_none());
+            let mut unbound = references.iter_mut().filter(|known| known.is_open());
             if let Some(reference) = unbound.find(|known| known.function == function) {
                 stubs.set_target(&function, address);
-                reference.module = handles.get(member).copied();
+                (reference.module, reference.is_unloaded) = (handles.get(member).copied(), false);
             }
         }
     }
@@ -187,14 +197,22 @@ impl ForwardFunctions {
         self.0.lock().references.iter().any(|reference| reference.module == Some(module))
     }
 
-    /// Reverses [`bind`](Self::bind) for functions of modules that were unloaded.
-    pub(super) fn unbind(&self, handles: &[ModuleHandle]) {
+    /// Lets new modules define the functions of modules that were unloaded. Until then, or until [`free`](Self::free), their
+    /// stubs lead to the old ones.
+    pub(super) fn unload(&self, handles: &[ModuleHandle]) {
+        for reference in &mut self.0.lock().references {
+            reference.is_unloaded |= reference.module.is_some_and(|of| handles.contains(&of));
+        }
+    }
+
+    /// Reverses [`bind`](Self::bind) for functions of a module that was unloaded, and whose memory is freed next.
+    pub(super) fn free(&self, handle: ModuleHandle) {
         let mut forward = self.0.lock();
         let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };
         for reference in references {
-            if reference.module.is_some_and(|module| handles.contains(&module)) {
+            if reference.is_unloaded && reference.module == Some(handle) {
                 stubs.set_target(&reference.function, missing());
-                reference.module = None;
+                (reference.module, reference.is_unloaded) = (None, false);
             }
         }
     }

@@ -393,7 +393,7 @@ impl ModuleLoader {
         };
         let removed = self.state().remove(handles, &self.forward, &self.domains);
         if removed.is_ok() {
-            self.forward.unbind(handles);
+            self.forward.unload(handles);
         }
         self.notify_refusal(names.first().map_or(&[], |(name, _)| name), removed)?;
         for (module, _) in &names {

@@ -30,6 +30,11 @@ impl ModuleLoader {
             // Newer versions may use data of this one; this one does not use data of older ones any more.
             let owners = core::mem::take(&mut *retired.version().data_owners.lock());
             drop(owners);
+            let handle = retired.version().handle;
+            let is_last = !self.state().has_version(handle);
+            if is_last {
+                self.forward.free(handle);
+            }
         }
         drop(unreachable);
     }

@@ -286,6 +286,11 @@ impl State {
         self.scope.versions().iter().chain(self.retired.versions())
     }
 
+    /// Whether a module has a version, current or retired.
+    pub(super) fn has_version(&self, handle: ModuleHandle) -> bool {
+        self.all_versions().any(|version| version.handle == handle)
+    }
+
     /// The holds of versions whose code, or whose holder, may be inside the current version of a module. That version itself
     /// is not among them.
     pub(super) fn holders_of(

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
 use smf_core::link::Resolve;
+use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitInstantiator, JitSymbolResolver};
@@ -17,8 +18,10 @@ pub(crate) fn user(import: &str) -> ModuleBytes {
     importer("main", import)
 }
 
-/// A module with a function that jumps to its import.
+/// A module with a function that jumps to its import, and a function `seven`, which returns 7.
 fn importer(function: &str, import: &str) -> ModuleBytes {
+    // jmp import; mov eax, 7; ret
+    let code = [0xe9, 0, 0, 0, 0, 0xb8, 7, 0, 0, 0, 0xc3];
     let section = |kind, name, flags, payload| NewSection {
         kind,
         name,
@@ -29,7 +32,7 @@ fn importer(function: &str, import: &str) -> ModuleBytes {
     };
     let relocs = [Reloc { offset: 1, symbol: 0, kind: RelocKind::Plt32, addend: -4 }];
     let sections = [
-        section(SectionKind::Code, &b".text"[..], 5, Payload::Bytes(&[0xe9, 0, 0, 0, 0])),
+        section(SectionKind::Code, &b".text"[..], 5, Payload::Bytes(&code)),
         section(SectionKind::Reloc, b".rela.text", 1, Payload::Relocs(&relocs)),
     ];
     let import =
@@ -40,7 +43,9 @@ fn importer(function: &str, import: &str) -> ModuleBytes {
         size: 5,
         ..NewSymbol::default()
     };
-    let symbols = [import, main];
+    let place = Place::Section(0);
+    let seven = NewSymbol { name: b"seven", place, value: 5, size: 6, ..NewSymbol::default() };
+    let symbols = [import, main, seven];
     let (header, layout) = (Header::default(), Layout::Packed);
     let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
     ModuleBytes::new(module.to_vec().unwrap()).unwrap()
@@ -134,4 +139,34 @@ fn instances_and_modules_call_each_other() {
     loader.load(b"middle", user("inner$i64")).unwrap();
     let outer = loader.resolve(b"outer$i64").unwrap().unwrap().address;
     assert_eq!(call_at(outer, &[12]), 12);
+}
+
+/// The stub by which an instance calls the module that imports it leads there while a call may be inside of that.
+#[test]
+fn instance_reaches_its_unloaded_importer_during_a_call() {
+    static CALLS: Epochs = Epochs::new();
+    let options = LoaderOptions { call_epochs: Some(&CALLS), ..LoaderOptions::default() };
+    let loader = Arc::new(ModuleLoader::new(options).unwrap());
+    let known = Arc::downgrade(&loader);
+    let symbols = move |name: &[u8]| known.upgrade()?.resolve_import(name).ok()?;
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
+    let jit = jit.with_compiler(compiler(Arc::default())).unwrap().with_symbols(symbols).unwrap();
+    let directory = Directory::new("during");
+    let templates = Spec::new().both("up", "call seven");
+    jit.load_smf_metadata(&directory.file("a.smf", &templates.file())).unwrap();
+    let resolver = JitSymbolResolver::new(jit);
+    loader.set_fallback_resolver(Some(Box::new(resolver))).unwrap();
+    let module = loader.load(b"module", importer("start", "up$i64")).unwrap();
+    let start_of = |module| loader.get(module).unwrap().function(b"start").unwrap();
+    let start = start_of(module);
+    assert_eq!(call_at(start, &[]), 7);
+    let inside = CALLS.pin();
+    loader.unload(module).unwrap();
+    assert_eq!((loader.statistics().retired, call_at(start, &[])), (1, 7));
+    // Another module takes its place, while the call lasts and afterwards.
+    let other = loader.load(b"other", importer("start", "up$i64")).unwrap();
+    drop(inside);
+    loader.collect();
+    assert_eq!((loader.statistics().retired, call_at(start_of(other), &[])), (0, 7));
+    loader.unload(other).unwrap();
 }
