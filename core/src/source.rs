@@ -175,8 +175,14 @@ pub fn instantiate(
     let (files, own) = scope::files(file)?;
     // A text of one file has all that it needs, and may name modules: that of another writer, or of an earlier version.
     let is_template_text = files.len() == 1;
+    let mut texts = try_with_capacity(files.len())?;
+    for file in &files {
+        texts.push(scope::with_lines(file.text)?);
+    }
+    let mut whole = try_with_capacity(files.len())?;
+    whole.extend(files.iter().zip(&texts).map(|(file, text)| SourceFile { text, ..*file }));
     let context = Context { is_template_text, ..Context::new(Mode::Compile, &|_| None) };
-    with_program(&mut Memory::default(), &files, context, |generator| {
+    with_program(&mut Memory::default(), &whole, context, |generator| {
         output::instance(generator, own, name, types)?;
         let lowered = generator.lower_pending();
         if generator.program.diagnostics.has_errors() {

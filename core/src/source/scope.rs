@@ -6,7 +6,7 @@
 //! The text starts with a line `#:module LENGTH MODULE`, a tab and the name of the file for each file, in the order of the
 //! program. The declarations of the files follow in that order, with their imports; those of the file of the template,
 //! whose length is `*`, come last. A declaration is on the line that it has in its file, so that diagnostics, traps and line
-//! tables of instances count as those of the program.
+//! tables of instances count as those of the program: a line `#:line`, a tab and `COUNT` stands for so many empty ones.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,6 +23,15 @@ use crate::alloc_util::{AllocError, try_collect, try_filled, try_push, try_push_
 
 /// What a line of the header starts with.
 const HEADER: &str = "#:module ";
+
+/// What a line starts with that stands for several empty ones, before their number.
+const LINES: &str = "#:line\t";
+
+/// Fewer empty lines than these are written as they are.
+const FEW_LINES: u32 = 8;
+
+/// The most lines of a text that such a line may add, which bounds its memory.
+const MAX_LINES: usize = 1 << 20;
 
 /// More files than these are not told apart.
 const MAX_FILES: usize = 256;
@@ -88,6 +97,11 @@ impl Text {
     fn add(&mut self, program: &Program<'_, '_>, part: Part) -> Result<(), AllocError> {
         let Some(source) = program.source(part.source) else { return Ok(()) };
         let before = source.file.line(part.span.start).0.saturating_sub(1);
+        let gap = before.saturating_sub(self.lines);
+        if gap > FEW_LINES {
+            try_push_str(&mut self.text, &formatted(format_args!("{LINES}{gap}\n"))?)?;
+            self.lines = before;
+        }
         while self.lines < before {
             self.push("\n")?;
         }
@@ -170,6 +184,25 @@ pub(super) fn files<'t>(file: SourceFile<'t>) -> Result<(Vec<SourceFile<'t>>, u3
         part.text = rest;
     }
     Ok((files, own))
+}
+
+/// The text of a file with the empty lines that its lines stand for.
+pub(super) fn with_lines(text: &str) -> Result<String, AllocError> {
+    let (mut whole, mut added) = (String::new(), 0_usize);
+    for line in text.split_inclusive('\n') {
+        let count =
+            line.strip_prefix(LINES).and_then(|count| count.trim_end().parse::<usize>().ok());
+        let count = count.filter(|count| added.saturating_add(*count) <= MAX_LINES);
+        match count {
+            Some(count) => {
+                added += count;
+                whole.try_reserve(count).map_err(|_| AllocError)?;
+                whole.extend(core::iter::repeat_n('\n', count));
+            }
+            None => try_push_str(&mut whole, line)?,
+        }
+    }
+    Ok(whole)
 }
 
 /// By the number of a function: whether a file uses it as a value, and does not only call it.

@@ -66,6 +66,12 @@ fn instance_has_the_lines_and_files_of_the_program() {
     let files = [("t", text), ("a", a)];
     let expected = [found("g$i64", "t", (5, 8, 6)), found("check", "a", (4, 6, 5))];
     assert_eq!(lines(&made(&files, "g", "i64").1), expected);
+    // Far behind the declaration before, the text does not grow with the lines between.
+    let far = text.replace("fn g<T>", &std::format!("{}fn g<T>", "# A comment.\n".repeat(3000)));
+    let (body, instance) = made(&[("t", &far), ("a", a)], "g", "i64");
+    assert!(body.len() < 400, "{body}");
+    let expected = [found("g$i64", "t", (3005, 3008, 3006)), found("check", "a", (4, 6, 5))];
+    assert_eq!(lines(&instance), expected);
     // A file without imports.
     let text = text.replace("use a.{check}", "").replace("check(", "after(");
     let expected = [found("h$i64", "t", (16, 16, 0)), found("P.of", "t", (12, 14, 13))];
