@@ -10,12 +10,13 @@ use crate::matching::is_shown;
 use crate::{At, Error};
 
 /// What needs another release build than that of the first command: texts and their sections, or a whole text.
-const FULL_ONLY: [(&str, Option<&str>); 7] = [
+const FULL_ONLY: [(&str, Option<&str>); 8] = [
     ("README.md", Some("Install")),
     ("README.md", Some("Rust")),
     ("README.md", Some("C")),
     ("c.md", None),
     ("exec.md", None),
+    ("ir.md", None),
     ("rust.md", None),
     ("porting.md", None),
 ];
