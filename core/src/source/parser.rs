@@ -1,8 +1,8 @@
 //! The parser: recursive descent with recovery.
 //!
 //! A syntax error is reported once for a statement or declaration; the parser then skips to the end of the line, and
-//! the block behind it, and goes on. Nesting is bounded by [`MAX_NESTING`], so that neither the parser nor a walk over
-//! the tree recurses further. Failed allocations are recorded in the diagnostics and end the run there.
+//! the block behind it, and goes on. Nesting is bounded by [`MAX_NESTING`] and by the stack of the thread, so that neither
+//! the parser nor a walk over the tree recurses further. Failed allocations are recorded in the diagnostics and end the run there.
 
 use alloc::vec::Vec;
 use core::fmt;

@@ -107,8 +107,7 @@ fn write_templates(
         if let Some(body) = SourceTemplate::parse(template.body) {
             writeln!(text, "template {}, source", output::one_line(&name))?;
             // Without those that keep each declaration on its line.
-            let is_shown = |line: &&str| !line.is_empty() && !line.starts_with("#:line");
-            for line in body.text.lines().filter(is_shown) {
+            for line in body.text.lines().filter(|line| !line.is_empty()) {
                 writeln!(text, "    | {}", output::one_line(line))?;
             }
             if let Ok(function) = Function::parse(body.ir) {

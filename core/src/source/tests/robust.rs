@@ -9,7 +9,7 @@ use super::random::{Random, SEEDS};
 use super::run::*;
 use crate::ir::{Function, Verified};
 use crate::source::lexer::Lexer;
-use crate::source::scope::files;
+use crate::source::scope::{files, with_lines};
 use crate::source::{Mode, TranslationUnit, instantiate};
 use crate::types::Type;
 
@@ -160,4 +160,17 @@ fn files_of_a_template_text_are_bounded() {
     assert_eq!((files.len(), own), (256, 0));
     let types = Type::parse_arguments("i64").unwrap();
     assert!(instantiate(file(&text), "f", &types).unwrap().unit.is_some());
+}
+
+#[test]
+fn empty_lines_of_a_template_text_are_bounded() {
+    assert_eq!(with_lines("a\n#:line\t3\nb\n").unwrap(), "a\n\n\n\nb\n");
+    // Neither a number that is too large, nor many numbers; the lines stay comments.
+    assert_eq!(with_lines("#:line\t4000000000\nx").unwrap(), "#:line\t4000000000\nx");
+    let many = with_lines(&"#:line\t1000000\n".repeat(50)).unwrap();
+    assert!(many.starts_with("\n\n") && many.len() < 1_100_000, "{}", many.len());
+    assert_eq!(
+        with_lines("#:line\t-1\n#:line\tx\n#:line\n").unwrap(),
+        "#:line\t-1\n#:line\tx\n#:line\n"
+    );
 }
