@@ -489,7 +489,7 @@ impl Imports<'_, '_, '_> {
         for UsedExport { handle, name, export } in &used {
             self.depend_on(*handle, name, export)?;
         }
-        // The host may have looked the address up before.
+        // The resolver may have found the address in a module by other means than `resolve_import`.
         let scope = loader.state().scope();
         let owner = found.and_then(|address| scope.find_address(name, address));
         if let Some((version, export)) = owner {

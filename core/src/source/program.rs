@@ -310,12 +310,24 @@ impl<'p, 's> Program<'p, 's> {
         self.report(source, span, (Severity::Error, code), message, None);
     }
 
-    /// Reports that the stack has no room for another level of nesting, once, also where diagnostics are muted: what is muted
-    /// is looked at again, with more of the stack.
-    pub(super) fn refuse_depth(&mut self, source: u32, span: Span) {
+    /// Whether the stack has room for another level of nesting. If not, that is reported at the expression, once, also where
+    /// diagnostics are muted: what is muted is looked at again, with more of the stack.
+    #[inline]
+    pub(super) fn has_stack(&mut self, source: u32, id: ExprId) -> bool {
+        let has_stack = self.diagnostics.has_stack();
+        if !has_stack {
+            self.refuse_depth(source, id);
+        }
+        has_stack
+    }
+
+    #[cold]
+    fn refuse_depth(&mut self, source: u32, id: ExprId) {
         let muted = core::mem::take(&mut self.diagnostics.muted);
         if !core::mem::replace(&mut self.diagnostics.is_too_deep, true) {
-            self.error(source, span, Code::TooDeep, format_args!("{STACK_ENDS}"));
+            let span = self.source(source).map(|source| source.tree.expr(id).span);
+            let message = format_args!("{STACK_ENDS}");
+            self.error(source, span.unwrap_or_default(), Code::TooDeep, message);
         }
         self.diagnostics.muted = muted;
     }

@@ -13,12 +13,12 @@ type SharedResolve = TryArc<Box<dyn Resolve + Send + Sync>>;
 pub(super) enum Rank {
     /// The instantiator.
     #[cfg(feature = "jit")]
-    Instantiator = 0,
+    Instantiator,
     /// The callback of the host, which is asked last.
-    Resolver = 1,
+    Resolver,
 }
 
-/// The resolvers of a loader, by [`Rank`].
+/// The instantiator and the resolver of a loader, in the order in which they are asked.
 #[derive(Default)]
 struct Resolvers(Mutex<[Option<SharedResolve>; 2]>);
 
@@ -51,11 +51,11 @@ impl Fallback {
     ) -> Result<(), AllocError> {
         let resolver = resolver.map(TryArc::new).transpose()?;
         let mut all = self.0.lock();
-        let [first, second] = &mut *all;
+        let [instantiator, last] = &mut *all;
         let (slot, other) = match rank {
             #[cfg(feature = "jit")]
-            Rank::Instantiator => (first, second),
-            Rank::Resolver => (second, first),
+            Rank::Instantiator => (instantiator, last),
+            Rank::Resolver => (last, instantiator),
         };
         let is_empty = resolver.is_none() && other.is_none();
         let resolvers = self.0.clone();

@@ -12,9 +12,8 @@ impl Body<'_, '_, '_> {
             self.error(self.span(id), Code::TooDeep, message);
             return;
         }
-        if !self.unit.program.diagnostics.has_stack() {
-            let (source, span) = (self.source, self.span(id));
-            self.program().refuse_depth(source, span);
+        let source = self.source;
+        if !self.program().has_stack(source, id) {
             return;
         }
         self.depth += 1;

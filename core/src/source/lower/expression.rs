@@ -9,9 +9,8 @@ impl<'p, 's> Body<'_, 'p, 's> {
             let message = format_args!("the expression nests deeper than {MAX_DEPTH} levels");
             return self.error(self.span(id), Code::TooDeep, message);
         }
-        if !self.unit.program.diagnostics.has_stack() {
-            let (source, span) = (self.source, self.span(id));
-            self.program().refuse_depth(source, span);
+        let source = self.source;
+        if !self.program().has_stack(source, id) {
             return Typed::ERROR;
         }
         self.depth += 1;

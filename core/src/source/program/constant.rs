@@ -271,9 +271,7 @@ impl Program<'_, '_> {
             self.report(source, span, kind, message, Some(note));
             return None;
         }
-        if !self.diagnostics.has_stack() {
-            let span = self.source(source)?.tree.expr(id).span;
-            self.refuse_depth(source, span);
+        if !self.has_stack(source, id) {
             return None;
         }
         self.depth += 1;
