@@ -832,7 +832,8 @@ typedef struct SmfSymbol {
 } SmfSymbol;
 
 /*
- * Resolves a name as an import is, but loads no provider for it. Returns the address, and fills in the structure unless it is null; 0 on failure.
+ * Resolves a name as an import is, but loads no provider for it. Returns the address, and fills in the structure unless it
+ * is null; 0 on failure.
  * For a function of a reloadable module the address is that of a stub which calls the current version; it is valid
  * while the module is loaded. The address of data is valid until the module is replaced.
  */
