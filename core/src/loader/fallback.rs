@@ -21,14 +21,26 @@ struct Call {
     thread: i32,
     /// The number of the load set.
     set: Option<u64>,
-    used: Vec<UsedExport>,
+    used: Vec<Used>,
 }
 
-/// An export that the code of the resolver uses.
-pub(super) struct UsedExport {
-    pub(super) handle: ModuleHandle,
-    pub(super) name: Name,
-    pub(super) export: Export,
+/// What the code of the resolver uses.
+pub(super) enum Used {
+    /// An export of a module.
+    Export { handle: ModuleHandle, name: Name, export: Export },
+    /// A function of a module of another load set in progress, by its [stub](super::forward).
+    Forward(Name),
+}
+
+impl Used {
+    pub(super) fn export(
+        handle: ModuleHandle,
+        name: &[u8],
+        (address, kind): (u64, SymbolKind),
+    ) -> Result<Self, AllocError> {
+        let export = Export { address, kind, binding: Binding::Global, size: 0 };
+        Ok(Used::Export { handle, name: Name::new(name)?, export })
+    }
 }
 
 /// Ends the newest call of a thread, also if the resolver panics.
@@ -53,7 +65,7 @@ impl FallbackCalls {
         &self,
         set: Option<u64>,
         resolve: impl FnOnce() -> T,
-    ) -> Result<(T, Vec<UsedExport>), AllocError> {
+    ) -> Result<(T, Vec<Used>), AllocError> {
         let thread = thread_id();
         try_push(&mut self.0.lock(), Call { thread, set, used: Vec::new() })?;
         let _guard = CallGuard { calls: self, thread };
@@ -65,21 +77,20 @@ impl FallbackCalls {
         Ok((resolved, used))
     }
 
-    /// Adds an export to the newest call of this thread, if there is one and `is_of` accepts its load set.
+    /// Adds what `used` returns for the load set of the newest call of this thread, if there is one.
     pub(super) fn add(
         &self,
-        is_of: impl FnOnce(Option<u64>) -> bool,
-        name: &[u8],
-        (handle, address, kind): (ModuleHandle, u64, SymbolKind),
+        used: impl FnOnce(Option<u64>) -> Result<Used, AllocError>,
     ) -> Result<(), AllocError> {
         let mut calls = self.0.lock();
         if calls.is_empty() {
             return Ok(());
         }
         let thread = thread_id();
-        let call = calls.iter_mut().rfind(|call| call.thread == thread);
-        let Some(call) = call.filter(|call| is_of(call.set)) else { return Ok(()) };
-        let export = Export { address, kind, binding: Binding::Global, size: 0 };
-        try_push(&mut call.used, UsedExport { handle, name: Name::new(name)?, export })
+        let Some(call) = calls.iter_mut().rfind(|call| call.thread == thread) else {
+            return Ok(());
+        };
+        let used = used(call.set)?;
+        try_push(&mut call.used, used)
     }
 }

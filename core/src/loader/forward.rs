@@ -197,6 +197,14 @@ impl ForwardFunctions {
         self.0.lock().references.iter().any(|reference| reference.module == Some(module))
     }
 
+    /// Whether the stub for one of `functions` leads to a function of a module.
+    pub(super) fn leads_to(&self, functions: &[Name], module: ModuleHandle) -> bool {
+        let leads = |reference: &Reference| {
+            reference.module == Some(module) && functions.contains(&reference.function)
+        };
+        !functions.is_empty() && self.0.lock().references.iter().any(leads)
+    }
+
     /// Lets new modules define the functions of modules that were unloaded. Until then, or until [`free`](Self::free), their
     /// stubs lead to the old ones.
     pub(super) fn unload(&self, handles: &[ModuleHandle]) {

@@ -9,7 +9,7 @@ use core::cell::{Cell, RefCell};
 
 use super::bytes::{LinkedModule, OwnedExports, ParsedModule, UnlinkedModule};
 use super::error::{LoadError, Result};
-use super::fallback::UsedExport;
+use super::fallback::Used;
 use super::handle::ModuleHandle;
 use super::inner::ModuleLoader;
 use super::options::UnresolvedImport;
@@ -304,8 +304,9 @@ impl<'l> LoadSet<'l> {
                 self.report_missing_tls(&unresolved)?;
             }
             let module = module?;
-            let Imports { member, dependencies, .. } = imports;
-            linked.push(self.version(member, module, dependencies.into_inner())?);
+            let Imports { member, dependencies, forward_functions, .. } = imports;
+            let uses = (dependencies.into_inner(), forward_functions.into_inner());
+            linked.push(self.version(member, module, uses)?);
         }
         for version in &linked {
             if let Body::Linked(module) = &version.body {
@@ -374,7 +375,7 @@ impl<'l> LoadSet<'l> {
         &self,
         member: &Member,
         module: LinkedModule,
-        dependencies: Vec<Dependency>,
+        uses: (Vec<Dependency>, Vec<Name>),
     ) -> Result<TryArc<Version>, AllocError> {
         let registration = match &self.loader.context.observer {
             Some(observer) => module.register(&member.name, &***observer)?,
@@ -383,7 +384,7 @@ impl<'l> LoadSet<'l> {
         let new_table = member.stubs.clone().filter(|_| !member.is_version);
         let stubs = new_table.map(|table| VersionStubs { table, version: 0 });
         let body = (Body::Linked(module), registration);
-        Version::new(member.name.clone(), member_handle(0), body, dependencies, stubs)
+        Version::new(member.name.clone(), member_handle(0), body, uses, stubs)
     }
 }
 
@@ -407,6 +408,7 @@ struct Imports<'s, 'l, 'u> {
     handle: ModuleHandle,
     member: &'s Member,
     dependencies: RefCell<Vec<Dependency>>,
+    forward_functions: RefCell<Vec<Name>>,
     unresolved: &'s Unresolved<'u>,
     /// The error of an import, which the linker cannot represent.
     error: Cell<Option<LoadError>>,
@@ -427,8 +429,9 @@ impl<'s, 'l, 'u> Imports<'s, 'l, 'u> {
         member: &'s Member,
         unresolved: &'s Unresolved<'u>,
     ) -> Self {
-        let (dependencies, error) = (RefCell::new(Vec::new()), Cell::new(None));
-        Self { set, handle: member_handle(me), member, dependencies, unresolved, error }
+        let (dependencies, forward_functions) = (RefCell::default(), RefCell::default());
+        let (handle, error) = (member_handle(me), Cell::new(None));
+        Self { set, handle, member, dependencies, forward_functions, unresolved, error }
     }
 
     /// The error of an import in place of that of the linker.
@@ -486,8 +489,13 @@ impl Imports<'_, '_, '_> {
         let Some(resolver) = resolver else { return Ok(known) };
         let (found, used) =
             loader.fallback_calls.run(self.set.number, || resolver.resolve(name))?;
-        for UsedExport { handle, name, export } in &used {
-            self.depend_on(*handle, name, export)?;
+        for used in used {
+            match used {
+                Used::Export { handle, name, export } => self.depend_on(handle, &name, &export)?,
+                Used::Forward(function) => {
+                    try_push(&mut self.forward_functions.borrow_mut(), function)?;
+                }
+            }
         }
         // The resolver may have found the address in a module by other means than `resolve_import`.
         let scope = loader.state().scope();

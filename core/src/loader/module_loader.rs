@@ -6,6 +6,7 @@ use core::fmt;
 use super::bytes::{ModuleBytes, ParsedModule};
 use super::commit::retry;
 use super::error::{LoadError, Result};
+use super::fallback::Used;
 use super::handle::ModuleHandle;
 use super::init::{construct, init_order};
 use super::inner::{ModuleLoader, ModuleSink};
@@ -150,7 +151,8 @@ impl ModuleLoader {
     ) -> Result<ModuleHandle> {
         let name = Name::new(name)?;
         let body = (Body::Foreign(symbols), None);
-        let version = Version::new(name.clone(), ModuleHandle::member(0), body, Vec::new(), None)?;
+        let (handle, uses) = (ModuleHandle::member(0), (Vec::new(), Vec::new()));
+        let version = Version::new(name.clone(), handle, body, uses, None)?;
         let members = try_collect([version].into_iter())?;
         let mut state = self.state();
         if state.by_name(&name).is_some() {
@@ -289,8 +291,8 @@ impl ModuleLoader {
     pub fn resolve_import(&self, name: &[u8]) -> Result<Option<u64>> {
         if let Some(found) = self.resolve_in_modules(name)? {
             if let Some(module) = &found.module {
-                let used = (module.handle(), found.address, found.kind);
-                self.fallback_calls.add(|_| true, name, used)?;
+                let used = |_| Used::export(module.handle(), name, (found.address, found.kind));
+                self.fallback_calls.add(used)?;
             }
             return Ok(Some(found.address));
         }
@@ -298,9 +300,12 @@ impl ModuleLoader {
             return Ok(Some(address));
         }
         let Some(stub) = self.forward.stub(name, &self.context)? else { return Ok(None) };
-        // A stub of another load set leads to a module that this set does not refer to by number.
-        let used = (ModuleHandle::member(stub.member), stub.address, SymbolKind::Function);
-        self.fallback_calls.add(|set| set == Some(stub.set), name, used)?;
+        self.fallback_calls.add(|set| match ModuleHandle::member(stub.member) {
+            member if set == Some(stub.set) => {
+                Used::export(member, name, (stub.address, SymbolKind::Function))
+            }
+            _ => Ok(Used::Forward(Name::new(name)?)),
+        })?;
         Ok(Some(stub.address))
     }
 

@@ -10,7 +10,7 @@ use super::error::{LoadError, Result};
 use super::forward::ForwardFunctions;
 use super::handle::ModuleHandle;
 use super::retired::{Holder, RetireCause, RetiredVersions};
-use super::version::{ImportedDatum, Version};
+use super::version::{Dependency, ImportedDatum, Version};
 use crate::alloc_util::{
     AllocError, TryArc, try_copy_bytes, try_push, try_reserve, try_with_capacity,
 };
@@ -244,9 +244,11 @@ impl State {
         &self,
         handle: ModuleHandle,
     ) -> impl Iterator<Item = (&ImportedDatum, &Name)> {
-        let importers = self.importers_of(handle);
-        let used =
-            importers.flat_map(|(user, data)| data.iter().map(move |datum| (datum, &user.name)));
+        let used = self.all_versions().flat_map(move |user| {
+            let dependencies = user.dependencies.iter();
+            let data = dependencies.filter(move |of| of.handle == handle).flat_map(|of| &of.data);
+            data.map(|datum| (datum, &user.name))
+        });
         let reserved = self.reserved.iter().filter(move |reserved| reserved.handle == handle);
         used.chain(reserved.map(|reserved| (&reserved.datum, &reserved.by)))
     }
@@ -338,15 +340,16 @@ impl State {
         Ok(importers)
     }
 
-    /// The versions that import from a module, retired ones included, and the data that they import.
+    /// The versions that import from a module, retired ones included.
     fn importers_of(
         &self,
         handle: ModuleHandle,
-    ) -> impl Iterator<Item = (&Version, &[ImportedDatum])> {
-        self.all_versions().filter_map(move |version| {
-            let mut dependencies = version.dependencies.iter();
-            let dependency = dependencies.find(|dependency| dependency.handle == handle)?;
-            Some((&**version, &*dependency.data))
+        forward: &ForwardFunctions,
+    ) -> impl Iterator<Item = &Version> {
+        self.all_versions().map(|version| &**version).filter(move |version| {
+            let of_module = |dependency: &Dependency| dependency.handle == handle;
+            version.dependencies.iter().any(of_module)
+                || forward.leads_to(&version.forward_functions, handle)
         })
     }
 
@@ -370,7 +373,7 @@ impl State {
             }
             // Versions of these modules that are not held, current or retired, do not count.
             let is_outside = |user: &&Version| !handles.contains(&user.handle) || user.is_held();
-            let users = || self.importers_of(*handle).map(|(user, _)| user).filter(is_outside);
+            let users = || self.importers_of(*handle, forward).filter(is_outside);
             let is_replaced = |user: &&Version| {
                 let now = self.version(user.handle);
                 !user.is_held() && now.is_ok_and(|now| !core::ptr::eq(&**now, *user))
@@ -387,11 +390,12 @@ impl State {
         self.retired.try_reserve(handles.len())?;
         let mut holders = try_with_capacity(handles.len())?;
         for handle in handles {
-            // No version imports from it that is held.
-            holders.push(match forward.is_bound(*handle) {
-                true => self.holders_of(*handle, Reach::AnyCode)?,
-                false => Vec::new(),
-            });
+            // Of the versions that import from it, none is held; of its own, an older one may be.
+            let reach = match forward.is_bound(*handle) {
+                true => Reach::AnyCode,
+                false => Reach::StableAddress,
+            };
+            holders.push(self.holders_of(*handle, reach)?);
         }
         let mut next = self.next_order(0)?;
         if let Some(order) = next.get_mut() {

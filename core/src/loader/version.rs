@@ -70,6 +70,8 @@ pub(super) struct Version {
     pub(super) body: Body,
     /// Each module once.
     pub(super) dependencies: Vec<Dependency>,
+    /// Functions that it calls by [stubs](super::forward), of modules whose load sets were in progress when it was linked.
+    pub(super) forward_functions: Vec<Name>,
     /// Only of a reloadable module.
     pub(super) stubs: Option<VersionStubs>,
     /// Older versions whose memory holds data of this one. Emptied when no thread can be inside.
@@ -90,7 +92,7 @@ impl Version {
         name: Name,
         handle: ModuleHandle,
         (body, registration): (Body, Registration),
-        dependencies: Vec<Dependency>,
+        (dependencies, forward_functions): (Vec<Dependency>, Vec<Name>),
         stubs: Option<VersionStubs>,
     ) -> Result<TryArc<Self>, AllocError> {
         TryArc::new(Self {
@@ -99,6 +101,7 @@ impl Version {
             registration: Lock::new(registration),
             body,
             dependencies,
+            forward_functions,
             stubs,
             data_owners: Lock::default(),
             holds: TryArc::new(Epochs::new())?,

@@ -389,6 +389,36 @@ fn module_depends_on_what_the_fallback_resolver_finds_for_it() {
     loader.unload_all(&[plain, stubbed, called]).unwrap();
 }
 
+/// The resolver loads a module for an import of another, whose function the new module reaches by a stub.
+#[test]
+fn module_depends_on_the_one_for_which_the_fallback_resolver_loads_it() {
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let weak = Arc::downgrade(&loader);
+    let resolver = move |name: &[u8]| match (weak.upgrade()?, name) {
+        (loader, b"helped") => {
+            let helper = Spec::new().function("help", Does::Calls("reached"));
+            loader.load(b"helper", helper.bytes()).unwrap();
+            loader.resolve_import(b"help").unwrap()
+        }
+        (loader, _) => loader.resolve_import(b"five").unwrap(),
+    };
+    loader.set_fallback_resolver(Some(Box::new(resolver))).unwrap();
+    let spec = || {
+        let spec = Spec::new().reloadable().function("five", Does::Returns(5));
+        spec.function("start", Does::Calls("helped"))
+    };
+    let asking = loader.load(b"asking", spec().bytes()).unwrap();
+    let helper = loader.find(b"helper").unwrap();
+    assert_eq!(call(&loader, asking, "start", &[]), 5);
+    for (module, importer) in [(asking, "helper"), (helper, "asking")] {
+        let error = loader.unload(module).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("is in use: {importer} imports from it")), "{error}");
+    }
+    assert_eq!(call(&loader, helper, "help", &[]), 5);
+    loader.unload_all(&[asking, helper]).unwrap();
+    assert_eq!(loader.statistics().retired, 0);
+}
+
 #[test]
 fn fallback_resolver_may_load_modules() {
     let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());

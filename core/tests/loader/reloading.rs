@@ -199,6 +199,28 @@ fn any_hold_keeps_a_module_that_a_forward_stub_leads_to() {
     assert_eq!(loader.statistics().retired, 0);
 }
 
+/// Code that the fallback resolver made for a version calls the newest one, by a stub.
+#[test]
+fn hold_of_a_replaced_version_keeps_the_unloaded_module() {
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let weak = Arc::downgrade(&loader);
+    let resolver = move |_: &[u8]| weak.upgrade()?.resolve_import(b"f").unwrap();
+    loader.set_fallback_resolver(Some(Box::new(resolver))).unwrap();
+    let module = loader.load(b"m", version(1).bytes()).unwrap();
+    let second = version(2).function("u", Does::Calls("made"));
+    reload(&loader, module, &second).unwrap();
+    let held = loader.get(module).unwrap();
+    reload(&loader, module, &version(3)).unwrap();
+    collect(&loader);
+    let user = held.function(b"u").unwrap();
+    assert_eq!(call_at(user, &[]), 3);
+    loader.unload(module).unwrap();
+    assert_eq!((loader.statistics().retired, call_at(user, &[])), (2, 3));
+    drop(held);
+    loader.collect();
+    assert_eq!(loader.statistics().retired, 0);
+}
+
 #[test]
 fn replaced_versions_take_no_more_memory_than_the_limit() {
     let with_limit = |max_replaced_bytes| {
