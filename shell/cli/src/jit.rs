@@ -27,6 +27,7 @@ use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, At, Failure};
+use crate::source::stack::{find_functions, on_large_stack};
 use crate::values::{Array, Shown, word};
 use crate::{crash, progress};
 
@@ -198,8 +199,9 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     // SAFETY: the instance's code is never freed, and its author declares a function of these parameters:
     // machine code is trusted. The arrays outlive the call, and only generated code and module code lies
     // between this frame and a trap.
-    let returned = unsafe { call::call_values(instance.address(), &words) };
-    host_functions::flush();
+    let run = || unsafe { call::call_values(instance.address(), &words) };
+    find_functions(crash::function_name_at);
+    let returned = on_large_stack(run).at(file)?;
     let returned = returned.map_err(|error| {
         if let TrapError::Trap(trap) = error
             && let Some(instance) = crash::instance_at(trap.function)

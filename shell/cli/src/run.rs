@@ -466,12 +466,7 @@ fn call_code(
     let returned = match signature {
         Some(_) => {
             find_functions(crash::function_name_at);
-            let returned = on_large_stack(|| {
-                let returned = run();
-                host_functions::flush();
-                returned
-            });
-            returned.at(&args.file)?
+            on_large_stack(run).at(&args.file)?
         }
         None => run(),
     };

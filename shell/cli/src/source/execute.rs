@@ -11,8 +11,7 @@ use smf_core::exec::{
 };
 use smf_core::types::Type;
 use smf_loader::call;
-use smf_loader::exec::{BackendChoice, host_functions};
-use smf_loader::files::system_error;
+use smf_loader::exec::BackendChoice;
 
 use super::arguments::{Arguments, not_printed, scalar_of};
 use super::host::{Resolver, text_result};
@@ -111,13 +110,7 @@ pub(crate) fn execute(
         Some(backend) => native(executable, index, arguments, backend, execution, form),
         None => interpreted(executable, index, arguments, execution, form, text_at),
     };
-    let executed = on_large_stack(|| {
-        let executed = run();
-        host_functions::flush();
-        executed
-    });
-    let no_thread = |error| format!("cannot run on a thread: {}", system_error(&error));
-    executed.map_err(|error| Failure::Because(no_thread(error)))?
+    on_large_stack(run).map_err(Failure::Because)?
 }
 
 fn form(executable: &Executable, index: usize) -> Result<Form, Failure> {

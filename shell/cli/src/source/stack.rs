@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use smf_loader::exec::host_functions;
+use smf_loader::files::system_error;
 
 use crate::crash::{PATIENCE, program_counter};
 
@@ -41,11 +42,16 @@ pub(crate) fn find_functions(find: impl Fn(u64) -> Option<String> + Send + Sync 
     let _ = FIND.set(Box::new(find));
 }
 
-/// Calls `run` on a thread with a large stack, and waits for it.
+/// Calls `run` on a thread with a large stack, waits for it, and writes what it printed.
 ///
 /// # Errors
-/// The system's, if there is no such thread.
-pub(crate) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> io::Result<R> {
+/// The reason why there is no such thread.
+pub(crate) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> Result<R, String> {
+    let returned = on_thread(run);
+    returned.map_err(|error| format!("cannot run on a thread: {}", system_error(&error)))
+}
+
+fn on_thread<R: Send>(run: impl FnOnce() -> R + Send) -> io::Result<R> {
     struct Job<F, R>(Option<F>, Option<R>);
     extern "C" fn start<R, F: FnOnce() -> R>(job: *mut c_void) -> *mut c_void {
         let mut handler_stack = vec![0u8; HANDLER_STACK];
@@ -53,6 +59,7 @@ pub(crate) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> io::Res
         // SAFETY: the job outlives the thread, which alone uses it until it is joined.
         let job = unsafe { &mut *job.cast::<Job<F, R>>() };
         job.1 = job.0.take().map(|run| run());
+        host_functions::flush();
         set_handler_stack(&mut handler_stack, libc::SS_DISABLE);
         ptr::null_mut()
     }

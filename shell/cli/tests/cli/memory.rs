@@ -75,8 +75,12 @@ fn commands_report_allocation_failure() {
     for args in commands {
         let (mut failed, mut done) = (0, 0);
         for step in 0..160u64 {
-            // Fine steps first, then coarser ones, up to 20 MiB.
-            let more = if step < 96 { step * 16 } else { 1536 + (step - 96) * 296 };
+            // Fine steps first, then coarser ones, up to 19 MiB, then enough for the stack of an instance.
+            let more = match step {
+                ..96 => step * 16,
+                96..156 => 1536 + (step - 96) * 296,
+                _ => 1 << 20,
+            };
             let output = limited(bare + more, args);
             let (status, output_text) = (output.status, text(&output.stderr));
             match status.code() {

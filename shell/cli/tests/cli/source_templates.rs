@@ -301,22 +301,28 @@ fn records_of_version_two_declare_enums() {
     assert!(error.contains("`class` is not supported"), "{error}");
 }
 
-/// A crash of an instance is reported with its name, and numbers are not taken for addresses.
+/// An exhausted stack is an error and a crash is reported, both with the name of the instance. Numbers are not taken for
+/// addresses.
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn jit_reports_crashes_of_instances() {
     let place = scratch("jit-crash");
     let [source, module] = ["r.spl", "r.smf"].map(|name| place.join(name));
     let program = "struct Pair<T>:\n    v: T\n    n: i64\nfn endless<T>(x: T) -> i64: 1 + endless(x)\n\
-                   fn first<T>(b: Pair<T>) -> T: b.v\n";
+                   fn first<T>(b: Pair<T>) -> T: b.v\nstruct Far<T>:\n    before: [i64; 131000]\n    v: T\n\
+                   fn far<T>(b: Far<T>) -> T: b.v\n";
     fs::write(&source, program).unwrap();
     let module = module.to_str().unwrap();
     let compiled = smf(&["compile", source.to_str().unwrap(), "-o", module]);
     assert!(compiled.status.success());
     let output = smf(&["jit", module, "endless<i64>", "1"]);
     let error = text(&output.stderr);
-    assert!(error.contains("the stack is exhausted"), "{error}");
-    assert!(error.contains("#0") && error.contains(" in endless$i64 + 0x"), "{error}");
+    let expected =
+        "error: the stack is exhausted in function `endless$i64`: calls nest too deeply\n";
+    assert_eq!((output.status.code(), &*error), (Some(1), expected));
+    let output = smf(&["jit", module, "far<i64>", "i64:5,6"]);
+    let error = text(&output.stderr);
+    assert!(error.contains("#0") && error.contains(" in far$i64 + 0x"), "{error}");
     let output = smf(&["jit", module, "first<i64>", "1"]);
     let error = text(&output.stderr);
     assert!(output.status.code() == Some(1) && error.contains("`1` is not an address"), "{error}");
