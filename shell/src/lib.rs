@@ -64,8 +64,6 @@ pub mod host_symbols;
 mod init_functions;
 #[cfg(feature = "inspect")]
 pub mod inspect;
-#[cfg(feature = "source")]
-pub mod instance_trap;
 pub mod jit;
 #[cfg(feature = "pack")]
 pub mod library_search;
@@ -86,6 +84,8 @@ mod shared_object;
 pub mod source;
 #[cfg(feature = "inspect")]
 mod source_line;
+#[cfg(feature = "source")]
+pub mod source_trap;
 #[cfg(feature = "jit")]
 pub mod stack;
 mod stderr;

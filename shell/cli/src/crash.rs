@@ -17,10 +17,10 @@ use smf_core::format::SymbolKind;
 use smf_core::loader::ModuleRef;
 use smf_core::templates::{Instance, JitInstantiator};
 use smf_core::trap::Trap;
-use smf_loader::instance_trap::InstanceTrap;
 use smf_loader::loader::Loader;
 use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
+use smf_loader::source_trap::SourceTrap;
 
 use crate::output::one_line;
 use crate::{source, trace};
@@ -380,7 +380,7 @@ pub(crate) fn instance_at(address: u64) -> Option<Instance> {
 /// Describes a trap in an instance.
 pub(crate) fn trap_in_instance(instance: &Instance, trap: Trap) -> String {
     let jit = INSTANCES.get().map(|instances| instances.instantiator());
-    let found = jit.and_then(|jit| InstanceTrap::of(jit, instance, trap).ok()?);
+    let found = jit.and_then(|jit| SourceTrap::of_instance(jit, instance, trap).ok()?);
     source::trap::in_instance(instance, trap, found)
 }
 

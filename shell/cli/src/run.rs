@@ -27,6 +27,7 @@ use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
 use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
+use smf_loader::source_trap::SourceTrap;
 
 use crate::args;
 use crate::bytecode;
@@ -509,19 +510,17 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     let Some(symbol) = symbols.next().filter(|_| module.contains(trap.function)) else {
         return error.to_string();
     };
-    let what = source::trap::name(trap.code, trap.operands);
     let name = String::from_utf8_lossy(symbol.name());
-    let noted = source::trap::noted(module, &name, trap);
-    let (function, file, message) = match noted {
-        Some(noted) => (noted.function, Some(noted.file), noted.message),
-        None => (Some(name.into_owned()), None, String::new()),
-    };
-    let file = file.filter(|file| !file.is_empty());
-    let file = file.or_else(|| source_line(module, trap.function).map(|line| line.file));
-    let place = file.map_or_else(|| "line ".to_owned(), |file| format!("{file}:"));
-    let message = if message.is_empty() { message } else { format!(": {message}") };
-    let function = function.map(|name| format!(" in function `{name}`")).unwrap_or_default();
-    format!("{what}{message}{function} at {place}{}", trap.at)
+    let linked = module.linked();
+    let noted = linked.and_then(|linked| SourceTrap::of_module(linked, &name, trap).ok()?);
+    let function = Some(name.into_owned());
+    let mut found = noted.unwrap_or_else(|| SourceTrap { function, ..SourceTrap::default() });
+    if found.file.is_empty()
+        && let Some(line) = source_line(module, trap.function)
+    {
+        found.file = line.file;
+    }
+    source::trap::in_source(trap, &found)
 }
 
 /// Explains why there is no function to call, and names those that could be called.

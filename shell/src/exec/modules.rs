@@ -13,7 +13,6 @@ use smf_core::ir::{self, Scalar};
 use smf_core::link::{LinkError, Name, Resolve, ShortName};
 use smf_core::loader::{LoadError, LoaderOptions, ModuleRef};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::source::TRAP_ASSERT;
 use smf_core::templates::{Instance, IrBodies, JitConfig};
 use smf_core::trap::Trap;
 
@@ -21,9 +20,9 @@ use super::error::ExecError;
 use super::host_functions;
 use crate::call;
 use crate::fallible_buf::try_format;
-use crate::instance_trap::InstanceTrap;
 use crate::loader::{LoadFileError, Loader};
 use crate::loader_templates::LoaderTemplates;
+use crate::source_trap::SourceTrap;
 
 /// Resolves symbols of the host by name.
 pub type SharedSymbols = TryArc<Box<dyn Resolve + Send + Sync>>;
@@ -237,42 +236,26 @@ impl Modules {
     pub(super) fn trapped(&self, trap: Trap) -> Result<Option<(Name, String)>, AllocError> {
         let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
         let mut modules = modules(&loader)?;
-        let Some(module) = modules.find(|module| module.contains(trap.function)) else {
-            let Some(instance) = templates.instantiator().instance_at(trap.function) else {
-                return Ok(None);
-            };
-            let found = InstanceTrap::of(templates.instantiator(), &instance, trap)?;
-            return Ok(Some(match found {
-                Some(found) => (Name::new(found.function.as_bytes())?, found.message),
-                None => (Name::new(instance.symbol())?, String::new()),
-            }));
-        };
-        let symbols = module.linked().into_iter().flat_map(|linked| linked.symbols().iter());
-        let mut symbols = symbols.filter_map(Result::ok);
-        let is_here = |symbol: &Symbol<'_>| module.address(symbol) == Some(trap.function);
-        let Some(symbol) = symbols.find(is_here) else { return Ok(None) };
-        let name = Name::new(symbol.name())?;
-        let note = module.linked().and_then(|linked| linked.note_contents().ok()?);
-        let note = note.as_ref().and_then(|(note, at)| Note::parse(note, *at).ok());
-        let name_text = str::from_utf8(symbol.name()).unwrap_or("");
-        let is_assertion = trap.code == TRAP_ASSERT;
-        let found = note.as_ref().filter(|_| is_assertion);
-        let found = found.and_then(|note| note.assertion(name_text, trap.at));
-        let around = note.as_ref().and_then(|note| note.function_at(name_text, trap.at));
-        Ok(Some(match found {
-            Some(found) => {
-                let name = try_format(format_args!("{}", found.function()))?;
-                let message = try_format(format_args!("{}", found.message()))?;
-                (Name::new(name.as_bytes())?, message)
+        let (own, found) = match modules.find(|module| module.contains(trap.function)) {
+            Some(module) => {
+                let Some(linked) = module.linked() else { return Ok(None) };
+                let mut symbols = linked.symbols().iter().filter_map(Result::ok);
+                let is_here = |symbol: &Symbol<'_>| module.address(symbol) == Some(trap.function);
+                let Some(symbol) = symbols.find(is_here) else { return Ok(None) };
+                let name = str::from_utf8(symbol.name()).unwrap_or("");
+                (Name::new(symbol.name())?, SourceTrap::of_module(linked, name, trap)?)
             }
-            None => match around {
-                Some(around) => {
-                    let name = try_format(format_args!("{}", around.function()))?;
-                    (Name::new(name.as_bytes())?, String::new())
-                }
-                None => (name, String::new()),
-            },
-        }))
+            None => {
+                let jit = templates.instantiator();
+                let Some(instance) = jit.instance_at(trap.function) else { return Ok(None) };
+                (Name::new(instance.symbol())?, SourceTrap::of_instance(jit, &instance, trap)?)
+            }
+        };
+        let Some(SourceTrap { function, message, .. }) = found else {
+            return Ok(Some((own, String::new())));
+        };
+        let function = function.map(|name| Name::new(name.as_bytes())).transpose()?;
+        Ok(Some((function.unwrap_or(own), message)))
     }
 
     /// The names of the functions, in the order in which their modules were loaded.

@@ -1,15 +1,13 @@
 //! The description of a trap: what happened, in which function, and where in the source.
 
-use smf_core::format::note::Note;
 use smf_core::ir::{
     Binary, CalleeKind, DIVISION_BY_ZERO, Instruction, OVERFLOW, Opcode, STACK_LIMIT, Scalar,
     SourceLocation,
 };
-use smf_core::loader::ModuleRef;
 use smf_core::source::{TRAP_ASSERT, TrapCause};
 use smf_core::templates::Instance;
 use smf_core::trap::Trap;
-use smf_loader::instance_trap::InstanceTrap;
+use smf_loader::source_trap::SourceTrap;
 
 use super::Executable;
 
@@ -82,25 +80,25 @@ pub(crate) fn name(code: u32, operands: [u64; 2]) -> String {
     }
 }
 
-/// Describes a trap of an instance of a template, of which its source tells `found`.
-pub(crate) fn in_instance(instance: &Instance, trap: Trap, found: Option<InstanceTrap>) -> String {
+/// Describes a trap of an instance of a template.
+pub(crate) fn in_instance(instance: &Instance, trap: Trap, found: Option<SourceTrap>) -> String {
     let symbol = String::from_utf8_lossy(instance.symbol());
     if !instance.is_source() {
         return format!("in `{symbol}`: {trap}");
     }
+    let function = Some(symbol.into_owned());
+    let found = found.unwrap_or_else(|| SourceTrap { function, ..SourceTrap::default() });
+    in_source(trap, &found) + if found.file.is_empty() { " of the template" } else { "" }
+}
+
+/// Describes a trap in code that was compiled from source.
+pub(crate) fn in_source(trap: Trap, found: &SourceTrap) -> String {
+    let SourceTrap { function, file, message } = found;
     let what = name(trap.code, trap.operands);
-    let at = trap.at;
-    match found {
-        Some(InstanceTrap { function, file, message }) => {
-            let message = if message.is_empty() { message } else { format!(": {message}") };
-            let place = match file.is_empty() {
-                true => format!("line {at} of the template"),
-                false => format!("{file}:{at}"),
-            };
-            format!("{what}{message} in function `{function}` at {place}")
-        }
-        None => format!("{what} in function `{symbol}` at line {at} of the template"),
-    }
+    let message = if message.is_empty() { String::new() } else { format!(": {message}") };
+    let function = function.as_ref().map(|name| format!(" in function `{name}`"));
+    let place = if file.is_empty() { "line ".to_owned() } else { format!("{file}:") };
+    format!("{what}{message}{} at {place}{}", function.unwrap_or_default(), trap.at)
 }
 
 /// The message of the assertion at a place.
@@ -110,31 +108,6 @@ fn message_at(executable: &Executable, index: usize, sites: &Sites) -> Option<St
     let mut assertions = definition.assertions.iter();
     let found = assertions.find(|a| a.line == sites.line && a.column == u32::from(column))?;
     Some(found.message.clone()).filter(|message| !message.is_empty())
-}
-
-/// What the note of a module of `smf compile` tells of a trap.
-pub(crate) struct Noted {
-    /// The function whose source has the line: another one than that of the code if it became part of that.
-    pub(crate) function: Option<String>,
-    /// The source file; empty for a module of an earlier version.
-    pub(crate) file: String,
-    /// The message of a failed assertion, if its line has no other.
-    pub(crate) message: String,
-}
-
-/// What the note of a module tells of a trap in the code of `function`; `None` if it does not list that.
-pub(crate) fn noted(module: &ModuleRef<'_>, function: &str, trap: Trap) -> Option<Noted> {
-    let (note, at) = module.linked()?.note_contents().ok()??;
-    let note = Note::parse(&note, at).ok()?;
-    let file = note.signature(function)?.file().to_string();
-    let is_assertion = trap.code == TRAP_ASSERT;
-    let assertion = is_assertion.then(|| note.assertion(function, trap.at)).flatten();
-    let around = || note.function_at(function, trap.at).map(|found| found.function().to_string());
-    Some(Noted {
-        function: assertion.map(|found| found.function().to_string()).or_else(around),
-        file,
-        message: assertion.map(|found| found.message().to_string()).unwrap_or_default(),
-    })
 }
 
 /// The instructions that can have trapped.

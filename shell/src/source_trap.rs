@@ -1,7 +1,9 @@
-//! Traps in instances of templates in source: the function, the file and the message of a failed assertion.
+//! Traps in code that was compiled from source: the function, the file and the message of a failed assertion.
 
 use smf_core::AllocError;
+use smf_core::format::Smf;
 use smf_core::format::ext::source_template::SourceTemplate;
+use smf_core::format::note::Note;
 use smf_core::source::{FunctionDefinition, SourceFile, TRAP_ASSERT, TranslationUnit, instantiate};
 use smf_core::templates::{Instance, JitInstantiator};
 use smf_core::trap::Trap;
@@ -9,24 +11,50 @@ use smf_core::types::demangle;
 
 use crate::fallible_buf::try_format;
 
-/// What the source of a template tells of a trap in an instance. The line is that of the trap.
-#[derive(Debug)]
-pub struct InstanceTrap {
-    /// The function whose source has the line: the instance, or one that it calls.
-    pub function: String,
+/// What is known of a trap beside its line, which is [`Trap::at`].
+#[derive(Debug, Default)]
+pub struct SourceTrap {
+    /// The function whose source has the line: that of the code, or one whose code became part of it; `None` if unknown.
+    pub function: Option<String>,
     /// The file; empty for a module of an earlier version.
     pub file: String,
     /// The message of a failed assertion, if its line has no other.
     pub message: String,
 }
 
-impl InstanceTrap {
+impl SourceTrap {
+    /// What the note of a module of `smf compile` tells of a trap in the code of `function`; `None` if it does not list that.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn of_module(
+        module: &Smf<'_>,
+        function: &str,
+        trap: Trap,
+    ) -> Result<Option<Self>, AllocError> {
+        let Some((note, at)) = module.note_contents().ok().flatten() else { return Ok(None) };
+        let Ok(note) = Note::parse(&note, at) else { return Ok(None) };
+        let Some(own) = note.signature(function) else { return Ok(None) };
+        let is_assertion = trap.code == TRAP_ASSERT;
+        let assertion = is_assertion.then(|| note.assertion(function, trap.at)).flatten();
+        let function = match &assertion {
+            Some(found) => Some(found.function()),
+            None => note.function_at(function, trap.at).map(|found| found.function()),
+        };
+        let message = assertion.map(|found| try_format(format_args!("{}", found.message())));
+        Ok(Some(Self {
+            function: function.map(|name| try_format(format_args!("{name}"))).transpose()?,
+            file: try_format(format_args!("{}", own.file()))?,
+            message: message.transpose()?.unwrap_or_default(),
+        }))
+    }
+
     /// What the template of `instance` tells of a trap in its code; `None` if its body is not
     /// [source](SourceTemplate), or does not have the line. Runs the front end again.
     ///
     /// # Errors
     /// No memory.
-    pub fn of(
+    pub fn of_instance(
         jit: &JitInstantiator,
         instance: &Instance,
         trap: Trap,
@@ -40,7 +68,7 @@ impl InstanceTrap {
         let Some(unit) = instantiate(file, &name, &types)?.unit else { return Ok(None) };
         let Some((function, message)) = found(&unit, trap) else { return Ok(None) };
         Ok(Some(Self {
-            function: try_format(format_args!("{}", function.symbol))?,
+            function: Some(try_format(format_args!("{}", function.symbol))?),
             file: try_format(format_args!("{}", unit.file(function)))?,
             message: try_format(format_args!("{message}"))?,
         }))
