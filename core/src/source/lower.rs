@@ -20,8 +20,8 @@ use super::code::Code;
 use super::diagnostic::Severity;
 use super::names::{HashIndex, Name};
 use super::program::constant::{
-    ConstValue, Evaluated, compare, complement, fits, float, fold_literals, integer, nearest_to,
-    rounded, wrap,
+    ConstValue, Evaluated, compare, complement, fits, float, fold_literals, integer, is_wider,
+    nearest_to, rounded, wrap,
 };
 use super::program::layout::{Field, Repr};
 use super::program::*;
@@ -542,14 +542,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
     /// An integer or float in a wider type of its kind.
     fn widen(&mut self, typed: Typed, wanted: TypeId) -> Option<Typed> {
         let (from, to) = (self.scalar(typed.ty)?, self.scalar(wanted)?);
-        let same_kind = from.is_float() == to.is_float()
-            && from.is_signed() == to.is_signed()
-            && from != Scalar::Bool
-            && to != Scalar::Bool;
-        if !same_kind || from.bits() >= to.bits() {
-            return None;
-        }
-        Some(self.convert(typed, wanted))
+        is_wider(to, from).then(|| self.convert(typed, wanted))
     }
 
     /// The value converted as `as` does.

@@ -216,6 +216,13 @@ impl Body<'_, '_, '_> {
         if left.ty.fits_all() || right.ty.fits_all() {
             return Typed::ERROR;
         }
+        if let (Value::Number(one), Value::Number(two)) = (left.value, right.value)
+            && left.flexible
+            && right.flexible
+        {
+            let number = if name == Name::MIN { one.min(two) } else { one.max(two) };
+            return Typed { value: Value::Number(number), ..left };
+        }
         let Some((left, right)) = self.same_type(left, right, BinaryOp::Less, span) else {
             return Typed::ERROR;
         };

@@ -473,7 +473,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         index: Typed,
         id: ExprId,
     ) -> Option<Place> {
-        let is_unsigned = self.is_unsigned(index.ty);
+        let (is_unsigned, is_literal) = (self.is_unsigned(index.ty), index.flexible);
         let index = self.index_value(index, id)?;
         let Value::Number(number) = index.value else {
             let index = self.checked_index(index, Ok(length), is_unsigned);
@@ -485,11 +485,16 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 let stride = self.program().stride(element);
                 Some(Self::inside(place, index.saturating_mul(stride)))
             }
-            None => {
+            None if is_literal => {
                 let message =
                     format_args!("index {number} is out of range for an array of length {length}");
                 self.error(self.span(id), Code::OutOfRange, message);
                 None
+            }
+            // The code around it may compare the constant with the length first.
+            None => {
+                let index = self.checked_index(index, Ok(length), is_unsigned);
+                Some(self.element_place(place, element, index))
             }
         }
     }

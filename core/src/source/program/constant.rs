@@ -221,7 +221,7 @@ impl Program<'_, '_> {
         made
     }
 
-    /// A value as one of `wanted` where that is implied: literals, and values of the same type.
+    /// A value as one of `wanted` where that is implied: literals, and values of the same or a narrower type.
     pub(in crate::source) fn convert_literal(
         &self,
         value: Evaluated,
@@ -232,7 +232,8 @@ impl Program<'_, '_> {
         }
         let scalar = self.scalar(wanted)?;
         if !value.is_flexible {
-            return None;
+            let is_implied = is_wider(scalar, self.scalar(value.ty)?);
+            return is_implied.then_some(Evaluated { ty: wanted, ..value });
         }
         let converted = match value.value {
             ConstValue::Integer(number) if scalar.is_float() => {
@@ -622,6 +623,13 @@ pub(in crate::source) fn complement(value: i128, wanted: Option<Scalar>) -> i128
         Some(scalar) if fits(value, scalar) => wrap(!value, scalar),
         _ => !wrap(value, Scalar::I64),
     }
+}
+
+/// Whether a number of type `from` becomes one of `to` without `as`: a wider one of its kind.
+pub(in crate::source) fn is_wider(to: Scalar, from: Scalar) -> bool {
+    let is_number = |scalar| !matches!(scalar, Scalar::Bool | Scalar::Pointer);
+    let of_kind = |scalar: Scalar| (scalar.is_float(), scalar.is_signed());
+    is_number(from) && is_number(to) && of_kind(from) == of_kind(to) && from.bits() < to.bits()
 }
 
 pub(in crate::source) fn integer(op: BinaryOp, a: i128, b: i128, scalar: Scalar) -> Option<i128> {

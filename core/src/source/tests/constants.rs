@@ -210,3 +210,14 @@ fn array_of_a_constant_is_read_in_place() {
         ["1: E1401: expected `i64`, found `u16`"]
     );
 }
+
+#[test]
+fn constant_becomes_one_of_a_wider_type() {
+    let text = "const A: i32 = -5\nconst B: i64 = A\nconst C: f64 = D\nconst D: f32 = 0.5\nconst XS: [u64; 2] = [E, 7]\n\
+                const E: u8 = 9\nfn f(i: i64) -> i64: B + (C * 4.0) as i64 + (XS[i] as i64)\n";
+    assert_eq!(run(text, "f", &[0]), 6);
+    for (from, to) in [("i64", "i32"), ("i32", "u64"), ("u8", "i64"), ("f64", "f32")] {
+        let text = format!("const A: {from} = 5\nconst B: {to} = A\nfn f() -> {to}: B\n");
+        assert_eq!(errors_of(&text), [format!("2: E1401: expected `{to}`, found `{from}`")]);
+    }
+}

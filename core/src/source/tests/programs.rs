@@ -245,7 +245,8 @@ fn literals_take_the_type_that_is_wanted() {
     }
     let text = "fn mask(a: u8) -> u8: a & ~7\nfn shr(n: u8) -> u8: 128 >> n\n\
                 fn shl(n: u8) -> i64: 1 << n\nfn pow(n: u8) -> u64: 2 ** n\nfn wide(n: i64) -> u64: 1 << n\n\
-                fn bit(a: u64, n: i64) -> bool: (a & (1 << n)) != 0\nfn top(a: u64) -> bool: a == (1 << 63)\n";
+                fn bit(a: u64, n: i64) -> bool: (a & (1 << n)) != 0\nfn top(a: u64) -> bool: a == (1 << 63)\n\
+                fn most(x: u8) -> u8: max(min(4, 9), x)\nfn times(x: u8) -> u8: max(60, 70) * x\n";
     for (name, arguments, expected) in [
         ("mask", &[0xff][..], 0xf8),
         ("shr", &[3], 16),
@@ -255,6 +256,8 @@ fn literals_take_the_type_that_is_wanted() {
         ("wide", &[63], i64::MIN),
         ("bit", &[-1, 63], 1),
         ("top", &[i64::MIN], 1),
+        ("most", &[3], 4),
+        ("times", &[4], 280 - 256),
     ] {
         assert_eq!(run(text, name, arguments), expected, "{name}");
     }
@@ -386,6 +389,11 @@ fn arrays_have_elements_and_checks() {
     }
     let text = "fn f() -> i64:\n    val a = [1, 2, 3]\n    a[9]\n";
     assert_eq!(errors_of(text), ["3: E1407: index 9 is out of range for an array of length 3"]);
+    // A named constant may be compared with the length before.
+    let text = "const N = 7\nfn f() -> i64:\n    val a = [1, 2, 3]\n    if N < a.len(): a[N] else: 5\n\
+                fn g() -> i64:\n    val a = [1, 2, 3]\n    a[N]\n";
+    assert_eq!(run(text, "f", &[]), 5);
+    assert_eq!(trap_message(text, "g", &[]), "index 7 out of range for length 3");
 }
 
 #[test]

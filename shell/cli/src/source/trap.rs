@@ -36,11 +36,12 @@ impl Trapped<'_> {
         let index = functions.iter().position(|f| Some(f.name().as_bytes()) == function);
         let own = index.and_then(|index| Some((index, sites(executable, index, code, at)?)));
         // Code of a callee that became part of its caller traps in the caller, with the line of the callee.
-        let others = || {
-            let all = 0..functions.len();
-            all.filter_map(|index| Some((index, sites(executable, index, code, at)?))).next()
-        };
-        let found = own.or_else(|| matches!(at, At::Line(_)).then(others).flatten());
+        let mut others = (0..functions.len())
+            .filter_map(|index| Some((index, sites(executable, index, code, at)?)));
+        let is_own = own.is_some();
+        let found = own.or_else(|| matches!(at, At::Line(_)).then(|| others.next()).flatten());
+        // Several instances of a generic function have the line.
+        let is_ambiguous = !is_own && found.is_some() && others.next().is_some();
         let what = self.what(executable, found.as_ref());
         let place = match (&found, at) {
             (Some((_, sites)), _) => sites.place(),
@@ -48,6 +49,7 @@ impl Trapped<'_> {
             (None, At::Line(offset) | At::Offset(offset)) => format!("offset {offset:#x}"),
         };
         let name = match found.map(|(index, _)| index).or(index) {
+            _ if is_ambiguous => None,
             Some(index) => functions.get(index).map(|f| f.name().to_string()),
             None => function.map(|name| String::from_utf8_lossy(name).into_owned()),
         };

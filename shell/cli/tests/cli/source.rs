@@ -235,6 +235,13 @@ fn trap_names_the_error_the_function_and_the_place() {
             format!("the stack is exhausted in function `{name}`: calls nest too deeply");
         traps(&file, &[name, "100000000"], &expected);
     }
+    // Two instances became part of `both`, and either may have trapped.
+    let text = "fn rest<T: Int>(p: T) -> T:\n    100 % p\nfn both(a: u16, b: u32) -> u32:\n    val x = rest(a)\n    rest(b) + (x as u32)\n";
+    let file = source(&directory, "g.spl", text);
+    for (level, function) in [("0", " in function `rest$u32`"), ("2", "")] {
+        let error = fails(&["run", "--opt", level, &file, "both", "7", "0"]);
+        assert_eq!(error, format!("error: division by zero{function} at {file}:2:5\n"));
+    }
     // What was printed before is not lost.
     let file = source(&directory, "p.spl", "fn f(x):\n    print_raw \"before\"\n    1 / x\n");
     let output = smf(&["run", &file, "f", "0"]);
