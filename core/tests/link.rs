@@ -420,6 +420,29 @@ fn alignment_is_respected_in_memory() {
     }
 }
 
+/// The memory behind the contents of a section takes none before it is used, whatever size the file states.
+#[test]
+fn memory_size_of_a_section_is_not_resident() {
+    let _alone = alone();
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    let mut module = Builder { data: vec![7; 3], ..Builder::default() };
+    module.function("seven", &[0xb8, 7, 0, 0, 0, 0xc3]);
+    let mut file = module.file();
+    let table = Smf::parse(&file).unwrap().section(CODE.into()).unwrap().entry_offset as usize;
+    let sizes = table + 16..table + 32;
+    assert_eq!(file[sizes.clone()], [6u64, 6].map(u64::to_le_bytes).concat());
+    file[sizes].copy_from_slice(&[6u64, 1 << 30].map(u64::to_le_bytes).concat());
+    let smf = Smf::parse(&file).unwrap();
+    let before = resident();
+    let loaded = load(&smf, &NoImports).unwrap();
+    assert_eq!(call(&loaded, "seven", &[]), 7);
+    let more = resident().saturating_sub(before);
+    assert!(more < 64 << 20, "{more} bytes");
+}
+
 #[test]
 fn lookups_agree_with_a_walk_of_the_table() {
     let _alone = alone();

@@ -334,6 +334,9 @@ fn linked_object<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>> {
     if object.sections().iter().any(is_code) { Ok(Some(object)) } else { Err(LinkError::NoCode) }
 }
 
+/// The most bytes between sections that are prefaulted with them: less time than another system call takes.
+const MAX_PREFAULTED_GAP: usize = 64 << 10;
+
 /// Copies every section, except `parts`, to its place in ascending order and zeroes the gaps in reused pages.
 fn copy_sections(
     smf: &Smf<'_>,
@@ -344,8 +347,13 @@ fn copy_sections(
     let pieces = file_parts::pieces(smf, layout, parts)?;
     let is_used = pages.is_reused();
     if !is_used {
-        // Fresh pages behind the last section, and those of a file, stay untouched until they are used.
-        for run in pieces.chunk_by(|one, next| !file_parts::is_between(parts, one, next)) {
+        // Fresh pages behind the last section, and those of a file, stay untouched until they are used, and so do the many that
+        // a section may have behind its contents.
+        let is_near = |one: &Piece<'_>, next: &Piece<'_>| {
+            let gap = next.place.start.saturating_sub(one.place.end);
+            gap <= MAX_PREFAULTED_GAP && !file_parts::is_between(parts, one, next)
+        };
+        for run in pieces.chunk_by(is_near) {
             if let (Some(first), Some(last)) = (run.first(), run.last()) {
                 pages.prefault_range(first.place.start..last.place.end)?;
             }
