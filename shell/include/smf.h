@@ -909,6 +909,8 @@ typedef struct SmfReloaded {
     int64_t symbols; /* data symbols that were copied */
     int64_t bytes;   /* their bytes */
     int64_t kept;    /* data symbols that stay in place because other modules refer to them */
+    int64_t reset;   /* data symbols of both versions that were to be kept and start anew: they hold addresses that the linker wrote,
+                        their sizes differ, several have the name, or the module has constructors */
 } SmfReloaded;
 
 /* The data that a reload keeps. */
@@ -925,7 +927,7 @@ typedef struct SmfReloaded {
  * after the constructors of the new version have run, except where the linker has written addresses into it; no thread
  * should be writing to it. Data that another module refers to by address stays in place instead, and the new version uses,
  * and constructs, it there. With SMF_DATA_KEEP, a module starts with its initial data if either version has constructors or
- * destructors. Thread-local variables always do. A version that is not packed as reloadable keeps no static data. The
+ * destructors, as all modules with the standard library of Rust have. Thread-local variables always do. A version that is not packed as reloadable keeps no static data. The
  * structure may be null.
  *
  * False on failure, when the old version is unchanged: SMF_ERROR_RELOAD if its file does not allow replacement, or the
@@ -963,6 +965,10 @@ bool smf_loader_collect(uint64_t loader);
 /*
  * Unloads modules, all or none: one, or several that import from each other. Fails with SMF_ERROR_IN_USE while one is
  * held, or another module imports from it.
+ *
+ * The loader does not know of addresses of a module's code that the module has given to others: threads that it has started,
+ * destructors of pthread_key_create, signal handlers, callbacks. As with dlclose, the module has to take them back before. A
+ * module that cannot, such as one of Go, is never unloaded: hold it (smf_loader_hold), and leave the loader open.
  */
 bool smf_loader_unload(uint64_t loader, uint64_t module);
 bool smf_loader_unload_all(uint64_t loader, const uint64_t *modules, int64_t count);

@@ -18,18 +18,36 @@ pub struct Migrated {
     /// Their total size, in bytes.
     pub bytes: u64,
     /// The number of symbols of both versions that start with their initial contents although data is to be copied: they
-    /// hold addresses that the linker wrote, their sizes differ, or several have the name.
+    /// hold addresses that the linker wrote, their sizes differ, several have the name, or the module has constructors.
     pub reset: u32,
+}
+
+/// What becomes of the data of the old version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transfer {
+    Copy,
+    /// None is copied, although the caller has asked for it: the module has constructors.
+    Constructed,
+    /// None is copied, as the caller has asked.
+    Reset,
 }
 
 /// Copies the data with the same name and size in both versions that the linker has not written into. `to` must not
 /// have run yet. `name` is that of the module.
-pub(super) fn copy_data(name: &Name, from: &LinkedModule, to: &LinkedModule) -> Result<Migrated> {
+pub(super) fn transfer_data(
+    name: &Name,
+    from: &LinkedModule,
+    to: &LinkedModule,
+    transfer: Transfer,
+) -> Result<Migrated> {
     let failed = |error| match error {
         LinkError::OutOfMemory(error) => error.into(),
         error => LoadError::link(name, error),
     };
     let mut migrated = Migrated::default();
+    if transfer == Transfer::Reset {
+        return Ok(migrated);
+    }
     let old = WritableData::of(from.linked()).map_err(failed)?;
     if old.symbols.is_empty() {
         return Ok(migrated);
@@ -43,8 +61,9 @@ pub(super) fn copy_data(name: &Name, from: &LinkedModule, to: &LinkedModule) -> 
         }
         let target = new.find(symbol.name()).filter(|target| {
             let unique = old.find(symbol.name()).is_some();
-            let relocated = is_relocated(&old_fields, symbol) || is_relocated(&new_fields, target);
-            unique && !relocated && target.size == symbol.size
+            let relocated =
+                || is_relocated(&old_fields, symbol) || is_relocated(&new_fields, target);
+            transfer == Transfer::Copy && unique && target.size == symbol.size && !relocated()
         });
         match target {
             None => migrated.reset += 1,

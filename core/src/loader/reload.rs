@@ -16,7 +16,7 @@ use super::handle::ModuleHandle;
 use super::init::{construct, in_order, init_order, undo};
 use super::inner::ModuleLoader;
 use super::load_set::LoadSet;
-use super::migrate::{self, Migrated};
+use super::migrate::{Migrated, Transfer, transfer_data};
 use super::module_ref::ModuleRef;
 use super::observer::LoadEvent;
 use super::options::UnresolvedImport;
@@ -41,8 +41,9 @@ pub enum StateMigration {
     /// which is kept as long, and the new version uses it there. This requires that both versions export it with
     /// one size, that the linker writes no address into it, and that relocations of the new version reach it by name.
     ///
-    /// A module with constructors or destructors is [reset](Self::Reset) instead: its objects may own memory and
-    /// resources, which a copy would share with the destructors of the old version.
+    /// A module with constructors or destructors is [reset](Self::Reset) instead, unless others import data: its objects may
+    /// own memory and resources, which a copy would share with the destructors of the old version. [`Migrated::reset`] counts
+    /// what was not copied. Modules that contain the standard library of Rust have constructors.
     #[default]
     Copy,
     /// As [`Copy`](Self::Copy), for every module. Data is copied after the constructors of the new version have run and
@@ -116,16 +117,17 @@ impl ModuleLoader {
         let Some(VersionStubs { table, .. }) = &old.stubs else {
             return Err(LoadError::NotReloadable { module: old.name.clone() });
         };
-        let asked = migration;
-        let migration = effective(asked, old, parsed);
+        let transfer = transfer(migration, old, parsed);
         let in_use = self.data_in_use(old)?;
-        if let (Some(first), StateMigration::Reset) = (in_use.0.first(), migration) {
-            let UsedDatum { datum, by } = first;
+        if let Some(UsedDatum { datum, by }) = in_use.0.first() {
             let (module, symbol, by) = (old.name.clone(), datum.name.clone(), by.clone());
-            return Err(match asked {
-                StateMigration::Reset => LoadError::DataInUse { module, symbol, by },
-                _ => LoadError::ConstructedDataInUse { module, symbol, by },
-            });
+            match transfer {
+                Transfer::Copy => {}
+                Transfer::Reset => return Err(LoadError::DataInUse { module, symbol, by }),
+                Transfer::Constructed => {
+                    return Err(LoadError::ConstructedDataInUse { module, symbol, by });
+                }
+            }
         }
         let mut set = LoadSet::new(self, self.state().scope(), Some(handle));
         in_use.map(&mut set, old, parsed, table)?;
@@ -140,7 +142,7 @@ impl ModuleLoader {
             construct(self, in_order(&members, &order));
         }
         let migrated =
-            self.switch(old, &scope, members, migration, (&in_use, &order), reservation)?;
+            self.switch(old, &scope, members, transfer, (&in_use, &order), reservation)?;
         let kept = u32::try_from(in_use.0.len()).unwrap_or(u32::MAX);
         Ok(Reloaded { migrated, kept })
     }
@@ -151,7 +153,7 @@ impl ModuleLoader {
         old: &TryArc<Version>,
         scope: &Scope,
         mut members: Vec<TryArc<Version>>,
-        migration: StateMigration,
+        transfer: Transfer,
         (in_use, order): (&DataInUse, &[usize]),
         reservation: &mut DataReservation<'_>,
     ) -> Result<Migrated> {
@@ -159,7 +161,7 @@ impl ModuleLoader {
         // Before the stubs are locked.
         let bindings = self.forward.bindings(&members, stubs);
         let prepared = bindings.and_then(|bindings| {
-            Ok((bindings, prepare_switch(old, &mut members, migration, in_use)?))
+            Ok((bindings, prepare_switch(old, &mut members, transfer, in_use)?))
         });
         let (bindings, (migrated, redirection)) = match prepared {
             Ok(prepared) => prepared,
@@ -264,17 +266,15 @@ impl ModuleLoader {
 fn prepare_switch<'t>(
     old: &'t TryArc<Version>,
     members: &mut [TryArc<Version>],
-    migration: StateMigration,
+    transfer: Transfer,
     in_use: &DataInUse,
 ) -> Result<(Migrated, Redirection<'t>)> {
     let new = members.first_mut().and_then(TryArc::get_mut).ok_or(AllocError)?;
     let VersionStubs { table, .. } = old.stubs.as_ref().ok_or(AllocError)?;
     let module = new.body.linked().ok_or(AllocError)?;
-    let migrated = match (&old.body, migration) {
-        (Body::Linked(from), StateMigration::Copy | StateMigration::CopyConstructed) => {
-            migrate::copy_data(&old.name, from, module)?
-        }
-        _ => Migrated::default(),
+    let migrated = match &old.body {
+        Body::Linked(from) => transfer_data(&old.name, from, module, transfer)?,
+        Body::Foreign(_) => Migrated::default(),
     };
     let redirection = redirect(table, &old.name, module)?;
     let version = redirection.version();
@@ -283,15 +283,16 @@ fn prepare_switch<'t>(
     Ok((migrated, redirection))
 }
 
-/// What a reload does with the data, given that a module with constructors is reset unless the caller insists.
-fn effective(migration: StateMigration, old: &Version, new: &ParsedModule) -> StateMigration {
+/// What a reload does with the data: a module with constructors is reset unless the caller insists.
+fn transfer(migration: StateMigration, old: &Version, new: &ParsedModule) -> Transfer {
     let is_constructed = || {
         old.linked().is_some_and(has_init_functions)
             || new.linked().is_ok_and(|smf| has_init_functions(&smf))
     };
     match migration {
-        StateMigration::Copy if is_constructed() => StateMigration::Reset,
-        other => other,
+        StateMigration::Reset => Transfer::Reset,
+        StateMigration::Copy if is_constructed() => Transfer::Constructed,
+        StateMigration::Copy | StateMigration::CopyConstructed => Transfer::Copy,
     }
 }
 

@@ -71,7 +71,7 @@ fn poll(
             let reset = match reset {
                 0 => String::new(),
                 _ => format!(
-                    "; {reset} reset, which hold addresses, or whose size or number has changed"
+                    "; {reset} reset, which hold addresses, whose size or number has changed, or whose module has constructors"
                 ),
             };
             output::report(

@@ -60,9 +60,11 @@ pub struct SmfReloaded {
     pub bytes: i64,
     /// Data symbols that stay in place because other modules refer to them.
     pub kept: i64,
+    /// Data symbols of both versions that were to be kept and start anew.
+    pub reset: i64,
 }
 
-versioned!(SmfReloaded, 32);
+versioned!(SmfReloaded, 32, 40);
 
 /// The statistics of a loader.
 #[repr(C)]
@@ -392,7 +394,8 @@ unsafe fn reload(
             loader.modules().reload(handle, bytes, migration, missing)
         })?;
         let (symbols, bytes) = (i64::from(migrated.symbols), to_i64(migrated.bytes));
-        let filled = SmfReloaded { size: 0, symbols, bytes, kept: i64::from(kept) };
+        let (kept, reset) = (i64::from(kept), i64::from(migrated.reset));
+        let filled = SmfReloaded { size: 0, symbols, bytes, kept, reset };
         // SAFETY: as above.
         unsafe { versioned_struct::write_optional(into, filled) }
     }))

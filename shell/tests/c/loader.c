@@ -361,7 +361,9 @@ static void reload_constructed(void) {
     CHECK(call(loader, module, "item", 0) == 10 && call(loader, module, "item", 0) == 11);
     CHECK(smf_loader_reload(loader, module, path, SMF_DATA_KEEP_CONSTRUCTED, &moved) && moved.symbols == 1);
     CHECK(call(loader, module, "item", 0) == 12);
-    CHECK(smf_loader_reload(loader, module, path, SMF_DATA_KEEP, &moved) && moved.symbols == 0);
+    CHECK(moved.reset == 0);
+    CHECK(smf_loader_reload(loader, module, path, SMF_DATA_KEEP, &moved) && moved.symbols == 0 && moved.reset == 1);
+    CHECK(smf_loader_reload(loader, module, path, SMF_DATA_RESET, &moved) && moved.symbols == 0 && moved.reset == 0);
     CHECK(call(loader, module, "item", 0) == 10);
     uint64_t user = load(loader, "items");
     int64_t *items = (int64_t *)(intptr_t)call(loader, user, "where_items", 0);
@@ -437,7 +439,8 @@ static void reload(void) {
     CHECK(smf_loader_missing_count() == 2);
     REFUSED(!smf_loader_reload(loader, counter, "absent", true, NULL), SMF_ERROR_FILE);
     REFUSED(!smf_loader_reload(loader, counter, NULL, true, NULL), SMF_ERROR_ARGUMENT);
-    moved.size = sizeof moved - 1;
+    /* The first version of the structure had no `reset`. */
+    moved.size = offsetof(SmfReloaded, reset) - 1;
     REFUSED(!smf_loader_reload(loader, counter, made("counter2"), true, &moved), SMF_ERROR_ARGUMENT);
     CHECK(rt_call_function_0(version) == 1 && rt_call_function_1(add, 1) == 6);
     uint64_t where = load(loader, "where");

@@ -124,13 +124,15 @@ fn reload_constructs_the_new_version_before_the_old_one_ends() {
     assert_eq!(get(&loader, module, "set", &[5]), 5);
     let reload = |base, migration| {
         let new = recorder(base, true);
-        loader.modules().reload(module, new, migration, &mut |_| {}).unwrap().migrated.symbols
+        let migrated =
+            loader.modules().reload(module, new, migration, &mut |_| {}).unwrap().migrated;
+        (migrated.symbols, migrated.reset)
     };
     // Not migrated, because objects of constructors may own what a destructor releases.
-    assert_eq!(reload(20, StateMigration::Copy), 0);
+    assert_eq!(reload(20, StateMigration::Copy), (0, 1));
     assert_eq!((get(&loader, module, "get", &[]), recorded()), (21, vec![11, 21, 12, 13]));
     assert_eq!(get(&loader, module, "set", &[7]), 7);
-    assert_eq!(reload(30, StateMigration::CopyConstructed), 1);
+    assert_eq!(reload(30, StateMigration::CopyConstructed), (1, 0));
     assert_eq!((get(&loader, module, "get", &[]), recorded()), (7, vec![31, 22, 23]));
 
     // A new version that cannot replace the old one does not run.
