@@ -1,6 +1,6 @@
 //! Conditions: bools as control flow, with short circuits and chains of comparisons.
 
-use super::operator::condition_of;
+use super::operator::{Spans, condition_of};
 use super::*;
 use crate::ir::Condition;
 
@@ -112,11 +112,11 @@ impl Body<'_, '_, '_> {
         expected: bool,
         target: Target,
     ) {
-        let span = self.span(id);
+        let spans = Spans { whole: self.span(id), left: self.span(left), right: self.span(right) };
         let one = self.expr(left, Want::NOTHING);
         let one = self.stable(one, left, right);
         let two = self.expr(right, Want::beside(one.ty));
-        self.compare_values(op, one, two, span, expected, target);
+        self.compare_values(op, one, two, spans, expected, target);
     }
 
     fn compare_values(
@@ -124,7 +124,7 @@ impl Body<'_, '_, '_> {
         op: BinaryOp,
         left: Typed,
         right: Typed,
-        span: Span,
+        spans: Spans,
         expected: bool,
         target: Target,
     ) {
@@ -134,15 +134,15 @@ impl Body<'_, '_, '_> {
         let is_number = |typed: Typed| matches!(typed.value, Value::Number(_) | Value::Float(_));
         let Some(condition) = condition_of(op) else { return };
         if is_number(left) && is_number(right) {
-            let value = self.operate(op, left, right, Want::NOTHING, (span, span));
-            return self.branch_on(value, span, expected, target);
+            let value = self.operate(op, left, right, Want::NOTHING, spans);
+            return self.branch_on(value, spans.whole, expected, target);
         }
         let value = self.compare_mixed(condition, left, right);
         let value = value.or_else(|| self.compare_aggregates(condition, left, right));
         if let Some(value) = value {
-            return self.branch_on(value, span, expected, target);
+            return self.branch_on(value, spans.whole, expected, target);
         }
-        let Some((condition, left, right)) = self.comparison(condition, left, right, op, span)
+        let Some((condition, left, right)) = self.comparison(condition, left, right, op, spans)
         else {
             return;
         };
@@ -187,12 +187,13 @@ impl Body<'_, '_, '_> {
             let Some(op) = entry(&tree.operators, index) else { break };
             left = self.stable(left, before, id);
             let right = self.expr(id, Want::beside(left.ty));
-            let span = self.span(before).to(self.span(id));
+            let (one, two) = (self.span(before), self.span(id));
+            let spans = Spans { whole: one.to(two), left: one, right: two };
             let is_last = index - first + 1 == count(rest);
             match (is_last, expected) {
-                (true, true) => self.compare_values(op, left, right, span, true, target),
-                (_, true) => self.compare_values(op, left, right, span, false, fails),
-                (_, false) => self.compare_values(op, left, right, span, false, target),
+                (true, true) => self.compare_values(op, left, right, spans, true, target),
+                (_, true) => self.compare_values(op, left, right, spans, false, fails),
+                (_, false) => self.compare_values(op, left, right, spans, false, target),
             }
             left = right;
             before = id;

@@ -1,5 +1,6 @@
 //! `for`: ranges and arrays.
 
+use super::operator::Spans;
 use super::*;
 use crate::ir::{Binary, Condition};
 
@@ -75,7 +76,9 @@ impl Body<'_, '_, '_> {
             Some(end) => {
                 let first = self.stable(first, start.unwrap_or(end), end);
                 let last = self.expr(end, Want::NOTHING);
-                let (first, last) = self.same_type(first, last, BinaryOp::Less, span)?;
+                let left = start.map_or(span, |start| self.span(start));
+                let spans = Spans { whole: span, left, right: self.span(end) };
+                let (first, last) = self.same_type(first, last, BinaryOp::Less, spans)?;
                 (first, Some(last))
             }
         };

@@ -16,6 +16,21 @@ pub(super) fn condition_of(op: BinaryOp) -> Option<Condition> {
     })
 }
 
+/// Where an operation and its operands are.
+#[derive(Clone, Copy)]
+pub(super) struct Spans {
+    pub(super) whole: Span,
+    pub(super) left: Span,
+    pub(super) right: Span,
+}
+
+impl From<Span> for Spans {
+    /// Operands that are not told apart.
+    fn from(whole: Span) -> Self {
+        Self { whole, left: whole, right: whole }
+    }
+}
+
 impl Body<'_, '_, '_> {
     /// A binary operation. The left operands of `a + b + c` are walked over in a loop.
     pub(super) fn binary(&mut self, id: ExprId, want: Want) -> Typed {
@@ -45,7 +60,9 @@ impl Body<'_, '_, '_> {
             }
             left = self.stable(left, before, operand);
             let right = self.expr(operand, Self::beside(op, left.ty));
-            left = self.operate(op, left, right, hint, (span, self.span(operand)));
+            let (before, operand) = (self.span(before), self.span(operand));
+            let spans = Spans { whole: span, left: before, right: operand };
+            left = self.operate(op, left, right, hint, spans);
         }
         left
     }
@@ -92,7 +109,7 @@ impl Body<'_, '_, '_> {
         left: Typed,
         right: Typed,
         hint: Want,
-        (span, right_span): (Span, Span),
+        spans: Spans,
     ) -> Typed {
         if left.ty.fits_all() || right.ty.fits_all() {
             return if left.ty == TypeId::NEVER { left } else { Typed::ERROR };
@@ -102,18 +119,18 @@ impl Body<'_, '_, '_> {
             return folded;
         }
         if op.is_comparison() {
-            return self.compare(op, left, right, span);
+            return self.compare(op, left, right, spans);
         }
         if op.is_shift() {
-            return self.shift(op, left, right, (span, right_span));
+            return self.shift(op, left, right, spans);
         }
         if op == BinaryOp::Power {
-            return self.power(left, right, span);
+            return self.power(left, right, spans);
         }
-        let Some((left, right)) = self.same_type(left, right, op, span) else {
+        let Some((left, right)) = self.same_type(left, right, op, spans) else {
             return Typed::ERROR;
         };
-        self.arithmetic(op, left, right, span)
+        self.arithmetic(op, left, right, spans.whole)
     }
 
     /// The result of two constants.
@@ -167,8 +184,10 @@ impl Body<'_, '_, '_> {
         left: Typed,
         right: Typed,
         op: BinaryOp,
-        span: Span,
+        spans: impl Into<Spans>,
     ) -> Option<(Typed, Typed)> {
+        let spans = spans.into();
+        let span = spans.whole;
         if left.ty.fits_all() || right.ty.fits_all() {
             return None;
         }
@@ -195,9 +214,9 @@ impl Body<'_, '_, '_> {
             (false, true) => left.ty,
             (false, false) => self.common_type(left, right, op, span)?,
         };
-        let mut fit = |typed: Typed| {
+        let mut fit = |typed: Typed, operand: Span| {
             if typed.ty == ty || typed.flexible {
-                return self.coerce(typed, ty, span);
+                return self.coerce(typed, ty, operand);
             }
             let is_number = |s: Scalar| s != Scalar::Bool;
             if self.scalar(typed.ty).is_some_and(is_number)
@@ -207,7 +226,7 @@ impl Body<'_, '_, '_> {
             }
             self.no_operation(op, left.ty, right.ty, span)
         };
-        let (left, right) = (fit(left), fit(right));
+        let (left, right) = (fit(left, spans.left), fit(right, spans.right));
         (!left.ty.fits_all() && !right.ty.fits_all()).then_some((left, right))
     }
 
@@ -349,20 +368,14 @@ impl Body<'_, '_, '_> {
         Typed::local(ty, result)
     }
 
-    fn shift(
-        &mut self,
-        op: BinaryOp,
-        left: Typed,
-        right: Typed,
-        (span, right_span): (Span, Span),
-    ) -> Typed {
+    fn shift(&mut self, op: BinaryOp, left: Typed, right: Typed, spans: Spans) -> Typed {
         let left = self.settle(left);
         let is_integer = |body: &Self, ty| {
             body.scalar(ty).is_some_and(|s| !s.is_float() && s != Scalar::Bool)
                 || matches!(body.head(ty), Head::Param(_))
         };
         if !is_integer(self, left.ty) || !is_integer(self, right.ty) {
-            return self.no_operation(op, left.ty, right.ty, span);
+            return self.no_operation(op, left.ty, right.ty, spans.whole);
         }
         // The count is taken modulo the width, whatever its type.
         let right = match (right.flexible, right.value) {
@@ -370,7 +383,7 @@ impl Body<'_, '_, '_> {
                 let bits = self.scalar(left.ty).map_or(64, Scalar::bits);
                 Typed::new(left.ty, Value::Number(count & i128::from(bits - 1)))
             }
-            (true, _) => self.coerce(right, left.ty, right_span),
+            (true, _) => self.coerce(right, left.ty, spans.right),
             (false, _) => self.convert(right, left.ty),
         };
         let binary = match op {
@@ -387,13 +400,14 @@ impl Body<'_, '_, '_> {
     }
 
     /// `base ** exponent`.
-    fn power(&mut self, base: Typed, exponent: Typed, span: Span) -> Typed {
+    fn power(&mut self, base: Typed, exponent: Typed, spans: Spans) -> Typed {
+        let span = spans.whole;
         if self.is_template && matches!(self.head(base.ty), Head::Param(_)) {
             return self.opaque();
         }
         let is_float = |body: &Self, ty| body.scalar(ty).is_some_and(Scalar::is_float);
         if is_float(self, base.ty) || is_float(self, exponent.ty) {
-            let Some((left, right)) = self.same_type(base, exponent, BinaryOp::Power, span) else {
+            let Some((left, right)) = self.same_type(base, exponent, BinaryOp::Power, spans) else {
                 return Typed::ERROR;
             };
             let symbol = if left.ty == TypeId::F32 { "powf" } else { "pow" };
@@ -446,7 +460,7 @@ impl Body<'_, '_, '_> {
     }
 
     /// A comparison as a bool.
-    fn compare(&mut self, op: BinaryOp, left: Typed, right: Typed, span: Span) -> Typed {
+    fn compare(&mut self, op: BinaryOp, left: Typed, right: Typed, spans: Spans) -> Typed {
         let Some(condition) = condition_of(op) else { return Typed::ERROR };
         if let Some(result) = self.compare_mixed(condition, left, right) {
             return result;
@@ -454,7 +468,7 @@ impl Body<'_, '_, '_> {
         if let Some(result) = self.compare_aggregates(condition, left, right) {
             return result;
         }
-        let Some((condition, left, right)) = self.comparison(condition, left, right, op, span)
+        let Some((condition, left, right)) = self.comparison(condition, left, right, op, spans)
         else {
             return Typed::ERROR;
         };
@@ -473,9 +487,9 @@ impl Body<'_, '_, '_> {
         left: Typed,
         right: Typed,
         op: BinaryOp,
-        span: Span,
+        spans: Spans,
     ) -> Option<(Condition, Typed, Typed)> {
-        let (left, right) = self.same_type(left, right, op, span)?;
+        let (left, right) = self.same_type(left, right, op, spans)?;
         let is_equality = matches!(condition, Condition::Equal | Condition::NotEqual);
         let is_scalar = matches!(self.repr(left.ty), Repr::Scalar(_));
         let has_order = match self.head(left.ty) {
@@ -484,7 +498,7 @@ impl Body<'_, '_, '_> {
             _ => false,
         };
         if !is_scalar || !(is_equality || has_order) {
-            self.no_operation(op, left.ty, right.ty, span);
+            self.no_operation(op, left.ty, right.ty, spans.whole);
             return None;
         }
         if matches!(left.value, Value::Number(_)) && !matches!(right.value, Value::Number(_)) {

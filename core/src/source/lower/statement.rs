@@ -1,5 +1,6 @@
 //! Statements: declarations, assignments, loops and jumps.
 
+use super::operator::Spans;
 use super::*;
 
 impl<'p> Body<'_, 'p, '_> {
@@ -272,7 +273,8 @@ impl<'p> Body<'_, 'p, '_> {
             Some(op) => {
                 let old = self.load(place, ty);
                 let right = self.expr(value, Self::beside(op, ty));
-                let result = self.operate(op, old, right, Want::NOTHING, (span, self.span(value)));
+                let spans = Spans { right: self.span(value), ..span.into() };
+                let result = self.operate(op, old, right, Want::NOTHING, spans);
                 self.coerce(result, ty, span)
             }
         };
@@ -307,7 +309,8 @@ impl<'p> Body<'_, 'p, '_> {
         let typed = match op {
             None => typed,
             Some(op) => {
-                self.operate(op, variable.value, typed, Want::NOTHING, (span, self.span(value)))
+                let spans = Spans { right: self.span(value), ..span.into() };
+                self.operate(op, variable.value, typed, Want::NOTHING, spans)
             }
         };
         let typed = self.coerce(typed, ty, self.span(value));

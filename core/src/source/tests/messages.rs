@@ -73,6 +73,24 @@ fn marked(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn operand_that_does_not_fit_is_marked() {
+    for (body, place) in [
+        ("x + 5 == 300", "300"),
+        ("300 < x + 5", "300"),
+        ("0 < x < 300 + 1", "300 + 1"),
+        ("if x != -129: true else: false", "-129"),
+        ("x + 1 + 200 == 3", "200"),
+        ("200 - x == 3", "200"),
+    ] {
+        let expected = format!("{place}: the number does not fit `i8`");
+        assert_eq!(marked(&format!("fn f(x: i8) -> bool: {body}\n")), [expected], "{body}");
+    }
+    let text = "fn f(a: i8):\n    var x = a\n    x += 200\n    for i in x..300: pass\n";
+    let expected = ["200", "300"].map(|place| format!("{place}: the number does not fit `i8`"));
+    assert_eq!(marked(text), expected);
+}
+
+#[test]
 fn messages_name_and_mark_what_is_wrong() {
     let point =
         "struct P:\n    x: i64\n    y: i64\nimpl P:\n    fn sum() -> i64: self.x + self.y\n";
