@@ -310,7 +310,7 @@ impl Body<'_, '_, '_> {
                     continue;
                 }
                 let (ty, flexible) = self.type_of(argument.value);
-                if flexible == is_literal {
+                if (flexible || self.is_of_literals(argument.value)) == is_literal {
                     self.unit.program.types.unify(pattern, ty, &mut bindings);
                 }
             }

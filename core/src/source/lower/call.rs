@@ -302,10 +302,13 @@ impl Body<'_, '_, '_> {
         let mut is_wrong = false;
         for (argument, &index) in list.zip(order) {
             let param = *self.unit.program.param_list(call.info.params).get(index)?;
-            let known = self.known_type(param.ty, bindings);
+            let mut known = self.known_type(param.ty, bindings);
             if known.is_none() && self.is_untyped(argument.value) {
                 // The other arguments decide on its type.
                 continue;
+            }
+            if known.is_none() && self.is_of_literals(argument.value) {
+                known = self.type_for_literals(call, order, param.ty, bindings);
             }
             let want = known.map_or(Want::NOTHING, Want::of);
             let mut value = self.argument(call, &param, argument.value, want);

@@ -4,6 +4,9 @@ use super::call::Call;
 use super::*;
 use crate::plural;
 
+/// How deep an expression is searched for literals.
+const MAX_LITERAL_NESTING: u32 = 16;
+
 impl Body<'_, '_, '_> {
     /// The type parameters that are known before the arguments.
     pub(super) fn start_bindings(&mut self, call: &Call<'_>) -> Option<Vec<Option<TypeId>>> {
@@ -69,21 +72,117 @@ impl Body<'_, '_, '_> {
     /// Whether an expression says nothing of its type, and has no effect: an empty array, a generic function, or a variant of a
     /// generic enum without payload.
     pub(super) fn is_untyped(&self, id: ExprId) -> bool {
-        let program = &self.unit.program;
-        let item = |name: Name| match self.variable(name) {
-            Some(_) => None,
-            None => program.item(self.source, name),
-        };
         match self.tree.expr(id).kind {
             ExprKind::Array(elements) => elements.is_empty(),
-            ExprKind::Name(name) => matches!(item(name), Some(Item::Function(number))
-                if program.function(number).is_some_and(|info| info.is_generic())),
-            ExprKind::Field(owner, _) => match self.tree.expr(owner).kind {
-                ExprKind::Name(name) => matches!(item(name), Some(Item::Enum(number))
-                    if at(&program.enums, number).is_some_and(|info| info.type_params != 0)),
-                _ => false,
-            },
+            ExprKind::Name(_) => matches!(self.generic_item(id), Some(Item::Function(_))),
+            ExprKind::Field(owner, _) => matches!(self.generic_item(owner), Some(Item::Enum(_))),
             _ => false,
+        }
+    }
+
+    /// The generic function, struct or enum that an expression names.
+    fn generic_item(&self, id: ExprId) -> Option<Item> {
+        let program = &self.unit.program;
+        let ExprKind::Name(name) = self.tree.expr(id).kind else { return None };
+        let item = program.item(self.source, name).filter(|_| self.variable(name).is_none())?;
+        let type_params = match item {
+            Item::Function(number) => program.function(number)?.type_params,
+            Item::Struct(number) => at(&program.structs, number)?.type_params,
+            Item::Enum(number) => at(&program.enums, number)?.type_params,
+            _ => 0,
+        };
+        (type_params > 0).then_some(item)
+    }
+
+    /// Whether an expression is more than a number, and has its type from literals that would take another one.
+    pub(super) fn is_of_literals(&self, id: ExprId) -> bool {
+        let is_number = matches!(
+            self.tree.expr(id).kind,
+            ExprKind::Integer(..)
+                | ExprKind::Float(..)
+                | ExprKind::Unary(..)
+                | ExprKind::Binary(..)
+        );
+        !is_number && self.has_literal_type(id, MAX_LITERAL_NESTING)
+    }
+
+    fn has_literal_type(&self, id: ExprId, depth: u32) -> bool {
+        let Some(depth) = depth.checked_sub(1) else { return false };
+        let has = |&id: &u32| self.has_literal_type(ExprId(id), depth);
+        let tree = self.tree;
+        match tree.expr(id).kind {
+            ExprKind::Integer(_, suffix) | ExprKind::Float(_, suffix) => suffix.is_none(),
+            ExprKind::Unary(UnaryOp::Negate | UnaryOp::Complement, value)
+            | ExprKind::Repeat(value, _) => has(&value.0),
+            ExprKind::Binary(op, left, right) => {
+                let is_logic = matches!(op, BinaryOp::And | BinaryOp::Or) || op.is_comparison();
+                !is_logic && has(&left.0) && has(&right.0)
+            }
+            // Other parts have types of their own.
+            ExprKind::Tuple(parts) | ExprKind::Array(parts) => tree.list(parts).iter().any(has),
+            ExprKind::If { branches, otherwise: Some(otherwise) } => {
+                let (branches, _) = tree.list(branches).as_chunks();
+                let mut bodies = branches.iter().map(|&[_, body]| BlockId(body));
+                bodies.all(|body| self.ends_in_literals(body, depth))
+                    && self.ends_in_literals(otherwise, depth)
+            }
+            ExprKind::Call { callee: name, arguments } | ExprKind::Literal { name, arguments } => {
+                let owner = match tree.expr(name).kind {
+                    ExprKind::Field(owner, _) => owner,
+                    _ => name,
+                };
+                let mut arguments = tree.entries(&tree.arguments, arguments);
+                self.generic_item(owner).is_some() && arguments.all(|a| has(&a.value.0))
+            }
+            _ => false,
+        }
+    }
+
+    /// As [`has_literal_type`](Self::has_literal_type), of the value of a block.
+    fn ends_in_literals(&self, body: BlockId, depth: u32) -> bool {
+        let last = self.tree.list(self.tree.block(body).statements).last();
+        last.is_some_and(|&last| match self.tree.stmt(StmtId(last)).kind {
+            StmtKind::Expr(value) => self.has_literal_type(value, depth),
+            StmtKind::Return(_) => true,
+            _ => false,
+        })
+    }
+
+    /// The type of a parameter whose argument is of literals: by the arguments that are not, then by the context. If that is
+    /// not enough, nothing is bound, and the literals decide.
+    pub(super) fn type_for_literals(
+        &mut self,
+        call: &Call<'_>,
+        order: &[usize],
+        wanted: TypeId,
+        bindings: &mut [Option<TypeId>],
+    ) -> Option<TypeId> {
+        let tree = self.tree;
+        let ahead = crate::alloc_util::try_collect(bindings.iter().copied());
+        let mut ahead = self.program().diagnostics.allocated(ahead)?;
+        for (argument, &index) in tree.entries(&tree.arguments, call.arguments).zip(order) {
+            let param = *self.unit.program.param_list(call.info.params).get(index)?;
+            let id = argument.value;
+            let is_bound = self.known_type(param.ty, &ahead).is_some();
+            if !is_bound && !self.is_untyped(id) && !self.is_of_literals(id) {
+                let (ty, is_flexible) = self.type_of(id);
+                if !is_flexible {
+                    self.unit.program.types.unify(param.ty, ty, &mut ahead);
+                }
+            }
+        }
+        self.bind_context(call, &mut ahead);
+        let known = self.known_type(wanted, &ahead)?;
+        bindings.copy_from_slice(&ahead);
+        Some(known)
+    }
+
+    /// Binds what the context of the call decides on.
+    fn bind_context(&mut self, call: &Call<'_>, bindings: &mut [Option<TypeId>]) {
+        if let (Some(want), ResultType::Known(result)) = (call.want.ty, call.info.result)
+            && bindings.contains(&None)
+        {
+            self.unit.program.types.unify(result, want, bindings);
         }
     }
 
@@ -143,11 +242,7 @@ impl Body<'_, '_, '_> {
         values: &[Typed],
         bindings: &mut [Option<TypeId>],
     ) {
-        if let (Some(want), ResultType::Known(result)) = (call.want.ty, call.info.result)
-            && bindings.contains(&None)
-        {
-            self.unit.program.types.unify(result, want, bindings);
-        }
+        self.bind_context(call, bindings);
         for (index, value) in values.iter().enumerate() {
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
             if let (true, Some(param)) = (value.flexible, param) {
