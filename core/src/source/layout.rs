@@ -211,7 +211,8 @@ impl<'f, 's> Layout<'f, 's> {
     fn line(&mut self, kind: TokenKind, column: Column, span: Span) -> Result<(), AllocError> {
         // A declaration at the margin ends a bracket that was left open.
         let is_declaration = column.width == 0 && kind.starts_declaration()
-            || self.leaves_bracket(kind, column.width);
+            || self.leaves_bracket(kind, column.width, span)
+            || self.starts_body();
         if is_declaration {
             self.open = 0;
         }
@@ -232,8 +233,8 @@ impl<'f, 's> Layout<'f, 's> {
         Ok(())
     }
 
-    /// Whether a line in brackets starts a statement of an open block, so that a bracket was left open.
-    fn leaves_bracket(&self, kind: TokenKind, width: u32) -> bool {
+    /// Whether a line in brackets starts a statement or method of an open block, so that a bracket was left open.
+    fn leaves_bracket(&self, kind: TokenKind, width: u32, span: Span) -> bool {
         let current = self.columns.last().copied().unwrap_or(0);
         let Some(last) = self.tokens.last().filter(|_| self.open > 0 && width <= current) else {
             return false;
@@ -242,6 +243,29 @@ impl<'f, 's> Layout<'f, 's> {
         let is_operand = matches!(kind, TokenKind::Word | TokenKind::If | TokenKind::Match);
         kind.starts_statement() && last.kind != TokenKind::Dot
             || is_operand && last.kind.ends_operand()
+            || matches!(kind, TokenKind::Word | TokenKind::Fn | TokenKind::Pub)
+                && self.starts_method(span)
+    }
+
+    /// Whether a line in brackets follows `-> T:`, so that the parameters of a function were left open.
+    fn starts_body(&self) -> bool {
+        let mut last = self.tokens.iter().rev().map(|token| token.kind);
+        self.open > 0
+            && last.next() == Some(TokenKind::Colon)
+            && last.nth(1) == Some(TokenKind::Arrow)
+    }
+
+    /// Whether a line starts with `fn`, `me` or `static fn` and a name, as no operand does.
+    fn starts_method(&self, first: Span) -> bool {
+        let rest = usize::try_from(first.start).ok().and_then(|start| self.file.text.get(start..));
+        let line = rest.and_then(|rest| rest.lines().next()).unwrap_or("");
+        let mut words = line.split_ascii_whitespace().skip_while(|&word| word == "pub");
+        let (Some(word), Some(next)) = (words.next(), words.next()) else { return false };
+        match word {
+            "fn" | "me" => next.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'),
+            "static" => next == "fn",
+            _ => false,
+        }
     }
 
     /// Whether a line that starts with `kind` belongs to the logical line before.

@@ -73,6 +73,38 @@ fn marked(text: &str) -> Vec<String> {
 }
 
 #[test]
+fn method_behind_an_open_bracket_is_declared() {
+    let close = "expected `)` behind the parameters, found";
+    for (method, expected) in [
+        ("fn one(a: i64 -> i64: a", format!("4: E1101: {close} `->`")),
+        ("fn one(a: i64 -> i64:\n        val b = a\n        b", format!("4: E1101: {close} `->`")),
+        ("fn one(a: i64,", format!("4: E1101: {close} the end of the line")),
+        ("fn one(", format!("4: E1101: {close} the end of the line")),
+        (
+            "fn one() -> i64: later(self.x",
+            "4: E1101: expected `)` behind the arguments, found the end of the line".into(),
+        ),
+        (
+            "fn one() -> i64:\n        later(\n            self.x,",
+            "6: E1101: expected `)` behind the arguments, found the end of the line".into(),
+        ),
+    ] {
+        for next in ["fn", "pub fn", "static fn", "me"] {
+            let text = format!(
+                "struct A:\n    x: i64\nimpl A:\n    {method}\n    {next} two() -> i64: 2\n    \
+                 fn three() -> i64: 3\nfn later(a: i64) -> i64: a\nfn f() -> i64:\n    var a = A(x: 1)\n    \
+                 {}.two() + a.three() + later(1)\n",
+                if next == "static fn" { "A" } else { "a" }
+            );
+            assert_eq!(errors_of(&text), [&*expected], "{text}");
+        }
+    }
+    // A function type at the start of a line, and names that begin like these words.
+    let text = "struct A:\n    fn one(\n    me: i64,\n    fnx: i64,\n    g:\n    fn(i64) -> i64) -> i64: me + fnx + g(1)\n";
+    assert_eq!(errors_of(text), [""; 0]);
+}
+
+#[test]
 fn operand_that_does_not_fit_is_marked() {
     for (body, place) in [
         ("x + 5 == 300", "300"),

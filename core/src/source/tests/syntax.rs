@@ -274,7 +274,7 @@ fn several_errors_are_reported_in_one_run() {
                 \nstruct S:\n    x i64\n    y: i64\n\nfn h() -> i64 1\n\nfn ok(): 1\n";
     let found = messages(text);
     let lines: Vec<_> = found.iter().map(|m| m.split(':').next().unwrap()).collect();
-    assert_eq!(lines, ["1", "5", "6", "8", "11", "14"], "{found:#?}");
+    assert_eq!(lines, ["1", "2", "5", "6", "8", "11", "14"], "{found:#?}");
 }
 
 #[test]
