@@ -181,7 +181,8 @@ pub fn instantiate(
     }
     let mut whole = try_with_capacity(files.len())?;
     whole.extend(files.iter().zip(&texts).map(|(file, text)| SourceFile { text, ..*file }));
-    let context = Context { is_template_text, ..Context::new(Mode::Compile, &|_| None) };
+    let context =
+        Context { is_template_text, ignores_marks: true, ..Context::new(Mode::Compile, &|_| None) };
     with_program(&mut Memory::default(), &whole, context, |generator| {
         output::instance(generator, own, name, types)?;
         let lowered = generator.lower_pending();

@@ -162,12 +162,14 @@ pub(super) struct Context<'p> {
     pub(super) externals: &'p Externals<'p>,
     /// Whether the file has the declarations of all modules that a function needs, and imports none.
     pub(super) is_template_text: bool,
+    /// Whether functions are for other files if their own does not mark them, as texts of templates leave marks out.
+    pub(super) ignores_marks: bool,
 }
 
 impl<'p> Context<'p> {
     /// Files that import each other.
     pub(super) fn new(mode: Mode, externals: &'p Externals<'p>) -> Self {
-        Self { mode, externals, is_template_text: false }
+        Self { mode, externals, is_template_text: false, ignores_marks: false }
     }
 }
 
@@ -487,14 +489,30 @@ impl<'p, 's> Program<'p, 's> {
 
     /// Whether a function without type parameters is called by its name from outside of its module.
     pub(super) fn has_symbol(&self, info: &FunctionInfo) -> bool {
-        let is_hidden = self.source(info.source).is_some_and(|source| {
+        info.is_external || !self.is_private(info) && !self.is_shared_name(info)
+    }
+
+    /// Whether the file of a function marks functions by `pub` or `export`, and not this one.
+    fn is_private(&self, info: &FunctionInfo) -> bool {
+        self.source(info.source).is_some_and(|source| {
             let tree = &source.tree;
             let is_exported = info.decl.is_public || tree.exports.contains(&info.decl.word.name);
-            let is_marked = !tree.exports.is_empty()
-                || tree.functions.iter().any(|f| f.is_public && !f.is_script);
-            is_marked && !is_exported
-        });
-        info.is_external || !is_hidden && !self.is_shared_name(info)
+            tree.marks_functions && !is_exported
+        })
+    }
+
+    /// Reports the use of a function in a file for which it is not; whether it is so.
+    pub(super) fn refuse_private(&mut self, source: u32, span: Span, info: &FunctionInfo) -> bool {
+        let is_own = info.source == source || info.owner.is_some() || self.context.ignores_marks;
+        if is_own || !self.is_private(info) {
+            return false;
+        }
+        let (name, module) = (self.name(info.decl.word.name), self.source(info.source));
+        let module = module.map_or("", |source| source.module);
+        let message = format_args!("function `{name}` is private to module `{module}`");
+        let note = format_args!("mark it with `pub`, as others there");
+        self.report(source, span, (Severity::Error, Code::UnknownName), message, Some(note));
+        true
     }
 
     pub(super) fn function(&self, number: u32) -> Option<FunctionInfo> {

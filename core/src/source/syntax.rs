@@ -483,6 +483,8 @@ pub(super) struct Tree {
     pub(super) branches: Vec<u32>,
     /// Names in `export`.
     pub(super) exports: Vec<Name>,
+    /// Whether a function is marked by `pub` or `export`.
+    pub(super) marks_functions: bool,
 }
 
 /// An entry of an arena by number.

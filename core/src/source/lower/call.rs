@@ -201,7 +201,7 @@ impl Body<'_, '_, '_> {
         span: Span,
     ) -> Typed {
         let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
-        if info.decl.is_broken {
+        if self.is_unusable(&info, span) {
             self.skip_arguments(arguments);
             return Typed::ERROR;
         }
@@ -222,6 +222,12 @@ impl Body<'_, '_, '_> {
         };
         let Some(types) = self.type_arguments(&call, &bindings) else { return Typed::ERROR };
         self.finish_call(&call, &order, values, &types)
+    }
+
+    /// Whether a function has errors, or is refused here.
+    fn is_unusable(&mut self, info: &FunctionInfo, span: Span) -> bool {
+        let source = self.source;
+        info.decl.is_broken || self.program().refuse_private(source, span, info)
     }
 
     /// The parameter of each argument, by number.
@@ -623,7 +629,7 @@ impl Body<'_, '_, '_> {
         span: Span,
     ) -> Typed {
         let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
-        if info.decl.is_broken {
+        if self.is_unusable(&info, span) {
             return Typed::ERROR;
         }
         if self.is_template {

@@ -53,6 +53,8 @@ impl Parser<'_, '_> {
             }
         }
         self.tree.script = self.list_since(mark);
+        let is_marked = self.tree.functions.iter().any(|function| function.is_public);
+        self.tree.marks_functions = is_marked || !self.tree.exports.is_empty();
         if !self.tree.script.is_empty() && !self.is_call_of_main() {
             self.script_function();
         }

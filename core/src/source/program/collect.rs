@@ -289,6 +289,13 @@ impl<'p> Program<'p, '_> {
                 let message = format_args!("module `{module}` declares no `{name}`");
                 self.error(number, span, Code::UnknownName, message);
             }
+            Some(Item::Function(function))
+                if self
+                    .function(function)
+                    .is_some_and(|info| self.refuse_private(number, span, &info)) =>
+            {
+                self.note_missing(number, alias);
+            }
             Some(item) if self.item(number, alias).is_none_or(|known| known == item) => {
                 self.insert_item(number, alias, item);
             }

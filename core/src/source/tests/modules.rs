@@ -103,3 +103,37 @@ fn constant_of_a_module_is_a_pattern() {
     let text = "use a\nfn of(x: i64) -> i64:\n    match x:\n        case a.K: 1\n";
     assert!(errors(text)[0].contains("E1409"), "{:?}", errors(text));
 }
+
+#[test]
+fn function_that_its_module_does_not_mark_is_refused() {
+    let marks = [
+        "pub fn shown() -> i64: hidden(40)\nfn hidden(x: i64) -> i64: x + 1\n",
+        "export shown\nfn shown() -> i64: hidden(40)\nfn hidden(x: i64) -> i64: x + 1\n",
+    ];
+    let private = "function `hidden` is private to module `lib`";
+    for lib in marks {
+        let errors = |text: &str| {
+            let module = |module, text| SourceFile { name: module, module, text };
+            let files = [module("t", text), module("lib", lib)];
+            messages(&compile(&files, Mode::Compile).unwrap())
+        };
+        for (text, line) in [
+            ("use lib.{hidden}\nfn f() -> i64: hidden(1) + hidden(2)\n", 1),
+            ("use lib.hidden\nfn f() -> i64: hidden(1)\n", 1),
+            ("use lib\nfn f() -> i64: lib.hidden(1)\n", 2),
+            ("use lib\nfn f() -> i64:\n    val g = lib.hidden\n    g(1)\n", 3),
+            ("use lib.*\nfn f() -> i64: hidden(1)\n", 2),
+            ("use lib.*\nfn f<T>(x: T) -> i64: hidden(1)\nfn g() -> i64: f(1)\n", 2),
+        ] {
+            let found = errors(text);
+            assert_eq!(found.len(), 1, "{text} {found:?}");
+            assert_eq!(found[0], std::format!("{line}: E1301: {private}"), "{text}");
+        }
+        for text in [
+            "use lib.{shown}\nfn f() -> i64: shown()\n",
+            "use lib.*\nfn hidden(x: i64) -> i64: x\nfn f() -> i64: shown() + hidden(1)\n",
+        ] {
+            assert_eq!(errors(text), [""; 0], "{text}");
+        }
+    }
+}

@@ -81,9 +81,9 @@ fn instance_has_the_lines_and_files_of_the_program() {
 /// A name may be that of a function of each module, of a constant, and of a type.
 #[test]
 fn text_has_the_names_of_each_module() {
-    let m = "pub fn max<T>(a: T, b: T) -> T: if a > b: a else: b\npub const K = 7\nfn f(x: i64) -> i64: x + K\n\
+    let m = "pub fn max<T>(a: T, b: T) -> T: if a > b: a else: b\npub const K = 7\npub fn f(x: i64) -> i64: x + K\n\
              pub struct P:\n    x: i64\n    fn get() -> i64: self.x + 1\n";
-    let b = "use m\npub const K = 70\nfn f(x: i64) -> i64: x + K\npub struct P:\n    x: i64\n    fn get() -> i64: self.x + m.K\n";
+    let b = "use m\npub const K = 70\npub fn f(x: i64) -> i64: x + K\npub struct P:\n    x: i64\n    fn get() -> i64: self.x + m.K\n";
     let text = "use m\nuse b.{f as ff, P}\npub fn max<T>(a: T, b: T) -> T: m.max(a, b)\n\
                 pub fn g<T>(t: T) -> T: max(t, t + 1)\n\
                 fn f(x: i64) -> i64: x\n\
