@@ -104,6 +104,11 @@ impl FunctionInfo {
     pub(super) fn is_generic(&self) -> bool {
         self.type_params > 0
     }
+
+    /// Whether no file declares it, so that its parameters have neither names nor defaults.
+    pub(super) fn is_undeclared(&self) -> bool {
+        self.is_external && self.decl.params.len != self.params.len
+    }
 }
 
 /// A struct or enum.

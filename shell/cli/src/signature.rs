@@ -38,7 +38,15 @@ impl Signature {
     /// The arguments of a call, as texts of the types of the parameters; their texts state the types if those are malformed.
     pub(crate) fn arguments(&self, texts: &[OsString]) -> Result<Arguments, Failure> {
         match &self.parameters {
-            Some(parameters) => of_types(&self.name, parameters, "", texts),
+            Some(parameters) => {
+                let made = of_types(&self.name, parameters, "", texts);
+                made.map_err(|failure| match failure {
+                    Failure::Because(why) if texts.len() < parameters.len() => {
+                        Failure::Because(why + "; a module keeps no defaults of parameters")
+                    }
+                    failure => failure,
+                })
+            }
             None => untyped(texts).map_err(Failure::Because),
         }
     }

@@ -69,6 +69,34 @@ fn errors_are_diagnostics_and_change_nothing() {
 }
 
 #[test]
+fn names_and_defaults_of_earlier_parameters_are_stated_again() {
+    let manager = manager();
+    compile(&manager, "fn area(w, h = 3): w * h\n").unwrap();
+    for (text, message) in [
+        ("fn f(): area(2)\n", "`area` has 2 parameters, found 1 argument"),
+        (
+            "fn f(): area(w: 2, h: 1)\n",
+            "`w` names no parameter of `area`, which was compiled before",
+        ),
+    ] {
+        let file = SourceFile { name: "t.spl", module: "t", text };
+        let compiled = manager.compile_source(&[file], Mode::Manager, &NoImports).unwrap();
+        let error = &compiled.diagnostics[0];
+        assert_eq!(error.message, message);
+        assert_eq!(
+            error.note.as_deref(),
+            Some(
+                "names and defaults of parameters are not kept: give all arguments, or state them in an `extern fn`"
+            )
+        );
+    }
+    let text =
+        "extern fn area(w: i64, h: i64 = 4) -> i64\nfn f(): area(2) * 100 + area(h: 1, w: 2)\n";
+    compile(&manager, text).unwrap();
+    assert_eq!(integer(&manager, "f", &[]), 802);
+}
+
+#[test]
 fn callee_of_another_unit_must_have_the_signature_of_the_call() {
     let manager = manager();
     compile(&manager, "fn one(x: f64) -> i64: 1\n").unwrap();

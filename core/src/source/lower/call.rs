@@ -4,6 +4,9 @@ use super::generator::Callee;
 use super::*;
 use crate::plural;
 
+/// What a call of a function of an earlier compilation lacks.
+const NO_DEFAULTS: &str = "names and defaults of parameters are not kept: give all arguments, or state them in an `extern fn`";
+
 /// A call whose parts are known.
 pub(super) struct Call<'c> {
     pub(super) number: u32,
@@ -244,13 +247,8 @@ impl Body<'_, '_, '_> {
             let value_span = self.span(argument.value);
             let span = argument.name.map_or(value_span, |word| word.span);
             let Some(index) = index else {
-                let function = self.name(call.info.decl.word.name);
                 match argument.name {
-                    Some(word) => {
-                        let name = self.name(word.name);
-                        let message = format_args!("`{function}` has no parameter `{name}`");
-                        self.error(span, Code::BadCall, message);
-                    }
+                    Some(word) => self.no_parameter(call, word),
                     None => self.wrong_count(call),
                 }
                 return None;
@@ -284,13 +282,31 @@ impl Body<'_, '_, '_> {
         Some(order)
     }
 
+    fn no_parameter(&mut self, call: &Call<'_>, word: Word) {
+        let (function, name) = (self.name(call.info.decl.word.name), self.name(word.name));
+        if call.info.is_undeclared() {
+            let message = format_args!(
+                "`{name}` names no parameter of `{function}`, which was compiled before"
+            );
+            let note = format_args!("{NO_DEFAULTS}");
+            self.error_with_note(word.span, Code::BadCall, message, note);
+        } else {
+            let message = format_args!("`{function}` has no parameter `{name}`");
+            self.error(word.span, Code::BadCall, message);
+        }
+    }
+
     fn wrong_count(&mut self, call: &Call<'_>) {
         let name = self.name(call.info.decl.word.name);
         let (wanted, found) = (call.info.params.len, call.arguments.len);
         let (first, second) = (plural::s(wanted), plural::s(found));
         let message =
             format_args!("`{name}` has {wanted} parameter{first}, found {found} argument{second}");
-        self.error(call.span, Code::BadCall, message);
+        if call.info.is_undeclared() && found < wanted {
+            self.error_with_note(call.span, Code::BadCall, message, format_args!("{NO_DEFAULTS}"));
+        } else {
+            self.error(call.span, Code::BadCall, message);
+        }
     }
 
     /// The values of the parameters, in their order.

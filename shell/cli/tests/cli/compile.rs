@@ -137,7 +137,6 @@ fn module_answers_a_call_as_its_source_does() {
         (&["half", "3", "--returns", "i64"], 1, "the function has a result of type f32"),
         (&["half", "3", "--returns", "str"], 1, "the function has a result of type f32"),
         (&["quiet", "3", "--returns", "i64"], 1, "the function has no result"),
-        (&["half"], 1, "error: function `half` takes 1 argument, and 0 are given"),
         (&["half", "true"], 2, "error: argument 1: `true` is not a valid f32"),
         (&["quiet", "x"], 2, "error: argument 1: `x` is not a valid i64"),
         (&["make", "1"], 1, "error: the result of function `make` is of type `P`, which is not"),
@@ -157,6 +156,9 @@ fn module_answers_a_call_as_its_source_does() {
         let shown = if status == 0 { printed } else { error };
         assert!(*code == Some(status) && shown.contains(expected), "{call:?}: {outputs:?}");
     }
+    let error = text(&smf(&["run", &module, "half"]).stderr);
+    let expected = "error: function `half` takes 1 argument, and 0 are given; a module keeps no defaults of parameters\n";
+    assert_eq!(error, expected);
 }
 
 #[cfg(target_arch = "x86_64")]
