@@ -287,7 +287,8 @@ fn conflicts(op: BinaryOp, inner: BinaryOp, is_left: bool) -> bool {
         return true;
     }
     match (op, inner) {
-        (BinaryOp::Power, BinaryOp::Power) => !is_left,
+        // `2 * 3 ** 2` is 18 in the specification, which decides on `*` alone.
+        (BinaryOp::Power | BinaryOp::Divide | BinaryOp::Remainder, BinaryOp::Power) => !is_left,
         _ if op.is_comparison() && inner.is_comparison() => !is_left,
         _ => false,
     }

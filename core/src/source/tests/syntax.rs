@@ -104,6 +104,8 @@ fn operators_group_by_the_table_of_the_rust_parser() {
         ("a && b || c", "((a and b) or c)"),
         ("(a & b) == c", "((a & b) == c)"),
         ("2 ** -1", "(2 ** (-1))"),
+        ("a * b ** c / d", "((a * (b ** c)) / d)"),
+        ("a ** b / c", "((a ** b) / c)"),
         ("f(a)[i](b)", "f(a)[i](b)"),
         ("x <\n    y", "(x < y)"),
         ("x\n    + y", "(x + y)"),
@@ -130,6 +132,8 @@ fn expression_that_the_parsers_group_differently_is_refused_with_both_readings()
         ("x >> 1 & 1", "(x >> 1) & 1", "x >> (1 & 1)"),
         ("a == b < c", "a == (b < c)", "(a == b) < c"),
         ("~a ** b", "(~a) ** b", "~(a ** b)"),
+        ("8 / 2 ** 2", "8 / (2 ** 2)", "(8 / 2) ** 2"),
+        ("a % b ** c", "a % (b ** c)", "(a % b) ** c"),
     ] {
         let expected = format!(
             "1: E1103: `{text}` is ambiguous: one parser of Simple reads `{first}`, the other one \
