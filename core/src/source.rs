@@ -259,16 +259,16 @@ fn with_program(
     let mut generator = Generator::new(program, core::mem::take(&mut memory.0));
     generator.program.collect();
     let unit = run(&mut generator)?;
-    let unresolved = generator.unresolved;
+    let (unresolved, first) = generator.unresolved;
     let (kept, mut diagnostics) = generator.finish();
     memory.0 = kept;
-    if unresolved > 0
-        && let Some(source) = sources.first()
+    if let Some((number, span)) = first
+        && let Some(source) = program::at(&sources, number)
     {
         let (s, are) = (plural::s(unresolved), plural::is(unresolved));
         let message = format_args!("{unresolved} generic call{s} {are} unresolved");
         let code = Code::TooManyUnresolved;
-        diagnostics.error(&source.file, token::Span::default(), code, message);
+        diagnostics.error(&source.file, span, code, message);
     }
     if diagnostics.out_of_memory {
         return Err(AllocError);

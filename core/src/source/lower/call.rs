@@ -657,7 +657,7 @@ impl Body<'_, '_, '_> {
         let inferred = if types.is_empty() { self.types_of_value(&info, want) } else { None };
         let types = inferred.as_deref().unwrap_or(types);
         if usize::try_from(info.type_params) != Ok(types.len()) {
-            self.unit.unresolved += usize::from(self.unit.program.diagnostics.muted == 0);
+            self.count_unresolved(span);
             let name = self.name(info.decl.word.name);
             let message = format_args!("the type arguments of `{name}` are not known");
             let note = format_args!("declare the type, as in `val f: fn(i64) -> i64 = {name}`");

@@ -76,7 +76,8 @@ pub(in crate::source) struct Generator<'p, 's> {
     /// Functions inside functions: the outer one, the name, the number, the declaration in the tree.
     inner: Vec<(u32, Name, u32, u32)>,
     inner_index: HashIndex,
-    pub(in crate::source) unresolved: usize,
+    /// The number of generic calls without type arguments, and the place of the first one.
+    pub(in crate::source) unresolved: (usize, Option<(u32, Span)>),
     inferring: u32,
     /// By the number of a name: the walk and the number of the variable that it refers to.
     pub(super) visible: Vec<(u32, u32)>,
@@ -120,7 +121,7 @@ impl<'p, 's> Generator<'p, 's> {
             index: HashIndex::default(),
             inner: Vec::new(),
             inner_index: HashIndex::default(),
-            unresolved: 0,
+            unresolved: (0, None),
             inferring: 0,
             visible,
             walks,

@@ -274,9 +274,17 @@ impl Body<'_, '_, '_> {
         self.check_bounds(&call.info, &types, call.span).then_some(types)
     }
 
+    pub(super) fn count_unresolved(&mut self, span: Span) {
+        if self.unit.program.diagnostics.muted == 0 {
+            let (count, first) = &mut self.unit.unresolved;
+            *count += 1;
+            first.get_or_insert((self.source, span));
+        }
+    }
+
     /// A generic call or literal whose type arguments are not known.
     pub(super) fn unresolved(&mut self, name: &str, span: Span) {
-        self.unit.unresolved += usize::from(self.unit.program.diagnostics.muted == 0);
+        self.count_unresolved(span);
         let message = format_args!("the type arguments of `{name}` are not known");
         let note = format_args!("write them, as in `{name}<i64>(...)`");
         self.error_with_note(span, Code::Unresolved, message, note);

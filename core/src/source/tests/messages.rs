@@ -536,7 +536,7 @@ fn forms_of_other_languages_have_a_hint() {
         assert_eq!(found, [expected], "{text}");
     }
     let found = errors_of("fn none<T>() -> i64: 1\nfn f() -> i64: none()\n");
-    assert_eq!(found[1..], ["1: E-MONO-033: 1 generic call is unresolved"]);
+    assert_eq!(found[1..], ["2: E-MONO-033: 1 generic call is unresolved"]);
 }
 
 #[test]
