@@ -1,7 +1,7 @@
-//! Constants as bytes: arrays and tuples of numbers, bools and variants, which functions read in place.
+//! Constants as bytes: arrays, tuples and structs of numbers, bools and variants, which functions read in place.
 
 use super::constant::{ConstValue, State};
-use super::layout::Repr;
+use super::layout::{Field, Repr};
 use super::*;
 use crate::alloc_util::try_filled;
 use crate::ir::{Scalar, ValueType};
@@ -18,7 +18,7 @@ pub(in crate::source) struct ConstantData {
 }
 
 impl Program<'_, '_> {
-    /// The bytes of an array or tuple; `None` where a part has an address or is no constant here.
+    /// The bytes of an array, tuple or struct; `None` where a part has an address or is no constant here.
     pub(in crate::source) fn constant_data(&mut self, number: u32) -> Option<ConstantData> {
         self.diagnostics.muted += 1;
         let before = core::mem::take(&mut self.diagnostics.muted_errors);
@@ -86,10 +86,28 @@ impl Program<'_, '_> {
                 }
                 return self.types.intern(Head::Tuple, &types).ok();
             }
-            _ => return self.evaluate(source, id, None).map(|value| value.ty),
+            kind => match self.constructed(source, kind) {
+                Some((number, _)) => return self.types.intern(Head::Struct(number), &[]).ok(),
+                None => return self.evaluate(source, id, None).map(|value| value.ty),
+            },
         };
         let element = self.data_type(source, element, depth + 1)?;
         self.types.intern(Head::Array(length), &[element]).ok()
+    }
+
+    /// The struct that an expression makes by its name, and the arguments. One of a generic struct has its type from the
+    /// declaration.
+    fn constructed(&self, source: u32, kind: ExprKind) -> Option<(u32, List)> {
+        let (ExprKind::Call { callee: name, arguments } | ExprKind::Literal { name, arguments }) =
+            kind
+        else {
+            return None;
+        };
+        let ExprKind::Name(name) = self.source(source)?.tree.expr(name).kind else { return None };
+        match self.item(source, name)? {
+            Item::Struct(number) => Some((number, arguments)),
+            _ => None,
+        }
     }
 
     /// Writes a value of type `ty`.
@@ -158,13 +176,56 @@ impl Program<'_, '_> {
                     return None;
                 }
                 for (&part, field) in tree.list(parts).iter().zip(fields) {
-                    let start = usize::try_from(field.offset).ok()?;
-                    let len = usize::try_from(self.size(field.ty).0).ok()?;
-                    let out = out.get_mut(start..)?.get_mut(..len)?;
-                    self.encode((source, ExprId(part)), field.ty, out, depth + 1)?;
+                    self.encode_field((source, ExprId(part)), &field, out, depth)?;
                 }
             }
+            (Head::Struct(number), kind) => {
+                let (_, arguments) =
+                    self.constructed(source, kind).filter(|made| made.0 == number)?;
+                self.encode_struct((source, arguments), ty, out, depth)?;
+            }
             _ => return None,
+        }
+        Some(())
+    }
+
+    fn encode_field(
+        &mut self,
+        value: (u32, ExprId),
+        field: &Field,
+        out: &mut [u8],
+        depth: u32,
+    ) -> Option<()> {
+        let start = usize::try_from(field.offset).ok()?;
+        let len = usize::try_from(self.size(field.ty).0).ok()?;
+        let out = out.get_mut(start..)?.get_mut(..len)?;
+        self.encode(value, field.ty, out, depth + 1)
+    }
+
+    fn encode_struct(
+        &mut self,
+        (source, arguments): (u32, List),
+        ty: TypeId,
+        out: &mut [u8],
+        depth: u32,
+    ) -> Option<()> {
+        let Head::Struct(number) = self.types.head(ty) else { return None };
+        let owner = at(&self.structs, number)?.source;
+        let tree = &self.source(source)?.tree;
+        let fields = self.fields_of(ty, 0);
+        let mut given = try_filled(fields.len(), &false).ok()?;
+        for (position, argument) in tree.entries(&tree.arguments, arguments).enumerate() {
+            let index = match argument.name {
+                Some(word) => fields.iter().position(|field| field.name == word.name)?,
+                None => position,
+            };
+            if core::mem::replace(given.get_mut(index)?, true) {
+                return None;
+            }
+            self.encode_field((source, argument.value), fields.get(index)?, out, depth)?;
+        }
+        for (field, _) in fields.iter().zip(given).filter(|(_, is_given)| !is_given) {
+            self.encode_field((owner, field.default?), field, out, depth)?;
         }
         Some(())
     }

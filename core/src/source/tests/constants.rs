@@ -202,6 +202,45 @@ fn array_of_a_constant_is_read_in_place() {
         |name| crate::ir::Function::parse(&unit.functions[unit.find(name).unwrap()].ir).unwrap();
     assert_eq!((of("f").slots().len(), of("f").data_bytes.len()), (0, 60_000 * 8 + 32));
     assert_eq!((of("h").slots().len(), of("m").slots().len()), (0, 0));
+    // Structs as well, with their defaults.
+    let text = "struct P:\n    x: i32\n    y: i64 = N + 1\n    on: bool = true\n    fn sum() -> i64: self.x + self.y\n\
+                struct B<T>:\n    at: P\n    item: T\nconst N = 4\n\
+                const PS = [P(x: 1, y: 2), P { y: N, x: -3 }, P(5)]\nconst LAST = P(7, on: false)\n\
+                const BS: [B<u8>; 2] = [B(at: LAST, item: 9), B(at: P(1), item: 4)]\n\
+                fn f(i: i64) -> i64: PS[i].sum() * 100 + PS[i].x + (if PS[i].on: 0 else: 1)\n\
+                fn g(i: i64) -> i64: BS[i].at.sum() * 10 + BS[i].item as i64\n\
+                fn h() -> i64:\n    var p = LAST\n    p.x = 8\n    p.sum() * 100 + LAST.sum()\n\
+                fn k() -> i64: if LAST == P(x: 7, on: false): PS.len() else: 0\n";
+    let unit = unit_of(text, Mode::Compile);
+    for (name, arguments, expected) in [
+        ("f", &[0][..], 301),
+        ("f", &[1], 100 - 3),
+        ("f", &[2], 1005),
+        ("g", &[0], 129),
+        ("g", &[1], 64),
+        ("h", &[], 1312),
+        ("k", &[], 3),
+    ] {
+        let arguments: Vec<u64> = arguments.iter().map(|&argument: &i64| argument as u64).collect();
+        assert_eq!(call_unit(&unit, name, &arguments).0, Ok(expected as u64), "{name}");
+    }
+    let of =
+        |name| crate::ir::Function::parse(&unit.functions[unit.find(name).unwrap()].ir).unwrap();
+    assert_eq!((of("f").slots().len(), of("f").data_bytes.len()), (0, 3 * 24));
+    assert_eq!((of("g").slots().len(), of("g").data_bytes.len()), (0, 2 * 32));
+    for (value, error) in [
+        ("[P(1, x: 2)]", "2: E1405: field `x` of `P` has two values"),
+        ("[P(1, z: 2)]", "2: E1304: `P` has no field `z`"),
+        ("[P(y: 2)]", "2: E1405: field `x` of `P` has no value"),
+        ("[P(1, 2, true, 4)]", "2: E1405: `P` has 3 fields"),
+        ("[P(1.5)]", "2: E1401: expected `i32`, found `f64`"),
+    ] {
+        let text = std::format!(
+            "const N = 4\nconst WRONG = {value}\nstruct P:\n    x: i32\n    y: i64 = N + 1\n    on: bool = true\n\
+             fn f(i: i64) -> i64: WRONG[i].y\n"
+        );
+        assert_eq!(errors_of(&text), [error], "{value}");
+    }
     // A literal without a type has that of its place.
     let text = "const XS = [1, 2]\nfn f(xs: [u8; 2]) -> u8: xs[1]\nfn g() -> i64: (f(XS) as i64) + XS[0]\n";
     assert_eq!(run(text, "g", &[]), 3);
