@@ -168,8 +168,14 @@ fn load_and_call(file: &[u8], name: &[u8], values: &[i64; MOST]) -> Result<i64, 
 fn function(file: &[u8], name: &[u8]) -> Result<Option<u64>, Failure> {
     // Mapping checks the parts that it uses.
     let smf = Smf::parse(file)?;
+    let image = match Image::map(&smf) {
+        // It may have templates.
+        #[cfg(feature = "templates")]
+        Err(LinkError::NoCode) => return Ok(None),
+        image => image?,
+    };
     // The kernel frees its memory faster at exit.
-    let module = ManuallyDrop::new(Image::map(&smf)?.link(&NoImports));
+    let module = ManuallyDrop::new(image.link(&NoImports));
     match ManuallyDrop::into_inner(module) {
         Ok(module) => {
             let function = module.function(name);

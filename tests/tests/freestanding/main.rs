@@ -10,7 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use smf_core::format::Arch;
+use smf_core::format::write::{Module, NewSection, Payload};
+use smf_core::format::{Arch, SectionKind, Smf};
 use smf_tests::compile::scratch;
 use smf_tests::{sample, tiny};
 
@@ -49,7 +50,33 @@ fn embedded_and_given_modules_load_on_every_machine() {
             assert_eq!(call(&[]).1, Some(2));
         }
         assert_eq!(outcome(&run(&mut machine.command())), ok("42\n"));
+        fs::write(&path, of_templates(&tiny::module(machine.arch, 0).unwrap())).unwrap();
+        let call = |arguments: &[&str]| outcome(&run(machine.command().arg(&path).args(arguments)));
+        assert_eq!(call(&["same$i64", "9"]), ok("9\n"));
+        assert_eq!(call(&["answer"]).1, Some(1));
     }
+}
+
+/// The module without its code, data and symbols.
+fn of_templates(module: &[u8]) -> Vec<u8> {
+    let smf = Smf::parse(module).unwrap();
+    let sections = smf
+        .sections()
+        .iter()
+        .filter(|section| matches!(section.kind, SectionKind::TemplateCode | SectionKind::Note));
+    let sections: Vec<_> = sections
+        .map(|section| NewSection {
+            kind: section.kind,
+            name: section.name,
+            flags: section.flags,
+            alignment: 8,
+            virtual_size: None,
+            payload: Payload::Bytes(section.data),
+        })
+        .collect();
+    let (layout, header) = (smf.layout(), smf.header());
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    module.to_vec().unwrap()
 }
 
 #[test]
