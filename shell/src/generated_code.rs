@@ -28,8 +28,8 @@ impl CodeRegistry for HostRegistry {
     }
 
     fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
-        let GeneratedCode { block, functions, eh_frame } = code;
-        let tables = UnwindTables::register(eh_frame)?;
+        let (block, functions) = (code.block.clone(), code.functions);
+        let tables = UnwindTables::register(code.into_eh_frame())?;
         let names = if tools::is_on() {
             announce(&block, functions, &tables.section)?
         } else {

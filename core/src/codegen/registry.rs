@@ -3,6 +3,9 @@
 //! The bytecode engine, the template instantiator and the execution manager hand each block of code to the
 //! [`CodeRegistry`] of the host when it is in place, before a thread executes it. The host passes it on to unwinders,
 //! debuggers and profilers. The registration that it returns is dropped before the code is freed.
+//!
+//! This file contains no unsafe operation. [`register_block`] is unsafe to call because unwinders trust the tables.
+#![allow(unsafe_code)]
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -27,15 +30,36 @@ pub struct GeneratedFunction<'c> {
 }
 
 /// A block of generated code that is in place.
+///
+/// Unwinders trust its tables, so a registry passes a block on, and does not make one:
+///
+/// ```compile_fail,E0451
+/// use smf_core::codegen::registry::{CodeRegistry, GeneratedCode};
+///
+/// fn register(registry: &dyn CodeRegistry, eh_frame: Vec<u8>) {
+///     let _ = registry.register(GeneratedCode { block: 0..usize::MAX, functions: &[], eh_frame });
+/// }
+/// ```
 #[derive(Debug)]
 pub struct GeneratedCode<'c> {
     /// All addresses of the block, with data and veneers.
     pub block: Range<usize>,
     /// The functions in the block, by ascending address.
     pub functions: &'c [GeneratedFunction<'c>],
+    pub(crate) eh_frame: Vec<u8>,
+}
+
+impl GeneratedCode<'_> {
     /// An `.eh_frame` section with a record for each function, ended by a zero word; empty if the frames of the code
-    /// are unknown. An unwinder reads it until the code is unregistered.
-    pub eh_frame: Vec<u8>,
+    /// are unknown.
+    pub fn eh_frame(&self) -> &[u8] {
+        &self.eh_frame
+    }
+
+    /// The section, which an unwinder reads until the code is unregistered.
+    pub fn into_eh_frame(self) -> Vec<u8> {
+        self.eh_frame
+    }
 }
 
 /// A step of loading or compiling.
@@ -141,7 +165,20 @@ pub trait CodeRegistry: Send + Sync {
 ///
 /// # Errors
 /// As [`CodeRegistry::register`].
-pub fn register_block(
+///
+/// # Safety
+/// The tables describe the code at these addresses, which stays in place until the registration is dropped.
+pub unsafe fn register_block(
+    registry: &dyn CodeRegistry,
+    block: Range<usize>,
+    block_name: &[u8],
+    all: &[FunctionTables],
+) -> AttachResult {
+    register_named(registry, block, block_name, all)
+}
+
+/// As [`register_block`].
+pub(crate) fn register_named(
     registry: &dyn CodeRegistry,
     block: Range<usize>,
     block_name: &[u8],

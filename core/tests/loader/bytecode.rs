@@ -277,7 +277,7 @@ impl CodeRegistry for Ear {
     fn register(&self, code: GeneratedCode<'_>) -> AttachResult {
         let [function] = code.functions else { panic!("one function a block: {code:?}") };
         assert!(code.block.start <= function.code.start && function.code.end <= code.block.end);
-        assert_eq!(code.eh_frame.last_chunk(), Some(&[0; 4]), "{code:?}");
+        assert_eq!(code.eh_frame().last_chunk(), Some(&[0; 4]), "{code:?}");
         Ok(self.hear(&[function.name], code.block))
     }
 }

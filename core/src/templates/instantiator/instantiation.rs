@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::environment::{CompileEnvironment, InstanceRequest};
 use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
-use crate::codegen::registry::{Phase, PhaseSpan, register_block};
+use crate::codegen::registry::{Phase, PhaseSpan, register_named};
 use crate::link::{Name, ShortName, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
@@ -316,7 +316,7 @@ impl Instantiation<'_> {
         let CompileEnvironment { signature, tables, imports, .. } = environment;
         let (mut registration, mut made) = (None, None);
         if let Some(observer) = &self.jit.observer {
-            registration = register_block(&**observer, range.clone(), &self.symbol, &tables)?;
+            registration = register_named(&**observer, range.clone(), &self.symbol, &tables)?;
             made = observer.made(&self.symbol, range)?;
         }
         let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());

@@ -4,6 +4,7 @@
 //! process are reached by veneers behind them: the trap hook, and the functions of the C library that LLVM calls.
 //!
 //! Source: System V ABI, AMD64 supplement, 4.4 "Relocation".
+#![allow(unsafe_code)]
 
 use object::elf::{
     R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32, RelocationType, SHF_ALLOC, SHF_WRITE, SHT_NOTE,
@@ -277,7 +278,9 @@ impl ObjectCode {
             Some(registry) => {
                 let tables = frames::tables(&self.functions, &mut self.frames, name)?;
                 let start = block.address();
-                register_block(&***registry, start..start + block.len(), b"", &tables)?
+                // SAFETY: the frames are those that LLVM has written for these functions. The registration is dropped
+                // before the block.
+                unsafe { register_block(&***registry, start..start + block.len(), b"", &tables) }?
             }
             None => None,
         };
