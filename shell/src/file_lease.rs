@@ -92,7 +92,9 @@ struct Owner {
     id: pid_t,
 }
 
-impl FileGuards for FileLeases {
+// SAFETY: the kernel stops a writer while the lease is held, and `end_lease` releases it when the pages are private. The
+// limits at the head of this file apply.
+unsafe impl FileGuards for FileLeases {
     fn accepts(&self, file: BorrowedFd<'_>, file_system: u64) -> bool {
         HONOURED.contains(&file_system) && may_take(file)
     }
@@ -112,7 +114,7 @@ impl FileGuards for FileLeases {
         u64::try_from(number).ok()
     }
 
-    fn release(&self, token: u64) {
+    unsafe fn release(&self, token: u64) {
         let Ok(number) = RawFd::try_from(token) else { return };
         let file = LEASES.lock().as_mut().and_then(|leases| leases.remove(number));
         // There is none after a fork, nor in a child process of a parent that keeps the lease.

@@ -18,7 +18,7 @@ use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
 use smf_core::format::{Header, Layout, Smf, SymbolKind};
 use smf_core::link::host_arch;
 use smf_core::loader::{LoaderOptions, ModuleHandle};
-use smf_core::memory::FilePolicy;
+use smf_core::memory::{FilePolicy, Unchanged};
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
@@ -26,6 +26,9 @@ use smf_tests::compile::{Compiler, scratch, skip};
 use smf_tests::scale::scale;
 
 const PAGE: usize = 4096;
+
+// SAFETY: the tests change no file that is mapped under it.
+const MAP: FilePolicy = FilePolicy::Map(unsafe { Unchanged::promised() });
 
 /// The number of functions, each on a page of its own.
 const FUNCTIONS: usize = 200;
@@ -394,7 +397,7 @@ fn policy_decides_whether_a_file_is_mapped() {
         assert_eq!(loaded.version(), 3);
         loaded.is_mapped_from(&path)
     };
-    assert!(is_mapped(FilePolicy::Map));
+    assert!(is_mapped(MAP));
     assert!(!is_mapped(FilePolicy::Copy));
     let writer = OpenOptions::new().write(true).open(&path).unwrap();
     assert!(!is_mapped(FilePolicy::Auto), "a process may write to it");
@@ -503,7 +506,7 @@ fn unwinding_tables_are_mapped_from_the_file_and_used() {
     let directory = scratch();
     let path = directory.path().join("module.smf");
     write(&path, &module);
-    for file_policy in [FilePolicy::Map, FilePolicy::Copy] {
+    for file_policy in [MAP, FilePolicy::Copy] {
         let loader = loader_with_process_symbols(file_policy);
         let module = loader.load_module(&path, None).unwrap();
         let is_mapped = |line: &str| {
@@ -514,7 +517,7 @@ fn unwinding_tables_are_mapped_from_the_file_and_used() {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let name = path.to_str().unwrap();
         let found = maps.lines().any(|line| line.ends_with(name) && is_mapped(line));
-        assert_eq!(found, file_policy == FilePolicy::Map, "{maps}");
+        assert_eq!(found, file_policy == MAP, "{maps}");
         let address = loader.modules().resolve(b"first").unwrap().unwrap().address;
         // SAFETY: the function takes an integer and returns one, and the module is loaded.
         let depth = |n| unsafe { smf_core::trap::call(address, &[n]) }.unwrap();
@@ -540,7 +543,7 @@ fn malformed_unwinding_tables_are_refused_alike_whether_mapped_or_copied() {
         let mut changed = module.clone();
         changed[start + at] = byte;
         write(&path, &changed);
-        let [mapped, copied] = [FilePolicy::Map, FilePolicy::Copy].map(|policy| {
+        let [mapped, copied] = [MAP, FilePolicy::Copy].map(|policy| {
             let error = loader_with_process_symbols(policy).load_module(&path, None).unwrap_err();
             error.to_string()
         });

@@ -35,7 +35,10 @@ use crate::alloc_util::TryArc;
 const MIN_MAPPED: u64 = 128 << 10;
 
 /// Guards files against changes, by means of the host's system.
-pub trait FileGuards: Sync {
+///
+/// # Safety
+/// A guard is in force as [`guard`](Self::guard) states: the bytes of a mapped file are lent as a slice meanwhile.
+pub unsafe trait FileGuards: Sync {
     /// Whether the host may be able to guard a file, which lies on a file system of the type `file_system` (`f_type` of
     /// statfs(2)).
     fn accepts(&self, file: BorrowedFd<'_>, file_system: u64) -> bool;
@@ -45,15 +48,20 @@ pub trait FileGuards: Sync {
     /// guarantee that for this file.
     fn guard(&self, file: &TryArc<FileMapping>) -> Option<u64>;
 
-    /// Ends a guard. No module refers to the mapped bytes any more.
-    fn release(&self, token: u64);
+    /// Ends a guard.
+    ///
+    /// # Safety
+    /// [`guard`](Self::guard) of this value has returned the token, which is released once. Nothing refers to the mapped
+    /// bytes any more.
+    unsafe fn release(&self, token: u64);
 }
 
 /// Guards no file.
 #[derive(Clone, Copy, Debug)]
 pub struct NoFileGuards;
 
-impl FileGuards for NoFileGuards {
+// SAFETY: there is no guard.
+unsafe impl FileGuards for NoFileGuards {
     fn accepts(&self, _: BorrowedFd<'_>, _: u64) -> bool {
         false
     }
@@ -62,7 +70,7 @@ impl FileGuards for NoFileGuards {
         None
     }
 
-    fn release(&self, _: u64) {}
+    unsafe fn release(&self, _: u64) {}
 }
 
 /// An open file, its mapping, and the ranges of images that its pages back.
@@ -350,7 +358,8 @@ impl AsRef<[u8]> for GuardedFile {
 impl Drop for GuardedFile {
     fn drop(&mut self) {
         if let Some((guards, token)) = self.guard {
-            guards.release(token);
+            // SAFETY: the token is that of the guard, and the mapping is lent no longer than this value.
+            unsafe { guards.release(token) };
         }
     }
 }
@@ -445,7 +454,7 @@ impl Way {
     fn of(file: &OpenFile, policy: FilePolicy, guards: &dyn FileGuards) -> Self {
         match policy {
             FilePolicy::Copy => return Self::Copy,
-            FilePolicy::Map => return Self::Stable,
+            FilePolicy::Map(_) => return Self::Stable,
             FilePolicy::Auto => {}
         }
         let descriptor = &file.descriptor;

@@ -79,5 +79,5 @@ pub(crate) use stack::{stack_pointer, stack_start};
 pub(crate) use sys::{monotonic, sleep, thread_id, yield_now};
 pub use types::{
     Advice, Errno, FileKind, FilePolicy, FileRange, FileStamp, MemoryError, Nanoseconds,
-    Permissions, Protection,
+    Permissions, Protection, Unchanged,
 };

@@ -15,8 +15,8 @@ use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
 use smf_core::link::Resolve;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef, StateMigration};
-use smf_core::memory::FilePolicy;
 use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::memory::{FilePolicy, Unchanged};
 use smf_core::templates::JitConfig;
 use smf_core::trap::{CallArg, MAX_ARGS, TrapError};
 use smf_core::vm::Tiers;
@@ -151,7 +151,8 @@ impl From<Files> for FilePolicy {
         match files {
             Files::Auto => FilePolicy::Auto,
             Files::Copy => FilePolicy::Copy,
-            Files::Map => FilePolicy::Map,
+            // SAFETY: the user of the command promises it by `--files map`.
+            Files::Map => FilePolicy::Map(unsafe { Unchanged::promised() }),
         }
     }
 }

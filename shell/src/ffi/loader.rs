@@ -7,7 +7,7 @@ use std::ptr;
 use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes, try_push};
 use smf_core::link::{Resolve, ShortName};
 use smf_core::loader::{DuplicateExports, LoaderOptions, ModuleBytes, Reloaded, StateMigration};
-use smf_core::memory::FilePolicy;
+use smf_core::memory::{FilePolicy, Unchanged};
 
 use super::args::{self, to_i64};
 use super::blocks;
@@ -109,7 +109,7 @@ const DEFAULT_OPTIONS: SmfLoaderOptions = SmfLoaderOptions {
 ///
 /// # Safety
 /// `options` is null or points to the `size` bytes that its first field says; its host functions as for
-/// `loader_bytecode::host_functions`.
+/// `loader_bytecode::host_functions`, and with `SMF_LOADER_MAP_FILES` files as for [`Unchanged::promised`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u64 {
     // SAFETY: the caller's promise.
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u6
 }
 
 /// # Safety
-/// The host functions are as for [`loader_bytecode::host_functions`].
+/// As [`smf_loader_open`].
 unsafe fn open(options: &SmfLoaderOptions) -> Result<u64, ApiError> {
     let duplicate_exports = match options.clash {
         0 => DuplicateExports::FirstWins,
@@ -129,7 +129,8 @@ unsafe fn open(options: &SmfLoaderOptions) -> Result<u64, ApiError> {
     let file_policy = match options.flags & !(RELOAD_ALL | PROCESS_SYMBOLS | REFUSE_CONSTRUCTORS) {
         0 => FilePolicy::Auto,
         COPY_FILES => FilePolicy::Copy,
-        MAP_FILES => FilePolicy::Map,
+        // SAFETY: the caller's promise: the flag is for files that no process changes.
+        MAP_FILES => FilePolicy::Map(unsafe { Unchanged::promised() }),
         _ => return Err(ArgumentError::unknown("sum of loader flags", options.flags).into()),
     };
     let kept = args::length("the number of retained bytes", options.kept_bytes)?;

@@ -7,7 +7,7 @@ use smf_core::format::error::ExtensionError;
 use smf_core::format::{FormatError, RelocKind, Section, SectionKind, Smf};
 use smf_core::link::{Image, Module};
 use smf_core::loader::{LoaderOptions, ModuleBytes, StateMigration};
-use smf_core::memory::FilePolicy;
+use smf_core::memory::{FilePolicy, Unchanged};
 use smf_core::trap::call;
 
 use smf_loader::host_symbols::HostSymbols;
@@ -201,7 +201,8 @@ fn data_of_a_mapped_file_agrees_with_the_relocation_sections() {
         let made = linked(&objects);
         for module in [made.without_relative(), without_relocs(&objects), linked(&objects)] {
             std::fs::write(&path, module.bytes()).unwrap();
-            let file_policy = FilePolicy::Map;
+            // SAFETY: no process changes the file.
+            let file_policy = FilePolicy::Map(unsafe { Unchanged::promised() });
             let options = LoaderOptions { file_policy, ..LoaderOptions::default() };
             let loader = Loader::new(options).unwrap();
             loader.modules().define(b"far", IMPORT).unwrap();

@@ -49,6 +49,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/sys/pages.rs",
     "core/src/memory/sys/shim/descriptor.rs",
     "core/src/memory/sys/shim/mm.rs",
+    "core/src/memory/types/file.rs",
     "core/src/trap/call.rs",
     "core/src/trap/aarch64.rs",
     "core/src/trap/landing.rs",

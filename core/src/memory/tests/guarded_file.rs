@@ -12,7 +12,8 @@ struct Guards {
     accepts: bool,
 }
 
-impl FileGuards for Guards {
+// SAFETY: no process changes the files of these tests.
+unsafe impl FileGuards for Guards {
     fn accepts(&self, _: BorrowedFd<'_>, _: u64) -> bool {
         self.accepts
     }
@@ -21,7 +22,7 @@ impl FileGuards for Guards {
         Some(1)
     }
 
-    fn release(&self, _: u64) {}
+    unsafe fn release(&self, _: u64) {}
 }
 
 fn file(name: &str) -> PathBuf {

@@ -1,4 +1,7 @@
 //! What identifies a file, a version of it and a part of it.
+//!
+//! This file contains no unsafe operation. [`Unchanged::promised`] is unsafe to call because files are mapped by it.
+#![allow(unsafe_code)]
 
 use super::error::{MemoryError, Result};
 
@@ -59,7 +62,27 @@ pub enum FilePolicy {
     Auto,
     /// Copies every file.
     Copy,
-    /// Maps every file. The caller vouches that no process writes to a file or truncates it as long as a module from it
-    /// is loaded: otherwise code changes while it runs, or an access raises SIGBUS.
-    Map,
+    /// Maps every file, by the caller's promise.
+    Map(Unchanged),
+}
+
+/// The caller's promise that mapped files do not change.
+///
+/// ```compile_fail,E0423
+/// use smf_core::memory::{FilePolicy, Unchanged};
+///
+/// let policy = FilePolicy::Map(Unchanged(()));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unchanged(());
+
+impl Unchanged {
+    /// Makes the promise, for every file that is opened under a policy with this value.
+    ///
+    /// # Safety
+    /// No process writes to a file or truncates it as long as it is mapped, which it is while a module from it is loaded:
+    /// otherwise code changes while it runs, or an access raises SIGBUS.
+    pub const unsafe fn promised() -> Self {
+        Self(())
+    }
 }

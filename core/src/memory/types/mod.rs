@@ -10,6 +10,6 @@ mod pages;
 pub(crate) use error::Result;
 pub use error::{Errno, MemoryError};
 pub(crate) use file::FileVersion;
-pub use file::{FilePolicy, FileRange, FileStamp, Nanoseconds};
+pub use file::{FilePolicy, FileRange, FileStamp, Nanoseconds, Unchanged};
 pub use file_kind::FileKind;
 pub use pages::{Advice, Permissions, Protection};

@@ -15,7 +15,7 @@ use crate::format::{Header, Layout, SymbolKind};
 use crate::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration};
 use crate::memory::fault_injection;
 use crate::memory::testing::alone;
-use crate::memory::{FileContents, FileGuards, FileMapping, FilePolicy};
+use crate::memory::{FileContents, FileGuards, FileMapping, FilePolicy, Unchanged};
 
 const PACKED: &[u8] = include_bytes!("../../../../tests/samples/packed.smf");
 const LIBRARY: &[u8] = include_bytes!("../../../../tests/samples/lib.smf");
@@ -85,7 +85,8 @@ fn failed_call_leaves_the_loader_unchanged() {
 /// Guards every file, and gives its pages up when asked.
 struct Guards(spin::Mutex<Option<TryArc<FileMapping>>>);
 
-impl FileGuards for Guards {
+// SAFETY: no process changes the files of these tests.
+unsafe impl FileGuards for Guards {
     fn accepts(&self, _: BorrowedFd<'_>, _: u64) -> bool {
         true
     }
@@ -95,7 +96,7 @@ impl FileGuards for Guards {
         Some(0)
     }
 
-    fn release(&self, _: u64) {
+    unsafe fn release(&self, _: u64) {
         drop(self.0.lock().take());
     }
 }
@@ -136,9 +137,9 @@ fn failed_call_leaves_no_pages_of_a_mapped_file() {
         assert_eq!(call(&loader, module, b"answer", 0), 42);
         loader.unload(module).unwrap();
     };
-    for (policy, is_broken) in
-        [(FilePolicy::Map, false), (FilePolicy::Copy, false), (FilePolicy::Auto, true)]
-    {
+    // SAFETY: no process changes the file.
+    let map = FilePolicy::Map(unsafe { Unchanged::promised() });
+    for (policy, is_broken) in [(map, false), (FilePolicy::Copy, false), (FilePolicy::Auto, true)] {
         let load = || {
             let contents =
                 FileContents::open(path.as_os_str().as_bytes(), 1 << 30, policy, &GUARDS)
