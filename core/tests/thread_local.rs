@@ -7,13 +7,13 @@ use std::sync::Mutex;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Binding, Header, Layout, Reloc, RelocKind, SectionKind, Smf, SymbolKind};
 use smf_core::link::{
-    HostServiceError, HostServices, Image, LibraryToken, LinkError, NoImports, TlsBlock,
+    Host, HostServiceError, HostServices, Image, LibraryToken, LinkError, NoImports, TlsBlock,
     TlsTemplate, host_arch,
 };
 
 /// A host whose module numbers count up from 7.
 #[derive(Default)]
-struct Host(Mutex<Record>);
+struct Recorder(Mutex<Record>);
 
 #[derive(Default)]
 struct Record {
@@ -25,7 +25,7 @@ struct Record {
 const FUNCTION: u64 = 0x7777_0000;
 const OFFSET: i64 = -0x140;
 
-impl Host {
+impl Recorder {
     fn leak() -> &'static Self {
         Box::leak(Box::default())
     }
@@ -43,7 +43,7 @@ impl Host {
     }
 }
 
-impl HostServices for Host {
+impl HostServices for Recorder {
     fn allocate_tls(&self, template: &TlsTemplate<'_>) -> Result<TlsBlock, HostServiceError> {
         let &TlsTemplate { initial, size, alignment, is_static } = template;
         let request = (initial.to_vec(), size, alignment, is_static);
@@ -114,10 +114,13 @@ fn module(imports: &[&str], tdata: Option<(&[u8], u64, u64)>) -> Vec<u8> {
     Module { layout, header, stub: &[], sections, symbols }.to_vec().unwrap()
 }
 
-fn link<'f>(file: &'f [u8], host: &'static Host) -> Result<smf_core::link::Module<'f>, LinkError> {
+fn link<'f>(
+    file: &'f [u8],
+    host: &'static Recorder,
+) -> Result<smf_core::link::Module<'f>, LinkError> {
     let smf = Smf::parse(file).unwrap();
     smf.verify().unwrap();
-    Image::map(&smf)?.link_with(&NoImports, host)
+    Image::map(&smf)?.link_with(&NoImports, Host::new(host))
 }
 
 fn words(module: &smf_core::link::Module<'_>, count: usize) -> Vec<u64> {
@@ -138,7 +141,7 @@ fn imports_get_the_values_of_the_host() {
         "__smf_requires_tls_offset:far:er",
     ];
     let file = module(&imports, Some((&[1; 12], 100, 32)));
-    let host = Host::leak();
+    let host = Recorder::leak();
     let module = link(&file, host).unwrap();
     let offset = OFFSET as u64;
     let expected = [
@@ -168,7 +171,7 @@ fn imports_get_the_values_of_the_host() {
 #[test]
 fn storage_that_no_offset_is_needed_of_is_not_static() {
     let file = module(&["__smf_requires_tls_module"], Some((&[1; 8], 8, 8)));
-    let host = Host::leak();
+    let host = Recorder::leak();
     drop(link(&file, host).unwrap());
     assert!(!host.0.lock().unwrap().allocated[0].3);
 }
@@ -177,7 +180,7 @@ fn storage_that_no_offset_is_needed_of_is_not_static() {
 fn failed_link_releases_storage() {
     let imports = ["__smf_requires_tls_module", "__smf_requires_tls_module:absent"];
     let file = module(&imports, Some((&[1; 8], 8, 8)));
-    let host = Host::leak();
+    let host = Recorder::leak();
     let error = link(&file, host).err().unwrap();
     assert!(matches!(error, LinkError::MissingTls { .. }), "{error}");
     let allocated = host.0.lock().unwrap().allocated.len();
@@ -188,13 +191,13 @@ fn failed_link_releases_storage() {
 fn module_without_the_section_is_refused() {
     for import in ["__smf_requires_tls_module", "__smf_requires_tls_offset"] {
         let file = module(&[import], None);
-        let host = Host::leak();
+        let host = Recorder::leak();
         assert!(matches!(link(&file, host).err(), Some(LinkError::NoTlsSection)));
         assert_eq!(host.live(), 0);
     }
     // Descriptors and imported symbols need no storage of the module.
     let file = module(&["__smf_requires_tls_descriptor", "__smf_requires_tls_module:far"], None);
-    assert!(link(&file, Host::leak()).is_ok());
+    assert!(link(&file, Recorder::leak()).is_ok());
 }
 
 #[test]
@@ -207,7 +210,7 @@ fn malformed_name_is_an_unresolved_import() {
         "__smf_requires_tls_segment",
     ] {
         let file = module(&[name], Some((&[1; 8], 8, 8)));
-        let error = link(&file, Host::leak()).err().unwrap();
+        let error = link(&file, Recorder::leak()).err().unwrap();
         assert_eq!(error.to_string(), format!("unresolved import `{name}`"));
     }
 }

@@ -6,17 +6,27 @@ use std::ops::Range;
 
 use smf_core::alloc_util::try_collect;
 use smf_core::link::{
-    HostServiceError, HostServices, InitFunctions, InitToken, LibraryError, LibraryToken, TlsBlock,
-    TlsTemplate,
+    Host, HostServiceError, HostServices, InitFunctions, InitToken, LibraryError, LibraryToken,
+    TlsBlock, TlsTemplate,
 };
 
 use crate::{
     init_functions, needed_library, thread_exit, thread_storage, tls_descriptor, unwinding,
 };
 
-/// The services of this process. The machine code of modules is trusted: their constructors run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ProcessServices;
+/// The services of this process, for [`LoaderOptions::host_services`](smf_core::loader::LoaderOptions::host_services) and
+/// [`Image::link_with`](smf_core::link::Image::link_with). The machine code of modules is trusted: their constructors run.
+///
+/// The linker alone can call them, because they trust its addresses and tokens.
+///
+/// ```compile_fail,E0599
+/// use smf_core::link::LibraryToken;
+///
+/// smf_loader::host_services::PROCESS_SERVICES.close_library(LibraryToken(16));
+/// ```
+pub const PROCESS_SERVICES: Host = Host::new(&ProcessServices);
+
+struct ProcessServices;
 
 impl HostServices for ProcessServices {
     fn allocate_tls(&self, template: &TlsTemplate<'_>) -> Result<TlsBlock, HostServiceError> {

@@ -207,7 +207,7 @@ impl Loader {
         let options = LoaderOptions {
             call_epochs: Some(&CALL_EPOCHS),
             #[cfg(feature = "host")]
-            host_services: &crate::host_services::ProcessServices,
+            host_services: crate::host_services::PROCESS_SERVICES,
             ..options
         };
         let file_policy = options.file_policy;

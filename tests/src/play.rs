@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use smf_core::cache::{CacheError, Capacity, FileCache, Options, Policy};
 use smf_core::format::{Limits, Smf};
-use smf_core::link::{Image, Resolve};
+use smf_core::link::{Host, Image, Resolve};
 use smf_core::memory::code_alloc::{
     CodeMemory, CodeMemoryOptions, ExecutableBlock, Request, WritableBlock,
 };
@@ -80,7 +80,9 @@ fn link(data: &[u8]) {
     };
     let Ok(image) = Image::map(&smf) else { return };
     let exports = image.exports();
-    let Ok(module) = image.link_with(&hostile as &dyn Resolve, &ModelServices) else { return };
+    let Ok(module) = image.link_with(&hostile as &dyn Resolve, Host::new(&ModelServices)) else {
+        return;
+    };
     services::check(&module);
     for symbol in smf.symbols().iter().flatten() {
         let address = exports.resolve(symbol.name());

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use smf_core::format::{File, Library, Limits, Smf};
-use smf_core::link::{Image, NoImports, Resolve};
+use smf_core::link::{Host, Image, NoImports, Resolve};
 use smf_loader::inspect;
 use smf_tests::allocator::{Watched, counted};
 use smf_tests::scale::scale;
@@ -98,7 +98,7 @@ fn place(smf: &Smf<'_>) {
     let everything = |_: &[u8]| Some(place as *const () as u64);
     for imports in [&everything as &dyn Resolve, &NoImports] {
         if let Ok(image) = Image::map(smf)
-            && let Ok(module) = image.link_with(imports, &ModelServices)
+            && let Ok(module) = image.link_with(imports, Host::new(&ModelServices))
         {
             services::check(&module);
         }

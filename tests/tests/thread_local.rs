@@ -12,7 +12,7 @@ use std::thread;
 use smf_core::format::{Layout, Smf};
 use smf_core::link::{Image, LinkError, Module};
 use smf_core::trap::call;
-use smf_loader::host_services::ProcessServices;
+use smf_loader::host_services::PROCESS_SERVICES;
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::pack::{Input, Options, PackError, PackWarning, Packed, pack};
 use smf_tests::compile::{scratch, skip, smf, succeed};
@@ -90,7 +90,7 @@ fn process() -> HostSymbols {
 fn try_link(module: &[u8]) -> Result<Module<'_>, LinkError> {
     let smf = Smf::parse(module).unwrap();
     smf.verify().unwrap();
-    Image::map(&smf)?.link_with(&process(), &ProcessServices)
+    Image::map(&smf)?.link_with(&process(), PROCESS_SERVICES)
 }
 
 fn link(module: &[u8]) -> Module<'_> {
@@ -256,7 +256,7 @@ fn thread_local_symbol_of_a_shared_object_is_shared() {
         let object = compiled("gcc", "imports.c", &flags).unwrap();
         let file = packed(&object);
         let smf = Smf::parse(&file).unwrap();
-        let module = Image::map(&smf).unwrap().link_with(&host, &ProcessServices);
+        let module = Image::map(&smf).unwrap().link_with(&host, PROCESS_SERVICES);
         let module = match module {
             Ok(module) => module,
             // The library was opened while the process ran, and its storage may be dynamic by now.
@@ -365,7 +365,7 @@ fn damaged_sections_are_refused_or_linked() {
             damaged[at] = value;
             let Ok(smf) = Smf::parse(&damaged) else { continue };
             // As the loader, which does not verify.
-            match Image::map(&smf).and_then(|image| image.link_with(&process(), &ProcessServices)) {
+            match Image::map(&smf).and_then(|image| image.link_with(&process(), PROCESS_SERVICES)) {
                 Ok(_) => linked += 1,
                 Err(_) => refused += 1,
             }

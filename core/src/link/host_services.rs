@@ -2,7 +2,8 @@
 //!
 //! Thread-local storage, exit handlers, unwinding and other libraries belong to the process's C library and loader.
 //! The core has no libc, so the host implements [`HostServices`]; the shell does so for Linux processes with libc.
-//! Without it, modules that need such a service are refused by name.
+//! Without it, modules that need such a service are refused by name. Services take addresses and tokens on trust, so a
+//! host hands them out as a [`Host`], through which the linker alone calls them.
 
 use core::ops::Range;
 
@@ -127,7 +128,9 @@ impl From<AllocError> for LibraryError {
 
 /// Services of the process.
 ///
-/// Every method has a default that refuses, so that a host implements what it can.
+/// Every method has a default that refuses, so that a host implements what it can. The linker, which calls the methods,
+/// passes the addresses of modules that it has linked, and each token as the contract of its method states. A type whose
+/// methods dereference or call what they get stays private to its crate, which offers a [`Host`] of it.
 pub trait HostServices: Sync {
     /// Allocates thread-local storage for every thread of the process, now and later.
     ///
@@ -258,8 +261,50 @@ pub trait HostServices: Sync {
     }
 }
 
-/// Offers nothing: modules that need a service are refused.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoHostServices;
+/// The services of a host, which the linker alone can call.
+///
+/// ```
+/// use smf_core::format::Smf;
+/// use smf_core::link::{Host, HostServices, Image, Module, NoImports};
+///
+/// struct Processor;
+///
+/// impl HostServices for Processor {
+///     fn hardware_capabilities(&self) -> [u64; 2] {
+///         [1, 0]
+///     }
+/// }
+///
+/// /// Modules that need another service are refused.
+/// pub const PROCESSOR: Host = Host::new(&Processor);
+///
+/// fn link<'f>(file: &Smf<'f>) -> Option<Module<'f>> {
+///     Image::map(file).ok()?.link_with(&NoImports, PROCESSOR).ok()
+/// }
+/// ```
+#[derive(Clone, Copy)]
+pub struct Host(&'static dyn HostServices);
 
-impl HostServices for NoHostServices {}
+impl Host {
+    /// No services: modules that need one are refused.
+    pub const NONE: Self = Self(&NoServices);
+
+    /// The services that `services` implements.
+    pub const fn new(services: &'static dyn HostServices) -> Self {
+        Self(services)
+    }
+
+    pub(crate) const fn services(self) -> &'static dyn HostServices {
+        self.0
+    }
+}
+
+impl core::fmt::Debug for Host {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+struct NoServices;
+
+impl HostServices for NoServices {}

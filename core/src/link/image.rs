@@ -7,7 +7,7 @@ use super::eh_frame;
 use super::error::{LinkError, Result};
 use super::file_parts::{self, Piece};
 use super::host_resources::{EhFrame, HostResources};
-use super::host_services::{HostServices, NoHostServices, TlsBlock};
+use super::host_services::{Host, TlsBlock};
 use super::init_arrays::{self, InitArrays};
 use super::layout::ImageLayout;
 use super::libraries::Libraries;
@@ -165,19 +165,15 @@ impl<'d> Image<'d> {
     /// [`LinkError`]: an unresolved import that is not weak; a malformed relocation or one out of range; pages
     /// that the kernel refuses to protect. The image is dropped.
     pub fn link(self, imports: &dyn Resolve) -> Result<Module<'d>> {
-        self.link_with(imports, &NoHostServices)
+        self.link_with(imports, Host::NONE)
     }
 
     /// As [`Image::link`], with the services of the process that the module may need.
     ///
     /// # Errors
     /// As [`Image::link`]; [`LinkError::Host`] for a service that the process does not grant.
-    pub fn link_with(
-        self,
-        imports: &dyn Resolve,
-        services: &'static dyn HostServices,
-    ) -> Result<Module<'d>> {
-        let libraries = Libraries::open(&self.smf, services)?;
+    pub fn link_with(self, imports: &dyn Resolve, host: Host) -> Result<Module<'d>> {
+        let libraries = Libraries::open(&self.smf, host)?;
         let module = self.prepare(imports, libraries, false)?.link(imports)?;
         module.resolve_indirect_functions()?;
         Ok(module)

@@ -455,7 +455,7 @@ mod tests {
     use std::vec::Vec;
 
     use super::super::host_resources::HostResources;
-    use super::super::host_services::NoHostServices;
+    use super::super::host_services::Host;
     use super::super::libraries::Libraries;
     use super::super::relocate::relocate;
     use super::*;
@@ -491,7 +491,7 @@ mod tests {
     fn when_applied(smf: &Smf<'_>, layout: &ImageLayout<'_>) -> LinkError {
         let mut memory = std::vec![0; usize::try_from(layout.size).unwrap()];
         let imports = |_: &[u8]| Some(0x1000);
-        let mut resources = HostResources::new(Libraries::none(&NoHostServices));
+        let mut resources = HostResources::new(Libraries::none(Host::NONE));
         relocate(smf, layout, 0x1_0000, &mut memory, &imports, &mut resources).unwrap_err()
     }
 

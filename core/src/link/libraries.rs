@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::error::{LinkError, Result};
-use super::host_services::{HostServiceError, HostServices, LibraryError, LibraryToken};
+use super::host_services::{Host, HostServiceError, HostServices, LibraryError, LibraryToken};
 use super::resolve::Resolve;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
 use crate::format::Smf;
@@ -23,7 +23,8 @@ pub(crate) type AddedLibraries = TryArc<Vec<TryArc<Libraries>>>;
 
 impl Libraries {
     /// No libraries.
-    pub(super) fn none(services: &'static dyn HostServices) -> Self {
+    pub(super) fn none(host: Host) -> Self {
+        let services = host.services();
         Self { services, open: Vec::new(), is_listed: false, added: None }
     }
 
@@ -31,8 +32,8 @@ impl Libraries {
     ///
     /// # Errors
     /// A malformed list; [`LinkError::Library`] for one that cannot be opened, or without the service.
-    pub(crate) fn open(smf: &Smf<'_>, services: &'static dyn HostServices) -> Result<Self> {
-        let mut libraries = Self::none(services);
+    pub(crate) fn open(smf: &Smf<'_>, host: Host) -> Result<Self> {
+        let mut libraries = Self::none(host);
         let Some(needed) = NeededLibraries::of(smf)? else { return Ok(libraries) };
         libraries.is_listed = true;
         for name in needed.iter() {
@@ -45,11 +46,8 @@ impl Libraries {
     ///
     /// # Errors
     /// [`LibraryError`].
-    pub(crate) fn open_one(
-        name: &[u8],
-        services: &'static dyn HostServices,
-    ) -> Result<Self, LibraryError> {
-        let mut libraries = Self::none(services);
+    pub(crate) fn open_one(name: &[u8], host: Host) -> Result<Self, LibraryError> {
+        let mut libraries = Self::none(host);
         libraries.add(name)?;
         Ok(libraries)
     }

@@ -58,8 +58,8 @@ mod tls;
 
 pub use error::LinkError;
 pub use host_services::{
-    HostService, HostServiceError, HostServices, InitFunctions, InitToken, LibraryError,
-    LibraryToken, NoHostServices, TlsBlock, TlsTemplate,
+    Host, HostService, HostServiceError, HostServices, InitFunctions, InitToken, LibraryError,
+    LibraryToken, TlsBlock, TlsTemplate,
 };
 pub use image::Image;
 pub(crate) use image::{PreparedImage, Reach, Sources};

@@ -1,4 +1,8 @@
 //! A linked module.
+//!
+//! This file contains no unsafe operation. [`Module::run_destructors`] is unsafe to call because it ends what code of the
+//! module uses.
+#![allow(unsafe_code)]
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -159,8 +163,11 @@ impl<'d> Module<'d> {
     }
 
     /// Runs the exit handlers that code of the module has registered, and the destructors; once, and only if the
-    /// constructors have run. No thread may be inside the module, and none may enter it afterwards.
-    pub fn run_destructors(&self) {
+    /// constructors have run.
+    ///
+    /// # Safety
+    /// No thread is inside the module, and none enters it afterwards, directly or through another module.
+    pub unsafe fn run_destructors(&self) {
         if let Some(init) = self.resources.init {
             self.resources.services.run_destructors(init);
         }

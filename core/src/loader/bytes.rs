@@ -367,10 +367,12 @@ impl LinkedModule {
         }
     }
 
-    /// As [`Module::run_destructors`].
+    /// As [`Module::run_destructors`], of a version that no thread can reach.
     pub(super) fn run_destructors(&self) {
         if let Some(module) = self.native.as_ref() {
-            module.run_destructors();
+            // SAFETY: the loader calls this for a version that all threads have left, that did not become visible, or
+            // that is dropped with the loader.
+            unsafe { module.run_destructors() };
         }
     }
 

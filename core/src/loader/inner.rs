@@ -108,7 +108,7 @@ impl ModuleLoader {
         let known = state.host.get(name).copied();
         let (resolver, added) = (state.host_resolver.clone(), state.libraries.clone());
         drop(state);
-        let replaced = || self.context.options.host_services.replacement(name);
+        let replaced = || self.context.options.host_services.services().replacement(name);
         let in_libraries = || added?.iter().find_map(|library| library.resolve(name));
         let known = known.or_else(replaced).or_else(|| resolver?.resolve(name));
         known.or_else(in_libraries)

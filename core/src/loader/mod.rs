@@ -59,6 +59,7 @@ mod export_ref;
 mod fallback;
 mod forward;
 mod handle;
+mod host_library;
 mod init;
 mod init_state;
 mod inner;

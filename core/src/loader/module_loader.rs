@@ -17,7 +17,7 @@ use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
 use super::version::{Body, Version};
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat};
 use crate::format::{File, SymbolKind};
-use crate::link::{Export, Libraries, Name, NoImports, Resolve};
+use crate::link::{Export, Name, NoImports, Resolve};
 
 /// A module and its providers, mapped and not linked yet.
 pub struct MappedModule<'l> {
@@ -219,20 +219,6 @@ impl ModuleLoader {
         // Without the lock.
         drop(old);
         Ok(())
-    }
-
-    /// Opens the shared library `name` of the system, a path if it contains a slash, and resolves names in it that
-    /// neither a module, [`define`](Self::define) nor the host resolver defines. Libraries are searched in the order in
-    /// which they are added. They stay open as long as the loader.
-    ///
-    /// # Errors
-    /// [`LoadError::Library`]; [`LoadError::OutOfMemory`].
-    pub fn add_library(&self, name: &[u8]) -> Result<()> {
-        let services = self.context.options.host_services;
-        let library = Libraries::open_one(name, services).map_err(|error| {
-            LoadError::named(name, |library| LoadError::Library { library, error })
-        })?;
-        Ok(self.state().add_library(TryArc::new(library)?)?)
     }
 
     /// Sets the resolver that is used last. It may load modules with this loader. A module depends on the module of this

@@ -4,7 +4,7 @@ use super::epoch::Epochs;
 use super::observer::SharedObserver;
 use crate::alloc_util::TryArc;
 use crate::bytecode::host::HostTable;
-use crate::link::{HostServices, NoHostServices};
+use crate::link::Host;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::{FilePolicy, PagePool};
 use crate::vm::Tiers;
@@ -47,7 +47,7 @@ pub struct LoaderOptions {
     pub host_functions: HostTable,
     /// What modules may need from the process beside symbols. Services that run constructors trust the machine code of
     /// every module that is loaded.
-    pub host_services: &'static dyn HostServices,
+    pub host_services: Host,
     /// Modules with constructors, destructors or indirect functions are refused: loading, replacing and unloading a
     /// module runs no machine code of it. By default this code is trusted, and runs.
     pub refuse_constructors: bool,
@@ -68,7 +68,7 @@ impl LoaderOptions {
             code_memory,
             tiers: Tiers::default(),
             host_functions: HostTable::new(),
-            host_services: &NoHostServices,
+            host_services: Host::NONE,
             refuse_constructors: false,
         }
     }

@@ -474,7 +474,8 @@ pub unsafe extern "C" fn smf_loader_add_library(loader: u64, name: *const c_char
     succeeded(enter(loader).and_then(|loader| match name? {
         // The system's loader takes it for the process.
         b"" => Err(ArgumentError::Empty { what: "the name" }.into()),
-        name => Ok(loader.modules().add_library(name)?),
+        // SAFETY: the caller's promise.
+        name => Ok(unsafe { loader.modules().add_library(name) }?),
     }))
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::format::Smf;
-use smf_core::link::{HostServiceError, HostServices, Image, InitFunctions, InitToken, LinkError};
+use smf_core::link::{
+    Host, HostServiceError, HostServices, Image, InitFunctions, InitToken, LinkError,
+};
 use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleHandle, StateMigration};
 use smf_core::trap::call;
 use smf_loader::host_symbols::HostSymbols;
@@ -278,7 +280,7 @@ fn refused_damage(bytes: &[u8]) -> BTreeMap<&[u8], (u32, LinkError)> {
                 damaged[at] = value;
                 let Ok(smf) = Smf::parse(&damaged) else { continue };
                 let linked = Image::map(&smf)
-                    .and_then(|image| image.link_with(&|_: &[u8]| Some(16), &Accepting));
+                    .and_then(|image| image.link_with(&|_: &[u8]| Some(16), Host::new(&Accepting)));
                 match linked {
                     Ok(module) => {
                         let code: Vec<_> = module.code().collect();

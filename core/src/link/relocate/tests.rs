@@ -4,7 +4,7 @@ use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
 
-use super::super::host_services::NoHostServices;
+use super::super::host_services::Host;
 use super::super::layout::SLOT;
 use super::*;
 use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
@@ -157,7 +157,7 @@ impl Linked {
             BASE,
             &mut memory,
             &imports,
-            &mut HostResources::new(Libraries::none(&NoHostServices)),
+            &mut HostResources::new(Libraries::none(Host::NONE)),
         )?;
         let (got, veneers, got_count) = (layout.got, layout.veneers, layout.got_count);
         Ok(Linked { memory, sections, got, veneers, got_count })
@@ -577,7 +577,7 @@ fn prelinked_code_gets_its_layout_or_is_refused() {
         BASE,
         &mut memory,
         &|_: &[u8]| None,
-        &mut HostResources::new(Libraries::none(&NoHostServices)),
+        &mut HostResources::new(Libraries::none(Host::NONE)),
     );
     assert_eq!(error, Err(LinkError::Prelink));
     let imports = crate::link::NoImports;
