@@ -40,6 +40,11 @@ impl HostServices for Opener {
         Ok(LibraryToken(number))
     }
 
+    /// The process has `liba.so` open.
+    fn find_library(&self, name: &[u8]) -> Result<Option<LibraryToken>, LibraryError> {
+        (name == b"liba.so").then(|| self.open_library(name)).transpose()
+    }
+
     fn library_symbol(&self, library: LibraryToken, name: &[u8]) -> Option<u64> {
         match (library.0, name) {
             (1, b"in_a") => Some(0xa000),
@@ -152,4 +157,27 @@ fn loader_names_the_module_and_closes_at_unload() {
     drop(loader);
     // The module's own first.
     assert_eq!(host.closed(), [1, 2, 1, 1, 2]);
+}
+
+#[test]
+fn loader_that_refuses_constructors_opens_no_library() {
+    let host = Opener::leaked();
+    let options = LoaderOptions {
+        host_services: Host::new(host),
+        refuse_constructors: true,
+        ..LoaderOptions::default()
+    };
+    let loader = ModuleLoader::new(options).unwrap();
+    loader.define(b"in_b", 1).unwrap();
+    let load = |libraries| loader.load(b"m", ModuleBytes::new(module(Some(libraries))).unwrap());
+    let error = load(&[b"liba.so", b"libb.so"]).unwrap_err();
+    let LoadError::Link { error: LinkError::Library { library, error: why }, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((library.as_bytes(), why), (&b"libb.so"[..], &LibraryError::Initialisers));
+    assert_eq!((host.open.lock().unwrap().clone(), host.closed()), (vec![1], vec![1]));
+    // The process has it open, so that nothing runs.
+    load(&[b"liba.so"]).unwrap();
+    drop(loader);
+    assert_eq!(host.closed(), [1, 1]);
 }

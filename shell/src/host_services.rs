@@ -94,6 +94,10 @@ impl HostServices for ProcessServices {
         needed_library::open(name)
     }
 
+    fn find_library(&self, name: &[u8]) -> Result<Option<LibraryToken>, LibraryError> {
+        needed_library::find(name)
+    }
+
     fn library_symbol(&self, library: LibraryToken, name: &[u8]) -> Option<u64> {
         needed_library::symbol(library, name)
     }

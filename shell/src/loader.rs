@@ -75,6 +75,15 @@ pub enum LoadFileError {
     /// Unresolved imports: all of them, in the order of their symbol tables.
     #[error("unresolved import{} {}", if .0.len() == 1 { "" } else { "s" }, list(.0))]
     MissingImports(Vec<MissingImport>),
+    /// A dynlib, whose initialisers the options refuse.
+    #[cfg(feature = "host")]
+    #[error(
+        "{module}: this is a dynlib, whose initialisers would run, which the options of the loader refuse"
+    )]
+    Initialisers {
+        /// The name of the dynlib.
+        module: String,
+    },
     /// A dynlib that is malformed, or that the system's loader refuses.
     #[cfg(feature = "host")]
     #[error("{module}: {error}")]
@@ -122,6 +131,8 @@ const FILE_GUARDS: &dyn FileGuards = &memory::NoFileGuards;
 pub struct Loader {
     modules: ModuleLoader,
     file_policy: FilePolicy,
+    #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "no dynlib is opened"))]
+    refuse_constructors: bool,
     cache: Option<TryArc<FileCache>>,
 }
 
@@ -210,9 +221,9 @@ impl Loader {
             host_services: crate::host_services::PROCESS_SERVICES,
             ..options
         };
-        let file_policy = options.file_policy;
+        let LoaderOptions { file_policy, refuse_constructors, .. } = options;
         let modules = ModuleLoader::with_observer(options, try_box(Observer)?)?;
-        Ok(Self { modules, file_policy, cache: None })
+        Ok(Self { modules, file_policy, refuse_constructors, cache: None })
     }
 
     /// Reads files through `cache` from now on, where they are in use as long as their modules are loaded. Files that
@@ -419,11 +430,13 @@ impl Loader {
     ) -> Result<Option<ModuleHandle>, LoadFileError> {
         let smf = bytes.file().ok().and_then(File::module);
         let Some(object) = smf.and_then(|smf| smf.shared_object()) else { return Ok(None) };
+        let module = || String::from_utf8_lossy(name).into_owned();
+        if self.refuse_constructors {
+            return Err(LoadFileError::Initialisers { module: module() });
+        }
         // SAFETY: the caller's contract.
-        let object = unsafe { SharedObject::open(object) }.map_err(|error| {
-            let module = String::from_utf8_lossy(name).into_owned();
-            LoadFileError::SharedObject { module, error }
-        })?;
+        let object = unsafe { SharedObject::open(object) }
+            .map_err(|error| LoadFileError::SharedObject { module: module(), error })?;
         Ok(Some(self.modules.insert_foreign(name, Box::new(object))?))
     }
 
@@ -623,6 +636,22 @@ mod tests {
             panic!("{error}");
         };
         assert_eq!(error, LinkError::Dynlib);
+        assert!(loader.modules().resolve(b"plugin").unwrap().is_none());
+    }
+
+    #[test]
+    #[cfg(feature = "host")]
+    fn loader_that_refuses_constructors_opens_no_dynlib() {
+        let dynlib = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/dynlib.smf");
+        let loader = Loader::builder().refuse_constructors(true).build().unwrap();
+        // SAFETY: the sample has no initialisers.
+        let load = || unsafe { loader.load_file(Path::new(dynlib)) }.err();
+        // SAFETY: as above.
+        let provide = || unsafe { loader.register_provider(Path::new(dynlib)) }.err();
+        for error in [load(), provide()] {
+            let Some(LoadFileError::Initialisers { module }) = &error else { panic!("{error:?}") };
+            assert_eq!(module, dynlib);
+        }
         assert!(loader.modules().resolve(b"plugin").unwrap().is_none());
     }
 

@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, c_void};
 use std::os::unix::ffi::OsStrExt;
 
+use libc::{RTLD_NOLOAD, c_int};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes};
 use smf_core::link::{LibraryError, LibraryToken, Name};
@@ -24,12 +25,32 @@ struct OpenLibrary {
 /// # Errors
 /// [`LibraryError::Refused`] with the message of the system's loader.
 pub(crate) fn open(name: &[u8]) -> Result<LibraryToken, LibraryError> {
-    let copy = try_copy_bytes(name)?;
-    // SAFETY: initialisers of the library run. The author of the module, whose machine code is trusted, or the host
-    // names it. It is closed when its last user has closed it.
-    let open = || unsafe { Library::open(Some(OsStr::from_bytes(name)), RTLD_NOW | RTLD_LOCAL) };
-    let library = with_system_loader(open).map_err(|error| refused(&error))?;
-    let token = Box::into_raw(try_box(OpenLibrary { library, name: copy })?).expose_provenance();
+    // SAFETY: the author of the module, whose machine code is trusted, or the host names the library.
+    let library = unsafe { with_flags(name, 0) }.map_err(|error| refused(&error))?;
+    token(library, name)
+}
+
+/// As [`open`], for a library that the process has open; `None` for another one. No initialisers run.
+///
+/// # Errors
+/// [`LibraryError`].
+pub(crate) fn find(name: &[u8]) -> Result<Option<LibraryToken>, LibraryError> {
+    // SAFETY: nothing is loaded.
+    let library = unsafe { with_flags(name, RTLD_NOLOAD) };
+    library.ok().map(|library| token(library, name)).transpose()
+}
+
+/// # Safety
+/// Initialisers of the library run, unless the flags contain `RTLD_NOLOAD`: the caller trusts them.
+unsafe fn with_flags(name: &[u8], flags: c_int) -> Result<Library, libloading::Error> {
+    let (name, flags) = (OsStr::from_bytes(name), flags | RTLD_NOW | RTLD_LOCAL);
+    // SAFETY: the caller's contract. The library is closed when its last user has closed it.
+    with_system_loader(|| unsafe { Library::open(Some(name), flags) })
+}
+
+fn token(library: Library, name: &[u8]) -> Result<LibraryToken, LibraryError> {
+    let name = try_copy_bytes(name)?;
+    let token = Box::into_raw(try_box(OpenLibrary { library, name })?).expose_provenance();
     Ok(LibraryToken(token as u64))
 }
 
@@ -84,6 +105,15 @@ mod tests {
         assert!(symbol(library, b"cos").is_some());
         assert_eq!((symbol(library, b"no_such_symbol"), symbol(library, b"a\0b")), (None, None));
         close(library);
+    }
+
+    #[test]
+    fn library_is_found_if_the_process_has_it_open() {
+        // The C library.
+        let library = find(b"libc.so.6").unwrap().unwrap();
+        assert!(symbol(library, b"malloc").is_some());
+        close(library);
+        assert_eq!(find(b"libno-such.so.1").unwrap(), None);
     }
 
     #[test]

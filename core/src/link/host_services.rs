@@ -118,6 +118,9 @@ pub enum LibraryError {
     /// The system's loader refused, for this reason.
     #[error("{0}")]
     Refused(Name),
+    /// The process has not opened the library, and the options of the loader refuse to run its initialisers.
+    #[error("its initialisers would run, which the options of the loader refuse")]
+    Initialisers,
 }
 
 impl From<AllocError> for LibraryError {
@@ -248,13 +251,24 @@ pub trait HostServices: Sync {
         Err(HostServiceError::Unavailable(HostService::Libraries).into())
     }
 
+    /// As [`open_library`](Self::open_library) for a library that the process has open, whose initialisers have run;
+    /// `None` for another one. Nothing runs.
+    ///
+    /// # Errors
+    /// [`LibraryError`].
+    fn find_library(&self, name: &[u8]) -> Result<Option<LibraryToken>, LibraryError> {
+        let _ = name;
+        Ok(None)
+    }
+
     /// The address of `name` in an open library, or in the libraries that it needs itself; `None` if none defines it.
     fn library_symbol(&self, library: LibraryToken, name: &[u8]) -> Option<u64> {
         let _ = (library, name);
         None
     }
 
-    /// Closes a library for one of its users; once for each [`open_library`](Self::open_library), when no code uses
+    /// Closes a library for one of its users; once for each [`open_library`](Self::open_library) and
+    /// [`find_library`](Self::find_library), when no code uses
     /// addresses in it any more. Terminators of the library may run.
     fn close_library(&self, library: LibraryToken) {
         let _ = library;

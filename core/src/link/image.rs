@@ -173,7 +173,7 @@ impl<'d> Image<'d> {
     /// # Errors
     /// As [`Image::link`]; [`LinkError::Host`] for a service that the process does not grant.
     pub fn link_with(self, imports: &dyn Resolve, host: Host) -> Result<Module<'d>> {
-        let libraries = Libraries::open(&self.smf, host)?;
+        let libraries = Libraries::open(&self.smf, host, false)?;
         let module = self.prepare(imports, libraries, false)?.link(imports)?;
         module.resolve_indirect_functions()?;
         Ok(module)

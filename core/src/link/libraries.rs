@@ -28,16 +28,16 @@ impl Libraries {
         Self { services, open: Vec::new(), is_listed: false, added: None }
     }
 
-    /// Opens the libraries that `smf` needs.
+    /// Opens the libraries that `smf` needs; only those that the process has open if initialisers are refused.
     ///
     /// # Errors
     /// A malformed list; [`LinkError::Library`] for one that cannot be opened, or without the service.
-    pub(crate) fn open(smf: &Smf<'_>, host: Host) -> Result<Self> {
+    pub(crate) fn open(smf: &Smf<'_>, host: Host, refuses_initialisers: bool) -> Result<Self> {
         let mut libraries = Self::none(host);
         let Some(needed) = NeededLibraries::of(smf)? else { return Ok(libraries) };
         libraries.is_listed = true;
         for name in needed.iter() {
-            libraries.add(name).map_err(|error| refused(name, error))?;
+            libraries.add(name, refuses_initialisers).map_err(|error| refused(name, error))?;
         }
         Ok(libraries)
     }
@@ -48,12 +48,16 @@ impl Libraries {
     /// [`LibraryError`].
     pub(crate) fn open_one(name: &[u8], host: Host) -> Result<Self, LibraryError> {
         let mut libraries = Self::none(host);
-        libraries.add(name)?;
+        libraries.add(name, false)?;
         Ok(libraries)
     }
 
-    fn add(&mut self, name: &[u8]) -> Result<(), LibraryError> {
-        let library = self.services.open_library(name)?;
+    fn add(&mut self, name: &[u8], refuses_initialisers: bool) -> Result<(), LibraryError> {
+        let library = if refuses_initialisers {
+            self.services.find_library(name)?.ok_or(LibraryError::Initialisers)?
+        } else {
+            self.services.open_library(name)?
+        };
         let added = try_push(&mut self.open, library);
         Ok(added.inspect_err(|_| self.services.close_library(library))?)
     }

@@ -177,7 +177,9 @@ impl<'l> LoadSet<'l> {
         stubs: Option<TryArc<StubTable>>,
     ) -> Result<()> {
         let refuses = self.loader.context.options.refuse_constructors;
-        if refuses && runs_code_at_load(image.0.exports.parsed().smf()) {
+        let runs_code =
+            || image.0.exports.parsed().linked().is_ok_and(|smf| runs_code_at_load(&smf));
+        if refuses && runs_code() {
             return Err(LoadError::Constructors { module: name });
         }
         let exports = image.0.exports.clone();
@@ -346,8 +348,8 @@ impl<'l> LoadSet<'l> {
 
     /// Opens the libraries that a member needs.
     fn open_libraries(&self, name: &Name, parsed: &Smf<'_>) -> Result<Libraries> {
-        let services = self.loader.context.options.host_services;
-        let libraries = Libraries::open(parsed, services);
+        let options = &self.loader.context.options;
+        let libraries = Libraries::open(parsed, options.host_services, options.refuse_constructors);
         let mut libraries = libraries.map_err(|error| LoadError::link(name, error))?;
         libraries.search_in(self.loader.state().libraries.clone());
         Ok(libraries)

@@ -5,7 +5,7 @@
 static void host_says(const char *what, long number) { printf("%s %ld\n", what, number); }
 
 int main(int count, char **arguments) {
-    CHECK(count == 3);
+    CHECK(count == 5);
     SmfLoaderOptions options = {.size = sizeof options, .flags = SMF_LOADER_PROCESS_SYMBOLS};
     uint64_t loader = smf_loader_open(&options);
     CHECK(loader && smf_loader_define(loader, "host_says", (int64_t)host_says));
@@ -25,6 +25,13 @@ int main(int count, char **arguments) {
     CHECK(loader && smf_loader_define(loader, "host_says", (int64_t)host_says));
     CHECK(!smf_loader_load(loader, arguments[1]) && smf_last_error().code == SMF_ERROR_LINK);
     CHECK(strstr(smf_last_error().text, "has constructors, destructors or indirect functions"));
+    /* Opening a needed library or a dynlib would run initialisers. */
+    for (int at = 3; at < 5; at++) {
+        CHECK(!smf_loader_load(loader, arguments[at]) && smf_last_error().code == SMF_ERROR_LINK);
+        CHECK(strstr(smf_last_error().text, arguments[at]));
+        CHECK(strstr(smf_last_error().text, "initialisers would run, which the options of the loader refuse"));
+    }
+    CHECK(!smf_loader_provide(loader, arguments[4]) && smf_last_error().code == SMF_ERROR_LINK);
 
     options.flags = SMF_LOADER_PROCESS_SYMBOLS;
     loader = smf_loader_open(&options);

@@ -551,8 +551,11 @@ fn constructors_and_destructors_run_in_a_program_in_c() {
         )
     };
     let (one, two) = (module(1), module(2));
-    compile_modules(&directory, [("one", false, &*one), ("two", false, &*two)].into_iter());
-    let [one, two] = ["one.smf", "two.smf"].map(|name| directory.join(name));
+    let modules = [("one", &*one), ("two", &*two), ("cosine-absent", "long f(void) { return 1; }")];
+    compile_modules(&directory, modules.map(|(name, source)| (name, false, source)).into_iter());
+    let [one, two, needs] =
+        ["one.smf", "two.smf", "cosine-absent.smf"].map(|name| directory.join(name));
+    let dynlib = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/dynlib.smf"));
     let both = "start 1\nstart 2\n";
     let end = |number| format!("handler {number}\nend {number}\n");
     let expected = [
@@ -566,7 +569,7 @@ fn constructors_and_destructors_run_in_a_program_in_c() {
         // As for shared objects: all handlers, in reverse order, and then the destructors.
         "ok\nhandler 2\nhandler 1\nend 2\nend 1\n",
     ];
-    for said in run_with("init", C, &[&one, &two]) {
+    for said in run_with("init", C, &[&one, &two, &needs, dynlib]) {
         assert_eq!(said, expected.concat());
     }
 }

@@ -162,6 +162,11 @@ fn constructors_run_in_dependency_order_across_modules() {
             "has constructors, destructors or indirect functions, which the options of the loader refuse",
         ],
     );
+    let dynlib = super::sample("dynlib.smf").to_str().unwrap().to_owned();
+    for run in [&["run", &dynlib, "plugin", "37"][..], &["run", &user, "go", "--with", &dynlib]] {
+        let why = "dynlib.smf: this is a dynlib, whose initialisers would run";
+        contains(&fails(&[run, &["--no-constructors"]].concat()), &[why]);
+    }
 }
 
 #[test]

@@ -51,6 +51,30 @@ fn what_a_module_prints_through_its_library_comes_before_the_result() {
     assert_eq!(ok(&["run", &out, "f"]), "first\n2\n");
 }
 
+/// A library that the process has open is used; opening another one would run its initialisers.
+#[test]
+fn initialisers_of_a_needed_library_do_not_run_with_no_constructors() {
+    let dir = scratch("needed-refused");
+    let library = "int puts(const char *); long g(void) { return 41; }
+        __attribute__((constructor)) static void start(void) { puts(\"initialiser\"); }";
+    shared(&dir, "libstart.so", "libstart.so", library);
+    let (object, out) = object("needed-refused", "long g(void); long f(void) { return g() + 1; }");
+    ok(&["pack", &object, "-o", &out, "--needed", "libstart.so"]);
+    let run = |extra: &[&str]| {
+        let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+        smf.args(["run", &out, "f"]).args(extra).env("LD_LIBRARY_PATH", &dir).output().unwrap()
+    };
+    assert_eq!(run(&[]).stdout, b"initialiser\n42\n");
+    let refused = run(&["--no-constructors"]);
+    assert_eq!((refused.status.code(), &*refused.stdout), (Some(1), &b""[..]));
+    let error = String::from_utf8(refused.stderr).unwrap();
+    contains(&error, &[&out, "`libstart.so`", "its initialisers would run"]);
+    let (object, out) =
+        self::object("needed-libc", "long labs(long); long f(long x) { return labs(x); }");
+    packed(&["pack", &object, "-o", &out, "--needed", "libc.so.6"]);
+    assert_eq!(ok(&["run", &out, "f", "--no-constructors", "--", "-3"]), "3\n");
+}
+
 #[test]
 fn needed_libraries_survive_conversion() {
     let (object, out) = object("needed-convert", MODE);
