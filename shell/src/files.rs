@@ -81,7 +81,7 @@ pub enum ReadError {
     File(#[from] MemoryError),
     /// Reading standard input failed.
     #[error("cannot read standard input: {}", system_error(.0))]
-    Stdin(#[source] io::Error),
+    Stdin(io::Error),
     /// Standard input exceeds [`FileBytes::DEFAULT_LIMIT`] bytes.
     #[error("more than the limit of {} bytes", FileBytes::DEFAULT_LIMIT)]
     StdinTooLarge,

@@ -35,7 +35,6 @@ unsafe impl Sync for Source {}
 #[error("cannot open the host library {name}: {}", open_error(.error))]
 pub struct HostLibraryError {
     name: String,
-    #[source]
     error: libloading::Error,
 }
 

@@ -40,7 +40,6 @@ pub enum LibrarySearchError {
         /// The file.
         path: PathBuf,
         /// Why.
-        #[source]
         error: io::Error,
     },
     /// Neither a shared library, nor an archive or an object, nor a linker script.

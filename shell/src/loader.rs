@@ -48,7 +48,6 @@ pub enum LoadFileError {
         /// The path.
         path: PathBuf,
         /// The cause.
-        #[source]
         error: ReadError,
     },
     /// An archive instead of a module.
@@ -91,7 +90,6 @@ pub enum LoadFileError {
         /// The name of the dynlib.
         module: String,
         /// The cause.
-        #[source]
         error: SharedObjectError,
     },
 }
@@ -578,6 +576,26 @@ mod tests {
         let loader = self::loader().with_cache(small.clone());
         loader.load_module(&path, Some("std/math/scale")).unwrap();
         assert_eq!(small.statistics().files, 0);
+    }
+
+    /// A report that prints a chain of causes prints each of them once.
+    #[test]
+    fn cause_of_an_error_is_in_its_text_alone() {
+        use std::error::Error;
+        let error = loader().load_module(Path::new("no/such/file.smf"), None).unwrap_err();
+        assert!(matches!(error, LoadFileError::Read { .. }) && error.source().is_none());
+        let foreign = module(Arch::WASM64, &["a"], &[]);
+        let error = load(&loader(), "main", foreign).unwrap_err();
+        assert!(matches!(error, LoadFileError::Load(_)) && error.source().is_none(), "{error}");
+    }
+
+    #[test]
+    fn plugin_is_called_inside_catch_unwind() {
+        let loader = loader();
+        let module = load(&loader, "main", here(&["main"], &[])).unwrap();
+        let held = loader.modules().get(module).unwrap();
+        let name = std::panic::catch_unwind(|| held.name().to_vec());
+        assert_eq!(name.unwrap(), b"main");
     }
 
     #[test]

@@ -38,13 +38,13 @@ pub struct SharedObject {
 pub enum SharedObjectError {
     /// The memory file cannot be made.
     #[error("cannot copy the shared object for the system's loader: {}", system_error(.0))]
-    MemoryFile(#[source] io::Error),
+    MemoryFile(io::Error),
     /// The memory file cannot be read.
     #[error("cannot copy the shared object for the system's loader: {0}")]
-    Read(#[source] MemoryError),
+    Read(MemoryError),
     /// A malformed object, which could crash the system's loader.
     #[error("the shared object is not opened: {0}")]
-    Malformed(#[source] FormatError),
+    Malformed(FormatError),
     /// An object for another machine, class or byte order than this process.
     #[error("the shared object is built for {object}, and this process is {}", host())]
     Target {
@@ -53,7 +53,7 @@ pub enum SharedObjectError {
     },
     /// The system's loader refuses it.
     #[error("the system's loader refuses the shared object: {}", open_error(.0))]
-    Open(#[source] libloading::Error),
+    Open(libloading::Error),
 }
 
 /// The target of this process.

@@ -82,7 +82,7 @@ pub enum BackendError {
     },
     /// Code that cannot be placed.
     #[error("the code cannot be placed: {0}")]
-    Memory(#[from] ExecError),
+    Memory(ExecError),
     /// A call or an address that does not reach its target.
     #[error("function `{function}`: the target at {target:#x} is out of reach")]
     OutOfReach {
@@ -100,6 +100,12 @@ pub enum BackendError {
     /// Any other reason.
     #[error("{0}")]
     Other(Name),
+}
+
+impl From<ExecError> for BackendError {
+    fn from(error: ExecError) -> Self {
+        Self::Memory(error)
+    }
 }
 
 /// Compiles units. Threads call it concurrently.

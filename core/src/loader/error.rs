@@ -42,21 +42,13 @@ pub(super) type Result<T, E = LoadError> = core::result::Result<T, E>;
 pub enum LoadError {
     /// Malformed bytes.
     #[error("{module}: {error}")]
-    Format {
-        module: Name,
-        #[source]
-        error: FormatError,
-    },
+    Format { module: Name, error: FormatError },
     /// An archive instead of a module.
     #[error("{module}: this is an archive: name one of its modules")]
     Archive { module: Name },
     /// A well-formed module that cannot be mapped or linked.
     #[error("{module}: {error}")]
-    Link {
-        module: Name,
-        #[source]
-        error: LinkError,
-    },
+    Link { module: Name, error: LinkError },
     /// A module with constructors, destructors or indirect functions, which the options refuse.
     #[error(
         "{module} has constructors, destructors or indirect functions, which the options of the loader refuse"
@@ -72,21 +64,13 @@ pub enum LoadError {
     Library { library: Name, error: LibraryError },
     /// A bytecode module that cannot run, or a bytecode function that cannot be called by address.
     #[error("{module}: {error}")]
-    Bytecode {
-        module: Name,
-        #[source]
-        error: BytecodeError,
-    },
+    Bytecode { module: Name, error: BytecodeError },
     /// A name that a module does not export.
     #[error("{module} does not export `{symbol}`")]
     NoExport { module: Name, symbol: Name },
     /// No executable memory for a stub.
     #[error("{module}: cannot allocate a stub: {error}")]
-    Stub {
-        module: Name,
-        #[source]
-        error: ExecError,
-    },
+    Stub { module: Name, error: ExecError },
     /// Another module has the name.
     #[error("a module called {module} is loaded already")]
     NameTaken { module: Name },

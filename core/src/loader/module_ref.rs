@@ -1,5 +1,6 @@
 //! A held module.
 
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::{fmt, marker::PhantomData, ops::Range};
 
 use super::bytecode::Bytecode;
@@ -21,6 +22,11 @@ pub struct ModuleRef<'l> {
     epoch: PinnedEpoch,
     loader: PhantomData<&'l ModuleLoader>,
 }
+
+// A hold lends what does not change. The locks behind it are released by unwinding, and no method of a hold leaves them
+// with a part of a change.
+impl UnwindSafe for ModuleRef<'_> {}
+impl RefUnwindSafe for ModuleRef<'_> {}
 
 /// The definition of a name.
 #[derive(Debug)]

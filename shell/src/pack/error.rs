@@ -162,7 +162,7 @@ pub enum PackError {
     Write(#[from] WriteError),
     /// The finished module fails verification.
     #[error("the module would be malformed: {0} of the module")]
-    Unsound(#[source] FormatError),
+    Unsound(FormatError),
     /// The stub contains a module header, which readers would find first.
     #[error("the stub contains a module header, which readers would find first")]
     ReadDifferently,
