@@ -94,6 +94,10 @@ impl HostServices for ProcessServices {
         needed_library::open(name)
     }
 
+    fn open_libraries(&self, names: &[&[u8]]) -> Result<Vec<LibraryToken>, LibraryError> {
+        needed_library::open_together(names)
+    }
+
     fn find_library(&self, name: &[u8]) -> Result<Option<LibraryToken>, LibraryError> {
         needed_library::find(name)
     }

@@ -8,11 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use libc::{RTLD_NOLOAD, c_int};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes};
-use smf_core::link::{LibraryError, LibraryToken, Name};
+use smf_core::alloc_util::{AllocError, try_box, try_concat, try_copy_bytes};
+use smf_core::link::{HostService, HostServiceError, LibraryError, LibraryToken, Name};
 
 use crate::fork::system_loader::with_system_loader;
 use crate::host_symbols::open_error;
+use crate::shared_object::{SharedObject, SharedObjectError};
+use crate::tls_object::{self, Request};
 
 struct OpenLibrary {
     library: Library,
@@ -28,6 +30,35 @@ pub(crate) fn open(name: &[u8]) -> Result<LibraryToken, LibraryError> {
     // SAFETY: the author of the module, whose machine code is trusted, or the host names the library.
     let library = unsafe { with_flags(name, 0) }.map_err(|error| refused(&error))?;
     token(library, name)
+}
+
+/// Opens libraries that use each other's symbols without naming each other. The system's loader searches those of the
+/// libraries that one shared object needs, so a shared object that needs all of them is open meanwhile.
+///
+/// # Errors
+/// [`LibraryError`]; none of them is open then.
+pub(crate) fn open_together(names: &[&[u8]]) -> Result<Vec<LibraryToken>, LibraryError> {
+    let request = Request::Symbol { name: b"smf_scope", libraries: names };
+    let object = tls_object::encode(&request, false)?;
+    let object = object.ok_or(HostServiceError::Unavailable(HostService::Libraries))?;
+    // SAFETY: the object is well-formed and has no code. The libraries are trusted as those of `open`.
+    let scope = unsafe { SharedObject::open_data(&object) };
+    let _scope = scope.map_err(|error| match error {
+        SharedObjectError::Open(error) => refused(&error),
+        _ => HostServiceError::Unavailable(HostService::Libraries).into(),
+    })?;
+    let mut all = Vec::new();
+    all.try_reserve_exact(names.len()).map_err(|_| AllocError)?;
+    for name in names {
+        match open(name) {
+            Ok(library) => all.push(library),
+            Err(error) => {
+                all.into_iter().rev().for_each(close);
+                return Err(error);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// As [`open`], for a library that the process has open; `None` for another one. No initialisers run.

@@ -97,7 +97,7 @@ impl SharedObject {
     /// [`SharedObjectError`], but malformed objects are not found.
     ///
     /// # Safety
-    /// The object is well-formed and has no code, and the libraries that it needs are open.
+    /// The object is well-formed and has no code, and the libraries that it needs are open, or their code is trusted.
     pub(crate) unsafe fn open_data(bytes: &[u8]) -> Result<Self, SharedObjectError> {
         let file = match memory_file(bytes, MemfdFlags::NOEXEC_SEAL) {
             // Before Linux 6.3.
@@ -108,7 +108,7 @@ impl SharedObject {
         };
         let file = file.map_err(SharedObjectError::MemoryFile)?;
         let path = unused_path(&file).map_err(SharedObjectError::MemoryFile)?;
-        // SAFETY: there is no code to run.
+        // SAFETY: there is no code to run but that of libraries that the caller trusts.
         unsafe { Self::open_at(&path) }
     }
 

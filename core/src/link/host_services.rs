@@ -5,6 +5,7 @@
 //! Without it, modules that need such a service are refused by name. Services take addresses and tokens on trust, so a
 //! host hands them out as a [`Host`], through which the linker alone calls them.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use thiserror::Error;
@@ -251,6 +252,16 @@ pub trait HostServices: Sync {
         Err(HostServiceError::Unavailable(HostService::Libraries).into())
     }
 
+    /// Opens libraries that use each other's symbols without naming each other, as the libraries of one shared object may.
+    /// Returns their tokens in the same order.
+    ///
+    /// # Errors
+    /// [`LibraryError`]; none of them is open then.
+    fn open_libraries(&self, names: &[&[u8]]) -> Result<Vec<LibraryToken>, LibraryError> {
+        let _ = names;
+        Err(HostServiceError::Unavailable(HostService::Libraries).into())
+    }
+
     /// As [`open_library`](Self::open_library) for a library that the process has open, whose initialisers have run;
     /// `None` for another one. Nothing runs.
     ///
@@ -267,9 +278,9 @@ pub trait HostServices: Sync {
         None
     }
 
-    /// Closes a library for one of its users; once for each [`open_library`](Self::open_library) and
-    /// [`find_library`](Self::find_library), when no code uses
-    /// addresses in it any more. Terminators of the library may run.
+    /// Closes a library for one of its users; once for each token of [`open_library`](Self::open_library),
+    /// [`open_libraries`](Self::open_libraries) and [`find_library`](Self::find_library), when no code uses addresses in it any
+    /// more. Terminators of the library may run.
     fn close_library(&self, library: LibraryToken) {
         let _ = library;
     }

@@ -37,9 +37,31 @@ impl Libraries {
         let Some(needed) = NeededLibraries::of(smf)? else { return Ok(libraries) };
         libraries.is_listed = true;
         for name in needed.iter() {
-            libraries.add(name, refuses_initialisers).map_err(|error| refused(name, error))?;
+            if let Err(error) = libraries.add(name, refuses_initialisers) {
+                // It may use symbols of the others without naming these.
+                let is_open = !refuses_initialisers && libraries.open_together(needed)?;
+                return if is_open { Ok(libraries) } else { Err(refused(name, error)) };
+            }
         }
         Ok(libraries)
+    }
+
+    /// Opens libraries that may use each other's symbols, in place of those that are open. Returns whether that succeeds.
+    fn open_together(&mut self, needed: NeededLibraries<'_>) -> Result<bool, AllocError> {
+        self.close();
+        let names = try_collect(needed.iter())?;
+        if names.len() > 1
+            && let Ok(open) = self.services.open_libraries(&names)
+        {
+            self.open = open;
+        }
+        Ok(!self.open.is_empty())
+    }
+
+    fn close(&mut self) {
+        while let Some(library) = self.open.pop() {
+            self.services.close_library(library);
+        }
     }
 
     /// Opens one library.
@@ -102,9 +124,7 @@ impl Resolve for Libraries {
 
 impl Drop for Libraries {
     fn drop(&mut self) {
-        while let Some(library) = self.open.pop() {
-            self.services.close_library(library);
-        }
+        self.close();
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::pack::object;
-use super::{contains, fails, inspected, ok, scratch, smf};
+use super::{contains, fails, inspected, ok, scratch, smf, text};
 
 /// Needs a function of the mathematics library.
 const MODE: &str = "int fegetround(void); long f(long x) { return 1000 + x + fegetround(); }";
@@ -54,7 +54,7 @@ fn what_a_module_prints_through_its_library_comes_before_the_result() {
 /// A library that the process has open is used; opening another one would run its initialisers.
 #[test]
 fn initialisers_of_a_needed_library_do_not_run_with_no_constructors() {
-    let dir = scratch("needed-refused");
+    let dir = scratch("needed-refused-lib");
     let library = "int puts(const char *); long g(void) { return 41; }
         __attribute__((constructor)) static void start(void) { puts(\"initialiser\"); }";
     shared(&dir, "libstart.so", "libstart.so", library);
@@ -73,6 +73,31 @@ fn initialisers_of_a_needed_library_do_not_run_with_no_constructors() {
         self::object("needed-libc", "long labs(long); long f(long x) { return labs(x); }");
     packed(&["pack", &object, "-o", &out, "--needed", "libc.so.6"]);
     assert_eq!(ok(&["run", &out, "f", "--no-constructors", "--", "-3"]), "3\n");
+}
+
+/// As those of one shared object do.
+#[test]
+fn needed_libraries_find_each_others_symbols() {
+    let dir = scratch("needed-scope-lib");
+    shared(
+        &dir,
+        "libfirst.so",
+        "libfirst.so",
+        "int second(void); int first(void) { return second() + 1; }",
+    );
+    shared(&dir, "libsecond.so", "libsecond.so", "int second(void) { return 41; }");
+    let source = "int first(void), second(void); long f(void) { return first() * 100 + second(); }";
+    let (object, out) = object("needed-scope", source);
+    let run = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        command.args(["run", &out, "f"]).env("LD_LIBRARY_PATH", &dir).output().unwrap()
+    };
+    for [one, two] in [["libfirst.so", "libsecond.so"], ["libsecond.so", "libfirst.so"]] {
+        packed(&["pack", &object, "-o", &out, "--needed", one, "--needed", two]);
+        assert_eq!(text(&run().stdout), "4241\n");
+    }
+    packed(&["pack", &object, "-o", &out, "--needed", "libfirst.so", "--needed", "libm.so.6"]);
+    contains(&text(&run().stderr), &["libfirst.so", "undefined symbol: second"]);
 }
 
 #[test]
