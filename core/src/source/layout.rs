@@ -5,8 +5,9 @@
 //!   line that returns to a column of the stack ends blocks. Any other column is an error, as is a tab behind a blank; a
 //!   line between two columns belongs to the inner block, so that it is one error.
 //! * Inside brackets neither lines nor blocks exist.
-//! * A line goes on in the next one behind a backslash or a binary operator, and in front of `.` or a binary operator
-//!   that is indented further; in front of `and`, `or`, `|` and the like also at equal indentation.
+//! * A line goes on in the next one behind a backslash; behind a binary operator, unless the next line is indented less
+//!   or starts a statement at equal indentation; and in front of `.` or a binary operator that is indented further; in
+//!   front of `and`, `or`, `|` and the like also at equal indentation.
 
 use alloc::vec::Vec;
 
@@ -216,7 +217,7 @@ impl<'f, 's> Layout<'f, 's> {
         if is_declaration {
             self.open = 0;
         }
-        let continues = self.open > 0 || self.joined || self.continues(kind, column.width);
+        let continues = self.open > 0 || self.joined || self.continues(kind, column.width, span);
         if continues && !is_declaration {
             return Ok(());
         }
@@ -269,15 +270,16 @@ impl<'f, 's> Layout<'f, 's> {
     }
 
     /// Whether a line that starts with `kind` belongs to the logical line before.
-    fn continues(&self, kind: TokenKind, width: u32) -> bool {
+    fn continues(&self, kind: TokenKind, width: u32, span: Span) -> bool {
         let (Some(last), Some(first)) = (self.tokens.last(), self.first) else { return false };
         let current = self.columns.last().copied().unwrap_or(0);
         // `*` ends an import, and `>` a type.
         let is_import = matches!(first, TokenKind::Use | TokenKind::Export);
         let ends_type =
             matches!(last.kind, TokenKind::Greater | TokenKind::GreaterGreater) && !last.spaced;
-        if last.kind.is_binary() && !is_import && !ends_type {
-            return true;
+        if last.kind.is_binary() && !is_import && !ends_type && !self.ends_with_step(*last) {
+            // Else the error is that of the line with the operator.
+            return width > current || width == current && !self.starts_statement(kind, span);
         }
         let opens_block =
             matches!(last.kind, TokenKind::Colon | TokenKind::FatArrow | TokenKind::Arrow);
@@ -291,6 +293,34 @@ impl<'f, 's> Layout<'f, 's> {
             _ if kind.continues_at_equal_indent() => width >= current,
             _ => kind.continues_when_deeper() && width > current,
         }
+    }
+
+    /// Whether the last tokens are `++` or `--`, which the parser refuses.
+    fn ends_with_step(&self, last: Token) -> bool {
+        let before = self.tokens.iter().nth_back(1);
+        matches!(last.kind, TokenKind::Plus | TokenKind::Minus)
+            && !last.spaced
+            && before.is_some_and(|before| before.kind == last.kind)
+    }
+
+    /// Whether the line whose first token is at `span` starts a statement, and no operand.
+    fn starts_statement(&self, kind: TokenKind, span: Span) -> bool {
+        if kind != TokenKind::Word {
+            let is_block =
+                matches!(kind, TokenKind::If | TokenKind::Match | TokenKind::For | TokenKind::Case);
+            return is_block || kind.starts_statement() || kind.starts_declaration();
+        }
+        let end = u32::try_from(self.file.text.len()).unwrap_or(u32::MAX);
+        let mut lexer = Lexer::inner(self.file.text, Span::new(span.end, end));
+        let start = lexer.position();
+        lexer.blanks();
+        let is_spaced = lexer.position() > start;
+        let start = lexer.position();
+        let Some(next) = lexer.next_token() else { return false };
+        let word = self.file.text.get(start..lexer.position());
+        let keyword = word.and_then(|word| self.names.find(word)).and_then(TokenKind::keyword);
+        // An assignment, or a call without parentheses.
+        next.assigns() || is_spaced && keyword.unwrap_or(next).starts_operand()
     }
 
     /// Opens or closes blocks for a line that starts at `width`.

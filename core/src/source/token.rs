@@ -262,6 +262,19 @@ impl TokenKind {
         )
     }
 
+    /// Whether it is `=` or an assignment with an operator.
+    pub(super) fn assigns(self) -> bool {
+        matches!(
+            self,
+            Self::Equal
+                | Self::PlusEqual
+                | Self::MinusEqual
+                | Self::StarEqual
+                | Self::SlashEqual
+                | Self::PercentEqual
+        )
+    }
+
     /// Whether a logical line has ended in front of it.
     pub(super) fn ends_line(self) -> bool {
         matches!(self, Self::Newline | Self::Indent | Self::Dedent | Self::End)

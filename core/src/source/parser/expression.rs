@@ -47,6 +47,10 @@ impl<'s> Parser<'_, 's> {
     pub(super) fn unary(&mut self) -> ExprId {
         let start = self.span();
         let op = match self.kind() {
+            TokenKind::Minus if self.is_step() => {
+                self.refuse_step();
+                return self.add_error(start);
+            }
             TokenKind::Minus => UnaryOp::Negate,
             TokenKind::Not => UnaryOp::Not,
             TokenKind::Tilde => UnaryOp::Complement,

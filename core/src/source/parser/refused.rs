@@ -189,6 +189,23 @@ impl Parser<'_, '_> {
         })
     }
 
+    /// Whether the current token, where an operand starts, is part of `++x`, `x++`, `--x` or `x--`.
+    pub(super) fn is_step(&self) -> bool {
+        let (kind, next) = (self.kind(), *self.token_at(1));
+        let is_prefix = next.kind == kind && !next.spaced;
+        // `a--b` is `a - (-b)`.
+        let is_last = kind == TokenKind::Plus || !next.kind.starts_operand();
+        is_prefix || is_last && self.last_kind() == kind && !self.token().spaced
+    }
+
+    pub(super) fn refuse_step(&mut self) {
+        let (construct, note) = match self.kind() {
+            TokenKind::Plus => ("`++`", "write `x += 1`"),
+            _ => ("`--`", "write `x -= 1`"),
+        };
+        self.refuse_with_note(self.span(), construct, "Simple does not have it", note);
+    }
+
     /// Refuses a token that starts an operand outside of the subset; whether it did.
     pub(super) fn refused_operand(&mut self) -> bool {
         let span = self.span();
@@ -211,10 +228,7 @@ impl Parser<'_, '_> {
                 let message = format_args!("a comment starts with `#`, not with `//`");
                 self.error(span, Code::Unexpected, message);
             }
-            TokenKind::Plus if self.last_kind() == TokenKind::Plus && !self.token_at(0).spaced => {
-                let note = "write `x += 1`";
-                self.refuse_with_note(span, "`++`", "Simple does not have it", note);
-            }
+            TokenKind::Plus if self.is_step() => self.refuse_step(),
             TokenKind::Plus => {
                 self.refuse(span, "a unary `+`", "one of the parsers of Simple does not have it");
             }

@@ -540,6 +540,44 @@ fn forms_of_other_languages_have_a_hint() {
 }
 
 #[test]
+fn increment_and_decrement_are_refused_and_end_their_line() {
+    let minus = "E1201: `--` is not supported: Simple does not have it";
+    let plus = "E1201: `++` is not supported: Simple does not have it";
+    for (line, expected) in
+        [("i--", minus), ("--i", minus), ("val j = --i", minus), ("i++", plus), ("++i", plus)]
+    {
+        let text = format!("fn f() -> i64:\n    var i = 5\n    {line}\n    i\n    print i\n    i\n");
+        assert_eq!(errors_of(&text), [format!("3: {expected}")], "{line}");
+        let found = compiled(&text, Mode::Compile).diagnostics.remove(0).note;
+        let operator = if line.contains('-') { '-' } else { '+' };
+        assert_eq!(found, Some(format!("write `x {operator}= 1`")), "{line}");
+    }
+    for (expression, value) in [("5--3", 8), ("5 - -3", 8), ("- -3", 3)] {
+        assert_eq!(super::run::value(expression), value, "{expression}");
+    }
+}
+
+#[test]
+fn line_behind_an_operator_is_its_operand_unless_it_is_another_statement() {
+    let end = "E1101: expected an expression, found the end of the line";
+    for (text, line) in [
+        ("fn f(x: i64) -> i64:\n    return x +\nprint f(2)\n", 2),
+        ("fn f(x: i64) -> i64:\n    if x > 1:\n        return x *\n    f(x)\n", 3),
+        ("fn f(x: i64) -> i64:\n    val y = x +\n    val z = 3\n    z\n", 2),
+        ("fn f(x: i64) -> i64:\n    var y = x <<\n    y = 3\n    y\n", 2),
+        ("fn f(x: i64) -> i64:\n    var y = x -\n    y %= 3\n    y\n", 2),
+        ("fn f(x: i64) -> i64:\n    val y = x /\n    print x\n    y\n", 2),
+        ("fn f(x: i64) -> i64:\n    val y = x *\n    if x > 1: print y\n    y\n", 2),
+        ("fn f(x: i64) -> i64: x +\nfn g() -> i64: f(3)\n", 1),
+    ] {
+        assert_eq!(errors_of(text), [format!("{line}: {end}")], "{text}");
+    }
+    for body in ["x +\n    x + 1", "x +\n        f(x - 1)", "x *\n    (x + 1)", "x -\n    -x"] {
+        assert_eq!(errors_of(&format!("fn f(x: i64) -> i64:\n    {body}\n")), [""; 0], "{body}");
+    }
+}
+
+#[test]
 fn construct_outside_of_the_subset_is_named_where_it_stands() {
     let suspending = "E1201: a suspending form with `~` is not supported: it needs a scheduler";
     let library = "is not supported: it belongs to a library";
