@@ -12,6 +12,11 @@ pub(super) fn statement_word(word: &str) -> Option<&'static str> {
     STATEMENTS.iter().copied().find(|known| is_similar(word, known))
 }
 
+/// The first of `names` that `word` may have been meant to be.
+pub(super) fn similar<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    names.into_iter().find(|&name| name != word && is_similar(word, name))
+}
+
 /// Whether two words differ by one letter, or by two letters that stand in the other order.
 pub(super) fn is_similar(one: &str, two: &str) -> bool {
     let (one, two) = (one.as_bytes(), two.as_bytes());

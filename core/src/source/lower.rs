@@ -284,6 +284,23 @@ impl<'p, 's> Body<'_, 'p, 's> {
         Typed::ERROR
     }
 
+    /// An error of a name that is not known, with the name that may be meant.
+    fn error_similar(
+        &mut self,
+        span: Span,
+        code: Code,
+        message: fmt::Arguments<'_>,
+        similar: Option<&str>,
+    ) -> Typed {
+        match similar {
+            Some(similar) => {
+                let note = format_args!("a similar name is `{similar}`");
+                self.error_with_note(span, code, message, note)
+            }
+            None => self.error(span, code, message),
+        }
+    }
+
     fn warn(&mut self, span: Span, code: Code, message: fmt::Arguments<'_>) {
         let source = self.source;
         self.program().report(source, span, (Severity::Warning, code), message, None);

@@ -215,7 +215,36 @@ impl<'s> Body<'_, '_, 's> {
             let right = self.constant(number, Want::of(value.ty), span);
             return self.test_equal(value, right, span, fails);
         }
-        self.add_variable(name, value, false);
+        let is_wrong = self.refuse_misspelt(name, value.ty, span);
+        self.add_variable(name, if is_wrong { Typed::ERROR } else { value }, false);
+    }
+
+    /// Refuses a name that would match every value, and is written as a variant or constant; whether it did.
+    fn refuse_misspelt(&mut self, name: Name, ty: TypeId, span: Span) -> bool {
+        let text = self.name(name);
+        let has_small = text.contains(|letter: char| letter.is_lowercase());
+        let head = self.head(ty);
+        let program = &self.unit.program;
+        let similar = match head {
+            _ if !text.starts_with(|first: char| first.is_uppercase()) => return false,
+            Head::Enum(number) => program.similar_variant(number, text),
+            _ if has_small => return false,
+            _ => program.similar_item(self.source, text, |item| matches!(item, Item::Const(_))),
+        };
+        let owner = self.type_text(ty);
+        let (code, message) = match head {
+            Head::Enum(_) => {
+                (Code::BadPattern, format_args!("`{text}` is no variant of `{owner}`"))
+            }
+            _ => (Code::UnknownName, format_args!("constant `{text}` not found")),
+        };
+        if similar.is_some() {
+            self.error_similar(span, code, message, similar);
+        } else {
+            let note = format_args!("a name for the value begins with a small letter");
+            self.error_with_note(span, code, message, note);
+        }
+        true
     }
 
     fn test_equal(&mut self, value: Typed, right: Typed, span: Span, fails: Target) {
@@ -351,7 +380,10 @@ impl<'s> Body<'_, '_, 's> {
                 _ => {}
             }
         }
-        if !is_same {
+        let mut values = self.variables.iter().skip(outer).map(|own| own.value);
+        let is_reported = values.any(|value| value.ty.is_error())
+            || shared.iter().any(|(_, value)| value.ty.is_error());
+        if !is_same && !is_reported {
             let message = format_args!("the alternatives do not bind the same names");
             if let PatternKind::Bind(name) = kind {
                 let name = self.name(name);

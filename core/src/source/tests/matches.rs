@@ -175,3 +175,36 @@ fn bounds_of_a_range_are_constants() {
     assert_eq!(call_unit(&unit, "f", &[10]).0, Ok(255));
     assert_eq!(call_unit(&unit, "f", &[9]).0, Ok(2));
 }
+
+#[test]
+fn name_in_a_pattern_that_is_written_as_a_variant_or_constant_has_to_be_one() {
+    let head = "enum Color:\n    Red\n    Green\n    Blue\nconst HIGH = 2\n";
+    let small = "a name for the value begins with a small letter";
+    for (subject, arm, message, note) in [
+        ("Color", "Bleu: 3", "`Bleu` is no variant of `Color`", "a similar name is `Blue`"),
+        ("Color", "Red | Gren: 3", "`Gren` is no variant of `Color`", "a similar name is `Green`"),
+        ("Color", "Gren | Red: 3", "`Gren` is no variant of `Color`", "a similar name is `Green`"),
+        ("Color", "Violet: 3", "`Violet` is no variant of `Color`", small),
+        ("i64", "HIHG: 3", "constant `HIHG` not found", "a similar name is `HIGH`"),
+        ("i64", "OTHER: OTHER + 1", "constant `OTHER` not found", small),
+    ] {
+        let text = format!(
+            "{head}fn f(c: {subject}) -> i64:\n    match c:\n        case {arm}\n        case _: 4\n"
+        );
+        let found = compiled(&text, Mode::Compile).diagnostics;
+        let found: Vec<_> = found.iter().map(|d| (&*d.message, d.note.as_deref())).collect();
+        assert_eq!(found, [(message, Some(note))], "{arm}");
+    }
+    for (subject, arm) in [
+        ("Color", "Red: 3"),
+        ("Color", "c if c == Color.Red: 3"),
+        ("i64", "HIGH: 3"),
+        ("i64", "n if n > 0: n"),
+        ("i64", "Rest if Rest > 0: Rest"),
+    ] {
+        let text = format!(
+            "{head}fn f(c: {subject}) -> i64:\n    match c:\n        case {arm}\n        case _: 4\n"
+        );
+        assert_eq!(errors_of(&text), [""; 0], "{arm}");
+    }
+}
