@@ -117,8 +117,9 @@ impl<'s> Program<'_, 's> {
         let text = self.name(name);
         let known = scope.iter().rev().find(|entry| entry.0 == name).map(|entry| entry.1);
         let primitive = known.or_else(|| match self.item(source, name) {
+            // Generated functions are called `f32` as well; where a type is written the name stands for the type.
+            Some(Item::Function(_) | Item::Const(_)) | None => TypeId::primitive(name),
             Some(_) => None,
-            None => TypeId::primitive(name),
         });
         if let Some(ty) = primitive {
             if !parts.is_empty() {

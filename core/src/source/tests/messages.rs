@@ -481,7 +481,9 @@ fn name_of_a_built_in_type_is_not_declared_again() {
         errors_of("fn i<i64>(x: i64) -> i64: x\nfn f() -> i64: i(3)\n"),
         ["1: E1302: `i64` is a built-in type, and no type parameter"]
     );
-    assert_eq!(run("fn bool(x: i64) -> i64: x\nfn f() -> i64: bool(2)\n", "f", &[]), 2);
+    let text = "fn bool(x: i64) -> i64: x\nfn f64() -> i64: 3\nconst u8 = 4\nfn g(x: f64) -> f64: x\n\
+                fn h(x: u8) -> u8: abs(g(x as f64)) as u8\nfn f() -> i64: (h(8) as i64) + bool(2) + f64() + u8\n";
+    assert_eq!(run(text, "f", &[]), 17);
 }
 
 #[test]
