@@ -7,9 +7,29 @@ const STATEMENTS: &[&str] = &[
     "while",
 ];
 
+/// Functions of the language.
+const FUNCTIONS: [&str; 9] =
+    ["print", "eprint", "print_raw", "len", "abs", "min", "max", "sqrt", "floor"];
+
+/// Methods of the language.
+const METHODS: [&str; 12] = [
+    "len", "length", "abs", "min", "max", "sqrt", "floor", "fdiv", "to_i32", "to_i64", "to_f32",
+    "to_f64",
+];
+
 /// The statement word that `word` may have been meant to be.
 pub(super) fn statement_word(word: &str) -> Option<&'static str> {
-    STATEMENTS.iter().copied().find(|known| is_similar(word, known))
+    similar(word, STATEMENTS.iter().copied())
+}
+
+/// The function of the language that `name` may have been meant to be.
+pub(super) fn similar_function(name: &str) -> Option<&'static str> {
+    similar(name, FUNCTIONS)
+}
+
+/// The same for a method.
+pub(super) fn similar_method(name: &str) -> Option<&'static str> {
+    similar(name, METHODS)
 }
 
 /// The first of `names` that `word` may have been meant to be.
@@ -18,7 +38,7 @@ pub(super) fn similar<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) 
 }
 
 /// Whether two words differ by one letter, or by two letters that stand in the other order.
-pub(super) fn is_similar(one: &str, two: &str) -> bool {
+fn is_similar(one: &str, two: &str) -> bool {
     let (one, two) = (one.as_bytes(), two.as_bytes());
     if one.len() < 3 || one.len().abs_diff(two.len()) > 1 {
         return false;

@@ -15,7 +15,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::advice::{is_similar, other_language};
+use super::advice::{other_language, similar, similar_function, similar_method};
 use super::code::Code;
 use super::diagnostic::Severity;
 use super::names::{HashIndex, Name};

@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::advice::similar;
 use super::code::Code;
 use super::diagnostic::{Diagnostics, File, STACK_ENDS, Severity};
 use super::names::{HashIndex, Name, Names};
@@ -20,6 +19,7 @@ pub(super) mod data;
 mod external;
 pub(super) mod layout;
 mod show;
+mod similar;
 mod types;
 
 /// How parameters without a type are read.
@@ -423,22 +423,6 @@ impl<'p, 's> Program<'p, 's> {
         };
         let number = self.item_index.find(Self::item_hash(source, name), same)?;
         at(&self.items, number).map(|item| item.2)
-    }
-
-    /// A name that a file declares or imports, and that differs from `text` by a letter.
-    pub(super) fn similar_item(
-        &self,
-        source: u32,
-        text: &str,
-        is_meant: impl Fn(Item) -> bool,
-    ) -> Option<&'s str> {
-        let own = self.items.iter().filter(|&&(file, _, item)| file == source && is_meant(item));
-        similar(text, own.map(|&(_, name, _)| self.name(name)))
-    }
-
-    /// A variant of an enum whose name differs from `text` by a letter.
-    pub(super) fn similar_variant(&self, number: u32, text: &str) -> Option<&'s str> {
-        similar(text, self.enum_variants(number).iter().map(|variant| self.name(variant.name)))
     }
 
     /// The modules that a file imports: their names there, and their numbers.

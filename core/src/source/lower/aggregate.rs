@@ -359,7 +359,7 @@ impl Body<'_, '_, '_> {
             let found = index.and_then(|index| Some((index, fields.get(index)?)));
             let Some((index, field)) = found else {
                 is_wrong = true;
-                self.no_such_field(name, fields.len(), argument.name, argument_span);
+                self.no_such_field(name, fields, argument.name, argument_span);
                 continue;
             };
             let was_done = done.get_mut(index).is_some_and(|done| core::mem::replace(done, true));
@@ -397,15 +397,17 @@ impl Body<'_, '_, '_> {
     }
 
     /// Refuses a value with the name of no field, or behind the last field.
-    fn no_such_field(&mut self, owner: Name, count: usize, field: Option<Word>, span: Span) {
+    fn no_such_field(&mut self, owner: Name, fields: &[Field], field: Option<Word>, span: Span) {
         let owner = self.name(owner);
         match field {
             Some(field) => {
                 let field = self.name(field.name);
+                let similar = similar(field, fields.iter().map(|field| self.name(field.name)));
                 let message = format_args!("`{owner}` has no field `{field}`");
-                self.error(span, Code::UnknownField, message);
+                self.error_similar(span, Code::UnknownField, message, similar);
             }
             None => {
+                let count = fields.len();
                 let s = plural::s(count);
                 let message = format_args!("`{owner}` has {count} field{s}");
                 self.error(span, Code::BadCall, message);
@@ -468,7 +470,13 @@ impl Body<'_, '_, '_> {
                 Head::Struct(_) => format_args!("type `{owner}` has no static method `{text}`"),
                 _ => format_args!("`{owner}` has no variant `{text}`"),
             };
-            self.error(span, Code::UnknownField, message)
+            let program = &self.unit.program;
+            let similar = match head {
+                Head::Enum(number) => program.similar_variant(number, text),
+                _ => None,
+            };
+            let similar = similar.or_else(|| program.similar_method(head, text));
+            self.error_similar(span, Code::UnknownField, message, similar)
         })
     }
 

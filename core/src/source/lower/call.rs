@@ -291,8 +291,10 @@ impl Body<'_, '_, '_> {
             let note = format_args!("{NO_DEFAULTS}");
             self.error_with_note(word.span, Code::BadCall, message, note);
         } else {
+            let params = self.unit.program.param_list(call.info.params).iter();
+            let similar = similar(name, params.map(|param| self.name(param.name)));
             let message = format_args!("`{function}` has no parameter `{name}`");
-            self.error(word.span, Code::BadCall, message);
+            self.error_similar(word.span, Code::BadCall, message, similar);
         }
     }
 

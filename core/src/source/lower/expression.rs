@@ -159,32 +159,29 @@ impl<'p, 's> Body<'_, 'p, 's> {
             // The declaration has the error.
             return Typed::ERROR;
         }
-        let similar = self.similar_name(text).filter(|_| !is_of_script);
         let message = format_args!("name `{text}` not found");
         if let Some((owner, call)) = self.owner_of(name) {
             let note = format_args!("write `{owner}.{text}{call}`");
             return self.error_with_note(span, Code::UnknownName, message, note);
         }
-        if let Some(similar) = similar {
-            let note = format_args!("a similar name is `{similar}`");
-            return self.error_with_note(span, Code::UnknownName, message, note);
-        }
         let note = match text {
-            "print" | "eprint" | "print_raw" => {
-                "a call has its arguments in parentheses, and has them also without arguments: `print()`"
-            }
-            "self" => {
-                "`self` is the receiver of a method in an `impl`; one whose name starts with `from_` or `with_` has none"
-            }
-            _ if is_of_script => {
-                "functions do not have the variables of the script; pass the value, or declare a `const`"
-            }
-            _ => match other_language(text) {
-                Some(note) => note,
-                None => return self.error(span, Code::UnknownName, message),
-            },
+            "print" | "eprint" | "print_raw" => Some(
+                "a call has its arguments in parentheses, and has them also without arguments: `print()`",
+            ),
+            "self" => Some(
+                "`self` is the receiver of a method in an `impl`; one whose name starts with `from_` or `with_` has none",
+            ),
+            _ if is_of_script => Some(
+                "functions do not have the variables of the script; pass the value, or declare a `const`",
+            ),
+            _ => other_language(text),
         };
-        self.error_with_note(span, Code::UnknownName, message, format_args!("{note}"))
+        if let Some(note) = note {
+            return self.error_with_note(span, Code::UnknownName, message, format_args!("{note}"));
+        }
+        let items = || self.unit.program.similar_item(self.source, text, |_| true);
+        let similar = self.similar_name(text).or_else(items).or_else(|| similar_function(text));
+        self.error_similar(span, Code::UnknownName, message, similar)
     }
 
     /// What stands in front of a name that is a field or method of `self`, a variant of an enum, or declared by an
@@ -228,8 +225,16 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     /// A variable whose name differs by a letter.
     pub(super) fn similar_name(&self, text: &str) -> Option<&'s str> {
-        let mut names = self.variables.iter().rev().map(|v| self.unit.program.name(v.name));
-        names.find(|other| is_similar(text, other))
+        similar(text, self.variables.iter().rev().map(|v| self.unit.program.name(v.name)))
+    }
+
+    /// Reports a name that a module in front of `.` does not declare.
+    pub(super) fn unknown_member(&mut self, file: u32, name: Name, span: Span) -> Typed {
+        let program = &self.unit.program;
+        let (module, text) = (program.source(file).map_or("", |file| file.module), self.name(name));
+        let similar = program.similar_item(file, text, |_| true);
+        let message = format_args!("module `{module}` declares no `{text}`");
+        self.error_similar(span, Code::UnknownName, message, similar)
     }
 
     /// `name<A, B>` that is not called: the address of an instance.
@@ -321,7 +326,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
             return match self.unit.program.item(file, name) {
                 Some(Item::Const(number)) => self.constant(number, want, span),
                 Some(Item::Function(number)) => self.function_value(number, &[], want, span),
-                _ => self.unknown_name(name, span),
+                _ => self.unknown_member(file, name, span),
             };
         }
         if let Some((head, types)) = self.type_prefix(base) {
@@ -349,14 +354,18 @@ impl<'p, 's> Body<'_, 'p, 's> {
         if let Some(result) = self.length(value, name) {
             return result;
         }
-        let (owner, text) = (self.type_text(value.ty), self.name(name));
-        let head = self.head(value.ty);
+        self.no_field(value.ty, name, span)
+    }
+
+    pub(super) fn no_field(&mut self, ty: TypeId, name: Name, span: Span) -> Typed {
+        let (owner, text, head) = (self.type_text(ty), self.name(name), self.head(ty));
         let message = format_args!("type `{owner}` has no field `{text}`");
         if self.unit.program.method(head, name).is_some() {
             let note = format_args!("`{text}` is a method: write `.{text}()`");
             return self.error_with_note(span, Code::UnknownField, message, note);
         }
-        self.error(span, Code::UnknownField, message)
+        let similar = self.unit.program.similar_field(head, text);
+        self.error_similar(span, Code::UnknownField, message, similar)
     }
 
     fn tuple_field(&mut self, base: ExprId, index: u32, span: Span) -> Typed {

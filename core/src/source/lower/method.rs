@@ -28,7 +28,7 @@ impl Body<'_, '_, '_> {
                     self.call_value(value, arguments, want, span)
                 }
                 _ => {
-                    self.unknown_name(name, span);
+                    self.unknown_member(file, name, span);
                     self.skip_arguments(arguments);
                     Typed::ERROR
                 }
@@ -216,7 +216,12 @@ impl Body<'_, '_, '_> {
         let _ = base;
         let (owner, text) = (self.type_text(value.ty), self.name(name));
         let message = format_args!("type `{owner}` has no method `{text}`");
-        self.error(span, Code::UnknownField, message);
+        let head = self.head(value.ty);
+        let similar = match head {
+            Head::Struct(_) | Head::Enum(_) => self.unit.program.similar_method(head, text),
+            _ => similar_method(text),
+        };
+        self.error_similar(span, Code::UnknownField, message, similar);
         self.skip_arguments(arguments);
         Typed::ERROR
     }

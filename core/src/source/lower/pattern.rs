@@ -547,6 +547,10 @@ impl<'s> Body<'_, '_, 's> {
             return;
         }
         let (text, name) = (self.type_text(ty), self.name(variant));
+        let similar = match self.head(ty) {
+            Head::Enum(number) => self.unit.program.similar_variant(number, name),
+            _ => None,
+        };
         match owner {
             Some(owner) if !is_known => {
                 let text = self.name(owner);
@@ -567,11 +571,11 @@ impl<'s> Body<'_, '_, 's> {
             Some(owner) => {
                 let owner = self.name(owner);
                 let message = format_args!("`{owner}.{name}` is no variant of `{text}`");
-                self.error(span, Code::BadPattern, message);
+                self.error_similar(span, Code::BadPattern, message, similar);
             }
             None => {
                 let message = format_args!("`{name}` is no variant of `{text}`");
-                self.error(span, Code::BadPattern, message);
+                self.error_similar(span, Code::BadPattern, message, similar);
             }
         }
     }

@@ -421,9 +421,7 @@ impl<'p> Body<'_, 'p, '_> {
                     _ => Vec::new(),
                 };
                 let Some(field) = fields.iter().find(|field| field.name == name) else {
-                    let (owner, text) = (self.type_text(ty), self.name(name));
-                    let message = format_args!("type `{owner}` has no field `{text}`");
-                    self.error(span, Code::UnknownField, message);
+                    self.no_field(ty, name, span);
                     return None;
                 };
                 Some((Self::inside(place, field.offset), field.ty))
@@ -497,6 +495,7 @@ impl<'p> Body<'_, 'p, '_> {
                 let message = format_args!("`{text}` is no variable");
                 self.error(span, Code::NotAssignable, message);
             }
+            None if file != self.source => _ = self.unknown_member(file, name, span),
             None => _ = self.unknown_name(name, span),
         }
     }

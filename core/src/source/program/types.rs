@@ -3,9 +3,9 @@
 use super::*;
 use crate::alloc_util::AllocError;
 use crate::plural;
-use crate::source::advice::{is_similar, other_type};
+use crate::source::advice::other_type;
 
-impl<'s> Program<'_, 's> {
+impl Program<'_, '_> {
     /// The type that a node of the tree writes.
     pub(in crate::source) fn resolve(
         &mut self,
@@ -171,22 +171,14 @@ impl<'s> Program<'_, 's> {
             return self.error(source, span, Code::Refused, message);
         }
         let kind = (Severity::Error, Code::UnknownType);
-        match other_type(text).or_else(|| self.similar_type(source, text)) {
+        let is_type = |item| matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Alias(_));
+        match other_type(text).or_else(|| self.similar_item(source, text, is_type)) {
             Some(known) => {
                 let note = format_args!("write `{known}`");
                 self.report(source, span, kind, message, Some(note));
             }
             None => self.report(source, span, kind, message, None),
         }
-    }
-
-    /// A type of the file whose name differs by a letter.
-    fn similar_type(&self, source: u32, text: &str) -> Option<&'s str> {
-        let nominal = self.structs.iter().chain(&self.enums).map(|info| info.name);
-        let mut names = nominal.chain(self.aliases.iter().map(|info| info.decl.word.name));
-        let is_meant =
-            |name: &Name| is_similar(text, self.name(*name)) && self.item(source, *name).is_some();
-        names.find(is_meant).map(|name| self.name(name))
     }
 
     /// The type that an alias stands for.

@@ -249,7 +249,7 @@ fn module_in_front_of_a_pattern_or_type_is_checked() {
         ("nolib.C.R", "E1301: name `nolib` not found"),
         ("nolib.C.V(n)", "E1301: name `nolib` not found"),
         ("a.lib.C.R", "E1301: name `a` not found"),
-        ("lib.E.R", "E1301: name `E` not found"),
+        ("lib.E.R", "E1301: module `lib` declares no `E`"),
         ("lib.K.R", "E1406: type `K` not found"),
         ("lib.D.R", "E1410: `D.R` is no variant of `C`"),
         ("lib.C.X", "E1410: `C.X` is no variant of `C`"),
@@ -314,7 +314,7 @@ fn assignment_to_a_name_of_a_module_is_refused() {
         ("lib.A[0] = 3", format!("lib.A: `A` is not mutable {constant}")),
         ("lib.C.x = 3", format!("lib.C: `C` is not mutable {constant}")),
         ("lib.g = 3", "lib.g: `g` is no variable".into()),
-        ("lib.nosuch = 3", "lib.nosuch: name `nosuch` not found".into()),
+        ("lib.nosuch = 3", "lib.nosuch: module `lib` declares no `nosuch`".into()),
         (
             "fill(lib.A)",
             "lib.A: `A` is not mutable, and `fill` changes `a` (pass a variable of `var`, or declare the parameter with `mut`)".into(),
@@ -539,6 +539,44 @@ fn forms_of_other_languages_have_a_hint() {
     }
     let found = errors_of("fn none<T>() -> i64: 1\nfn f() -> i64: none()\n");
     assert_eq!(found[1..], ["2: E-MONO-033: 1 generic call is unresolved"]);
+}
+
+#[test]
+fn similar_name_is_proposed_for_all_kinds_of_names() {
+    let head = "fn average(x: i64) -> i64: x\nconst LIMIT = 3\nstruct P:\n    xpos: i64\n    fn length() -> i64: self.xpos\n\
+                enum Color:\n    Red\n    Green(shade: i64)\n";
+    let mut wrong = Vec::new();
+    for (body, expected) in [
+        ("avrage(3)", "avrage: name `avrage` not found (a similar name is `average`)"),
+        ("LIMTI", "LIMTI: name `LIMTI` not found (a similar name is `LIMIT`)"),
+        ("prnit(3)", "prnit: name `prnit` not found (a similar name is `print`)"),
+        ("p.xps", "p.xps: type `P` has no field `xps` (a similar name is `xpos`)"),
+        ("p.xps = 3", "p.xps: type `P` has no field `xps` (a similar name is `xpos`)"),
+        ("p.lenght()", "p.lenght(): type `P` has no method `lenght` (a similar name is `length`)"),
+        ("[1].lenght()", "[1].lenght(): type `[i64; 1]` has no method `lenght` (a similar name is `length`)"),
+        ("average(xx: 2)", "xx: `average` has no parameter `xx`"),
+        ("P(xpoz: 1)", "xpoz: `P` has no field `xpoz` (a similar name is `xpos`)"),
+        ("Color.Gren(2)", "Color.Gren(2): `Color` has no variant `Gren` (a similar name is `Green`)"),
+        ("Color.Rad", "Color.Rad: `Color` has no variant `Rad` (a similar name is `Red`)"),
+        ("c is Color.Rad", "Color.Rad: `Color.Rad` is no variant of `Color` (a similar name is `Red`)"),
+        ("c is Grene(_)", "Grene(_): `Grene` is no variant of `Color` (a similar name is `Green`)"),
+        ("scale(factro: 2)", "factro: `scale` has no parameter `factro` (a similar name is `factor`)"),
+    ] {
+        let text = format!("{head}fn scale(factor: i64) -> i64: factor\nfn f(c: Color):\n    var p = P(xpos: 1)\n    {body}\n");
+        let found = marked(&text);
+        if found != [expected] {
+            wrong.push(format!("{body}\n{found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let lib = SourceFile { name: "b.spl", module: "a.b", text: "fn max3(x: i64) -> i64: x\n" };
+    for body in ["b.max4(1)", "b.max4"] {
+        let text = format!("use a.b\nfn f(x: i64) -> i64: {body}\n");
+        let found = compile(&[file(&text), lib], Mode::Compile).unwrap().diagnostics;
+        let found: Vec<_> = found.iter().map(mark).collect();
+        let expected = "module `a.b` declares no `max4` (a similar name is `max3`)";
+        assert_eq!(found, [format!("{body}: {expected}")]);
+    }
 }
 
 #[test]
