@@ -252,7 +252,9 @@ impl Body<'_, '_, '_> {
             (_, true, _) => {
                 let parts = self.inferred_parts(info.fields, info.type_params, arguments);
                 let name = self.name(info.name);
-                let Some(parts) = self.all_known(parts, name, span) else { return Typed::ERROR };
+                let Some(parts) = self.all_known(parts, (name, None), span) else {
+                    return Typed::ERROR;
+                };
                 self.intern(Head::Struct(number), &parts, span)
             }
             _ => self.nominal(Head::Struct(number), info, types, span),
@@ -321,13 +323,13 @@ impl Body<'_, '_, '_> {
     fn all_known(
         &mut self,
         parts: Vec<Option<TypeId>>,
-        name: &str,
+        name: (&str, Option<&str>),
         span: Span,
     ) -> Option<Vec<TypeId>> {
-        let mut known = Vec::new();
+        let (mut known, count) = (Vec::new(), parts.len());
         for part in parts {
             let Some(part) = part else {
-                self.unresolved(name, span);
+                self.unresolved(name, count, span);
                 return None;
             };
             let pushed = try_push(&mut known, part);
@@ -506,7 +508,7 @@ impl Body<'_, '_, '_> {
             (_, true, None) => {
                 let list = arguments.unwrap_or_default();
                 let parts = self.inferred_parts(variant.fields, info.type_params, list);
-                let text = self.name(name);
+                let text = (self.name(info.name), Some(self.name(name)));
                 let Some(parts) = self.all_known(parts, text, span) else {
                     return Some(Typed::ERROR);
                 };

@@ -265,7 +265,7 @@ impl Body<'_, '_, '_> {
             }
             let Some(ty) = binding.filter(|ty| !ty.fits_all()) else {
                 let name = self.name(call.info.decl.word.name);
-                self.unresolved(name, call.span);
+                self.unresolved((name, None), bindings.len(), call.span);
                 return None;
             };
             let pushed = try_push(&mut types, ty);
@@ -282,12 +282,28 @@ impl Body<'_, '_, '_> {
         }
     }
 
-    /// A generic call or literal whose type arguments are not known.
-    pub(super) fn unresolved(&mut self, name: &str, span: Span) {
+    /// A generic call, literal or variant whose `count` type arguments are not known.
+    pub(super) fn unresolved(
+        &mut self,
+        (name, variant): (&str, Option<&str>),
+        count: usize,
+        span: Span,
+    ) {
         self.count_unresolved(span);
-        let message = format_args!("the type arguments of `{name}` are not known");
-        let note = format_args!("write them, as in `{name}<i64>(...)`");
-        self.error_with_note(span, Code::Unresolved, message, note);
+        let subject = variant.unwrap_or(name);
+        let message = format_args!("the type arguments of `{subject}` are not known");
+        let types = fmt::from_fn(|f| {
+            f.write_str(name)?;
+            (0..count).try_for_each(|at| f.write_str(if at == 0 { "<i64" } else { ", i64" }))?;
+            f.write_str(">")
+        });
+        let note = fmt::from_fn(|f| match variant {
+            Some(variant) => {
+                write!(f, "write `{types}.{variant}`, or declare the type, as in `val x: {types}`")
+            }
+            None => write!(f, "write them, as in `{types}(...)`"),
+        });
+        self.error_with_note(span, Code::Unresolved, message, format_args!("{note}"));
     }
 
     /// The type arguments of a generic function as a value of the function type that is wanted.

@@ -15,6 +15,9 @@ impl<'p> Program<'p, '_> {
         }
         self.resolve_structs();
         self.resolve_enums();
+        for number in 0..count(self.sources) {
+            self.refuse_undeclared_params(number);
+        }
         for number in 0..count(&self.functions) {
             self.resolve_signature(number);
         }
@@ -475,6 +478,9 @@ impl<'p> Program<'p, '_> {
     fn resolve_impls(&mut self, number: u32) {
         let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
         for (index, decl) in (0..).zip(&tree.impls) {
+            if self.undeclared_params(number, tree, decl).is_some() {
+                continue;
+            }
             let scope = self.scope_of(number, &[decl.type_params]);
             let ty = self.resolve(number, decl.ty, &scope);
             let head = self.types.head(ty);
@@ -492,6 +498,49 @@ impl<'p> Program<'p, '_> {
                 self.add_method(number, function, (index, decl), (ty, owner_name));
             }
         }
+    }
+
+    /// Refuses `impl P<T>:` for `impl<T> P<T>:`. The methods are not known, so that the type is an error.
+    fn refuse_undeclared_params(&mut self, number: u32) {
+        let Some(source) = self.source(number) else { return };
+        let tree = &source.tree;
+        for decl in &tree.impls {
+            let Some(item) = self.undeclared_params(number, tree, decl) else { continue };
+            let span = tree.ty(decl.ty).span;
+            let text = span.of(source.file.text);
+            let (_, params) = text.split_once('<').unwrap_or_default();
+            let message = format_args!("the type parameters of `{text}` are not declared");
+            let note = format_args!("write `impl<{params} {text}:`");
+            let kind = (Severity::Error, Code::UnknownType);
+            self.report(number, span, kind, message, Some(note));
+            let info = match item {
+                Item::Struct(number) => at_mut(&mut self.structs, number),
+                Item::Enum(number) => at_mut(&mut self.enums, number),
+                _ => None,
+            };
+            if let Some(info) = info {
+                info.is_broken = true;
+            }
+        }
+    }
+
+    /// The generic type of an implementation without type parameters whose type arguments are no types.
+    fn undeclared_params(&self, number: u32, tree: &Tree, decl: &ImplDecl) -> Option<Item> {
+        let TypeKind::Named(name, arguments) = tree.ty(decl.ty).kind else { return None };
+        let is_unknown = |&argument: &u32| match tree.ty(TypeNodeId(argument)).kind {
+            TypeKind::Named(name, parts) => {
+                parts.is_empty()
+                    && self.item(number, name).is_none()
+                    && TypeId::primitive(name).is_none()
+            }
+            _ => false,
+        };
+        let arguments = tree.list(arguments);
+        let are_params = decl.type_params.is_empty()
+            && !arguments.is_empty()
+            && arguments.iter().all(is_unknown);
+        self.item(number, name)
+            .filter(|item| are_params && matches!(item, Item::Struct(_) | Item::Enum(_)))
     }
 
     fn add_method(

@@ -580,6 +580,30 @@ fn similar_name_is_proposed_for_all_kinds_of_names() {
 }
 
 #[test]
+fn generic_implementation_and_variant_have_a_note_that_works() {
+    let types = "struct Box<T>:\n    v: T\nenum Opt<T>:\n    Some(v: T)\n    None\nenum Either<A, B>:\n    Left(A)\n    Right(B)\n    No\n";
+    let tail = "fn get() -> T: self.v\nfn f(b: Box<i64>) -> i64: b.get() + Box(v: 3).get()\n";
+    let found = marked(&format!("{types}impl Box<T>:\n    {tail}"));
+    let expected = "Box<T>: the type parameters of `Box<T>` are not declared (write `impl<T> Box<T>:`)";
+    assert_eq!(found, [expected]);
+    assert_eq!(errors_of(&format!("{types}impl<T> Box<T>:\n    {tail}")), [""; 0]);
+    let text = format!("{types}impl Box<i64>:\n    fn get() -> i64: self.v\nfn f() -> i64: Box(v: 3).get()\n");
+    assert_eq!(run(&text, "f", &[]), 3);
+    for (value, note) in [
+        ("Opt.None", "write `Opt<i64>.None`, or declare the type, as in `val x: Opt<i64>`"),
+        ("Either.No", "write `Either<i64, i64>.No`, or declare the type, as in `val x: Either<i64, i64>`"),
+        ("Either.Left(3)", "write `Either<i64, i64>.Left`, or declare the type, as in `val x: Either<i64, i64>`"),
+    ] {
+        let text = format!("{types}fn f():\n    val x = {value}\n");
+        let found = compiled(&text, Mode::Compile).diagnostics.remove(0).note;
+        assert_eq!(found.as_deref(), Some(note));
+    }
+    for line in ["val x = Opt<i64>.None", "val x: Opt<i64> = Opt.None", "val x = Either<i64, i64>.Left(3)"] {
+        assert_eq!(errors_of(&format!("{types}fn f():\n    {line}\n")), [""; 0], "{line}");
+    }
+}
+
+#[test]
 fn increment_and_decrement_are_refused_and_end_their_line() {
     let minus = "E1201: `--` is not supported: Simple does not have it";
     let plus = "E1201: `++` is not supported: Simple does not have it";
