@@ -159,13 +159,18 @@ impl<'p, 's> Body<'_, 'p, 's> {
             // The declaration has the error.
             return Typed::ERROR;
         }
-        let message = format_args!("name `{text}` not found");
+        let is_function = matches!(name, Name::PRINT | Name::EPRINT | Name::PRINT_RAW);
+        let message = fmt::from_fn(|f| match is_function {
+            true => write!(f, "`{text}` is a function, not a value"),
+            false => write!(f, "name `{text}` not found"),
+        });
+        let message = format_args!("{message}");
         if let Some((owner, call)) = self.owner_of(name) {
             let note = format_args!("write `{owner}.{text}{call}`");
             return self.error_with_note(span, Code::UnknownName, message, note);
         }
         let note = match text {
-            "print" | "eprint" | "print_raw" => Some(
+            _ if is_function => Some(
                 "a call has its arguments in parentheses, and has them also without arguments: `print()`",
             ),
             "self" => Some(

@@ -370,6 +370,9 @@ impl<'p> Body<'_, 'p, '_> {
             let message = format_args!("name `{text}` not found");
             let note = format_args!("declare it with `var`, or with `val` if it does not change");
             self.error_with_note(span, Code::UnknownName, message, note);
+            self.expr(value, Want::NOTHING);
+            // Its uses are no errors.
+            return self.add_variable(name, Typed::ERROR, true);
         } else {
             self.unknown_name(name, span);
         }

@@ -24,7 +24,7 @@ impl<'s> Parser<'_, 's> {
     }
 
     /// Behind the limit of nesting: to the end of the line.
-    fn skip_operand(&mut self) {
+    pub(super) fn skip_operand(&mut self) {
         while !matches!(self.kind(), TokenKind::Newline | TokenKind::Dedent | TokenKind::End) {
             self.bump();
         }

@@ -1,6 +1,7 @@
 //! The top level of a file: declarations, imports, attributes and statements of a script.
 
 use super::*;
+use crate::source::ty::TypeId;
 
 /// Attributes that have a meaning in Simple and none here.
 const ATTRIBUTES: &[&str] = &[
@@ -122,9 +123,41 @@ impl Parser<'_, '_> {
             TokenKind::Enum => self.enum_decl(start),
             TokenKind::Impl => self.impl_decl(start),
             TokenKind::Use => self.use_decl(start),
-            TokenKind::Word if self.soft_item(start) => {}
+            TokenKind::Word if self.foreign_function(start) || self.soft_item(start) => {}
             _ => self.script_line(start),
         }
+    }
+
+    /// Refuses `def f(...)` and `int f(...)`, whose names are declared all the same; whether it did.
+    fn foreign_function(&mut self, start: Span) -> bool {
+        let (span, next) = (self.span(), *self.token_at(1));
+        let text = self.text(span);
+        let is_type = TypeId::primitive(self.name()).is_some();
+        let starts = is_type || matches!(text, "def" | "func" | "fun" | "function");
+        if !starts || next.kind != TokenKind::Word || self.token_at(2).kind != TokenKind::LeftParen
+        {
+            return false;
+        }
+        let message = format_args!("`{text}` starts no statement");
+        let note = Some(format_args!("a function begins with `fn`"));
+        self.error_with_note(span, Code::Unexpected, message, note);
+        self.skip_line();
+        let declaration = FunctionDecl {
+            word: Word { name: next.name, span: next.span },
+            span: start.to(next.span),
+            type_params: List::default(),
+            params: List::default(),
+            result: None,
+            body: None,
+            receiver: Receiver::None,
+            is_public: false,
+            is_extern: false,
+            is_script: false,
+            is_broken: true,
+        };
+        let number = self.add(|tree| &mut tree.functions, declaration);
+        self.add(|tree| &mut tree.top_functions, number);
+        true
     }
 
     /// Declarations that start with a word that is no keyword elsewhere.
@@ -244,7 +277,13 @@ impl Parser<'_, '_> {
     fn top_function(&mut self, start: Span, is_public: bool, is_extern: bool) {
         let number = self.function(start, is_public, is_extern, Receiver::None);
         self.add(|tree| &mut tree.top_functions, number);
+        // Lines at the margin are the body that is missing, with its parameters.
+        let is_without_body = self.failed && self.last_kind() == TokenKind::Colon;
         self.end_of_line();
+        let starts = |p: &Self| p.starts_line() && p.kind().starts_declaration();
+        while is_without_body && !self.is(TokenKind::End) && !starts(self) {
+            self.bump();
+        }
     }
 
     /// A line of statements and constants, which `;` separates.

@@ -212,10 +212,12 @@ impl Parser<'_, '_> {
         let next = *self.token_at(1);
         let lambda = "it needs an environment object; pass a named function";
         match self.kind() {
-            TokenKind::Backslash | TokenKind::Fn | TokenKind::Bar => {
+            TokenKind::Backslash | TokenKind::Fn => self.refuse(span, "a lambda", lambda),
+            TokenKind::Bar | TokenKind::BarBar => {
                 self.refuse(span, "a lambda", lambda);
+                // Its bars are operators else, and its parameters unknown names.
+                self.skip_operand();
             }
-            TokenKind::BarBar => self.refuse(span, "a lambda", lambda),
             TokenKind::Backtick => self.refuse(span, "an atom", "it belongs to a library"),
             TokenKind::Colon if next.kind == TokenKind::Word && !next.spaced => {
                 self.refuse(span, "a symbol", "it belongs to a library");

@@ -386,23 +386,7 @@ impl Parser<'_, '_> {
             TokenKind::StarEqual => Some(BinaryOp::Multiply),
             TokenKind::SlashEqual => Some(BinaryOp::Divide),
             TokenKind::PercentEqual => Some(BinaryOp::Remainder),
-            _ => {
-                let declares = self.is(TokenKind::ColonEqual);
-                if declares || self.is(TokenKind::Arrow) {
-                    self.refused_operand();
-                }
-                let Expr { kind, span } = self.tree.expr(target);
-                let is_misspelt = self.is(TokenKind::Word) && self.peek() == TokenKind::Equal;
-                return match kind {
-                    ExprKind::Name(name) if declares => self.declared(name, span),
-                    ExprKind::Name(_) if is_misspelt => {
-                        let (name, span) = (self.name(), self.span());
-                        self.unknown_statement();
-                        self.declared(name, span)
-                    }
-                    _ => StmtKind::Expr(target),
-                };
-            }
+            _ => return self.other_statement(target),
         };
         self.bump();
         let value = self.expr();
@@ -421,5 +405,76 @@ impl Parser<'_, '_> {
             self.set_error(target);
         }
         StmtKind::Assign { op, target, value }
+    }
+
+    /// An expression, or a declaration or loop as other languages write it, which is refused.
+    fn other_statement(&mut self, target: ExprId) -> StmtKind {
+        let (next, behind) = (self.peek(), self.token_at(2).kind);
+        let declares = self.is(TokenKind::ColonEqual);
+        if declares || self.is(TokenKind::Arrow) {
+            self.refused_operand();
+        }
+        let Expr { kind: ExprKind::Name(name), span } = self.tree.expr(target) else {
+            return StmtKind::Expr(target);
+        };
+        match self.kind() {
+            _ if declares => self.declared(name, span),
+            TokenKind::Word if next == TokenKind::Equal => {
+                let (name, span) = (self.name(), self.span());
+                self.unknown_statement();
+                self.declared(name, span)
+            }
+            TokenKind::Colon if next == TokenKind::Word && behind == TokenKind::Equal => {
+                let text = self.text(span);
+                let note = format_args!("write `val {text}: ...`, or `var` if it changes");
+                self.not_a_statement(span, note);
+                self.declared(name, span)
+            }
+            TokenKind::Colon if matches!(next, TokenKind::For | TokenKind::While) => {
+                let text = self.text(span);
+                self.not_a_statement(span, format_args!("a label is written `'{text}`"));
+                StmtKind::Error
+            }
+            TokenKind::Comma if self.starts_names() => self.unpacked(name, span),
+            _ => StmtKind::Expr(target),
+        }
+    }
+
+    /// Refuses a line by its first word.
+    fn not_a_statement(&mut self, span: Span, note: fmt::Arguments<'_>) {
+        let message = format_args!("`{}` starts no statement", self.text(span));
+        self.error_with_note(span, Code::Unexpected, message, Some(note));
+        self.skip_rest();
+    }
+
+    /// Whether the current token starts `, b, c =`.
+    fn starts_names(&self) -> bool {
+        let mut ahead = 0;
+        while self.token_at(ahead).kind == TokenKind::Comma
+            && self.token_at(ahead + 1).kind == TokenKind::Word
+        {
+            ahead += 2;
+        }
+        self.token_at(ahead).kind == TokenKind::Equal
+    }
+
+    /// Refuses `a, b = e`, of which the first name is read; the names are declared.
+    fn unpacked(&mut self, name: Name, span: Span) -> StmtKind {
+        let note = Some(format_args!("a tuple has its parts named by `val (a, b) = ...`"));
+        let message = format_args!("expected the end of the line, found `,`");
+        self.error_with_note(self.span(), Code::Unexpected, message, note);
+        let mark = self.scratch.len();
+        let first = self.add_pattern(PatternKind::Bind(name), span);
+        self.note(first.0);
+        while self.eat(TokenKind::Comma) {
+            let word = self.bump();
+            let part = self.add_pattern(PatternKind::Bind(word.name), word.span);
+            self.note(part.0);
+        }
+        let parts = self.list_since(mark);
+        let pattern = self.add_pattern(PatternKind::Tuple(parts), span.to(self.last_span()));
+        self.skip_rest();
+        let value = Some(self.add_error(span));
+        StmtKind::Let { mutable: true, pattern, ty: None, value }
     }
 }

@@ -604,6 +604,36 @@ fn generic_implementation_and_variant_have_a_note_that_works() {
 }
 
 #[test]
+fn uses_of_what_another_language_declares_are_no_errors() {
+    let starts = |word: &str| format!("1: E1101: `{word}` starts no statement");
+    for (text, expected) in [
+        ("def f(x: int) -> int:\n    return x + 1\nprint f(2)\n", starts("def")),
+        ("int f(int x) { return x + 1; }\nprint f(2)\n", starts("int")),
+        ("x: int = 3\nprint x, x + 1\n", starts("x")),
+        ("outer: for i in 0..3:\n    break outer\nprint 3\n", starts("outer")),
+        (
+            "a, b = g()\nprint a, b\nfn g() -> (i64, i64): (1, 2)\n",
+            "1: E1101: expected the end of the line, found `,`".into(),
+        ),
+        (
+            "fn g(a: i64) -> i64:\nval c = a + 1\nreturn c\nfn f() -> i64: g(1)\n",
+            "1: E1101: expected an indented block, found the end of the line".into(),
+        ),
+        (
+            "fn f() -> i64:\n    y = 3\n    y += 1\n    y + y\n",
+            "2: E1301: name `y` not found".into(),
+        ),
+        (
+            "fn f() -> i64:\n    val g = |x| x + 1\n    g(2)\n",
+            "2: E1201: a lambda is not supported: it needs an environment object; pass a named function".into(),
+        ),
+        ("fn f():\n    print\n", "2: E1301: `print` is a function, not a value".into()),
+    ] {
+        assert_eq!(errors_of(text), [expected], "{text}");
+    }
+}
+
+#[test]
 fn increment_and_decrement_are_refused_and_end_their_line() {
     let minus = "E1201: `--` is not supported: Simple does not have it";
     let plus = "E1201: `++` is not supported: Simple does not have it";
