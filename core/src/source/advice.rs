@@ -56,7 +56,11 @@ fn is_similar(one: &str, two: &str) -> bool {
 /// What to write instead of a word of another language.
 pub(super) fn other_language(word: &str) -> Option<&'static str> {
     Some(match word {
-        "def" | "func" | "function" => "a function begins with `fn`",
+        "def" | "func" | "fun" | "function" => "a function begins with `fn`",
+        "del" => "a variable ends with its block",
+        "repeat" => "write `for i in 0..n:`",
+        "unless" => "write `if not (c):`",
+        "guard" => "write `if not (c): return`",
         "null" | "None" | "Some" => "there are no optional values; use an enum",
         "Ok" | "Err" => "there are no results with errors; use an enum",
         "str" | "to_string" | "String" => "texts are literals for printing",

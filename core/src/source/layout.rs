@@ -369,6 +369,9 @@ impl<'f, 's> Layout<'f, 's> {
                 (Code::UnclosedLiteral, message)
             }
             TokenKind::UnclosedComment => (Code::UnclosedLiteral, "the comment has no end"),
+            _ if span.of(self.file.text).starts_with(|first: char| first.is_alphabetic()) => {
+                (Code::UnknownCharacter, "a name starts with a letter of ASCII or `_`")
+            }
             _ => (Code::UnknownCharacter, "this character starts no token"),
         };
         self.start_line(kind, span)?;

@@ -14,6 +14,7 @@ use super::layout;
 use super::names::{Name, Names};
 use super::syntax::*;
 use super::token::{Span, Token, TokenKind};
+use super::ty::TypeId;
 use crate::alloc_util::{AllocError, try_push, try_resize, try_with_capacity};
 
 mod declaration;
@@ -25,6 +26,9 @@ mod refused;
 mod statement;
 mod text;
 mod ty;
+
+/// The hint on a lambda.
+const LAMBDA: &str = "a lambda is not supported: pass a named function";
 
 /// The deepest nesting of expressions, statements, types and patterns.
 pub(super) const MAX_NESTING: u32 = 128;
@@ -225,29 +229,10 @@ impl<'s> Parser<'_, 's> {
 
     fn unexpected(&mut self, wanted: &str) {
         let (found, kind) = (self.found(), self.kind());
-        let note = match kind {
-            TokenKind::LeftBrace if wanted.starts_with("`:`") => {
-                Some(format_args!("a block is `:` and indented lines"))
-            }
-            TokenKind::Word if wanted.starts_with("`:`") && found == "then" => {
-                Some(format_args!("write `:`"))
-            }
-            TokenKind::Less if self.last_kind() == TokenKind::DotDot => {
-                Some(format_args!("`a..b` does not include `b`"))
-            }
-            TokenKind::If if !wanted.starts_with("`:`") => {
-                Some(format_args!("a choice is `if c: a else: b`"))
-            }
-            TokenKind::FatArrow => {
-                Some(format_args!("a lambda is not supported: pass a named function"))
-            }
-            TokenKind::Word => match self.text(self.last_span()) {
-                "new" => Some(format_args!("write `{found}(...)`, without `new`")),
-                "lambda" => Some(format_args!("a lambda is not supported: pass a named function")),
-                _ => None,
-            },
-            _ => None,
-        };
+        let hint = self.hint(wanted);
+        let note = fmt::from_fn(|f| f.write_str(hint.unwrap_or_default()));
+        let note = format_args!("{note}");
+        let note = hint.is_some().then_some(note);
         if kind.description().is_some() {
             let message = format_args!("expected {wanted}, found {found}");
             self.error_with_note(self.place(), Code::Unexpected, message, note);
@@ -255,6 +240,54 @@ impl<'s> Parser<'_, 's> {
             let message = format_args!("expected {wanted}, found `{found}`");
             self.error_with_note(self.span(), Code::Unexpected, message, note);
         }
+    }
+
+    /// What to write instead of the current token, where `wanted` is expected.
+    fn hint(&self, wanted: &str) -> Option<&'static str> {
+        let ends_head = wanted.starts_with("`:`");
+        Some(match self.kind() {
+            TokenKind::LeftBrace if ends_head => "a block is `:` and indented lines",
+            TokenKind::Equal if wanted.ends_with("the condition") => "a comparison is `==`",
+            TokenKind::Less if self.last_kind() == TokenKind::DotDot => {
+                "`a..b` does not include `b`"
+            }
+            TokenKind::Less
+            | TokenKind::LessEqual
+            | TokenKind::Greater
+            | TokenKind::GreaterEqual
+            | TokenKind::EqualEqual
+            | TokenKind::NotEqual
+                if wanted.ends_with("the pattern") =>
+            {
+                "a condition stands behind `if`, as in `case x if x > 3:`"
+            }
+            TokenKind::If if !ends_head => "a choice is `if c: a else: b`",
+            TokenKind::FatArrow => LAMBDA,
+            TokenKind::LeftBracket if wanted.starts_with("`(`") => "type parameters are `<T>`",
+            TokenKind::Ampersand if wanted == "a parameter" => {
+                "`self` is not declared: a method is `fn name()`, or `me name()` if it changes `self`"
+            }
+            TokenKind::Word => return self.word_hint(ends_head),
+            _ => return None,
+        })
+    }
+
+    /// The same where the current token is a word.
+    fn word_hint(&self, ends_head: bool) -> Option<&'static str> {
+        let before = |count: usize| self.at.checked_sub(count).and_then(|at| self.tokens.get(at));
+        let is_type = |token: &Token| TypeId::primitive(token.name).is_some();
+        Some(match (self.text(self.span()), self.text(self.last_span())) {
+            ("then", _) if ends_head => "write `:`",
+            ("step" | "by", _) if ends_head => "a loop with another step is `while`",
+            ("mod", _) => "the remainder is `a % b`",
+            (_, "new") => "a struct is made as `P(x: 1)`, without `new`",
+            (_, "lambda") => LAMBDA,
+            (_, ")") if before(2).is_some_and(is_type) => "a conversion is `x as f64`",
+            _ if is_type(&self.last) => {
+                "a type stands behind the name, as in `x: i64`; a loop is `for i in 0..n:`"
+            }
+            _ => return None,
+        })
     }
 
     /// Warns of `::` between names.
@@ -276,6 +309,10 @@ impl<'s> Parser<'_, 's> {
         let word = self.text(span);
         let message = format_args!("`{word}` starts no statement");
         let known = other_language(word);
+        let known = match TypeId::primitive(self.last.name) {
+            Some(_) => Some("a variable is declared with `val` or `var`, and a function with `fn`"),
+            None => known,
+        };
         if let (Some(similar), None) = (statement_word(word), known) {
             let note = format_args!("a similar word is `{similar}`");
             self.error_with_note(span, Code::Unexpected, message, Some(note));

@@ -52,7 +52,8 @@ impl Body<'_, '_, '_> {
                     (2, start, end) => (start, end, false),
                     _ => {
                         let message = format_args!("`range` has one or two arguments");
-                        self.error(span, Code::BadCall, message);
+                        let note = format_args!("a loop with another step is `while`");
+                        self.error_with_note(span, Code::BadCall, message, note);
                         return Some(None);
                     }
                 }

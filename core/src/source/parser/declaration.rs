@@ -27,7 +27,7 @@ impl Parser<'_, '_> {
         let first = self.tree.params.len();
         let written = self.params(receiver != Receiver::None);
         let params = Self::since(first, self.tree.params.len());
-        let result = self.eat(TokenKind::Arrow).then(|| self.ty());
+        let result = self.result_type();
         self.where_clause(type_params);
         let receiver = match (receiver, written) {
             // An unwritten `self` is implied.
@@ -68,6 +68,23 @@ impl Parser<'_, '_> {
             is_broken,
         };
         self.add(|tree| &mut tree.functions, declaration)
+    }
+
+    /// `-> T`. `: T` in front of the body is an error behind which the function goes on.
+    fn result_type(&mut self) -> Option<TypeNodeId> {
+        let ty = *self.token_at(1);
+        let is_colon = self.is(TokenKind::Colon)
+            && TypeId::primitive(ty.name).is_some()
+            && self.token_at(2).kind == TokenKind::Colon
+            && !self.failed;
+        if is_colon {
+            let note = Some(format_args!("write `-> {}`", self.text(ty.span)));
+            let message = format_args!("the type of the result stands behind `->`");
+            self.error_with_note(self.span(), Code::Unexpected, message, note);
+            self.failed = false;
+        }
+        let has_result = self.eat(TokenKind::Arrow) || is_colon && self.eat(TokenKind::Colon);
+        has_result.then(|| self.ty())
     }
 
     fn is_static_name(&self, word: Word) -> bool {

@@ -387,6 +387,12 @@ impl Parser<'_, '_> {
             }
         }
         let path = self.list_since(mark);
+        if items.is_none() && self.text(start) == "from" && self.text(self.span()) == "import" {
+            let note = Some(format_args!("write `use module.{{name}}`"));
+            let message = format_args!("expected the end of the line, found `import`");
+            self.error_with_note(self.span(), Code::Unexpected, message, note);
+            items = Some(UseItems::Names(self.use_names()));
+        }
         if items.is_none() && self.eat(TokenKind::As) {
             last = self.word("a name for the module").name;
         }

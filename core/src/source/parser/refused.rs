@@ -182,6 +182,9 @@ impl Parser<'_, '_> {
             TokenKind::QuestionQuestion => ("the operator `??`", LATER, no_note),
             TokenKind::QuestionDot => ("the operator `?.`", LATER, no_note),
             TokenKind::DotQuestion => ("the operator `.?`", LATER, no_note),
+            TokenKind::Bang if self.peek() == TokenKind::LeftParen && !self.token().spaced => {
+                ("a macro `f!(...)`", SCOPE, "call a function, without `!`: `print(x)`")
+            }
             TokenKind::Bang => ("the operator `!`", LATER, "the negation is `not`"),
             TokenKind::ColonEqual => ("`:=`", "declare with `val` or `var`", no_note),
             TokenKind::In => ("the operator `in`", "compare or loop", no_note),

@@ -315,15 +315,22 @@ impl<'p> Program<'p, '_> {
         let found = self.find_module(path);
         if found.is_none() {
             let names = self.names;
-            let shown = fmt::from_fn(|f| {
-                for (index, &part) in path.iter().enumerate() {
-                    f.write_str(if index == 0 { "" } else { "." })?;
-                    f.write_str(names.text(Name(part)))?;
-                }
-                Ok(())
-            });
-            let message = format_args!("module `{shown}` not found");
-            self.error(number, span, Code::UnknownModule, message);
+            let joined = |separator| {
+                fmt::from_fn(move |f| {
+                    for (index, &part) in path.iter().enumerate() {
+                        f.write_str(if index == 0 { "" } else { separator })?;
+                        f.write_str(names.text(Name(part)))?;
+                    }
+                    Ok(())
+                })
+            };
+            let message = format_args!("module `{}` not found", joined("."));
+            let file = joined("/");
+            let note = format_args!(
+                "its file is `{file}.spl`, below the directory of the program or of this file"
+            );
+            let kind = (Severity::Error, Code::UnknownModule);
+            self.report(number, span, kind, message, Some(note));
         }
         found
     }

@@ -499,8 +499,23 @@ fn forms_of_other_languages_have_a_hint() {
         ("val y = 5 if x > 0 else 6", format!("if: expected the end of the line, found `if` {choice}")),
         (
             "val p = new P(1)",
-            "P: expected the end of the line, found `P` (write `P(...)`, without `new`)".into(),
+            "P: expected the end of the line, found `P` (a struct is made as `P(x: 1)`, without `new`)".into(),
         ),
+        ("println!(\"x\")", "!: a macro `f!(...)` is not supported: it is outside of the subset (call a function, without `!`: `print(x)`)".into()),
+        ("int y = 3", "int: `int` starts no statement (a variable is declared with `val` or `var`, and a function with `fn`)".into()),
+        ("del x", "del: `del` starts no statement (a variable ends with its block)".into()),
+        ("repeat 3:\n        pass", "repeat: `repeat` starts no statement (write `for i in 0..n:`)".into()),
+        ("unless x > 3:\n        pass", "unless: `unless` starts no statement (write `if not (c):`)".into()),
+        ("guard x > 3 else: return", "guard: `guard` starts no statement (write `if not (c): return`)".into()),
+        ("outer: for i in 0..3: pass", "outer: `outer` starts no statement (a label is written `'outer`)".into()),
+        ("if x = 3: pass", "=: expected `:` behind the condition, found `=` (a comparison is `==`)".into()),
+        ("val y = (f64)x", "x: expected the end of the line, found `x` (a conversion is `x as f64`)".into()),
+        ("for (int i = 0; i < 3; i++):\n        pass", "i: expected `)`, found `i` (a type stands behind the name, as in `x: i64`; a loop is `for i in 0..n:`)".into()),
+        ("val y = x mod 3", "mod: expected the end of the line, found `mod` (the remainder is `a % b`)".into()),
+        ("for i in range(0, 10, 3): pass", "range(0, 10, 3): `range` has one or two arguments (a loop with another step is `while`)".into()),
+        ("for i in 0..10 step 3: pass", "step: expected `:` behind the values of the loop, found `step` (a loop with another step is `while`)".into()),
+        ("match x:\n        case x > 3: pass\n        case _: pass", ">: expected `:` behind the pattern, found `>` (a condition stands behind `if`, as in `case x if x > 3:`)".into()),
+        ("val ä = 3", "ä: a name starts with a letter of ASCII or `_`".into()),
         (
             "val l = lambda y: y",
             format!("y: expected the end of the line, found `y` {lambda}"),
@@ -523,6 +538,35 @@ fn forms_of_other_languages_have_a_hint() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (text, expected) in [
+        (
+            "fn f(x: i64): i64:\n    x\nprint f(2)\n",
+            ":: the type of the result stands behind `->` (write `-> i64`)",
+        ),
+        ("fn f(x: i64): loop: return x\n", ""),
+        (
+            "fn f[T](x: T) -> T: x\n",
+            "[: expected `(` and the parameters, found `[` (type parameters are `<T>`)",
+        ),
+        (
+            "struct P:\n    x: i64\n    fn f(&self) -> i64: self.x\n",
+            "&: expected a parameter, found `&` (`self` is not declared: a method is `fn name()`, or `me name()` if it changes `self`)",
+        ),
+        (
+            "use a.b\nprint b.f(2)\n",
+            "use a.b: module `a.b` not found (its file is `a/b.spl`, below the directory of the program or of this file)",
+        ),
+    ] {
+        let found = marked(text);
+        assert!(
+            found.iter().map(|found| &**found).eq([expected].into_iter().filter(|e| !e.is_empty())),
+            "{found:?}"
+        );
+    }
+    assert_eq!(
+        errors_of("from lib import f\nprint f(2)\n")[1],
+        "1: E1101: expected the end of the line, found `import`"
+    );
     assert_eq!(
         marked("static fn main(): pass\n"),
         [
@@ -553,16 +597,30 @@ fn similar_name_is_proposed_for_all_kinds_of_names() {
         ("p.xps", "p.xps: type `P` has no field `xps` (a similar name is `xpos`)"),
         ("p.xps = 3", "p.xps: type `P` has no field `xps` (a similar name is `xpos`)"),
         ("p.lenght()", "p.lenght(): type `P` has no method `lenght` (a similar name is `length`)"),
-        ("[1].lenght()", "[1].lenght(): type `[i64; 1]` has no method `lenght` (a similar name is `length`)"),
+        (
+            "[1].lenght()",
+            "[1].lenght(): type `[i64; 1]` has no method `lenght` (a similar name is `length`)",
+        ),
         ("average(xx: 2)", "xx: `average` has no parameter `xx`"),
         ("P(xpoz: 1)", "xpoz: `P` has no field `xpoz` (a similar name is `xpos`)"),
-        ("Color.Gren(2)", "Color.Gren(2): `Color` has no variant `Gren` (a similar name is `Green`)"),
+        (
+            "Color.Gren(2)",
+            "Color.Gren(2): `Color` has no variant `Gren` (a similar name is `Green`)",
+        ),
         ("Color.Rad", "Color.Rad: `Color` has no variant `Rad` (a similar name is `Red`)"),
-        ("c is Color.Rad", "Color.Rad: `Color.Rad` is no variant of `Color` (a similar name is `Red`)"),
+        (
+            "c is Color.Rad",
+            "Color.Rad: `Color.Rad` is no variant of `Color` (a similar name is `Red`)",
+        ),
         ("c is Grene(_)", "Grene(_): `Grene` is no variant of `Color` (a similar name is `Green`)"),
-        ("scale(factro: 2)", "factro: `scale` has no parameter `factro` (a similar name is `factor`)"),
+        (
+            "scale(factro: 2)",
+            "factro: `scale` has no parameter `factro` (a similar name is `factor`)",
+        ),
     ] {
-        let text = format!("{head}fn scale(factor: i64) -> i64: factor\nfn f(c: Color):\n    var p = P(xpos: 1)\n    {body}\n");
+        let text = format!(
+            "{head}fn scale(factor: i64) -> i64: factor\nfn f(c: Color):\n    var p = P(xpos: 1)\n    {body}\n"
+        );
         let found = marked(&text);
         if found != [expected] {
             wrong.push(format!("{body}\n{found:#?}"));
@@ -584,21 +642,32 @@ fn generic_implementation_and_variant_have_a_note_that_works() {
     let types = "struct Box<T>:\n    v: T\nenum Opt<T>:\n    Some(v: T)\n    None\nenum Either<A, B>:\n    Left(A)\n    Right(B)\n    No\n";
     let tail = "fn get() -> T: self.v\nfn f(b: Box<i64>) -> i64: b.get() + Box(v: 3).get()\n";
     let found = marked(&format!("{types}impl Box<T>:\n    {tail}"));
-    let expected = "Box<T>: the type parameters of `Box<T>` are not declared (write `impl<T> Box<T>:`)";
+    let expected =
+        "Box<T>: the type parameters of `Box<T>` are not declared (write `impl<T> Box<T>:`)";
     assert_eq!(found, [expected]);
     assert_eq!(errors_of(&format!("{types}impl<T> Box<T>:\n    {tail}")), [""; 0]);
-    let text = format!("{types}impl Box<i64>:\n    fn get() -> i64: self.v\nfn f() -> i64: Box(v: 3).get()\n");
+    let text = format!(
+        "{types}impl Box<i64>:\n    fn get() -> i64: self.v\nfn f() -> i64: Box(v: 3).get()\n"
+    );
     assert_eq!(run(&text, "f", &[]), 3);
     for (value, note) in [
         ("Opt.None", "write `Opt<i64>.None`, or declare the type, as in `val x: Opt<i64>`"),
-        ("Either.No", "write `Either<i64, i64>.No`, or declare the type, as in `val x: Either<i64, i64>`"),
-        ("Either.Left(3)", "write `Either<i64, i64>.Left`, or declare the type, as in `val x: Either<i64, i64>`"),
+        (
+            "Either.No",
+            "write `Either<i64, i64>.No`, or declare the type, as in `val x: Either<i64, i64>`",
+        ),
+        (
+            "Either.Left(3)",
+            "write `Either<i64, i64>.Left`, or declare the type, as in `val x: Either<i64, i64>`",
+        ),
     ] {
         let text = format!("{types}fn f():\n    val x = {value}\n");
         let found = compiled(&text, Mode::Compile).diagnostics.remove(0).note;
         assert_eq!(found.as_deref(), Some(note));
     }
-    for line in ["val x = Opt<i64>.None", "val x: Opt<i64> = Opt.None", "val x = Either<i64, i64>.Left(3)"] {
+    for line in
+        ["val x = Opt<i64>.None", "val x: Opt<i64> = Opt.None", "val x = Either<i64, i64>.Left(3)"]
+    {
         assert_eq!(errors_of(&format!("{types}fn f():\n    {line}\n")), [""; 0], "{line}");
     }
 }
@@ -640,7 +709,8 @@ fn increment_and_decrement_are_refused_and_end_their_line() {
     for (line, expected) in
         [("i--", minus), ("--i", minus), ("val j = --i", minus), ("i++", plus), ("++i", plus)]
     {
-        let text = format!("fn f() -> i64:\n    var i = 5\n    {line}\n    i\n    print i\n    i\n");
+        let text =
+            format!("fn f() -> i64:\n    var i = 5\n    {line}\n    i\n    print i\n    i\n");
         assert_eq!(errors_of(&text), [format!("3: {expected}")], "{line}");
         let found = compiled(&text, Mode::Compile).diagnostics.remove(0).note;
         let operator = if line.contains('-') { '-' } else { '+' };
