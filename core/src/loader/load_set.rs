@@ -177,9 +177,7 @@ impl<'l> LoadSet<'l> {
         stubs: Option<TryArc<StubTable>>,
     ) -> Result<()> {
         let refuses = self.loader.context.options.refuse_constructors;
-        let runs_code =
-            || image.0.exports.parsed().linked().is_ok_and(|smf| runs_code_at_load(&smf));
-        if refuses && runs_code() {
+        if refuses && runs_code_at_load(image.0.exports.parsed().smf()) {
             return Err(LoadError::Constructors { module: name });
         }
         let exports = image.0.exports.clone();

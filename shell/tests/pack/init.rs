@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smf_core::format::write::{Module as NewModule, NewSection};
-use smf_core::format::{Header, Layout, Smf};
+use smf_core::format::Smf;
 use smf_core::link::{
-    Host, HostServiceError, HostServices, Image, InitFunctions, InitToken, LinkError, host_arch,
+    Host, HostServiceError, HostServices, Image, InitFunctions, InitToken, LinkError,
 };
 use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleHandle, StateMigration};
 use smf_core::trap::call;
@@ -188,31 +187,6 @@ fn options_refuse_modules_with_constructors() {
     let expected = "refused has constructors, destructors or indirect functions, which the options of the loader refuse";
     assert_eq!((error.to_string(), recorded()), (expected.to_owned(), vec![]));
     loader.modules().load(b"plain", module("long go(void) { return 1; }", false)).unwrap();
-}
-
-/// The constructors of a module whose code is an ELF object are those of the object.
-#[test]
-fn options_refuse_objects_with_constructors() {
-    let _one = one_at_a_time();
-    let bytes = || {
-        let object = c(
-            "extern void record(long);
-            __attribute__((constructor)) static void start(void) { record(1); }",
-            &["-O1"],
-        );
-        let code = NewSection::code(&object);
-        let header = Header { arch: host_arch(), ..Header::default() };
-        let (layout, sections) = (Layout::Packed, &[code]);
-        let module = NewModule { layout, header, stub: &[], sections, symbols: &[] };
-        ModuleBytes::new(module.to_vec().unwrap()).unwrap()
-    };
-    let trusting = loader(LoaderOptions::default());
-    trusting.modules().load(b"object", bytes()).unwrap();
-    assert_eq!(recorded(), [1]);
-    let loader = loader(LoaderOptions { refuse_constructors: true, ..LoaderOptions::default() });
-    let error = loader.modules().load(b"object", bytes()).unwrap_err();
-    assert!(matches!(error, LoadError::Constructors { .. }), "{error}");
-    assert_eq!(recorded(), []);
 }
 
 /// The core alone does not run constructors.
