@@ -77,6 +77,12 @@ impl HostServices for Recorder {
 
 /// A module whose data has one word for each of these imports, with an addend that is the number of the import.
 fn module(imports: &[&str], tdata: Option<(&[u8], u64, u64)>) -> Vec<u8> {
+    let numbered = (0..).zip(imports).map(|(number, name)| (*name, RelocKind::Abs64, number));
+    module_with(&numbered.collect::<Vec<_>>(), tdata)
+}
+
+/// A module whose data has one word for each of these imports, with a relocation of this kind and addend.
+fn module_with(imports: &[(&str, RelocKind, i64)], tdata: Option<(&[u8], u64, u64)>) -> Vec<u8> {
     let zeroes = vec![0; imports.len() * 8];
     let symbol = |name, kind, binding, place| NewSymbol {
         name,
@@ -90,15 +96,17 @@ fn module(imports: &[&str], tdata: Option<(&[u8], u64, u64)>) -> Vec<u8> {
         symbol(b"words", SymbolKind::Data, Binding::Global, Place::Section(1)),
     ];
     symbols[1].size = zeroes.len() as u64;
-    symbols.extend(imports.iter().map(|name| NewSymbol {
+    symbols.extend(imports.iter().map(|(name, ..)| NewSymbol {
         visibility: 0,
         ..symbol(name.as_bytes(), SymbolKind::Data, Binding::Global, Place::Import)
     }));
-    let reloc = |offset, symbol, addend| Reloc { offset, symbol, kind: RelocKind::Abs64, addend };
-    let words: Vec<_> =
-        (0..imports.len() as u32).map(|n| reloc(u64::from(n) * 8, n + 2, i64::from(n))).collect();
+    let words = (0u32..).zip(imports).map(|(number, &(_, kind, addend))| {
+        let (offset, symbol) = (u64::from(number) * 8, number + 2);
+        Reloc { offset, symbol, kind, addend }
+    });
+    let words: Vec<_> = words.collect();
     // The first word of the storage is an address.
-    let own = [reloc(0, 0, 4)];
+    let own = [Reloc { offset: 0, symbol: 0, kind: RelocKind::Abs64, addend: 4 }];
     let mut sections = vec![
         NewSection::code(&[0xc3; 16]),
         NewSection::new(SectionKind::Data, b".data", Payload::Bytes(&zeroes)),
@@ -144,15 +152,8 @@ fn imports_get_the_values_of_the_host() {
     let host = Recorder::leak();
     let module = link(&file, host).unwrap();
     let offset = OFFSET as u64;
-    let expected = [
-        7,
-        (offset + 1) + 1,
-        u64::from(offset as u32) + 1 + 2,
-        FUNCTION + 3,
-        8 + 4,
-        0x30 + 5,
-        (offset + 4) + 6,
-    ];
+    let expected =
+        [7, (offset + 1) + 1, (offset + 1) + 2, FUNCTION + 3, 8 + 4, 0x30 + 5, (offset + 4) + 6];
     assert_eq!(words(&module, imports.len()), expected);
     let record = host.0.lock().unwrap();
     let [(initial, 100, 32, true)] = &record.allocated[..] else { panic!() };
@@ -166,6 +167,32 @@ fn imports_get_the_values_of_the_host() {
     assert_eq!(host.live(), 4);
     drop(module);
     assert_eq!(host.live(), 0);
+}
+
+/// Code adds the offset, sign-extended, to the thread pointer and an index, so that a compiler may fold any part of the index
+/// into the addend.
+#[test]
+fn offset32_with_an_addend_is_signed() {
+    const NAME: &str = "__smf_requires_tls_offset32";
+    // That of the first block.
+    const FIRST: i64 = OFFSET + 1;
+    let storage = Some((&[1; 8][..], 8, 8));
+    let limits = [i64::from(i32::MIN) - FIRST, i64::from(i32::MAX) - FIRST];
+    for addend in [0, -FIRST - 1, -FIRST, 8000, limits[0], limits[1]] {
+        let file = module_with(&[(NAME, RelocKind::Abs32, addend)], storage);
+        let module = link(&file, Host::leak()).unwrap();
+        let found = words(&module, 1)[0] as u32;
+        assert_eq!(found, (FIRST + addend) as i32 as u32, "{addend}");
+    }
+    for (name, shown) in [(NAME, ".tdata"), ("__smf_requires_tls_offset32:far", "far")] {
+        for addend in [limits[0] - 1, limits[1] + 1] {
+            let file = module_with(&[(name, RelocKind::Abs32, addend)], storage);
+            let error = link(&file, Host::leak()).err().unwrap();
+            let expected =
+                format!("code adds {} to the thread pointer to reach `{shown}`", FIRST + addend);
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
 }
 
 #[test]

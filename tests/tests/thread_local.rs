@@ -117,6 +117,21 @@ fn smf_run(module: &[u8], arguments: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(both).unwrap())
 }
 
+/// Compilers fold the constant part of an index into the relocation, which then leads past the thread pointer, or far below it.
+#[test]
+fn local_exec_offset_on_the_other_side_of_the_thread_pointer_is_linked() {
+    let _alone = alone();
+    for fixed in [8000, 100_000, -100_000] {
+        let shift = format!("-DSHIFT=({fixed})");
+        let flags = ["-c", "-O2", "-fno-pic", &shift];
+        let Some(object) = compiled("gcc", "folded.c", &flags) else { return };
+        let file = packed(&object);
+        assert_eq!(run(address(&link(&file), "get"), &[2 - fixed]), 3, "{fixed}");
+        // A module as input of the packer.
+        assert_eq!(run(address(&link(&packed(&file)), "get"), &[2 - fixed]), 3, "{fixed}");
+    }
+}
+
 /// The value of `mixed_bits` by the same arithmetic.
 fn mixed(n: i64) -> i64 {
     let (mut a, mut b, mut c, mut d) = (1.5f64, 2.5f64, 3.5f64, 4.5f64);

@@ -144,7 +144,10 @@ pub(super) fn apply(
             put(memory, at, symbol.wrapping_add_signed(addend).wrapping_sub(place).to_le_bytes())
         }
         RelocKind::Abs32 => put(memory, at, u32::try_from(sum(symbol))?.to_le_bytes()),
-        RelocKind::Abs32S => put(memory, at, i32::try_from(sum(symbol))?.to_le_bytes()),
+        RelocKind::Abs32S => {
+            let value = i128::from(symbol.cast_signed()) + i128::from(addend);
+            put(memory, at, i32::try_from(value)?.to_le_bytes())
+        }
         RelocKind::Pc32 | RelocKind::GotPcRel => put(memory, at, distance(target)?.to_le_bytes()),
         RelocKind::Plt32 => {
             let reached = distance(symbol).or_else(|error| veneer.map_or(Err(error), distance));

@@ -18,6 +18,7 @@ use super::symbol_address::SymbolAddress;
 use super::tls::{self, TlsImports};
 use crate::alloc_util::{try_collect, try_filled};
 use crate::format::bytes::u32_at;
+use crate::format::ext::tls::{SECTION, TlsImport};
 use crate::format::ext::{PlaceGroup, ifunc, needed, prelink};
 use crate::format::{Arch, Binding, Reloc, RelocEntry, RelocKind, RelocTable, Smf};
 use crate::trap::trap_hook;
@@ -322,7 +323,13 @@ impl Relocator<'_, '_> {
         let place = self.base.wrapping_add(at);
         let slots = self.layout.slots.get(symbol).copied().unwrap_or_default();
         let (slot, veneer) = self.layout.slot_offsets(slots);
-        let address = self.layout.symbols.get(symbol).and_then(|symbol| self.addresses.of(*symbol));
+        let target = self.layout.symbols.get(symbol).copied().unwrap_or(SymbolAddress::NONE);
+        let address = self.addresses.of(target);
+        // Unlike an address, an offset from the thread pointer is signed.
+        let is_signed = reloc.kind == RelocKind::Abs32
+            && target.is_import()
+            && TlsImport::parse(self.name(reloc)).is_some();
+        let kind = if is_signed { RelocKind::Abs32S } else { reloc.kind };
         let operands = Operands {
             place,
             symbol: address.unwrap_or(NO_ADDRESS),
@@ -331,7 +338,7 @@ impl Relocator<'_, '_> {
             veneer: veneer.map(|veneer| self.base + veneer),
         };
         // The layout has refused kinds of other instruction sets.
-        match machine::apply(self.arch, reloc.kind, &operands, self.memory, at) {
+        match machine::apply(self.arch, kind, &operands, self.memory, at) {
             Ok(applied) => applied.ok_or(LinkError::TooLarge),
             Err(error) => Err(self.patch_error(reloc, at, &operands, error)),
         }
@@ -352,6 +359,10 @@ impl Relocator<'_, '_> {
         let address = self.layout.symbols.get(to_usize(reloc.symbol)).copied();
         let is_import = address.is_some_and(SymbolAddress::is_import)
             && matches!(kind, Pc32 | Arm64Page21 | Abs32 | Abs32S);
+        if error == PatchError::Range && TlsImport::parse(self.name(reloc)).is_some() {
+            let error = |symbol| LinkError::ThreadOffset { symbol, offset: target.cast_signed() };
+            return self.named(reloc, error);
+        }
         self.named(reloc, |symbol| match error {
             PatchError::Range if is_import => {
                 LinkError::Unreachable { kind, symbol, place, target }
@@ -364,10 +375,16 @@ impl Relocator<'_, '_> {
         })
     }
 
-    /// The error that `make` builds from the name of the symbol of a relocation.
+    /// The error that `make` builds from the name of the symbol of a relocation, or of the module's thread-local storage.
     fn named(&self, reloc: &Reloc, make: impl FnOnce(Name) -> LinkError) -> LinkError {
-        let symbol = self.smf.symbols().get(reloc.symbol);
-        LinkError::named(symbol.map_or(&[][..], |symbol| symbol.name()), make)
+        let name = self.name(reloc);
+        let import = TlsImport::parse(name);
+        LinkError::named(import.map_or(name, |import| import.symbol.unwrap_or(SECTION)), make)
+    }
+
+    /// The name of the symbol of a relocation.
+    fn name(&self, reloc: &Reloc) -> &[u8] {
+        self.smf.symbols().get(reloc.symbol).map_or(&[], |symbol| symbol.name())
     }
 }
 

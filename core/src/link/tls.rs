@@ -143,10 +143,7 @@ fn value(
     Ok(match import.value {
         Value::Module => block.module,
         Value::BlockOffset => block.block_offset,
-        _ => {
-            let offset = block.offset.ok_or(LinkError::NoTlsSection)?.cast_unsigned();
-            if import.value == Value::Offset { offset } else { offset & u64::from(u32::MAX) }
-        }
+        _ => block.offset.ok_or(LinkError::NoTlsSection)?.cast_unsigned(),
     })
 }
 

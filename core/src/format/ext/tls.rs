@@ -32,7 +32,8 @@ pub enum Value {
     BlockOffset,
     /// The offset of the storage or the symbol from the thread pointer. The storage is static then.
     Offset,
-    /// The low 32 bits of [`Value::Offset`], which is negative on x86-64, for 32-bit fields that are sign-extended.
+    /// As [`Value::Offset`], for 32-bit fields that are sign-extended. The relocation is one of unsigned fields, for which
+    /// readers of the format need no other, but the sum with the addend is a signed number of either sign.
     Offset32,
     /// The address of the function that TLS descriptors call; of the module only.
     Descriptor,

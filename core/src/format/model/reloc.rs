@@ -26,7 +26,7 @@ named_enum! {
         Arm64GotLoadPageOff12 = "arm64gotloadpageoff12",
         /// S + A, unsigned 32 bits (packed layout only).
         Abs32 = "abs32",
-        /// S + A, signed 32 bits (an extension of this project in the packed layout; ELF objects).
+        /// S + A as signed numbers, 32 bits (an extension of this project in the packed layout; ELF objects).
         Abs32S = "abs32s",
         /// S + A - P, 64 bits (ELF objects only).
         Pc64 = "pc64",

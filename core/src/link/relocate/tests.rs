@@ -330,7 +330,10 @@ fn data_relocations_agree_with_an_oracle() {
         let expected = match kind {
             RelocKind::Abs64 => bit_by_bit(sum.rem_euclid(1 << 64), 64, false),
             RelocKind::Pc32 => bit_by_bit(sum - i128::from(place), 32, true),
-            kind => bit_by_bit(sum, 32, kind == RelocKind::Abs32S),
+            RelocKind::Abs32S => {
+                bit_by_bit(i128::from(import.cast_signed()) + i128::from(addend), 32, true)
+            }
+            _ => bit_by_bit(sum, 32, false),
         };
         let found = found.map(|linked| {
             let high = if kind == RelocKind::Abs64 { linked.word(DATA, 5) } else { 0 };
