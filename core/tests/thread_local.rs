@@ -57,8 +57,13 @@ impl HostServices for Recorder {
         is_static: bool,
         _: &[LibraryToken],
     ) -> Result<Option<TlsBlock>, HostServiceError> {
-        if name == b"absent" {
-            return Ok(None);
+        match name {
+            b"absent" => return Ok(None),
+            b"refused" => {
+                let (service, reason) = (HostService::ThreadLocalStorage, "no more");
+                return Err(HostServiceError::Refused { service, reason });
+            }
+            _ => {}
         }
         self.0.lock().unwrap().found.push((name.to_vec(), is_static));
         Ok(Some(self.block(0x30, is_static)))
@@ -212,6 +217,13 @@ fn failed_link_releases_storage() {
     assert!(matches!(error, LinkError::MissingTls { .. }), "{error}");
     let allocated = host.0.lock().unwrap().allocated.len();
     assert_eq!((allocated, host.live()), (1, 0));
+}
+
+#[test]
+fn refused_import_is_named() {
+    let file = module(&["__smf_requires_tls_offset:refused"], None);
+    let error = link(&file, Host::leak()).err().unwrap();
+    assert_eq!(error.to_string(), "the thread-local import `refused`: no more");
 }
 
 #[test]

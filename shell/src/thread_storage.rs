@@ -8,6 +8,8 @@
 //! system's loader can write initial contents for the threads that exist, and it does so for new blocks alone.
 #![allow(unsafe_code)]
 
+use std::sync::OnceLock;
+
 use smf_core::alloc_util::try_box;
 use smf_core::link::{HostService, HostServiceError, Resolve, TlsBlock, TlsTemplate};
 
@@ -165,9 +167,19 @@ const MAX_SIZE: usize = 1 << 30;
 const NOT_GRANTED: &str =
     "the system's loader does not grant it; it needs /proc, a free descriptor and memory";
 #[cfg(target_arch = "x86_64")]
-const NO_STATIC: &str = "no static storage left, or none of this alignment; compile with -fPIC, link the host with smf_tls_reserve.o, or raise glibc.rtld.optional_static_tls";
+const NO_STATIC: &str = "no static storage left; compile with -fPIC, link the host with smf_tls_reserve.o, or raise glibc.rtld.optional_static_tls";
 #[cfg(not(target_arch = "x86_64"))]
-const NO_STATIC: &str = "no static storage left, or none of this alignment; compile with -fPIC, or raise glibc.rtld.optional_static_tls";
+const NO_STATIC: &str =
+    "no static storage left; compile with -fPIC, or raise glibc.rtld.optional_static_tls";
+/// The remedy for an alignment that the C library does not grant. It grants the largest one of the objects that the process
+/// was started with.
+#[cfg(target_arch = "x86_64")]
+const ALIGNMENT_REMEDY: &str = "compile with -fPIC, or link the host with smf_tls_reserve.o";
+#[cfg(not(target_arch = "x86_64"))]
+const ALIGNMENT_REMEDY: &str =
+    "compile with -fPIC, or link the host with a thread-local variable of this alignment";
+/// A variable of a library that was opened while the process ran.
+const NO_STATIC_SYMBOL: &str = "its library was opened while the process ran, and no static storage is left for it or code reaches its dynamic storage already; compile with -fPIC, or link the host with the library";
 /// Released blocks are open because of later ones.
 const STATIC_RETAINED: &str = "no static storage left, because the C library frees that of unloaded and replaced modules only after that of modules loaded later, and a reload loads first; compile with -fPIC, or unload such a module before it is loaded again";
 const NO_MEMORY_FILE: &str = "no memory file can be made (memfd_create): the system forbids it, or a limit of descriptors or of file sizes is reached";
@@ -175,6 +187,39 @@ const NO_MACHINE: &str = "there is no support for this machine";
 
 fn refused(reason: &'static str) -> HostServiceError {
     HostServiceError::Refused { service: HostService::ThreadLocalStorage, reason }
+}
+
+/// Why the system's loader has no static storage for a request.
+fn no_static(request: &Request<'_>) -> &'static str {
+    match request {
+        Request::Symbol { .. } => NO_STATIC_SYMBOL,
+        Request::Storage { alignment, .. } => {
+            static REASON: OnceLock<String> = OnceLock::new();
+            let Some(max) = max_static_alignment().filter(|max| max < alignment) else {
+                return NO_STATIC;
+            };
+            // The alignment is that of the process.
+            REASON.get_or_init(|| {
+                format!("the C library aligns static storage to at most {max} bytes in this process; {ALIGNMENT_REMEDY}")
+            })
+        }
+    }
+}
+
+/// The maximum alignment of static storage, in bytes; `None` if the C library does not state it.
+fn max_static_alignment() -> Option<u64> {
+    type GetStaticInfo = unsafe extern "C" fn(size: *mut usize, alignment: *mut usize);
+    // SAFETY: a handle of dlsym(3) and a NUL-terminated name.
+    let function = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_dl_get_tls_static_info".as_ptr()) };
+    if function.is_null() {
+        return None;
+    }
+    // SAFETY: glibc exports the function with this type for its own libraries and for debugging tools.
+    let function = unsafe { std::mem::transmute::<*mut std::ffi::c_void, GetStaticInfo>(function) };
+    let (mut size, mut alignment) = (0, 0);
+    // SAFETY: both results are writable.
+    unsafe { function(&raw mut size, &raw mut alignment) };
+    Some(alignment as u64)
 }
 
 /// Opens the object of a request and reads its words.
@@ -189,7 +234,7 @@ fn open(request: &Request<'_>, is_static: bool) -> Result<TlsBlock> {
         SharedObjectError::Open(error)
             if is_static && open_error(&error).to_string().contains("TLS") =>
         {
-            refused(NO_STATIC)
+            refused(no_static(request))
         }
         _ => refused(NOT_GRANTED),
     })?;
@@ -310,6 +355,18 @@ mod tests {
         assert!(error.starts_with("thread-local storage: "), "{error}");
         assert!(error.contains("-fPIC"), "{error}");
         release(allocate(&TlsTemplate { is_static: false, ..template }).unwrap());
+    }
+
+    #[test]
+    fn static_storage_of_an_alignment_beyond_that_of_the_process_is_refused_with_both() {
+        let _alone = alone();
+        let template = |alignment| TlsTemplate { is_static: true, ..template(b"", 8, alignment) };
+        let max = usize::try_from(max_static_alignment().unwrap()).unwrap();
+        release(allocate(&template(max)).unwrap());
+        let error = allocate(&template(max * 2)).unwrap_err().to_string();
+        let expected = format!("aligns static storage to at most {max} bytes in this process");
+        assert!(error.contains(&expected) && error.contains("-fPIC"), "{error}");
+        assert!(!error.contains("optional_static_tls"), "{error}");
     }
 
     #[test]

@@ -116,6 +116,9 @@ pub enum LinkError {
         "section {section}, {size} bytes of thread-local storage with alignment {alignment}: {reason}"
     )]
     ThreadLocalStorage { section: u32, size: u64, alignment: u64, reason: &'static str },
+    /// A thread-local import whose storage the process does not offer.
+    #[error("the thread-local import `{symbol}`: {reason}")]
+    ThreadLocalImport { symbol: Name, reason: &'static str },
     /// A thread-local import that nothing defines.
     #[error(
         "unresolved thread-local import `{symbol}`, which no module and no shared object of the process defines"

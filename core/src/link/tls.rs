@@ -150,10 +150,14 @@ fn value(
 /// The storage of a symbol of a shared object.
 fn find(name: &[u8], is_static: bool, resources: &mut HostResources) -> Result<TlsBlock> {
     let missing = || LinkError::named(name, |symbol| LinkError::MissingTls { symbol });
-    let block = resources
-        .services
-        .find_tls(name, is_static, &resources.libraries.tokens()?)?
-        .ok_or_else(missing)?;
+    let found = resources.services.find_tls(name, is_static, &resources.libraries.tokens()?);
+    let block = match found {
+        Err(HostServiceError::Refused { reason, .. }) => {
+            let refused = |symbol| LinkError::ThreadLocalImport { symbol, reason };
+            return Err(LinkError::named(name, refused));
+        }
+        found => found?.ok_or_else(missing)?,
+    };
     if let Err(error) = try_push(&mut resources.imported_tls, block) {
         resources.services.release_tls(block);
         return Err(error.into());
