@@ -12,7 +12,7 @@ use ::object::elf;
 use hashbrown::HashMap;
 
 use smf_core::format::ext::{ifunc, prelink, tls};
-use smf_core::format::{Layout, Phase, SectionKind};
+use smf_core::format::{Layout, MAX_ALIGNMENT, Phase, SectionKind};
 use smf_core::link::aarch64;
 
 use super::eh_frame::EhFrameTable;
@@ -96,7 +96,11 @@ impl SegmentExtent {
     const EMPTY: SegmentExtent =
         SegmentExtent { size: 0, alignment: 1, is_used: false, output: 0, base: 0 };
 
+    /// Reserves `size` bytes. An alignment that is refused already takes a page at most, so that the further errors of the
+    /// program are found in little memory.
     fn reserve(&mut self, size: u64, alignment: u64) -> Result<u64> {
+        let is_valid = alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT;
+        let alignment = if is_valid { alignment } else { prelink::PAGE };
         let start = self.size.checked_next_multiple_of(alignment);
         let end = start.and_then(|start| start.checked_add(size)).filter(|end| *end <= LIMIT);
         let (Some(start), Some(end)) = (start, end) else { return Err(PackError::TooLarge) };

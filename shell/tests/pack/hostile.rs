@@ -30,6 +30,33 @@ const RUNTIME: &str = r#"
     int go(int x) { counter += x; buffer[x & 7] = 1; return chosen(x) + datum + hidden(counter); }
 "#;
 
+/// The layout of a program that is refused takes little memory, and adds no error of its own.
+#[test]
+fn refused_alignment_is_the_only_error_of_a_program() {
+    let object = c("int data[2] = {1, 2}; int go(void) { return data[0]++; }", &["-O1"]);
+    let number = |at: usize| usize::from(u16::from_le_bytes([object[at], object[at + 1]]));
+    let table = usize::try_from(u64::from_le_bytes(object[40..48].try_into().unwrap())).unwrap();
+    // Writable data with contents.
+    let is_data = |header: &usize| {
+        (object[header + 4], object[header + 8]) == (1, 3) && object[header + 32] != 0
+    };
+    let mut headers = (0..number(60)).map(|section| table + section * number(58));
+    let data = headers.find(is_data).unwrap();
+    let other = c("long other = 3; long get(void) { return other; }", &["-O1"]);
+    for layout in [Layout::Packed, Layout::Native] {
+        for alignment in [3, 0x7f00_0010, 1 << 22, 1 << 40, 1 << 63, u64::MAX] {
+            let mut object = object.clone();
+            object[data + 48..data + 56].copy_from_slice(&alignment.to_le_bytes());
+            let inputs = [("b.o", &other), ("a.o", &object), ("c.o", &c("int z = 1;", &[]))];
+            let inputs = inputs.map(|(name, data)| Input { name, data });
+            let error = pack(&inputs, &Options { layout, ..Options::default() }).err().unwrap();
+            let error = error.to_string();
+            assert!(error.starts_with("a.o, section `.data`: "), "{alignment}: {error}");
+            assert!(error.contains("alignment") && error.lines().count() == 1, "{error}");
+        }
+    }
+}
+
 /// Options that differ in the code that they run.
 fn all_options() -> [Options<'static>; 4] {
     let plain = Options::default();
