@@ -537,8 +537,8 @@ fn no_function(name: Option<&OsStr>, module: &ModuleRef<'_>) -> String {
         smf.symbols().iter().flatten().find(|symbol| symbol.name() == name.as_bytes())
     };
     let why = match name.map(|name| (name.to_string_lossy(), named(name))) {
-        None => "no entry point and no function `main`; `smf pack --entry main` takes it from \
-                 an archive"
+        None => "no entry point and no function `main`; `smf pack --entry main` takes one that is \
+                 hidden or in an archive"
             .to_owned(),
         Some((name, None)) => format!("no function `{name}`"),
         Some((name, Some(symbol))) if symbol.is_import() => format!("`{name}` is an import"),

@@ -23,13 +23,13 @@ use smf_core::format::SectionKind;
 use smf_core::format::ext::debug_addresses::{self, SECTIONS};
 use smf_core::format::ext::tls;
 
-use super::error::{PackError, Refusals, Result};
+use super::error::{PackError, PackWarning, Refusals, Result};
 use super::layout::{Address, ModuleLayout};
 use super::machine::Machine;
 use super::object::{InputReloc, SectionId, SectionMap, SymbolId, SymbolLocation, text};
 use super::output::OutputSection;
 use super::relocate::RelocError;
-use super::resolve::Resolution;
+use super::resolve::{Program, Resolution};
 
 /// How many times as large as its compressed form a section may be. Deflate reaches 1,032.
 const MAX_RATIO: u64 = 4096;
@@ -96,6 +96,15 @@ struct Merger<'m, 'd> {
     fields: BTreeMap<(usize, usize), Vec<u32>>,
     /// The offsets of fields with offsets, by debug section and by what they refer to.
     offsets: BTreeMap<(usize, Option<usize>), Vec<u32>>,
+}
+
+/// The warning for a program without debugging information that can be kept.
+pub(super) fn warning_of_none(program: &Program<'_>) -> PackWarning {
+    let mut sections = program.sections();
+    match sections.find(|(_, section)| section.name == b".stab") {
+        Some((id, _)) => PackWarning::StabsLeftOut { object: program.title(id.object) },
+        None => PackWarning::NoDebugInfo,
+    }
 }
 
 /// Merges the debugging information of the objects in the module.

@@ -256,6 +256,16 @@ pub enum PackWarning {
         "no linked input has debugging information to keep; compile the objects with -g, and do not strip them"
     )]
     NoDebugInfo,
+    /// Debugging information is to be kept, and what there is is not DWARF.
+    #[error(
+        "{object}: the debugging information is in the format stabs, which is left out; compile with -gdwarf"
+    )]
+    StabsLeftOut { object: String },
+    /// The runtime of D searches the objects of the system's loader for the code that registers with it.
+    #[error(
+        "the code is that of D with its runtime (`_d_dso_registry`), which ends the process because the system's loader does not list the module; compile without it (-betterC, or -fno-druntime)"
+    )]
+    RuntimeOfD,
     /// A name that linkers define, and that may be meant as that of a symbol of another module.
     #[error(
         "`{name}`, which no input defines, is where the code or the data of this module ends, as with ld; a symbol of another module needs another name"

@@ -144,7 +144,7 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         let explains =
             |warning: &PackWarning| matches!(warning, PackWarning::DebugInfoLeftOut { .. });
         if debug_info.outputs.is_empty() && !warnings.iter().any(explains) {
-            warnings.push(PackWarning::NoDebugInfo);
+            warnings.push(debug_info::warning_of_none(&program));
         }
     }
     let properties = gnu_property::combine(&program, &mut refusals);

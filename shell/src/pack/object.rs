@@ -7,7 +7,9 @@
 
 use ::object::LittleEndian as LE;
 use ::object::elf;
-use ::object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable};
+use ::object::read::elf::{
+    Dyn, FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym, SymbolTable,
+};
 use hashbrown::DefaultHashBuilder;
 
 use super::error::{PackError, Result};
@@ -221,8 +223,16 @@ fn describe_foreign(data: &[u8]) -> Option<&'static str> {
     let starts = |magic: &[u8]| data.starts_with(magic);
     if starts(b"BC\xc0\xde") || starts(b"\xde\xc0\x17\x0b") {
         Some("LLVM bitcode; compile without -flto")
-    } else if starts(b"/* GNU ld script") {
-        Some("a linker script; give the libraries that it names")
+    } else if is_linker_script(data) {
+        Some("a linker script; give the libraries that it names, or name it with -l")
+    } else if data.is_empty() {
+        Some("an empty file")
+    } else if starts(b"MZ") {
+        Some("a program or library of Windows (PE)")
+    } else if starts(b"\x64\x86") || starts(b"\x64\xaa") || starts(b"\0\0\xff\xff") {
+        Some("an object of Windows (COFF)")
+    } else if starts(b"\xcf\xfa\xed\xfe") {
+        Some("a file of macOS (Mach-O)")
     } else if !starts(&elf::ELFMAG) {
         Some("a file that is not ELF")
     } else if data.get(4..6) != Some(&[elf::ELFCLASS64.0, elf::ELFDATA2LSB.0]) {
@@ -230,6 +240,26 @@ fn describe_foreign(data: &[u8]) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Whether `data` starts as the text that takes the place of a library does, with a comment of GNU ld or one of its commands.
+fn is_linker_script(data: &[u8]) -> bool {
+    let text = data.trim_ascii_start();
+    let is_command = |name: &[u8]| {
+        text.strip_prefix(name).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"("))
+    };
+    text.starts_with(b"/* GNU ld script")
+        || [&b"INPUT"[..], b"GROUP", b"OUTPUT_FORMAT"].into_iter().any(is_command)
+}
+
+/// Whether a file of the type of shared libraries is a program, as linkers mark it.
+fn is_position_independent_executable(header: &Elf, data: &[u8]) -> bool {
+    let segments = header.program_headers(LE, data).unwrap_or_default();
+    let dynamic = segments.iter().find_map(|segment| segment.dynamic(LE, data).ok().flatten());
+    dynamic
+        .unwrap_or_default()
+        .iter()
+        .any(|entry| entry.tag(LE) == elf::DT_FLAGS_1 && entry.val(LE) & elf::DF_1_PIE.0 != 0)
 }
 
 /// Decodes an object. Messages refer to it as `name`.
@@ -246,7 +276,10 @@ pub(super) fn parse<'d>(name: &str, data: &'d [u8]) -> Result<Object<'d>> {
     let header = Elf::parse(data).map_err(|_| broken("its ELF header is truncated"))?;
     match header.e_type(LE) {
         elf::ET_REL => {}
-        elf::ET_DYN => return Err(foreign("a shared library")),
+        elf::ET_DYN => {
+            let is_program = is_position_independent_executable(header, data);
+            return Err(foreign(if is_program { "an executable" } else { "a shared library" }));
+        }
         elf::ET_EXEC => return Err(foreign("an executable")),
         _ => return Err(foreign("another kind of ELF file")),
     }

@@ -177,6 +177,10 @@ pub(super) fn link<'d>(
     program.define_linker_symbols(warnings);
     program.force_exports(roots, refusals);
     program.warn_of_versions(warnings);
+    // A constructor of each object calls it.
+    if program.globals.contains_key(&b"_d_dso_registry"[..]) {
+        warnings.push(PackWarning::RuntimeOfD);
+    }
     program.resolutions = program.resolve_all();
     if program.objects.is_empty() {
         refusals.finish()?;

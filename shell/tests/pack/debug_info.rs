@@ -90,6 +90,13 @@ fn debug_information_is_kept_on_request_only_and_takes_no_memory() {
 }
 
 #[test]
+fn debugging_information_other_than_dwarf_is_named() {
+    let object = asm(".globl go\ngo: ret\n.stabs \"a.c\", 100, 0, 0, go\n");
+    let made = with_debug_info(&[("a.o", &object)]);
+    assert_eq!(made.warnings, [PackWarning::StabsLeftOut { object: "a.o".to_owned() }]);
+}
+
+#[test]
 fn compressed_sections_give_the_same_module() {
     let scratch = Scratch::new();
     let plain = c(SOURCE, &["-g", "-O1", "-gz=none"]);

@@ -284,7 +284,16 @@ fn input_that_is_no_object_is_described() {
         refusal(&object)
     };
     assert!(refusal(b"hello").ends_with("a file that is not ELF"));
-    assert!(refusal(b"/* GNU ld script */").contains("a linker script"));
+    assert!(refusal(b"").ends_with("but an empty file"));
+    assert!(refusal(b"MZ\x90\0").ends_with("a program or library of Windows (PE)"));
+    for coff in [b"\x64\x86\x03\0", b"\x64\xaa\x03\0", b"\0\0\xff\xff"] {
+        assert!(refusal(coff).ends_with("an object of Windows (COFF)"));
+    }
+    assert!(refusal(b"\xcf\xfa\xed\xfe").ends_with("a file of macOS (Mach-O)"));
+    for script in ["/* GNU ld script */", "INPUT(-lfar)", "\n GROUP ( /lib/libc.so.6 )"] {
+        assert!(refusal(script.as_bytes()).contains("but a linker script"), "{script}");
+    }
+    assert!(refusal(b"INPUTS(1)").ends_with("a file that is not ELF"));
     assert!(refusal(b"BC\xc0\xde....").contains("LLVM bitcode"));
     assert!(patched(4, 1).ends_with("another class or byte order"));
     assert!(patched(16, 2).ends_with("but an executable"));
@@ -296,6 +305,17 @@ fn input_that_is_no_object_is_described() {
         "a.o: holds no machine code, only a compiler's intermediate form; compile without -flto"
     );
     assert!(refusal(&c("static int a;", &[])).starts_with("the module would be empty"));
+    let scratch = Scratch::new();
+    std::fs::write(scratch.path("a.c"), "int main(void) { return 0; }").unwrap();
+    for (flags, kind) in [
+        (&["-pie", "-fPIE"][..], "an executable"),
+        (&["-no-pie", "-fno-pie"], "an executable"),
+        (&["-shared", "-fPIC"], "a shared library"),
+    ] {
+        command("cc", &[flags, &["a.c", "-o", "a.out"]].concat(), &scratch.path(""));
+        let found = refusal(&std::fs::read(scratch.path("a.out")).unwrap());
+        assert!(found.ends_with(&format!("but {kind}")), "{flags:?}: {found}");
+    }
     assert!(refusal_of(&[]).starts_with("there is nothing to link"));
 }
 
@@ -355,4 +375,14 @@ fn unique_data_is_shared_in_a_module_and_may_be_in_several() {
     assert_eq!(run(&[&both]), [6, 7]);
     assert_eq!(run(&[&one, &two]), [6, 6]);
     assert_eq!(run(&[&merged]), [6, 6]);
+}
+
+/// The runtime of D ends the process, because it does not find the module among the objects of the system's loader.
+#[test]
+fn runtime_of_d_causes_a_warning() {
+    let source = "void _d_dso_registry(void *); int go(void) { _d_dso_registry(0); return 0; }";
+    let with = packed(&c(source, &["-O1"]));
+    assert!(with.warnings.contains(&PackWarning::RuntimeOfD));
+    let without = packed(&c(&source.replace("_d_dso", "d_dso"), &["-O1"]));
+    assert!(!without.warnings.contains(&PackWarning::RuntimeOfD));
 }

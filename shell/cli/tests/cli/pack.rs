@@ -153,7 +153,7 @@ fn output_that_is_an_input_is_refused() {
     contains(&fails(&["run", &object]), &["an ELF file", "`smf pack`"]);
     contains(
         &fails(&["run", "--main", &out, "--", "f"]),
-        &["no entry point and no function `main`; `smf pack --entry main` takes it"],
+        &["no entry point and no function `main`; `smf pack --entry main` takes one"],
     );
 }
 

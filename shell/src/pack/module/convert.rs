@@ -248,7 +248,7 @@ impl NamedModule<'_, '_> {
     fn check_import(&self, symbol: &Symbol<'_>) -> Result<()> {
         let name = symbol.name();
         if name == prelink::NAME {
-            return Err(self.refused("is valid in its own placement only: pack it with `--emit-relocs`, which keeps its relocations, or link its objects if its layout cannot express relocations for all distances"));
+            return Err(self.refused("is valid in its own placement only: pack it with `--emit-relocs`, which keeps its relocations; if that is done, link its objects, because no relocation expresses distances of 64 bits (-mcmodel=medium, -mcmodel=large)"));
         }
         let is_known = name == needed::IMPORT
             || name == ifunc::NAME
