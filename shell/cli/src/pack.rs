@@ -1,12 +1,15 @@
 //! `smf pack`: links relocatable ELF objects and modules into a module.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::mem::{Discriminant, discriminant};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 
 use smf_loader::library_search::{Found, FoundFile, FoundLibrary, LibrarySearch};
 use smf_loader::pack::{
-    Algorithm, Input, Machine, Options, PackError, SharedLibrary, pack, parse_phases,
+    Algorithm, Input, Machine, Options, PackError, PackWarning, SharedLibrary, pack, parse_phases,
 };
 
 use crate::allocator;
@@ -163,17 +166,78 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         progress::during("packing", 0, |_| pack(&inputs, &options)).map_err(
             |error| match error {
                 PackError::Several(errors) => {
-                    errors.iter().for_each(|error| output::report("error", &error.to_string()));
+                    report("error", SHOWN_ERRORS, &errors, error_kind, |_| "");
                     Failure::Reported
                 }
                 error => error.into(),
             },
         )?;
     output::write(&args.output, &packed.bytes, args.stub.as_deref())?;
-    for warning in &packed.warnings {
-        output::report("warning", &warning.to_string());
-    }
+    report("warning", SHOWN_WARNINGS, &packed.warnings, discriminant, PackWarning::subject);
     Ok(())
+}
+
+/// How many errors of one kind are shown in full. Each of a few may need a remedy of its own.
+const SHOWN_ERRORS: usize = 20;
+/// The same of warnings, which have one remedy.
+const SHOWN_WARNINGS: usize = 1;
+/// How many of the others are named.
+const NAMED: usize = 3;
+
+/// The kind of an error: the variant, and the reason where a variant stands for several.
+fn error_kind(error: &PackError) -> (Discriminant<PackError>, &'static str) {
+    let reason = match error {
+        PackError::NotAnObject { found: reason, .. }
+        | PackError::ModuleRefused { why: reason, .. }
+        | PackError::ModulesConflict { why: reason, .. }
+        | PackError::Broken { reason, .. }
+        | PackError::Section { reason, .. }
+        | PackError::SectionContents { reason, .. }
+        | PackError::BrokenSymbol { reason, .. }
+        | PackError::RelocKind { why: reason, .. }
+        | PackError::RelocTarget { why: reason, .. } => reason,
+        _ => "",
+    };
+    (discriminant(error), reason)
+}
+
+/// Reports messages by their kinds, in the order of the first of each. Of one kind, `shown` are reported in full; the last of
+/// these counts the others and names the first of them by their `subject`, unless that is empty.
+fn report<T: ToString, K: Eq + Hash>(
+    label: &str,
+    shown: usize,
+    messages: &[T],
+    kind: impl Fn(&T) -> K,
+    subject: impl Fn(&T) -> &str,
+) {
+    let mut numbers = HashMap::new();
+    let mut kinds: Vec<Vec<&T>> = Vec::new();
+    for message in messages {
+        let number = *numbers.entry(kind(message)).or_insert(kinds.len());
+        match kinds.get_mut(number) {
+            Some(known) => known.push(message),
+            None => kinds.push(vec![message]),
+        }
+    }
+    for all in kinds {
+        let (in_full, others) = all.split_at(shown.min(all.len()));
+        let mut texts: Vec<_> = in_full.iter().map(|message| message.to_string()).collect();
+        let last = texts.last_mut().filter(|_| !others.is_empty());
+        last.into_iter().for_each(|last| last.push_str(&more(others, &subject)));
+        texts.iter().for_each(|text| output::report(label, text));
+    }
+}
+
+/// Counts messages that are not shown, and names the first of them.
+fn more<T>(others: &[&T], subject: &impl Fn(&T) -> &str) -> String {
+    let names = others.iter().map(|message| subject(message)).filter(|name| !name.is_empty());
+    let mut names: Vec<_> = names.take(NAMED + 1).collect();
+    if let Some(last) = names.get_mut(NAMED) {
+        *last = "...";
+    }
+    let colon = if names.is_empty() { "" } else { ": " };
+    let names = names.join("; ");
+    format!(" (and {} more of this kind{colon}{names})", others.len())
 }
 
 /// Finds the libraries that the arguments name.

@@ -309,3 +309,25 @@ pub enum PackWarning {
     #[error("`{name}` has a phase, but the module has no function of that name")]
     PhaseUnused { name: String },
 }
+
+impl PackWarning {
+    /// The place, the input or the symbol that the remark is about; empty for one about the module.
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::ReadOnlyDataWritable { .. } | Self::NoDebugInfo | Self::RuntimeOfD => "",
+            Self::IgnoredMember { member, .. } | Self::RepeatedDefinition { member, .. } => member,
+            Self::DebugInfoLeftOut { module } => module,
+            Self::StabsLeftOut { object } => object,
+            Self::NearImport { place, .. }
+            | Self::AdjacentImport { place, .. }
+            | Self::LowImport { place, .. }
+            | Self::LowAddress { place } => place,
+            Self::LinkerDefined { name }
+            | Self::VersionNotExported { name, .. }
+            | Self::AbsoluteNotExported { name }
+            | Self::ThreadLocalNotExported { name }
+            | Self::PhaseShared { name, .. }
+            | Self::PhaseUnused { name } => name,
+        }
+    }
+}

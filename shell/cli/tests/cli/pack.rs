@@ -288,6 +288,39 @@ fn module_with_warnings_is_written() {
     ok(&["verify", &out]);
 }
 
+/// One remedy applies to all warnings of a kind, and a person reads the first of many errors.
+#[test]
+fn messages_of_one_kind_are_counted() {
+    use std::fmt::Write;
+    let mut source = String::new();
+    for number in 0..25 {
+        writeln!(source, "int f{number}(void) {{ return {number}; }}").unwrap();
+    }
+    let (object, out) = object("pack-counted", &source);
+    let copy = Path::new(&out).with_file_name("copy.o");
+    fs::copy(&object, &copy).unwrap();
+    let output = smf(&["pack", &object, copy.to_str().unwrap(), "-o", &out]);
+    let errors = text(&output.stderr);
+    assert_eq!((output.status.code(), errors.lines().count()), (Some(1), 20), "{errors}");
+    assert!(errors.lines().all(|line| line.starts_with("error: ")), "{errors}");
+    assert!(errors.ends_with(" (and 5 more of this kind)\n"), "{errors}");
+
+    let list = Path::new(&out).with_file_name("phases.list");
+    for (count, expected) in [
+        (1, ""),
+        (3, " (and 2 more of this kind: absent1; absent2)"),
+        (9, " (and 8 more of this kind: absent1; absent2; absent3; ...)"),
+    ] {
+        let phases: String = (0..count).map(|number| format!("absent{number} cold\n")).collect();
+        fs::write(&list, phases).unwrap();
+        let output = smf(&["pack", &object, "-o", &out, "--phases", list.to_str().unwrap()]);
+        let expected = format!(
+            "warning: `absent0` has a phase, but the module has no function of that name{expected}\n"
+        );
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), expected));
+    }
+}
+
 /// Without `--emit-relocs` a module has no relocations that its image makes superfluous.
 #[test]
 fn superfluous_relocations_are_emitted_on_request() {
