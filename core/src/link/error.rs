@@ -116,25 +116,14 @@ pub enum LinkError {
         "section {section}, {size} bytes of thread-local storage with alignment {alignment}: {reason}"
     )]
     ThreadLocalStorage { section: u32, size: u64, alignment: u64, reason: &'static str },
-    /// A thread-local import whose storage the process does not offer.
-    #[error("the thread-local import `{symbol}`: {reason}")]
-    ThreadLocalImport { symbol: Name, reason: &'static str },
+    /// A thread-local symbol, or the section of the module's own storage, that code cannot access as it does.
+    #[error("thread-local `{symbol}`: {reason}")]
+    ThreadLocalSymbol { symbol: Name, reason: &'static str },
     /// A thread-local import that nothing defines.
     #[error(
         "unresolved thread-local import `{symbol}`, which no module and no shared object of the process defines"
     )]
     MissingTls { symbol: Name },
-    /// A thread-local import at a fixed offset from the thread pointer, in storage without one.
-    #[error(
-        "the thread-local import `{symbol}` is accessed at a fixed offset from the thread pointer (initial exec), and the module that defines it has no static storage; compile with -fPIC, without -ftls-model=initial-exec, or load the two modules together"
-    )]
-    DynamicTls { symbol: Name },
-    /// An offset from the thread pointer, in bytes, that does not fit the instruction that adds it. `symbol` is
-    /// thread-local, or the section of the module's own storage.
-    #[error(
-        "code adds {offset} to the thread pointer to reach `{symbol}` (local exec), which its instruction cannot hold; compile with -fPIC"
-    )]
-    ThreadOffset { symbol: Name, offset: i64 },
     /// Indirect functions on another machine, or without their section.
     #[error(
         "the module has indirect functions (IFUNC), which are supported on x86-64 and aarch64 in a section `.igot` alone"

@@ -360,8 +360,8 @@ impl Relocator<'_, '_> {
         let is_import = address.is_some_and(SymbolAddress::is_import)
             && matches!(kind, Pc32 | Arm64Page21 | Abs32 | Abs32S);
         if error == PatchError::Range && TlsImport::parse(self.name(reloc)).is_some() {
-            let error = |symbol| LinkError::ThreadOffset { symbol, offset: target.cast_signed() };
-            return self.named(reloc, error);
+            let reason = "its offset from the thread pointer (local exec) does not fit its instruction; compile with -fPIC";
+            return self.named(reloc, |symbol| LinkError::ThreadLocalSymbol { symbol, reason });
         }
         self.named(reloc, |symbol| match error {
             PatchError::Range if is_import => {

@@ -133,7 +133,9 @@ fn value(
     let block = match import.symbol {
         Some(name) => match modules.resolve_tls(name)? {
             Some(block) if import.value.is_static() && block.offset.is_none() => {
-                return Err(LinkError::named(name, |symbol| LinkError::DynamicTls { symbol }));
+                let reason = "code accesses it at a fixed offset from the thread pointer (initial exec), and the module that defines it has no static storage; compile with -fPIC, without -ftls-model=initial-exec, or load the two modules together";
+                let refused = |symbol| LinkError::ThreadLocalSymbol { symbol, reason };
+                return Err(LinkError::named(name, refused));
             }
             Some(block) => block,
             None => find(name, import.value.is_static(), resources)?,
@@ -153,7 +155,7 @@ fn find(name: &[u8], is_static: bool, resources: &mut HostResources) -> Result<T
     let found = resources.services.find_tls(name, is_static, &resources.libraries.tokens()?);
     let block = match found {
         Err(HostServiceError::Refused { reason, .. }) => {
-            let refused = |symbol| LinkError::ThreadLocalImport { symbol, reason };
+            let refused = |symbol| LinkError::ThreadLocalSymbol { symbol, reason };
             return Err(LinkError::named(name, refused));
         }
         found => found?.ok_or_else(missing)?,
