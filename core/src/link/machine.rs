@@ -145,7 +145,7 @@ pub(super) fn apply(
         }
         RelocKind::Abs32 => put(memory, at, u32::try_from(sum(symbol))?.to_le_bytes()),
         RelocKind::Abs32S => {
-            let value = i128::from(symbol.cast_signed()) + i128::from(addend);
+            let value = symbol.cast_signed().saturating_add(addend);
             put(memory, at, i32::try_from(value)?.to_le_bytes())
         }
         RelocKind::Pc32 | RelocKind::GotPcRel => put(memory, at, distance(target)?.to_le_bytes()),

@@ -328,7 +328,7 @@ impl Relocator<'_, '_> {
         // Unlike an address, an offset from the thread pointer is signed.
         let is_signed = reloc.kind == RelocKind::Abs32
             && target.is_import()
-            && TlsImport::parse(self.name(reloc)).is_some();
+            && self.tls_import(reloc).is_some();
         let kind = if is_signed { RelocKind::Abs32S } else { reloc.kind };
         let operands = Operands {
             place,
@@ -359,10 +359,6 @@ impl Relocator<'_, '_> {
         let address = self.layout.symbols.get(to_usize(reloc.symbol)).copied();
         let is_import = address.is_some_and(SymbolAddress::is_import)
             && matches!(kind, Pc32 | Arm64Page21 | Abs32 | Abs32S);
-        if error == PatchError::Range && TlsImport::parse(self.name(reloc)).is_some() {
-            let reason = "its offset from the thread pointer (local exec) does not fit its instruction; compile with -fPIC";
-            return self.named(reloc, |symbol| LinkError::ThreadLocalSymbol { symbol, reason });
-        }
         self.named(reloc, |symbol| match error {
             PatchError::Range if is_import => {
                 LinkError::Unreachable { kind, symbol, place, target }
@@ -377,9 +373,18 @@ impl Relocator<'_, '_> {
 
     /// The error that `make` builds from the name of the symbol of a relocation, or of the module's thread-local storage.
     fn named(&self, reloc: &Reloc, make: impl FnOnce(Name) -> LinkError) -> LinkError {
-        let name = self.name(reloc);
-        let import = TlsImport::parse(name);
-        LinkError::named(import.map_or(name, |import| import.symbol.unwrap_or(SECTION)), make)
+        let name = match self.tls_import(reloc) {
+            Some(import) => import.symbol.unwrap_or(SECTION),
+            None => self.name(reloc),
+        };
+        LinkError::named(name, make)
+    }
+
+    /// What the symbol of a relocation denotes of thread-local storage, if anything.
+    #[cold]
+    #[inline(never)]
+    fn tls_import(&self, reloc: &Reloc) -> Option<TlsImport<'_>> {
+        TlsImport::parse(self.name(reloc))
     }
 
     /// The name of the symbol of a relocation.
