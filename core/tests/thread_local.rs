@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Binding, Header, Layout, Reloc, RelocKind, SectionKind, Smf, SymbolKind};
 use smf_core::link::{
-    Host, HostServiceError, HostServices, Image, LibraryToken, LinkError, NoImports, TlsBlock,
-    TlsTemplate, host_arch,
+    Host, HostService, HostServiceError, HostServices, Image, LibraryToken, LinkError, NoImports,
+    TlsBlock, TlsTemplate, host_arch,
 };
 
 /// A host whose module numbers count up from 7.
@@ -185,14 +185,14 @@ fn offset32_with_an_addend_is_signed() {
     let limits = [i64::from(i32::MIN) - FIRST, i64::from(i32::MAX) - FIRST];
     for addend in [0, -FIRST - 1, -FIRST, 8000, limits[0], limits[1]] {
         let file = module_with(&[(NAME, RelocKind::Abs32, addend)], storage);
-        let module = link(&file, Host::leak()).unwrap();
+        let module = link(&file, Recorder::leak()).unwrap();
         let found = words(&module, 1)[0] as u32;
         assert_eq!(found, (FIRST + addend) as i32 as u32, "{addend}");
     }
     for (name, shown) in [(NAME, ".tdata"), ("__smf_requires_tls_offset32:far", "far")] {
         for addend in [limits[0] - 1, limits[1] + 1] {
             let file = module_with(&[(name, RelocKind::Abs32, addend)], storage);
-            let error = link(&file, Host::leak()).err().unwrap();
+            let error = link(&file, Recorder::leak()).err().unwrap();
             let expected =
                 format!("the relocation abs32 against the import `{shown}` cannot reach");
             assert!(error.to_string().starts_with(&expected), "{error}");
@@ -222,7 +222,7 @@ fn failed_link_releases_storage() {
 #[test]
 fn refused_import_is_named() {
     let file = module(&["__smf_requires_tls_offset:refused"], None);
-    let error = link(&file, Host::leak()).err().unwrap();
+    let error = link(&file, Recorder::leak()).err().unwrap();
     assert_eq!(error.to_string(), "thread-local `refused`: no more");
 }
 

@@ -90,12 +90,8 @@ impl HostServices for ProcessServices {
         thread_exit::is_pending(&image)
     }
 
-    fn open_library(&self, name: &[u8]) -> Result<LibraryToken, LibraryError> {
-        needed_library::open(name)
-    }
-
-    fn open_libraries(&self, names: &[&[u8]]) -> Result<Vec<LibraryToken>, LibraryError> {
-        needed_library::open_together(names)
+    fn open_libraries(&self, names: &[&[u8]]) -> Result<Vec<LibraryToken>, (usize, LibraryError)> {
+        needed_library::open(names)
     }
 
     fn find_library(&self, name: &[u8]) -> Result<Option<LibraryToken>, LibraryError> {

@@ -13,7 +13,7 @@ use smf_core::link::{HostService, HostServiceError, LibraryError, LibraryToken, 
 
 use crate::fork::system_loader::with_system_loader;
 use crate::host_symbols::open_error;
-use crate::shared_object::{SharedObject, SharedObjectError};
+use crate::shared_object::SharedObject;
 use crate::tls_object::{self, Request};
 
 struct OpenLibrary {
@@ -21,47 +21,57 @@ struct OpenLibrary {
     name: Box<[u8]>,
 }
 
-/// Opens the library `name`, a path if it contains a slash, or counts one more user of it. Its symbols do not become
+/// Opens libraries, a path where a name contains a slash, or counts one more user of each. Their symbols do not become
 /// visible to others.
 ///
 /// # Errors
-/// [`LibraryError::Refused`] with the message of the system's loader.
-pub(crate) fn open(name: &[u8]) -> Result<LibraryToken, LibraryError> {
+/// The number of the library that is refused, and [`LibraryError::Refused`] with the message of the system's loader. None of them
+/// is open then.
+pub(crate) fn open(names: &[&[u8]]) -> Result<Vec<LibraryToken>, (usize, LibraryError)> {
+    let refused = match open_each(names) {
+        Err(refused) if names.len() > 1 => refused,
+        result => return result,
+    };
+    // It may use symbols of the others without naming these. The system's loader finds them there while a shared object is
+    // open that needs all of the libraries.
+    match scope(names) {
+        Ok(_scope) => open_each(names),
+        Err(_) => Err(refused),
+    }
+}
+
+fn open_each(names: &[&[u8]]) -> Result<Vec<LibraryToken>, (usize, LibraryError)> {
+    let mut open = Vec::new();
+    open.try_reserve_exact(names.len()).map_err(|_| (0, AllocError.into()))?;
+    for (number, name) in names.iter().enumerate() {
+        match open_one(name) {
+            Ok(library) => open.push(library),
+            Err(error) => {
+                open.into_iter().rev().for_each(close);
+                return Err((number, error));
+            }
+        }
+    }
+    Ok(open)
+}
+
+fn open_one(name: &[u8]) -> Result<LibraryToken, LibraryError> {
     // SAFETY: the author of the module, whose machine code is trusted, or the host names the library.
     let library = unsafe { with_flags(name, 0) }.map_err(|error| refused(&error))?;
     token(library, name)
 }
 
-/// Opens libraries that use each other's symbols without naming each other. The system's loader searches those of the
-/// libraries that one shared object needs, so a shared object that needs all of them is open meanwhile.
-///
-/// # Errors
-/// [`LibraryError`]; none of them is open then.
-pub(crate) fn open_together(names: &[&[u8]]) -> Result<Vec<LibraryToken>, LibraryError> {
+/// A shared object without contents that needs the libraries.
+fn scope(names: &[&[u8]]) -> Result<SharedObject, LibraryError> {
     let request = Request::Symbol { name: b"smf_scope", libraries: names };
     let object = tls_object::encode(&request, false)?;
     let object = object.ok_or(HostServiceError::Unavailable(HostService::Libraries))?;
-    // SAFETY: the object is well-formed and has no code. The libraries are trusted as those of `open`.
+    // SAFETY: the object is well-formed and has no code. The libraries are trusted as those of `open_one`.
     let scope = unsafe { SharedObject::open_data(&object) };
-    let _scope = scope.map_err(|error| match error {
-        SharedObjectError::Open(error) => refused(&error),
-        _ => HostServiceError::Unavailable(HostService::Libraries).into(),
-    })?;
-    let mut all = Vec::new();
-    all.try_reserve_exact(names.len()).map_err(|_| AllocError)?;
-    for name in names {
-        match open(name) {
-            Ok(library) => all.push(library),
-            Err(error) => {
-                all.into_iter().rev().for_each(close);
-                return Err(error);
-            }
-        }
-    }
-    Ok(all)
+    scope.map_err(|_| HostServiceError::Unavailable(HostService::Libraries).into())
 }
 
-/// As [`open`], for a library that the process has open; `None` for another one. No initialisers run.
+/// As [`open`] for a library that the process has open; `None` for another one. No initialisers run.
 ///
 /// # Errors
 /// [`LibraryError`].
@@ -131,7 +141,7 @@ mod tests {
 
     #[test]
     fn library_is_opened_by_its_name_and_searched() {
-        let library = open(b"libm.so.6").unwrap();
+        let library = open(&[b"libm.so.6"]).unwrap()[0];
         assert_eq!(name(library), b"libm.so.6");
         assert!(symbol(library, b"cos").is_some());
         assert_eq!((symbol(library, b"no_such_symbol"), symbol(library, b"a\0b")), (None, None));
@@ -150,10 +160,10 @@ mod tests {
     #[test]
     fn missing_library_is_refused_with_the_reason() {
         for name in [&b"libno-such.so.1"[..], b"a\0b"] {
-            let error = open(name).unwrap_err();
-            assert!(matches!(error, LibraryError::Refused(_)), "{error}");
+            let error = open(&[b"libm.so.6", name]).unwrap_err();
+            assert!(matches!(error, (1, LibraryError::Refused(_))), "{error:?}");
         }
-        let error = open(b"libno-such.so.1").unwrap_err().to_string();
+        let error = open(&[b"libno-such.so.1"]).unwrap_err().1.to_string();
         assert!(error.contains("libno-such.so.1: cannot open"), "{error}");
     }
 }

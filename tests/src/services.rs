@@ -125,15 +125,18 @@ impl HostServices for ModelServices {
         assert!(granted.is_some(), "no functions are prepared");
     }
 
-    fn open_library(&self, name: &[u8]) -> Result<LibraryToken, LibraryError> {
-        assert!(
-            (1..256).contains(&name.len()) && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
-        );
-        GRANTS.with_borrow_mut(|grants| {
-            let token = grants.number();
-            grants.libraries.push(token);
-            Ok(LibraryToken(token))
-        })
+    fn open_libraries(&self, names: &[&[u8]]) -> Result<Vec<LibraryToken>, (usize, LibraryError)> {
+        let open = |name: &&[u8]| {
+            assert!(
+                (1..256).contains(&name.len()) && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
+            );
+            GRANTS.with_borrow_mut(|grants| {
+                let token = grants.number();
+                grants.libraries.push(token);
+                LibraryToken(token)
+            })
+        };
+        Ok(names.iter().map(open).collect())
     }
 
     fn close_library(&self, library: LibraryToken) {

@@ -242,27 +242,18 @@ pub trait HostServices: Sync {
         false
     }
 
-    /// Opens the shared library `name` of the system for one more user. Its symbols do not become visible to others.
-    /// Initialisers of the library may run; no lock of the caller is held.
+    /// Opens shared libraries of the system for one more user of each, and returns their tokens in the same order. Their
+    /// symbols do not become visible to others, but they may use each other's without naming each other, as the libraries of one
+    /// shared object may. Initialisers may run; no lock of the caller is held.
     ///
     /// # Errors
-    /// [`LibraryError`].
-    fn open_library(&self, name: &[u8]) -> Result<LibraryToken, LibraryError> {
-        let _ = name;
-        Err(HostServiceError::Unavailable(HostService::Libraries).into())
-    }
-
-    /// Opens libraries that use each other's symbols without naming each other, as the libraries of one shared object may.
-    /// Returns their tokens in the same order.
-    ///
-    /// # Errors
-    /// [`LibraryError`]; none of them is open then.
-    fn open_libraries(&self, names: &[&[u8]]) -> Result<Vec<LibraryToken>, LibraryError> {
+    /// The number of the library that is refused, from 0, and the reason. None of them is open then.
+    fn open_libraries(&self, names: &[&[u8]]) -> Result<Vec<LibraryToken>, (usize, LibraryError)> {
         let _ = names;
-        Err(HostServiceError::Unavailable(HostService::Libraries).into())
+        Err((0, HostServiceError::Unavailable(HostService::Libraries).into()))
     }
 
-    /// As [`open_library`](Self::open_library) for a library that the process has open, whose initialisers have run;
+    /// As [`open_libraries`](Self::open_libraries) for a library that the process has open, whose initialisers have run;
     /// `None` for another one. Nothing runs.
     ///
     /// # Errors
@@ -278,7 +269,7 @@ pub trait HostServices: Sync {
         None
     }
 
-    /// Closes a library for one of its users; once for each token of [`open_library`](Self::open_library),
+    /// Closes a library for one of its users; once for each token of
     /// [`open_libraries`](Self::open_libraries) and [`find_library`](Self::find_library), when no code uses addresses in it any
     /// more. Terminators of the library may run.
     fn close_library(&self, library: LibraryToken) {

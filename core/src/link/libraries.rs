@@ -36,32 +36,18 @@ impl Libraries {
         let mut libraries = Self::none(host);
         let Some(needed) = NeededLibraries::of(smf)? else { return Ok(libraries) };
         libraries.is_listed = true;
-        for name in needed.iter() {
-            if let Err(error) = libraries.add(name, refuses_initialisers) {
-                // It may use symbols of the others without naming these.
-                let is_open = !refuses_initialisers && libraries.open_together(needed)?;
-                return if is_open { Ok(libraries) } else { Err(refused(name, error)) };
+        if refuses_initialisers {
+            for name in needed.iter() {
+                libraries.find(name).map_err(|error| refused(name, error))?;
             }
+            return Ok(libraries);
         }
-        Ok(libraries)
-    }
-
-    /// Opens libraries that may use each other's symbols, in place of those that are open. Returns whether that succeeds.
-    fn open_together(&mut self, needed: NeededLibraries<'_>) -> Result<bool, AllocError> {
-        self.close();
         let names = try_collect(needed.iter())?;
-        if names.len() > 1
-            && let Ok(open) = self.services.open_libraries(&names)
-        {
-            self.open = open;
-        }
-        Ok(!self.open.is_empty())
-    }
-
-    fn close(&mut self) {
-        while let Some(library) = self.open.pop() {
-            self.services.close_library(library);
-        }
+        let open = libraries.services.open_libraries(&names);
+        libraries.open = open.map_err(|(number, error)| {
+            refused(names.get(number).copied().unwrap_or_default(), error)
+        })?;
+        Ok(libraries)
     }
 
     /// Opens one library.
@@ -70,16 +56,14 @@ impl Libraries {
     /// [`LibraryError`].
     pub(crate) fn open_one(name: &[u8], host: Host) -> Result<Self, LibraryError> {
         let mut libraries = Self::none(host);
-        libraries.add(name, false)?;
+        let open = libraries.services.open_libraries(&[name]);
+        libraries.open = open.map_err(|(_, error)| error)?;
         Ok(libraries)
     }
 
-    fn add(&mut self, name: &[u8], refuses_initialisers: bool) -> Result<(), LibraryError> {
-        let library = if refuses_initialisers {
-            self.services.find_library(name)?.ok_or(LibraryError::Initialisers)?
-        } else {
-            self.services.open_library(name)?
-        };
+    /// Adds a library that the process has open.
+    fn find(&mut self, name: &[u8]) -> Result<(), LibraryError> {
+        let library = self.services.find_library(name)?.ok_or(LibraryError::Initialisers)?;
         let added = try_push(&mut self.open, library);
         Ok(added.inspect_err(|_| self.services.close_library(library))?)
     }
@@ -124,7 +108,9 @@ impl Resolve for Libraries {
 
 impl Drop for Libraries {
     fn drop(&mut self) {
-        self.close();
+        while let Some(library) = self.open.pop() {
+            self.services.close_library(library);
+        }
     }
 }
 
