@@ -48,7 +48,7 @@ impl HostServices for Opener {
     fn find_library(&self, name: &[u8]) -> Result<Option<LibraryToken>, LibraryError> {
         let open = (name == b"liba.so").then(|| self.open_libraries(&[name]));
         let open = open.transpose().map_err(|(_, error)| error)?;
-        Ok(open.map(|open| open[0]))
+        Ok(open.and_then(|open| open.first().copied()))
     }
 
     fn library_symbol(&self, library: LibraryToken, name: &[u8]) -> Option<u64> {

@@ -12,9 +12,9 @@ const FUNCTIONS: [&str; 9] =
     ["print", "eprint", "print_raw", "len", "abs", "min", "max", "sqrt", "floor"];
 
 /// Methods of the language.
-const METHODS: [&str; 12] = [
-    "len", "length", "abs", "min", "max", "sqrt", "floor", "fdiv", "to_i32", "to_i64", "to_f32",
-    "to_f64",
+const METHODS: [&str; 13] = [
+    "len", "length", "abs", "min", "max", "sqrt", "floor", "fdiv", "to_i32", "to_i64", "to_u64",
+    "to_f32", "to_f64",
 ];
 
 /// The statement word that `word` may have been meant to be.
