@@ -366,6 +366,25 @@ pub(super) struct FunctionDecl {
     pub(super) is_broken: bool,
 }
 
+impl FunctionDecl {
+    /// A function without parameters, result and body.
+    pub(super) fn new(word: Word, span: Span) -> Self {
+        Self {
+            word,
+            span,
+            type_params: List::default(),
+            params: List::default(),
+            result: None,
+            body: None,
+            receiver: Receiver::None,
+            is_public: false,
+            is_extern: false,
+            is_script: false,
+            is_broken: false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldDecl {
     pub(super) word: Word,

@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::*;
+use crate::alloc_util::try_collect;
 use crate::plural;
 
 /// How deep an expression is searched for literals.
@@ -158,7 +159,7 @@ impl Body<'_, '_, '_> {
         bindings: &mut [Option<TypeId>],
     ) -> Option<TypeId> {
         let tree = self.tree;
-        let ahead = crate::alloc_util::try_collect(bindings.iter().copied());
+        let ahead = try_collect(bindings.iter().copied());
         let mut ahead = self.program().diagnostics.allocated(ahead)?;
         for (argument, &index) in tree.entries(&tree.arguments, call.arguments).zip(order) {
             let param = *self.unit.program.param_list(call.info.params).get(index)?;

@@ -118,7 +118,7 @@ impl Body<'_, '_, '_> {
         }
         let head = self.head(value.ty);
         let Some(number) = self.unit.program.method(head, name) else {
-            return self.other_method(value, base, name, arguments, want, span);
+            return self.other_method(value, name, arguments, want, span);
         };
         let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
         match info.receiver() {
@@ -193,7 +193,6 @@ impl Body<'_, '_, '_> {
     fn other_method(
         &mut self,
         value: Typed,
-        base: ExprId,
         name: Name,
         arguments: List,
         want: Want,
@@ -213,7 +212,6 @@ impl Body<'_, '_, '_> {
                 return self.call_value(callee, arguments, want, span);
             }
         }
-        let _ = base;
         let (owner, text) = (self.type_text(value.ty), self.name(name));
         let message = format_args!("type `{owner}` has no method `{text}`");
         let head = self.head(value.ty);

@@ -80,17 +80,10 @@ impl Parser<'_, '_> {
         let span = self.tree.stmt(StmtId(first)).span;
         let body = BlockId(self.add(|tree| &mut tree.blocks, Block { statements, span }));
         let declaration = FunctionDecl {
-            word: Word { name: Name::MAIN, span },
-            span,
-            type_params: List::default(),
-            params: List::default(),
-            result: None,
             body: Some(body),
-            receiver: Receiver::None,
             is_public: true,
-            is_extern: false,
             is_script: true,
-            is_broken: false,
+            ..FunctionDecl::new(Word { name: Name::MAIN, span }, span)
         };
         let number = self.add(|tree| &mut tree.functions, declaration);
         self.add(|tree| &mut tree.top_functions, number);
@@ -142,19 +135,9 @@ impl Parser<'_, '_> {
         let note = Some(format_args!("a function begins with `fn`"));
         self.error_with_note(span, Code::Unexpected, message, note);
         self.skip_line();
-        let declaration = FunctionDecl {
-            word: Word { name: next.name, span: next.span },
-            span: start.to(next.span),
-            type_params: List::default(),
-            params: List::default(),
-            result: None,
-            body: None,
-            receiver: Receiver::None,
-            is_public: false,
-            is_extern: false,
-            is_script: false,
-            is_broken: true,
-        };
+        let word = Word { name: next.name, span: next.span };
+        let declaration = FunctionDecl::new(word, start.to(next.span));
+        let declaration = FunctionDecl { is_broken: true, ..declaration };
         let number = self.add(|tree| &mut tree.functions, declaration);
         self.add(|tree| &mut tree.top_functions, number);
         true

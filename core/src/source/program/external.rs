@@ -12,19 +12,7 @@ impl Program<'_, '_> {
             let param = ParamInfo { name, ty, default: None, mutable: false };
             self.push(|program| &mut program.params, param);
         }
-        let decl = FunctionDecl {
-            word,
-            span: word.span,
-            type_params: List::default(),
-            params: List::default(),
-            result: None,
-            body: None,
-            receiver: Receiver::None,
-            is_public: false,
-            is_extern: true,
-            is_script: false,
-            is_broken: false,
-        };
+        let decl = FunctionDecl { is_extern: true, ..FunctionDecl::new(word, word.span) };
         let result = signature.result.map_or(TypeId::UNIT, TypeId::scalar);
         let info = FunctionInfo {
             source,
