@@ -11,7 +11,7 @@ use smf_core::types::demangle;
 
 use crate::fallible_buf::try_format;
 
-/// What is known of a trap beside its line, which is [`Trap::at`].
+/// The function and the file of a trap, and the message of the assertion that failed. The line is [`Trap::at`].
 #[derive(Debug, Default)]
 pub struct SourceTrap {
     /// The function whose source has the line: that of the code, or one whose code became part of it; `None` if unknown.
