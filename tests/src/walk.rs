@@ -149,7 +149,9 @@ fn walk_needed(smf: &Smf<'_>, needed: NeededLibraries<'_>) -> usize {
 
 /// Walks the properties of the code.
 fn walk_properties(smf: &Smf<'_>, properties: Properties<'_>) -> usize {
-    let section = smf.sections().named(gnu_property::NAME).unwrap();
+    // Only a note holds them, although a section of any kind may have the name.
+    let is_note = |s: &Section<'_>| s.name == gnu_property::NAME && s.kind == SectionKind::Note;
+    let section = smf.sections().iter().find(is_note).unwrap();
     let mut end = 0;
     for property in properties {
         let property = property.unwrap();

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use smf_core::format::{File, Library, Limits, Smf};
+use smf_core::format::ext::gnu_property;
+use smf_core::format::write::{Module, NewSection, Payload};
+use smf_core::format::{File, Header, Layout, Library, Limits, SectionKind, Smf};
 use smf_core::link::{Host, Image, NoImports, Resolve};
 use smf_loader::inspect;
 use smf_tests::allocator::{Watched, counted};
@@ -269,4 +271,15 @@ fn walk_of_samples_counts_their_parts() {
     assert_eq!((without.relative, without.relocs), (11, 1));
     let library = smf_tests::sample("library.lsm").bytes;
     assert_eq!(walk_library(&Library::parse(&library).unwrap(), &library), 3);
+}
+
+#[test]
+fn walk_reads_properties_from_a_note_alone() {
+    let payload = gnu_property::encode(&[(0xc000_0002, 3)]).unwrap().unwrap();
+    let other = NewSection::new(SectionKind::RoData, gnu_property::NAME, Payload::Bytes(b"other"));
+    let sections = [other, gnu_property::section(&payload)];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    let file = module.to_vec().unwrap();
+    assert_eq!(walk(&Smf::parse(&file).unwrap()).properties, 1);
 }
