@@ -5,7 +5,7 @@
 //! | `.text` | the functions of the program, and the instances of generic functions that they need |
 //! | `.eh_frame` | how to find the caller of each function, at every instruction |
 //! | `.smf.property` | the protections of control flow that the code supports |
-//! | symbols | every function; those of a file that marks functions by `pub` or `export` are local, unless marked. Functions of other units and of the host are imports |
+//! | symbols | every function; those without a mark are local where the file marks any by `pub` or `export`. Functions of other units and of the host are imports |
 //! | `templates` | the generic functions in source text, with the IR of those that need scalars only |
 //! | `note.sdn` | the instances in the code, those that can be made, inferred types and dependencies |
 //! | `.debug_*` | the lines of the code, if asked for |
@@ -150,12 +150,11 @@ struct Symbols<'u> {
 
 impl<'u> Symbols<'u> {
     fn new(unit: &'u TranslationUnit, code: &'u Code) -> Self {
-        let marked = |file: u32| unit.functions.iter().any(|f| f.file == file && f.is_public);
         let functions = unit.functions.iter().zip(&code.functions);
         let mut list: Vec<NewSymbol<'_>> = functions
             .map(|(function, compiled)| NewSymbol {
                 name: function.symbol.as_bytes(),
-                binding: binding(function, marked(function.file)),
+                binding: binding(function),
                 place: Place::Section(0),
                 value: compiled.start.into(),
                 size: compiled.size.into(),
@@ -187,11 +186,11 @@ impl<'u> Symbols<'u> {
     }
 }
 
-/// The visibility of a function; `is_marked` tells that its file marks functions as public.
-fn binding(function: &FunctionDefinition, is_marked: bool) -> Binding {
+/// The visibility of a function.
+fn binding(function: &FunctionDefinition) -> Binding {
     match () {
         () if function.instance_of.is_some() => Binding::Weak,
-        () if is_marked && !function.is_public && function.symbol != "main" => Binding::Local,
+        () if function.is_local => Binding::Local,
         () => Binding::Global,
     }
 }

@@ -117,8 +117,6 @@ fn unit_function(
         SourcePlace { file, line, column: offset.saturating_sub(start).saturating_add(1) }
     });
     let source = generator.program.source(info.source);
-    let is_exported =
-        source.is_some_and(|source| source.tree.exports.contains(&info.decl.word.name));
     Ok(FunctionDefinition {
         symbol,
         instance_of,
@@ -128,8 +126,7 @@ fn unit_function(
             TypeId::UNIT | TypeId::NEVER => None,
             result => Some(generator.program.term(result)?),
         },
-        // The `main` of a script is not marked in its text.
-        is_public: info.decl.is_public && !info.decl.is_script || is_exported,
+        is_local: generator.program.is_private(&info) && info.decl.word.name != Name::MAIN,
         file: info.source,
         line: lowered.line,
         last_line: lowered.last_line,
@@ -233,8 +230,7 @@ fn template(
         }
         _ => try_copy_str(name)?,
     };
-    let is_public = info.decl.is_public;
-    Ok(Template { name, type_params, params, result, ir, text, is_public })
+    Ok(Template { name, type_params, params, result, ir, text })
 }
 
 /// The instance of the generic function `name` of a file for `types`.

@@ -499,7 +499,7 @@ impl<'p, 's> Program<'p, 's> {
     }
 
     /// Whether the file of a function marks functions by `pub` or `export`, and not this one.
-    fn is_private(&self, info: &FunctionInfo) -> bool {
+    pub(super) fn is_private(&self, info: &FunctionInfo) -> bool {
         self.source(info.source).is_some_and(|source| {
             let tree = &source.tree;
             let is_exported = info.decl.is_public || tree.exports.contains(&info.decl.word.name);

@@ -502,7 +502,7 @@ pub(super) struct Tree {
     pub(super) branches: Vec<u32>,
     /// Names in `export`.
     pub(super) exports: Vec<Name>,
-    /// Whether a function is marked by `pub` or `export`.
+    /// Whether a function is marked by `pub`, or anything by `export`: then functions without a mark are private.
     pub(super) marks_functions: bool,
 }
 

@@ -43,8 +43,9 @@ pub struct FunctionDefinition {
     pub(crate) param_names: Range<usize>,
     /// The type of the result in Simple; `None` for unit.
     pub result: Option<Type>,
-    /// Whether it is marked `pub` or `export`.
-    pub is_public: bool,
+    /// Whether other modules do not see it: its file marks functions by `pub` or `export`, and not this one, which is not
+    /// `main`.
+    pub is_local: bool,
     /// The number of its file in [`TranslationUnit::files`].
     pub file: u32,
     /// The line of the declaration, from 1.
@@ -107,8 +108,6 @@ pub struct Template {
     /// The source of the function, behind the declarations that it can refer to:
     /// [`instantiate`](super::instantiate) makes instances of it.
     pub text: String,
-    /// Whether it is marked `pub` or `export`.
-    pub is_public: bool,
 }
 
 /// A constant of a [`TranslationUnit`].

@@ -735,9 +735,9 @@ fn unit_states_signatures_and_constants() {
         f.params.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["i32", "array_2<f64>", "text"]
     );
-    assert_eq!((unit.param_names(f), f.line, f.is_public), ("a,b,c,", 1, true));
+    assert_eq!((unit.param_names(f), f.line, f.is_local), ("a,b,c,", 1, false));
     assert_eq!(crate::ir::Function::parse(&f.ir).unwrap().signature().params.len(), 4);
-    assert!(unit.functions[1].is_public && unit.functions[1].result.is_none());
+    assert!(!unit.functions[1].is_local && unit.functions[1].result.is_none());
     assert_eq!(unit.constants.len(), 2);
 }
 

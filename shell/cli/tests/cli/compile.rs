@@ -524,6 +524,13 @@ fn marked_functions_alone_are_exported() {
         symbols.iter().find(|s| s["name"] == name).unwrap()["binding"].clone()
     };
     assert_eq!((binding("shown"), binding("hidden")), ("global".into(), "local".into()));
+    // An export of a type alone marks too, in the compiler and in the module.
+    let types = "export P\nstruct P:\n    x: i64\nfn hidden() -> i64: P(x: 1).x\nfn main() -> i64: hidden()\n";
+    ok(&["compile", &write(&directory, "c.spl", types), "-o", module]);
+    let file = inspected(module);
+    let bindings: Vec<_> =
+        file["symbols"].as_array().unwrap().iter().map(|s| &s["binding"]).collect();
+    assert_eq!(bindings[..2], ["local", "global"]);
     // The `main` that statements at the top level make is not marked.
     let script = write(&directory, "b.spl", "fn double(x: i64) -> i64: x * 2\nprint 1\n");
     ok(&["compile", &script, "-o", module]);
