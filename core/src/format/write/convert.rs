@@ -99,7 +99,7 @@ pub enum ConvertError {
     Object,
     /// The module is valid in the placement of its section `.smf.image` only, which the layout cannot state.
     #[error(
-        "the module is valid in the placement of its section `.smf.image` only, which this layout cannot state; pack it with `--emit-relocs`"
+        "the module is valid in the placement of its section `.smf.image` only, which this layout cannot state; pack its objects with `--layout native`"
     )]
     Prelinked,
     /// The header precedes the stub, so the stub cannot be removed.

@@ -29,7 +29,7 @@ fn converted_module_has_the_same_contents() {
         for layout in ["packed", "native"] {
             if (*file, layout) == ("without-relocs.smf", "native") {
                 let error = fails(&["convert", file, "-o", "x", "--layout", layout]);
-                contains(&error, &[file, "`--emit-relocs`"]);
+                contains(&error, &[file, "`--layout native`"]);
                 continue;
             }
             if NOT_NATIVE.contains(file) && layout == "native" {
