@@ -291,7 +291,8 @@ impl<'p, 's> Body<'_, 'p, 's> {
             Item::Enum(number) => Some((Head::Enum(number), types)),
             Item::Alias(_) => {
                 let span = self.span(id);
-                let ty = self.program().named(source, span, name, &types, &[]);
+                let place = (self.source, span);
+                let ty = self.program().named(place, source, name, &types, &[]);
                 let parts = self.unit.program.types.parts(ty).iter().copied();
                 let parts = crate::alloc_util::try_collect(parts);
                 let head = self.head(ty);

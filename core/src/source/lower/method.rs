@@ -20,7 +20,8 @@ impl Body<'_, '_, '_> {
                 }
                 Some(Item::Struct(number)) => self.construct(number, types, arguments, want, span),
                 Some(Item::Alias(_)) => {
-                    let ty = self.program().named(file, span, name, types, &[]);
+                    let place = (self.source, span);
+                    let ty = self.program().named(place, file, name, types, &[]);
                     self.construct_type(ty, name, arguments, want, span)
                 }
                 Some(Item::Const(number)) => {

@@ -491,7 +491,8 @@ impl<'s> Body<'_, '_, 's> {
             Some(Item::Enum(number)) => self.head(ty) == Head::Enum(number) || !is_enum,
             Some(Item::Struct(_)) => !is_enum,
             Some(Item::Alias(_)) => {
-                let named = self.program().named(file, span, name, &[], &[]);
+                let place = (self.source, span);
+                let named = self.program().named(place, file, name, &[], &[]);
                 named.is_error() || self.head(named) == self.head(ty) || !is_enum
             }
             _ => false,

@@ -196,7 +196,7 @@ impl Program<'_, '_> {
                 let name = self.names.find(name);
                 let owner = name.and_then(|name| Some((self.file_of_type(source, name)?, name)));
                 match owner {
-                    Some((file, name)) => self.named(file, span, name, &parts, &[]),
+                    Some((file, name)) => self.named((source, span), file, name, &parts, &[]),
                     None => primitive?,
                 }
             }

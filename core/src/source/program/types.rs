@@ -22,7 +22,7 @@ impl Program<'_, '_> {
             TypeKind::Unit => TypeId::UNIT,
             TypeKind::Named(name, arguments) => {
                 let parts = self.resolve_all(source, tree.list(arguments), scope);
-                self.named(source, span, name, &parts, scope)
+                self.named((source, span), source, name, &parts, scope)
             }
             TypeKind::Member(module, name, arguments) => {
                 let parts = self.resolve_all(source, tree.list(arguments), scope);
@@ -73,14 +73,13 @@ impl Program<'_, '_> {
     ) -> TypeId {
         match self.item(source, module) {
             Some(Item::Module(file)) if self.item(file, name).is_some() => {
-                self.named(file, span, name, parts, &[])
+                self.named((source, span), file, name, parts, &[])
             }
-            Some(Item::Module(_)) => {
-                let text = self.name(name);
-                self.unknown_type(source, span, text);
+            Some(Item::Module(file)) => {
+                self.unknown_type((source, span), file, self.name(name));
                 TypeId::ERROR
             }
-            None if self.is_template_text() => self.named(source, span, name, parts, &[]),
+            None if self.is_template_text() => self.named((source, span), source, name, parts, &[]),
             _ => {
                 let text = self.name(module);
                 let message = format_args!("module `{text}` not found");
@@ -105,18 +104,19 @@ impl Program<'_, '_> {
         types
     }
 
-    /// The type `name<parts>`.
+    /// The type `name<parts>` of `file`, which another may refer to, as at `place`.
     pub(in crate::source) fn named(
         &mut self,
-        source: u32,
-        span: Span,
+        place: (u32, Span),
+        file: u32,
         name: Name,
         parts: &[TypeId],
         scope: TypeScope<'_>,
     ) -> TypeId {
+        let (source, span) = place;
         let text = self.name(name);
         let known = scope.iter().rev().find(|entry| entry.0 == name).map(|entry| entry.1);
-        let primitive = known.or_else(|| match self.item(source, name) {
+        let primitive = known.or_else(|| match self.item(file, name) {
             // Generated functions are called `f32` as well; where a type is written the name stands for the type.
             Some(Item::Function(_) | Item::Const(_)) | None => TypeId::primitive(name),
             Some(_) => None,
@@ -128,7 +128,7 @@ impl Program<'_, '_> {
             }
             return ty;
         }
-        let (head, info) = match self.item(source, name) {
+        let (head, info) = match self.item(file, name) {
             Some(Item::Struct(number)) => (Head::Struct(number), at(&self.structs, number)),
             Some(Item::Enum(number)) => (Head::Enum(number), at(&self.enums, number)),
             Some(Item::Alias(number)) => return self.alias(number),
@@ -137,7 +137,7 @@ impl Program<'_, '_> {
                 return TypeId::ERROR;
             }
             _ => {
-                self.unknown_type(source, span, text);
+                self.unknown_type(place, file, text);
                 return TypeId::ERROR;
             }
         };
@@ -159,7 +159,8 @@ impl Program<'_, '_> {
         self.intern(source, span, head, parts)
     }
 
-    fn unknown_type(&mut self, source: u32, span: Span, text: &str) {
+    /// Reports that `file` has no type of this name.
+    fn unknown_type(&mut self, (source, span): (u32, Span), file: u32, text: &str) {
         let message = match text {
             "char" => format_args!("type `char` is not supported: texts are literals for printing"),
             "i128" | "u128" => {
@@ -172,7 +173,7 @@ impl Program<'_, '_> {
         }
         let kind = (Severity::Error, Code::UnknownType);
         let is_type = |item| matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Alias(_));
-        match other_type(text).or_else(|| self.similar_item(source, text, is_type)) {
+        match other_type(text).or_else(|| self.similar_item(file, text, is_type)) {
             Some(known) => {
                 let note = format_args!("write `{known}`");
                 self.report(source, span, kind, message, Some(note));

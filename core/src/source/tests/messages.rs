@@ -225,6 +225,23 @@ fn messages_name_and_mark_what_is_wrong() {
 }
 
 #[test]
+fn error_about_a_type_of_a_module_stands_where_it_is_written() {
+    let text = "use lib\n\nfn f(p: lib.Pair<i64>) -> i64: 3\nfn g(p: lib.Pai): pass\nstruct Pay:\n    x: i64\n";
+    let module = "struct Pair<A, B>:\n    a: A\n    b: B\n";
+    let files = [file(text), SourceFile { name: "lib", module: "lib", text: module }];
+    let found = compile(&files, Mode::Compile).unwrap().diagnostics;
+    let note = |d: &Diagnostic| d.note.clone().unwrap_or_default();
+    let shown =
+        |d: &Diagnostic| format!("{}:{}:{}: {} {}", d.file, d.line, d.column, d.message, note(d));
+    let found: Vec<_> = found.iter().map(shown).collect();
+    let expected = [
+        "t.spl:3:9: type `Pair` has 2 type arguments, found 1 ",
+        "t.spl:4:9: type `Pai` not found write `Pair`",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn name_of_an_imported_module_is_proposed() {
     let files = [
         file("use lib\nfn f() -> i64: twice(2)\n"),
