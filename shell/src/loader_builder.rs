@@ -92,8 +92,8 @@ impl LoaderBuilder {
         self
     }
 
-    /// Modules with constructors, destructors or indirect functions are refused, and so are dynlibs, and modules that need a
-    /// shared library which the process has not opened; by default their code and its initialisers run.
+    /// Modules with constructors, destructors, exit handlers or indirect functions are refused, and so are dynlibs, and modules
+    /// that need a shared library which the process has not opened; by default their code and its initialisers run.
     pub fn refuse_constructors(mut self, is_refused: bool) -> Self {
         self.options.refuse_constructors = is_refused;
         self

@@ -31,7 +31,7 @@ pub(super) fn slots(smf: &Smf<'_>, layout: &ImageLayout<'_>, base: u64) -> Resul
 }
 
 /// The section of the slots: data, of which every byte comes from the file.
-pub(super) fn section<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
+fn section<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
     let section = smf.sections().named(ifunc::SECTION)?;
     let size = section.virtual_size;
     let is_valid = section.kind == SectionKind::Data
@@ -50,8 +50,7 @@ impl Module<'_> {
     pub(crate) fn resolve_indirect_functions(&self) -> Result<()> {
         let linked = self.linked();
         let Some(section) = section(linked) else { return Ok(()) };
-        let is_needed = |symbol: crate::format::Symbol<'_>| symbol.name() == ifunc::NAME;
-        if !linked.symbols().iter().map_while(Result::ok).any(is_needed) {
+        if !linked.symbols().has_import(&[ifunc::NAME]) {
             return Ok(());
         }
         let Some(start) = self.exports.section(section.index) else { return Ok(()) };

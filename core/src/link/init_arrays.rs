@@ -8,8 +8,9 @@ use alloc::vec::Vec;
 use super::error::{LinkError, Result};
 use super::host_services::InitFunctions;
 use super::layout::ImageLayout;
-use super::special_imports::DSO_HANDLE;
+use super::special_imports::{DSO_HANDLE, REQUIRES_CONSTRUCTORS};
 use crate::alloc_util::{try_collect, try_with_capacity};
+use crate::format::ext::ifunc;
 use crate::format::{Binding, Section, SectionKind, Smf, SymbolPlace};
 
 /// Bytes of an entry.
@@ -71,10 +72,10 @@ pub fn has_init_functions(smf: &Smf<'_>) -> bool {
     is_filled(b".init_array") || is_filled(b".fini_array")
 }
 
-/// Whether loading or unloading `smf` runs machine code of it: constructors, destructors or resolvers of indirect
-/// functions.
+/// Whether loading or unloading `smf`, the file that is linked, runs machine code of it: constructors, destructors, exit
+/// handlers or resolvers of indirect functions.
 pub fn runs_code_at_load(smf: &Smf<'_>) -> bool {
-    has_init_functions(smf) || super::ifunc::section(smf).is_some()
+    has_init_functions(smf) || smf.symbols().has_import(&[REQUIRES_CONSTRUCTORS, ifunc::NAME])
 }
 
 fn entries(

@@ -49,9 +49,9 @@ pub enum LoadError {
     /// A well-formed module that cannot be mapped or linked.
     #[error("{module}: {error}")]
     Link { module: Name, error: LinkError },
-    /// A module with constructors, destructors or indirect functions, which the options refuse.
+    /// A module with constructors, destructors, exit handlers or indirect functions, which the options refuse.
     #[error(
-        "{module} has constructors, destructors or indirect functions, which the options of the loader refuse"
+        "{module} has constructors, destructors, exit handlers or indirect functions, which the options refuse"
     )]
     Constructors { module: Name },
     /// A module whose code threads still have to run when they end.

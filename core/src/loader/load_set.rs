@@ -177,7 +177,7 @@ impl<'l> LoadSet<'l> {
         stubs: Option<TryArc<StubTable>>,
     ) -> Result<()> {
         let refuses = self.loader.context.options.refuse_constructors;
-        if refuses && runs_code_at_load(image.0.exports.parsed().smf()) {
+        if refuses && image.0.exports.parsed().linked().is_ok_and(|smf| runs_code_at_load(&smf)) {
             return Err(LoadError::Constructors { module: name });
         }
         let exports = image.0.exports.clone();

@@ -88,8 +88,8 @@ pub(crate) struct Args {
     /// May be repeated. The process comes first, then the libraries in order.
     #[arg(long, value_name = "NAME")]
     pub(crate) host_library: Vec<String>,
-    /// Refuse modules with constructors, destructors or indirect functions, dynlibs, and modules that need a shared library
-    /// which is not open: their code or its initialisers run at load
+    /// Refuse modules with constructors, destructors, exit handlers or indirect functions, dynlibs, and modules that need a
+    /// shared library which is not open: their code or its initialisers run at load
     #[arg(long)]
     pub(crate) no_constructors: bool,
     /// How the bytes of files get into memory

@@ -33,8 +33,8 @@ pub struct SmfLoaderOptions {
     /// When two modules export the same name: 0 the first wins, 1 the second is refused.
     pub clash: i32,
     /// A sum of 1, every module is reloadable, 2, unresolved names are looked up in the process, and 4, modules with
-    /// constructors, destructors or indirect functions are refused; and of 8, files are copied, or 16, files are mapped
-    /// and the caller vouches that they do not change.
+    /// constructors, destructors, exit handlers or indirect functions are refused; and of 8, files are copied, or 16, files are
+    /// mapped and the caller vouches that they do not change.
     pub flags: i32,
     /// The most bytes of memory of replaced versions that threads may still be executing; 0 for 64 MiB.
     pub max_replaced_bytes: i64,

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smf_core::format::Smf;
+use smf_core::format::write::{Module, NewSection};
+use smf_core::format::{Header, Layout, Smf};
 use smf_core::link::{
-    Host, HostServiceError, HostServices, Image, InitFunctions, InitToken, LinkError,
+    Host, HostServiceError, HostServices, Image, InitFunctions, InitToken, LinkError, host_arch,
 };
 use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleHandle, StateMigration};
 use smf_core::trap::call;
@@ -179,14 +180,48 @@ fn thread_destructors_prevent_unloading() {
     loader.modules().unload(module).unwrap();
 }
 
+/// A module whose code section holds an object. An array of constructors there is read-only data, as assemblers do not write it.
+fn module_of_object(mut object: Vec<u8>) -> Vec<u8> {
+    let word = |at: usize| usize::from_le_bytes(*object[at..].first_chunk().unwrap());
+    let (headers, is_array) = (word(40), |at: &usize| object[*at..].starts_with(&[14, 0, 0, 0]));
+    let arrays: Vec<_> =
+        (headers..object.len()).step_by(64).map(|at| at + 4).filter(is_array).collect();
+    for kind in arrays {
+        (object[kind], object[kind + 4]) = (1, 2);
+    }
+    let code = NewSection { alignment: 16, ..NewSection::code(&object) };
+    let header = Header { arch: host_arch(), ..Header::default() };
+    let layout = Layout::Packed;
+    Module { layout, header, stub: &[], sections: &[code], symbols: &[] }.to_vec().unwrap()
+}
+
 #[test]
 fn options_refuse_modules_with_constructors() {
     let _one = one_at_a_time();
     let loader = loader(LoaderOptions { refuse_constructors: true, ..LoaderOptions::default() });
     let error = loader.modules().load(b"refused", recorder(10, false)).unwrap_err();
-    let expected = "refused has constructors, destructors or indirect functions, which the options of the loader refuse";
+    let expected = "refused has constructors, destructors, exit handlers or indirect functions, which the options refuse";
     assert_eq!((error.to_string(), recorded()), (expected.to_owned(), vec![]));
     loader.modules().load(b"plain", module("long go(void) { return 1; }", false)).unwrap();
+    let handler = "#include <stdlib.h>
+        extern void record(long);
+        static void handler(void) { record(1); }
+        long go(void) { return atexit(handler); }";
+    // In the object of a module anyone may write what the packer would have called otherwise.
+    let object = |source| ModuleBytes::new(module_of_object(c(source, &["-O1"]))).unwrap();
+    let constructor = "extern void record(long);
+        static void start(void) { record(2); }
+        __asm__(\".section .init_array,\\\"a\\\",@progbits; .balign 8; .quad start; .text\");
+        long go(void) { return (long)start; }";
+    let resolver = "extern void record(long);
+        extern char slots __asm__(\"__smf_requires_ifunc\");
+        static void *resolver(void) { record(3); return resolver; }
+        __asm__(\".section .igot,\\\"aw\\\"; .balign 8; .quad resolver; .text\");
+        long go(void) { return (long)&slots + (long)resolver; }";
+    for module in [module(handler, false), object(constructor), object(resolver)] {
+        let error = loader.modules().load(b"refused", module).unwrap_err();
+        assert_eq!((error.to_string(), recorded()), (expected.to_owned(), vec![]));
+    }
 }
 
 /// The core alone does not run constructors.

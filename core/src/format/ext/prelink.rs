@@ -315,8 +315,7 @@ impl<'d> Prelink<'d> {
 
 /// Whether a file is valid in its placement only.
 pub(crate) fn is_required(smf: &Smf<'_>) -> bool {
-    let mut symbols = smf.symbols().iter().filter_map(core::result::Result::ok);
-    symbols.any(|symbol| symbol.is_import() && symbol.name() == NAME)
+    smf.symbols().has_import(&[NAME])
 }
 
 /// Splits off a count and as many items of `N` bytes.

@@ -525,6 +525,12 @@ impl<'d> Symbols<'d> {
         (0u32..).take(symbols.len()).map(move |index| symbols.get(index))
     }
 
+    /// Whether one of `names` is imported. Malformed entries are skipped.
+    pub(crate) fn has_import(&self, names: &[&[u8]]) -> bool {
+        let mut symbols = self.iter().filter_map(Result::ok);
+        symbols.any(|symbol| symbol.is_import() && names.contains(&symbol.name()))
+    }
+
     /// The exported symbol with this name: the first global one, else the first weak one. Allocates nothing; takes time
     /// linear in the table.
     pub fn find_export(&self, name: &[u8]) -> Option<Symbol<'d>> {

@@ -159,7 +159,7 @@ fn constructors_run_in_dependency_order_across_modules() {
     contains(
         &fails(&["run", &user, "go", "--host-symbols", "--no-constructors", "--with", &provider]),
         &[
-            "has constructors, destructors or indirect functions, which the options of the loader refuse",
+            "has constructors, destructors, exit handlers or indirect functions, which the options refuse",
         ],
     );
     let dynlib = super::sample("dynlib.smf").to_str().unwrap().to_owned();
