@@ -2,7 +2,8 @@
 //!
 //! A function record (FDE) is kept if the section of its function is; what it refers to, the table of its handlers, is
 //! reachable then. Common records (CIE) are kept for their function records, and equal ones are merged. Records of copies
-//! of section groups are dropped. The module gets one section, which a zero word ends.
+//! of section groups are dropped, and those whose function a partial link (`ld -r`) has discarded. The module gets one
+//! section, which a zero word ends.
 //!
 //! Source: Linux Standard Base, Core, 10.6 (exception frames).
 
@@ -30,7 +31,7 @@ pub(super) struct Record {
     pub(super) size: u64,
     /// The index of the common record of a function record; `None` for a common record.
     pub(super) common: Option<usize>,
-    /// Sorted by offset.
+    /// Sorted by offset, without those of no effect.
     relocs: Vec<InputReloc>,
 }
 
@@ -106,16 +107,21 @@ impl EhFrames {
                 reason,
                 offset,
             };
-            let mut relocs: Vec<_> = section.relocs(id.object).collect();
+            // Partial links leave them in the place of those of discarded functions, at any offset.
+            let has_effect = |reloc: &InputReloc| reloc.kind != elf::R_X86_64_NONE;
+            let mut relocs: Vec<_> = section.relocs(id.object).filter(has_effect).collect();
             relocs.sort_by_key(|reloc| reloc.offset);
             let records = records(section.bytes, relocs).map_err(broken)?;
             let isa = program.machine().isa();
             let bytes = |kind| isa.plain_form(kind).map_or(WORD, |form| form.bytes());
             records.iter().try_for_each(|record| record.check_relocs(bytes)).map_err(broken)?;
             for (index, record) in records.iter().enumerate().filter(|(_, r)| r.common.is_some()) {
-                let first = record.relocs.first();
-                let function = first.filter(|reloc| reloc.offset == record.start + FUNCTION);
+                let Some(first) = record.relocs.first() else {
+                    // Of a function that a partial link has discarded.
+                    continue;
+                };
                 let no_function = || broken((record.start, NO_FUNCTION));
+                let function = Some(first).filter(|reloc| reloc.offset == record.start + FUNCTION);
                 let function = function.ok_or_else(no_function)?;
                 // The section of this object, not the copy of its group that is kept.
                 let symbol = program.symbol(function.symbol).map(|symbol| symbol.place);

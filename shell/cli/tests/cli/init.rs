@@ -616,3 +616,40 @@ fn crash_is_reported_with_signal_function_line_and_backtrace() {
     let words = ["#0", "in a function without a name (", "#1", "in open_door + 0x"];
     crash(&plain, &args, libc::SIGSEGV, &words);
 }
+
+/// Of a function in two objects a partial link keeps one; what it leaves of the unwinding tables of the other differs by
+/// linker.
+#[test]
+fn partially_linked_objects_keep_their_unwinding_tables() {
+    let program = Program::new("init-partial");
+    let shared = "struct Error { int number; };
+        inline __attribute__((noinline)) int square(int n) {
+            try { if (n > 9) throw Error{n}; } catch (long) { return 0; }
+            return n * n;
+        }\n";
+    let one = format!("{shared}int one(int n) {{ return square(n); }}");
+    let two = format!(
+        "{shared}int one(int);
+        extern \"C\" int two(int n) {{
+            try {{ return one(n) + square(n + 1); }} catch (const Error &error) {{ return error.number; }}
+        }}"
+    );
+    let objects =
+        [program.object("one.cc", &one, &["-O1"]), program.object("two.cc", &two, &["-O1"])];
+    let (object, module) = (program.path("partial.o"), program.path("partial.smf"));
+    for linker in ["ld", "ld.gold", "ld.lld", "mold"] {
+        let made = Command::new(linker).args(["-r", "-o", &object]).args(&objects).output();
+        let Ok(made) = made else {
+            eprintln!("SKIPPED: {linker} is not installed");
+            assert!(std::env::var_os("CI").is_none());
+            continue;
+        };
+        assert!(made.status.success(), "{linker}: {}", super::text(&made.stderr));
+        let output = super::smf(&["pack", &object, "-o", &module, "-l", "stdc++"]);
+        assert_eq!(super::text(&output.stderr), "", "{linker}");
+        for (argument, result) in [("3", "25\n"), ("9", "10\n"), ("12", "12\n")] {
+            let said = ok(&["run", &module, "two", argument, "--host-symbols"]);
+            assert_eq!(said, result, "{linker} {argument}");
+        }
+    }
+}
