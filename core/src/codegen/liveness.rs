@@ -279,14 +279,9 @@ impl Liveness {
         self.loops.dedup_by_key(|found| found.start);
         let mut around = NIL;
         for index in 0..self.loops.len() {
-            let Some(&Loop { start, end, .. }) = self.loops.get(index) else { break };
+            let Some(&Loop { start, .. }) = self.loops.get(index) else { break };
             while self.loop_at(around).is_some_and(|outer| outer.end < start) {
-                around = self.parent(around);
-            }
-            let mut outer = around;
-            while let Some(found) = self.loop_mut(outer) {
-                found.end = found.end.max(end);
-                outer = found.parent;
+                around = self.leave_loop(around);
             }
             let number = u32::try_from(index).unwrap_or(NIL);
             if let Some(found) = self.loop_mut(number) {
@@ -294,6 +289,18 @@ impl Liveness {
             }
             around = number;
         }
+        while around != NIL {
+            around = self.leave_loop(around);
+        }
+    }
+
+    /// Extends the loop around `number` to the end of this one, which has no further loops inside. The number of the outer one.
+    fn leave_loop(&mut self, number: u32) -> u32 {
+        let Some(Loop { end, parent, .. }) = self.loop_at(number) else { return NIL };
+        if let Some(outer) = self.loop_mut(parent) {
+            outer.end = outer.end.max(end);
+        }
+        parent
     }
 
     fn loop_at(&self, number: u32) -> Option<Loop> {
