@@ -104,8 +104,9 @@ impl Inline {
     ) -> Result<bool, AllocError> {
         let start = self.code.len().saturating_add(usize::from(callee.locals()));
         let Ok(start) = u32::try_from(start) else { return Ok(false) };
-        let Some(first) = add_locals(function, callee)? else { return Ok(false) };
+        // Constants that no instruction uses take no space; locals do, and would prevent further calls from being inlined.
         let Some(constants) = add_constants(function, callee)? else { return Ok(false) };
+        let Some(first) = add_locals(function, callee)? else { return Ok(false) };
         let call = function.origin(index);
         let local = |local: u16| first.saturating_add(local);
         let count = callee.signature().params.len();
