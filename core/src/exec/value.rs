@@ -71,12 +71,13 @@ impl Value {
         }
     }
 
-    /// The register that it is passed in.
+    /// The register that it is passed in. A signed integer is sign-extended: compilers rely on the caller's extension to 32
+    /// bits, although the calling convention does not ask for it.
     #[inline]
     pub fn argument(self) -> CallArg {
-        match self.scalar.is_float() {
-            true => CallArg::Float(self.bits),
-            false => CallArg::Integer(self.bits),
+        match self.as_integer() {
+            Some(number) => CallArg::Integer(number.cast_unsigned()),
+            None => CallArg::Float(self.bits),
         }
     }
 

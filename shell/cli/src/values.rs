@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
 
+use smf_core::exec::Value;
 use smf_core::ir::Scalar;
 use smf_core::trap::{CallArg, ReturnRegisters};
 
@@ -167,8 +168,7 @@ pub(crate) fn typed_array(text: &str, scalar: Scalar) -> Result<Array, String> {
 pub(crate) fn typed_word(text: &OsStr, memory: &mut ArgumentMemory) -> Result<CallArg, String> {
     let text = text.to_str().ok_or("an argument is not UTF-8")?;
     Ok(match Typed::parse(text)? {
-        Typed::Number(scalar, bits) if scalar.is_float() => CallArg::Float(bits),
-        Typed::Number(_, bits) => CallArg::Integer(bits),
+        Typed::Number(scalar, bits) => Value::new(scalar, bits).argument(),
         Typed::Text(text) => CallArg::Integer(memory.add_c_text(text)?),
         Typed::Array(array) => CallArg::Integer(memory.add_array(array).0),
     })
@@ -220,8 +220,7 @@ impl ArgumentMemory {
 }
 
 fn scalar_word(text: &str, scalar: Scalar) -> Result<CallArg, String> {
-    let bits = number(text, scalar)?;
-    Ok(if scalar.is_float() { CallArg::Float(bits) } else { CallArg::Integer(bits) })
+    Ok(Value::new(scalar, number(text, scalar)?).argument())
 }
 
 /// Formats a value according to its type.
@@ -343,7 +342,8 @@ mod tests {
             ("f32:1.5", CallArg::Float(1.5f32.to_bits().into())),
             ("f64:2", CallArg::Float(2f64.to_bits())),
             ("u8:255", CallArg::Integer(255)),
-            ("i8:-1", CallArg::Integer(0xff)),
+            ("i8:-1", CallArg::Integer(u64::MAX)),
+            ("i16:-300", CallArg::Integer((-300i64).cast_unsigned())),
             ("true", CallArg::Integer(1)),
         ] {
             assert_eq!(typed_word(text.as_ref(), &mut memory), Ok(expected), "{text}");

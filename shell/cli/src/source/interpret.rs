@@ -176,8 +176,8 @@ impl Host for Outside<'_> {
                     }
                     CallArg::Integer(address?)
                 }
-                Some(scalar) if scalar.is_float() => CallArg::Float(bits),
-                _ => CallArg::Integer(bits),
+                Some(scalar) => Value::new(scalar, bits).argument(),
+                None => CallArg::Integer(bits),
             });
         }
         // SAFETY: the source declares the function with these parameters, which machine code is trusted to have.

@@ -1,6 +1,7 @@
 //! `smf run` with symbols of the process and of its libraries.
 
 use std::fs;
+use std::process::Command;
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
@@ -57,4 +58,46 @@ fn host_library_resolves_remaining_imports() {
 fn output_of_c_code_precedes_the_result() {
     let file = file("stdio", "putchar");
     assert_eq!(ok(&["run", &file, "f", "65", "--host-symbols"]), "A65\n");
+}
+
+/// Code of clang and of Rust relies on callers that extend integers to 32 bits.
+#[test]
+fn narrow_integers_are_extended_for_callees() {
+    let directory = scratch("narrow");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let source = "long widen8(signed char n) { return n; }
+        long widen16(short n) { return n; }
+        long widen_u8(unsigned char n) { return n; }";
+    fs::write(path("in.c"), source).unwrap();
+    let compile = |flags: &[&str], output: &str| {
+        let mut clang = Command::new("clang");
+        clang.args(["-O2", "-o", output, &path("in.c")]).args(flags);
+        clang.output().map(|made| assert!(made.status.success(), "{}", super::text(&made.stderr)))
+    };
+    if compile(&["-c"], &path("in.o")).is_err() {
+        eprintln!("SKIPPED: clang is not installed");
+        return assert!(std::env::var_os("CI").is_none());
+    }
+    compile(&["-shared", "-fPIC"], &path("libin.so")).unwrap();
+    let (module, library) = (path("in.smf"), path("libin.so"));
+    ok(&["pack", &path("in.o"), "-o", &module]);
+    let declared = "extern fn widen8(n: i8) -> i64\nextern fn widen16(n: i16) -> i64\nextern fn widen_u8(n: u8) -> i64\n";
+    let program = path("in.spl");
+    for (name, ty, argument, result) in [
+        ("widen8", "i8", "-56", "-56\n"),
+        ("widen16", "i16", "-300", "-300\n"),
+        ("widen_u8", "u8", "200", "200\n"),
+    ] {
+        assert_eq!(ok(&["run", &module, name, &format!("{ty}:{argument}")]), result, "{name}");
+        let text = format!("{declared}fn f(n: i64) -> i64: {name}(n as {ty})\n");
+        fs::write(&program, text).unwrap();
+        for backend in ["native", "interpret"] {
+            let call = ["run", &program, "--host-library", &library, "--backend", backend];
+            assert_eq!(
+                ok(&[&call[..], &["f", "--", argument]].concat()),
+                result,
+                "{name} {backend}"
+            );
+        }
+    }
 }
