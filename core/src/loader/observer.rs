@@ -70,7 +70,7 @@ pub trait LoadObserver: CodeRegistry {
         Ok(None)
     }
 
-    /// A stub of a function of a reloadable module has been made.
+    /// A stub of a function of a reloadable module has been made. Must not use the loader.
     ///
     /// # Errors
     /// [`AllocError`](crate::alloc_util::AllocError); there is no stub.
