@@ -237,7 +237,8 @@ impl ModuleLoader {
         let (pending, holders) = match pending {
             Ok(pending) => pending,
             Err(error) => {
-                drop(state);
+                // Destructors may use the loader.
+                drop((state, redirection));
                 undo(&members, order);
                 return Err(error);
             }

@@ -2,7 +2,8 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use smf_core::format::write::{Module, NewSection};
 use smf_core::format::{Header, Layout, Smf};
@@ -222,6 +223,48 @@ fn options_refuse_modules_with_constructors() {
         let error = loader.modules().load(b"refused", module).unwrap_err();
         assert_eq!((error.to_string(), recorded()), (expected.to_owned(), vec![]));
     }
+}
+
+/// The loader of the test below, and its module.
+static NESTED: OnceLock<(Loader, ModuleHandle)> = OnceLock::new();
+
+/// Replaces the module once, so that a reload that is constructing its new version comes too late.
+extern "C" fn reload_once() {
+    static IS_DONE: AtomicBool = AtomicBool::new(false);
+    if let Some((loader, module)) = NESTED.get().filter(|_| !IS_DONE.swap(true, Relaxed)) {
+        let (new, migration) = (nested(2), StateMigration::Reset);
+        loader.modules().reload(*module, new, migration, &mut |_| {}).unwrap();
+    }
+}
+
+extern "C" fn look_up() {
+    if let Some((loader, module)) = NESTED.get() {
+        record(i64::from(loader.modules().stable_export(*module, b"get").is_ok()));
+    }
+}
+
+fn nested(number: i64) -> ModuleBytes {
+    let source = "extern void reload_once(void), look_up(void);
+        __attribute__((constructor)) static void start(void) { reload_once(); }
+        __attribute__((destructor)) static void end(void) { look_up(); }";
+    module(&format!("{source} long get(void) {{ return {number}; }}"), true)
+}
+
+#[test]
+fn destructors_of_a_version_that_comes_too_late_use_the_loader() {
+    let _one = one_at_a_time();
+    let loader = loader(LoaderOptions::default());
+    loader.modules().define(b"reload_once", reload_once as *const () as usize as u64).unwrap();
+    loader.modules().define(b"look_up", look_up as *const () as usize as u64).unwrap();
+    let module = loader.modules().load(b"nested", nested(1)).unwrap();
+    let (loader, module) = NESTED.get_or_init(|| (loader, module));
+    let error = loader
+        .modules()
+        .reload(*module, nested(3), StateMigration::Reset, &mut |_| {})
+        .unwrap_err();
+    assert!(matches!(error, LoadError::Changed { .. }), "{error}");
+    // Of the replaced version and of the one that came too late.
+    assert_eq!((get(loader, *module, "get", &[]), recorded()), (2, vec![1, 1]));
 }
 
 /// The core alone does not run constructors.
