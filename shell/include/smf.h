@@ -690,9 +690,11 @@ typedef struct SmfLoaderOptions {
 uint64_t smf_loader_open(const SmfLoaderOptions *options);
 
 /*
- * Closes a loader and unloads all of its modules. Fails with SMF_ERROR_IN_USE, without effect, while modules are held
- * (the error says how many), and while another function with the loader has not returned: in another thread, or in
- * this one if a resolver, a visitor or a module calls.
+ * Closes a loader and unloads all of its modules. Where a thread is inside of a module by rt_call_function_0 to _8, or
+ * has to run destructors of a module's thread-local variables when it ends, destructors and memory of the modules wait:
+ * a later smf_loader_open or smf_loader_close of any loader runs and frees them. Fails with SMF_ERROR_IN_USE, without
+ * effect, while modules are held (the error says how many), and while another function with the loader has not
+ * returned: in another thread, or in this one if a resolver, a visitor or a module calls.
  */
 bool smf_loader_close(uint64_t loader);
 
@@ -784,7 +786,8 @@ bool smf_loader_define(uint64_t loader, const char *name, int64_t address);
  * A resolver callback: receives an undefined name, NUL-terminated, its length, and the user pointer of
  * smf_loader_set_resolver. Returns an address, or 0. It may call the functions of this library with the loader, for
  * example to load the module that defines the name, but cannot close it. It may be called from any thread that uses
- * the loader, from several at once, and must not unwind.
+ * the loader, from several at once, and must not unwind. A module that is being loaded is not found yet: modules that
+ * import from each other are providers (smf_loader_provide), as a resolver that loads them asks itself without end.
  *
  * The module that needs the name imports from the module of this loader that has the address, which is therefore not
  * unloaded before it. Modules of other loaders, and functions of the resolver's own that call modules, are not tracked: the
@@ -1283,8 +1286,8 @@ typedef struct SmfJitStatistics {
 uint64_t smf_jit_open(const SmfJitOptions *options);
 
 /*
- * Closes an instantiator. Its code is freed, unless a loader that it was set for is open. Fails with SMF_ERROR_IN_USE
- * while other functions use it.
+ * Closes an instantiator. Its code is freed, unless a loader that it was set for is open: no thread may be inside of it,
+ * also by rt_call_function_0 to _8. Fails with SMF_ERROR_IN_USE while other functions use it.
  */
 bool smf_jit_close(uint64_t jit);
 

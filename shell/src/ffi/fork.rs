@@ -11,6 +11,7 @@ pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[
     &blocks::BLOCKS,
     &mappings::LIVE,
     &prefetch::JOBS,
+    &loader_handles::CLOSED,
     #[cfg(feature = "jit")]
     &compiler::CONTEXTS,
     #[cfg(feature = "jit")]

@@ -377,6 +377,18 @@ impl<T: Object> HandleTable<T> {
         raw: u64,
         refuse: impl FnOnce(&T, u32) -> Option<ApiError>,
     ) -> Result<(), ApiError> {
+        self.take(raw, refuse).map(drop)
+    }
+
+    /// As [`close`](Self::close); the object, which is not dropped yet.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
+    pub(super) fn take(
+        &'static self,
+        raw: u64,
+        refuse: impl FnOnce(&T, u32) -> Option<ApiError>,
+    ) -> Result<Option<TryArc<T>>, ApiError> {
         let (slot, handle) = self.slot(raw)?;
         let (open, closing) = (handle.state(OPEN), handle.state(CLOSING));
         while let Err(found) = slot.state.compare_exchange(open, closing, SeqCst, SeqCst) {
@@ -401,8 +413,7 @@ impl<T: Object> HandleTable<T> {
         // SAFETY: no user and no lease is counted, and new users observe `CLOSING`.
         let removed = unsafe { (*slot.object.get()).take() };
         slot.state.store(handle.state(VACANT), SeqCst);
-        drop(removed);
-        Ok(())
+        Ok(removed)
     }
 
     /// Calls `visit` with the handle and a use of each open object, until it fails.

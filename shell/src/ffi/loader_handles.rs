@@ -19,6 +19,7 @@ use super::error::ApiError;
 use super::fallback::Fallback;
 use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, Object};
 use super::slot_table::SlotTable;
+use crate::fork::ProcessLock;
 use crate::loader::{Loader, read_cached};
 
 pub(super) static LOADERS: HandleTable<OpenLoader> = HandleTable::new();
@@ -65,6 +66,19 @@ impl OpenLoader {
     fn holds(&self) -> MutexGuard<'_, Holds> {
         // No code panics while it holds the lock.
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unloads the modules of a loader that is closed. Whether their memory is freed.
+    fn unload_all(&self) -> bool {
+        let modules = self.modules();
+        // SAFETY: the caller of `smf_loader_close` promises that no thread calls a module by its address, and calls
+        // through this library are counted.
+        unsafe { modules.collect_quiescent() };
+        let mut handles = Vec::new();
+        modules.for_each(|_, handle| handles.push(handle));
+        // Refused while threads have to run destructors.
+        let is_unloaded = modules.unload_all(&handles).is_ok();
+        is_unloaded && modules.statistics().retired == 0
     }
 
     /// The number of holds.
@@ -118,6 +132,9 @@ impl OpenLoader {
 /// # Errors
 /// [`ApiError::TooManyOpen`]; no memory.
 pub(super) fn open(loader: Loader, memory: SharedAllocator) -> Result<u64, ApiError> {
+    if !CLOSED.read().is_empty() {
+        free_closed(None);
+    }
     let (holds, cache) = (Mutex::new(Holds::new()), AtomicU64::new(0));
     LOADERS.open(OpenLoader {
         holds,
@@ -130,19 +147,35 @@ pub(super) fn open(loader: Loader, memory: SharedAllocator) -> Result<u64, ApiEr
     })
 }
 
+/// Closed loaders whose memory threads still need: a call by `rt_call_function_0` to `_8` is inside of a module, or threads
+/// have to run destructors of their variables when they end.
+pub(super) static CLOSED: ProcessLock<Vec<TryArc<OpenLoader>>> = ProcessLock::new(Vec::new());
+
 /// Closes a loader and unloads its modules.
 ///
 /// # Errors
 /// [`ApiError::NotOpen`], [`ApiError::Held`], [`ApiError::Busy`].
 pub(super) fn close(loader: u64) -> Result<(), ApiError> {
-    LOADERS.close(loader, |loader, uses| match (loader.held(), uses) {
+    let closed = LOADERS.take(loader, |loader, uses| match (loader.held(), uses) {
         (0, 0) => None,
         (0, _) => Some(ApiError::Busy { what: "the loader", uses }),
         (holds, _) => Some(ApiError::Held { what: "modules of the loader", holds }),
     })?;
+    free_closed(closed);
     // The stubs may have been the last live code.
     blocks::trim_if_unused();
     Ok(())
+}
+
+/// Unloads the modules of loaders that are closed, and frees those loaders that no thread needs.
+fn free_closed(closed: Option<TryArc<OpenLoader>>) {
+    // Not locked meanwhile, because destructors of modules run.
+    let mut loaders = std::mem::take(&mut *CLOSED.lock());
+    loaders.extend(closed);
+    loaders.retain(|loader| !loader.unload_all());
+    if !loaders.is_empty() {
+        CLOSED.lock().append(&mut loaders);
+    }
 }
 
 /// A use of a loader, which cannot be closed meanwhile: modules and the host may run for long.

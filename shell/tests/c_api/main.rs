@@ -574,6 +574,24 @@ fn constructors_and_destructors_run_in_a_program_in_c() {
     }
 }
 
+/// Found: a call returned into memory that was freed, and modules with destructors of threads stayed for ever.
+#[test]
+fn closed_loader_keeps_the_code_that_threads_need() {
+    let directory = Path::new(SCRATCH).join("close");
+    let calls = "extern long closes(long); long calls(long n) { return closes(n) + 1; }";
+    let registers = "extern int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
+        extern void *__dso_handle __attribute__((visibility(\"hidden\")));
+        static long ended;
+        static void at_end(void *value) { ended += (long)value; }
+        long registers(void) { return __cxa_thread_atexit_impl(at_end, 0, &__dso_handle); }";
+    let modules = [("calls", false, calls), ("registers", false, registers)];
+    compile_modules(&directory, modules.into_iter());
+    let modules = ["calls.smf", "registers.smf"].map(|name| directory.join(name));
+    for said in run_with("close", C, &[&*modules[0], &*modules[1]]) {
+        assert_eq!(said, "ok\n");
+    }
+}
+
 /// Eight threads call a function in every way while its module is replaced: 10,000 times per way in CI, else 2,000.
 #[test]
 fn replaced_code_is_not_freed_while_a_thread_executes_it() {
