@@ -156,7 +156,11 @@ pub fn write(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
             let mut device = syscall(|| OpenOptions::new().write(true).open(path))?;
             syscall(|| device.write_all(bytes))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => replace(path, bytes, executable),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            // Of a link without a target: a relative one starts in the directory of the link.
+            Ok(target) => write(&path.with_file_name("").join(target), bytes, executable),
+            Err(_) => replace(path, bytes, executable),
+        },
         // The path may be a link or a device, which must not be replaced.
         Err(error) => Err(error),
     }
@@ -331,6 +335,9 @@ mod tests {
         let (target, link) = (directory.join("target"), directory.join("link"));
         write(&target, b"old", false).unwrap();
         std::os::unix::fs::symlink("target", &link).unwrap();
+        write(&link, b"new", false).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        fs::remove_file(&target).unwrap();
         write(&link, b"new", false).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(&*read(&target).unwrap(), b"new");
