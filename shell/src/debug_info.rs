@@ -45,6 +45,16 @@ pub(crate) fn of_module(module: &ModuleRef<'_>) -> Vec<DebugSection> {
     }
 }
 
+/// The debugging information of a file that is not loaded, with the offsets of the code; empty if it has none.
+#[cfg(feature = "inspect")]
+pub(crate) fn of_file(smf: &Smf<'_>) -> Vec<DebugSection> {
+    let mut sections = Vec::new();
+    match add_sections(smf, &|_| None, &mut sections) {
+        Ok(()) => sections,
+        Err(_) => Vec::new(),
+    }
+}
+
 /// Why the sections cannot be made.
 enum Failed {
     Format(FormatError),

@@ -107,4 +107,4 @@ mod unwinding;
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
 #[cfg(feature = "inspect")]
-pub use source_line::{SourceLine, code_lines, source_line};
+pub use source_line::{DebugInfo, SourceLine, source_line};

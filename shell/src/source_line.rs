@@ -2,11 +2,11 @@
 
 use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
-use smf_core::format::ext::debug_addresses;
-use smf_core::format::{SectionKind, Smf};
+use smf_core::format::Smf;
 use smf_core::loader::ModuleRef;
 
 use crate::debug_info;
+use crate::tools::DebugSection;
 
 /// A line of a source text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +20,23 @@ pub struct SourceLine {
     pub function: Option<String>,
 }
 
+type Lines<'d> = Context<EndianSlice<'d, LittleEndian>>;
+
+/// The lines in debugging information; `None` without it.
+fn lines(sections: &[DebugSection]) -> Option<Lines<'_>> {
+    let load = |id: SectionId| {
+        let section = sections.iter().find(|section| section.name == id.name().as_bytes());
+        let bytes = section.map_or(&[][..], |section| &section.bytes);
+        Ok::<_, addr2line::gimli::Error>(EndianSlice::new(bytes, LittleEndian))
+    };
+    let dwarf = Dwarf::load(load).ok().filter(|_| !sections.is_empty())?;
+    Context::from_dwarf(dwarf).ok()
+}
+
 /// The line at `address`, and the function around it.
-fn line_of(context: &Context<EndianSlice<'_, LittleEndian>>, address: u64) -> Option<SourceLine> {
-    let location = context.find_location(address).ok()??;
-    let mut frames = context.find_frames(address).skip_all_loads().ok()?;
+fn line_of(lines: &Lines<'_>, address: u64) -> Option<SourceLine> {
+    let location = lines.find_location(address).ok()??;
+    let mut frames = lines.find_frames(address).skip_all_loads().ok()?;
     let mut function = None;
     while let Ok(Some(frame)) = frames.next() {
         function = frame.function;
@@ -32,37 +45,25 @@ fn line_of(context: &Context<EndianSlice<'_, LittleEndian>>, address: u64) -> Op
     Some(SourceLine { file: location.file?.to_owned(), line: location.line?, function })
 }
 
-/// The source lines of the code of a file that is not loaded, by offset in its code section.
-pub fn code_lines<'d>(smf: &Smf<'d>) -> Box<dyn Fn(u64) -> Option<SourceLine> + 'd> {
-    let sections: Vec<_> = smf
-        .sections()
-        .iter()
-        .filter(|section| section.kind == SectionKind::Debug)
-        .filter_map(|section| Some((debug_addresses::elf_name(section.name)?, section.data)))
-        .collect();
-    let load = |id: SectionId| {
-        let section = sections.iter().find(|(name, _)| *name == id.name().as_bytes());
-        let bytes = section.map_or(&[][..], |(_, bytes)| bytes);
-        Ok::<_, addr2line::gimli::Error>(EndianSlice::new(bytes, LittleEndian))
-    };
-    let dwarf = Dwarf::load(load).ok().filter(|_| !sections.is_empty());
-    let context = dwarf.and_then(|dwarf| Context::from_dwarf(dwarf).ok());
-    Box::new(move |offset| line_of(context.as_ref()?, offset))
+/// The debugging information of a file that is not loaded.
+#[derive(Debug)]
+pub struct DebugInfo(Vec<DebugSection>);
+
+impl DebugInfo {
+    /// That of `smf`; empty if it has none, or has it in another form than `smf pack` and `smf compile` write.
+    pub fn of(smf: &Smf<'_>) -> Self {
+        Self(debug_info::of_file(smf))
+    }
+
+    /// The source lines of the code, by offset in its section.
+    pub fn lines(&self) -> impl Fn(u64) -> Option<SourceLine> {
+        let lines = lines(&self.0);
+        move |offset| line_of(lines.as_ref()?, offset)
+    }
 }
 
 /// The source line of the instruction at `address`; `None` if the module has no debugging information for it
 /// (`smf pack -g` keeps that of its inputs).
 pub fn source_line(module: &ModuleRef<'_>, address: u64) -> Option<SourceLine> {
-    let sections = debug_info::of_module(module);
-    if sections.is_empty() {
-        return None;
-    }
-    let load = |id: SectionId| {
-        let section = sections.iter().find(|section| section.name == id.name().as_bytes());
-        let bytes = section.map_or(&[][..], |section| &section.bytes);
-        Ok::<_, addr2line::gimli::Error>(EndianSlice::new(bytes, LittleEndian))
-    };
-    let dwarf = Dwarf::load(load).ok()?;
-    let context = Context::from_dwarf(dwarf).ok()?;
-    line_of(&context, address)
+    line_of(&lines(&debug_info::of_module(module))?, address)
 }

@@ -8,7 +8,7 @@ use smf_core::format::{Arch, SectionKind, Smf, Symbol, SymbolKind};
 use smf_core::ir::text::print;
 use smf_core::ir::{Function, function_of};
 use smf_loader::inspect::Parts;
-use smf_loader::{SourceLine, code_lines};
+use smf_loader::{DebugInfo, SourceLine};
 
 use crate::bytecode::write_instructions;
 use crate::output;
@@ -31,7 +31,8 @@ pub(crate) fn disassemble(
     let mut functions: Vec<_> = symbols.into_iter().filter(is_function).collect();
     functions.sort_by_key(|symbol| symbol.value);
     let is_wanted = |other: &[u8]| name.is_none_or(|name| other == name.as_bytes());
-    let lines = code_lines(smf);
+    let debug_info = DebugInfo::of(smf);
+    let lines = debug_info.lines();
     let mut text = String::new();
     for function in functions.iter().filter(|function| is_wanted(function.name())) {
         let start = usize::try_from(function.value).unwrap_or(usize::MAX);
@@ -40,7 +41,7 @@ pub(crate) fn disassemble(
         let code = code.ok_or("a function is outside of the code section")?;
         let shown = String::from_utf8_lossy(function.name());
         writeln!(text, "function {}, {size} bytes", output::one_line(&shown))?;
-        write_function(&mut text, smf.header().arch, code, function.value, &*lines)?;
+        write_function(&mut text, smf.header().arch, code, function.value, &lines)?;
     }
     write_templates(&mut text, smf, &is_wanted)?;
     if let (Some(name), true) = (name, text.is_empty()) {

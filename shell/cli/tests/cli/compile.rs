@@ -454,6 +454,8 @@ fn line_tables_name_the_lines_of_the_code() {
     let [other, linked] = ["other.smf", "linked.smf"].map(|name| directory.join(name));
     let [other, linked] = [&other, &linked].map(|path| path.to_str().unwrap());
     ok(&["compile", &source, "-o", other, "-g", "--opt", "0"]);
+    ok(&["pack", "-g", "--compress", "zstd", other, &module, "-o", linked]);
+    assert!(ok(&["disasm", linked, "other"]).contains("other.spl:2\n"));
     assert_eq!(ok(&["pack", "-g", other, &module, "-o", linked]), "");
     let error = fails(&["run", linked, "div", "1", "0"]);
     assert!(error.ends_with("a.spl:14\n"), "{error}");
