@@ -96,7 +96,7 @@ fn announce(
         let start = function.code.start as u64;
         function.lines.iter().map(move |location| Line {
             address: start.saturating_add(location.offset.into()),
-            line: location.instruction,
+            line: location.line,
         })
     });
     let rows = try_collect(rows)?;

@@ -36,8 +36,8 @@ pub struct SourceLoc {
     pub offset: u32,
     /// The number of the function.
     pub function: u32,
-    /// The instruction, in bytes from the start of the function's bytecode.
-    pub instruction: u32,
+    /// The line of the source text, from 1; of a body without text, the offset of the instruction in it, in bytes.
+    pub line: u32,
 }
 
 /// Machine code that is not placed yet.
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_origin_holds_up_to_the_next_one() {
-        let origin = |offset| SourceLoc { offset, function: 1, instruction: offset * 2 };
+        let origin = |offset| SourceLoc { offset, function: 1, line: offset * 2 };
         let source_map = [4, 9].map(origin).to_vec();
         let code = CodeBuffer { source_map, ..CodeBuffer::default() };
         assert_eq!(code.source_loc(3), None);

@@ -362,8 +362,8 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
 
     #[cold]
     fn record_location(&mut self) {
-        let (offset, instruction) = (self.asm.position(), self.at());
-        let location = SourceLoc { offset, function: self.options.tag, instruction };
+        let (offset, line) = (self.asm.position(), self.at());
+        let location = SourceLoc { offset, function: self.options.tag, line };
         let pushed = try_push(&mut self.buffers.source_map, location);
         self.check(pushed);
     }

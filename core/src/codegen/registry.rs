@@ -25,7 +25,8 @@ pub struct GeneratedFunction<'c> {
     pub code: Range<usize>,
     /// The name of the source in which lines count; empty if unknown.
     pub file: &'c [u8],
-    /// The lines of the instructions, by ascending offset from the first one: [`SourceLoc::instruction`] is the line. Empty if unknown or not [needed](CodeRegistry::needs_lines).
+    /// The lines of the instructions, by ascending offset from the first one. Empty if unknown or not
+    /// [needed](CodeRegistry::needs_lines).
     pub lines: &'c [SourceLoc],
 }
 

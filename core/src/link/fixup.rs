@@ -88,12 +88,9 @@ impl FixupPlan {
     }
 
     fn add(&mut self, arch: Arch, fixup: &Fixup) -> Result<(), FixupError> {
-        let requirement = match (fixup.kind, machine::requirement(arch, fixup.kind)) {
-            (_, Some(Requirement::Low2GiB) | None) => return Err(FixupError::Kind),
-            // Within a module only a large one needs veneers for this kind.
-            (RelocKind::Arm64Branch26, _) => Requirement::Veneer,
-            (_, Some(requirement)) => requirement,
-        };
+        let requirement = machine::requirement(arch, fixup.kind)
+            .filter(|requirement| *requirement != Requirement::Low2GiB)
+            .ok_or(FixupError::Kind)?;
         let width = usize::try_from(fixup.kind.width()).unwrap_or(usize::MAX);
         let end = usize::try_from(fixup.offset).ok().and_then(|at| at.checked_add(width));
         end.filter(|end| *end <= self.code).ok_or(FixupError::Place)?;

@@ -169,6 +169,6 @@ mod tests {
         compiler.record_source_map(true);
         let compiled = compiler.function(&program, 0).unwrap();
         assert!(compiled.source_map.is_sorted_by_key(|location| location.offset));
-        assert!(compiled.source_map.iter().any(|location| location.instruction == 14));
+        assert!(compiled.source_map.iter().any(|location| location.line == 14));
     }
 }

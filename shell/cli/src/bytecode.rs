@@ -143,9 +143,9 @@ fn native<'d>(
 /// Writes the machine code of the instruction at `at`.
 fn write_code(out: &mut dyn fmt::Write, compiled: &CompiledFunction<'_>, at: u32) -> fmt::Result {
     let source_map = compiled.source_map;
-    let first = source_map.partition_point(|origin| origin.instruction < at);
+    let first = source_map.partition_point(|origin| origin.line < at);
     let own = source_map.iter().skip(first).zip(first + 1..);
-    for (origin, next) in own.take_while(|(origin, _)| origin.instruction == at) {
+    for (origin, next) in own.take_while(|(origin, _)| origin.line == at) {
         // The first instruction has what sets up the frame, the last one what traps go to.
         let start = if next == 1 { 0 } else { origin.offset };
         let end = source_map.get(next).map_or(compiled.code_size, |next| next.offset);

@@ -139,8 +139,7 @@ impl Code {
             self.relocs.push(CodeReloc { offset, kind: reloc.kind, target, addend: reloc.addend });
         }
         // With source locations, the place of an instruction is its line.
-        let lines =
-            compiled.source_map.iter().map(|entry| (start + entry.offset, entry.instruction));
+        let lines = compiled.source_map.iter().map(|entry| (start + entry.offset, entry.line));
         let frames = encode_rows(&compiled.unwind_machine, compiled.unwind)?;
         let (code_size, lines) = (compiled.code_size, lines.collect());
         self.functions.push(CompiledCode { start, size, code_size, frames, lines });

@@ -36,7 +36,7 @@ const MAX_DEPTH: u32 = 6;
 #[derive(Debug, Default)]
 pub(super) struct Loops {
     pub(super) list: Vec<Loop>,
-    /// The last jump back to each instruction; 0 for none.
+    /// The last jump back to each instruction; [`usize::MAX`] for none.
     ends: Vec<usize>,
     /// The innermost loop of each instruction, by number plus one.
     innermost: Vec<u32>,

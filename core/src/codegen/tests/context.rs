@@ -156,7 +156,7 @@ fn source_map_has_the_lines_where_their_code_begins() {
     let options = Options { source_map: true, tag: 5, ..Options::default() };
     let mut compiler = NativeCompiler::new();
     let code = compiler.compile(&plain(&verified(&bytes)), &options).unwrap();
-    let map: Vec<_> = code.source_map.iter().map(|l| (l.offset, l.instruction)).collect();
+    let map: Vec<_> = code.source_map.iter().map(|l| (l.offset, l.line)).collect();
     // cmp rdi, 5; jl; imul rdi, rdi, 7; xor rdi, 1; mov rax, rdi; ret
     assert_eq!(map, [(0, 1), (6, 2), (10, 3), (14, 4)], "{:x?}", code.bytes);
     assert!(code.source_map.iter().all(|location| location.function == 5));
