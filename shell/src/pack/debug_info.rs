@@ -66,10 +66,19 @@ enum Place {
     Strings(Vec<(u64, u64)>),
 }
 
-/// The width of a field, and whether it holds an offset in thread-local storage.
+/// The width of a field, and what it refers to.
 struct Field {
     bytes: u64,
-    is_thread_local: bool,
+    kind: FieldKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FieldKind {
+    Plain,
+    /// An offset in thread-local storage.
+    ThreadLocal,
+    /// A distance from the GOT, which gcc writes for addresses in the large code model.
+    GotDistance,
 }
 
 /// What a field holds.
@@ -206,19 +215,20 @@ fn relocs(
 impl Field {
     /// The field of a relocation; `None` for a type that debugging information does not use.
     fn of(machine: Machine, kind: RelocationType) -> Option<Self> {
-        let (bytes, is_thread_local) = match (machine, kind) {
+        let (bytes, kind) = match (machine, kind) {
             (Machine::X86_64, elf::R_X86_64_64) | (Machine::Aarch64, elf::R_AARCH64_ABS64) => {
-                (8, false)
+                (8, FieldKind::Plain)
             }
             (Machine::X86_64, elf::R_X86_64_32) | (Machine::Aarch64, elf::R_AARCH64_ABS32) => {
-                (4, false)
+                (4, FieldKind::Plain)
             }
             (Machine::X86_64, elf::R_X86_64_DTPOFF64)
-            | (Machine::Aarch64, elf::R_AARCH64_TLS_DTPREL) => (8, true),
-            (Machine::X86_64, elf::R_X86_64_DTPOFF32) => (4, true),
+            | (Machine::Aarch64, elf::R_AARCH64_TLS_DTPREL) => (8, FieldKind::ThreadLocal),
+            (Machine::X86_64, elf::R_X86_64_DTPOFF32) => (4, FieldKind::ThreadLocal),
+            (Machine::X86_64, elf::R_X86_64_GOTOFF64) => (8, FieldKind::GotDistance),
             _ => return None,
         };
-        Some(Self { bytes, is_thread_local })
+        Some(Self { bytes, kind })
     }
 }
 
@@ -338,12 +348,27 @@ impl Merger<'_, '_> {
         match address {
             None | Some(Address::Import(_) | Address::Tls { .. }) => tombstone,
             Some(Address::Absolute(value)) => Value::Final(value.wrapping_add_signed(reloc.addend)),
-            Some(Address::Section { offset, .. }) if field.is_thread_local => {
+            Some(Address::Section { output, offset }) if field.kind == FieldKind::GotDistance => {
+                let distance = self.got_distance(output, offset.wrapping_add(reloc.addend));
+                distance.map_or(tombstone, |distance| Value::Final(distance.cast_unsigned()))
+            }
+            Some(Address::Section { offset, .. }) if field.kind == FieldKind::ThreadLocal => {
                 let offset = offset.wrapping_add(reloc.addend).cast_unsigned();
                 Value::Offset { target: None, offset }
             }
             Some(Address::Section { output, offset }) => Value::Address { output, offset },
         }
+    }
+
+    /// The distance from the start of the GOT in the image; `None` in a layout without one.
+    fn got_distance(&self, output: usize, offset: i64) -> Option<i64> {
+        let Some(Address::Section { output: table, offset: start }) = self.addresses.slot(0) else {
+            return None;
+        };
+        let place = |output: usize, offset: i64| {
+            self.addresses.outputs.get(output)?.image?.checked_add_signed(offset)
+        };
+        place(output, offset)?.checked_signed_diff(place(table, start)?)
     }
 
     /// The address of a local symbol, to which the addend of a relocation is to be added.

@@ -350,3 +350,25 @@ fn names_that_are_cut_stay_distinct() {
     stored.dedup();
     assert_eq!(stored.len(), SECTIONS.len());
 }
+
+/// Found: g++ -g -O1 -mcmodel=large writes the addresses of arguments so.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn distance_from_the_got_is_that_in_the_image() {
+    let object = asm("    .text
+    .globl go
+go: movabsq $_GLOBAL_OFFSET_TABLE_ - go, %r11
+    movabsq $datum@GOTOFF, %rax
+    ret
+    .data
+    .quad 1, 2
+datum: .quad 3
+    .section .debug_info, \"\", @progbits
+    .quad datum@GOTOFF
+");
+    let made = with_debug_info(&[("a.o", &object)]);
+    let word = |bytes: &[u8]| u64::from_le_bytes(*bytes.first_chunk().unwrap());
+    let debug = word(made.section(".debug_info").data);
+    assert_eq!(debug, word(&made.section(".text").data[12..]));
+    assert_ne!(debug, 0);
+}
