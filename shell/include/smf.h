@@ -643,7 +643,7 @@ bool smf_prefetch_free(uint64_t prefetch);
 
 /* The terms of the flags of a loader, a sum. */
 #define SMF_LOADER_RELOAD_ALL 1      /* every module is reloadable, also without the flag in its file */
-#define SMF_LOADER_PROCESS_SYMBOLS 2 /* unresolved names are looked up in the process: dlsym(3) */
+#define SMF_LOADER_PROCESS_SYMBOLS 2 /* unresolved names are looked up in the process, dlsym(3), and in libgcc_s */
 #define SMF_LOADER_REFUSE_CONSTRUCTORS 4 /* refused are modules with constructors, destructors, exit handlers or indirect
                                             functions, dynlibs, and modules that need a shared library which the process
                                             has not opened: loading and unloading run nothing */

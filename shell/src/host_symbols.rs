@@ -20,6 +20,8 @@ const MAX_VERSION: u32 = 20;
 #[derive(Default)]
 pub struct HostSymbols {
     sources: Vec<Source>,
+    /// Whether the functions of the compiler's runtime are found.
+    has_runtime: bool,
 }
 
 /// A handle of dlopen(3), never closed.
@@ -77,7 +79,7 @@ impl HostSymbols {
     }
 
     /// The symbols of the process: of the program, the libraries that it was started with, and those opened since with
-    /// `RTLD_GLOBAL`.
+    /// `RTLD_GLOBAL`; and those of the compiler's shared runtime, libgcc, which compilers link to every program that needs it.
     ///
     /// # Errors
     /// [`ProcessSymbolsError`].
@@ -87,11 +89,12 @@ impl HostSymbols {
         }
         let mut sources = Vec::new();
         try_push(&mut sources, Source(Library::this().into_raw()))?;
-        Ok(Self { sources })
+        Ok(Self { sources, has_runtime: true })
     }
 
     /// Adds the sources of `other` behind those of this value.
     pub(crate) fn append(&mut self, other: Self) -> Result<(), AllocError> {
+        self.has_runtime |= other.has_runtime;
         other.sources.into_iter().try_for_each(|source| try_push(&mut self.sources, source))
     }
 
@@ -132,15 +135,31 @@ impl Resolve for HostSymbols {
         // Without memory the symbol is not found.
         let text = try_concat(&[name, b"\0"]).ok()?;
         let text = CStr::from_bytes_with_nul(&text).ok()?;
-        self.sources.iter().find_map(|Source(handle)| {
-            // SAFETY: a handle of dlopen(3) that is never closed, and a NUL-terminated name.
-            let mut symbol = unsafe { libc::dlsym(*handle, text.as_ptr()) };
-            if symbol.is_null() && name.starts_with(b"__cpu_") {
-                symbol = processor_symbol(*handle, text);
-            }
-            (!symbol.is_null()).then_some(symbol.addr() as u64)
-        })
+        let found = self.sources.iter().find_map(|source| symbol(source, text));
+        found.or_else(|| if self.has_runtime { compiler_runtime(text) } else { None })
     }
+}
+
+fn symbol(Source(handle): &Source, name: &CStr) -> Option<u64> {
+    // SAFETY: a handle of dlopen(3) that is never closed, and a NUL-terminated name.
+    let mut symbol = unsafe { libc::dlsym(*handle, name.as_ptr()) };
+    if symbol.is_null() && name.to_bytes().starts_with(b"__cpu_") {
+        symbol = processor_symbol(*handle, name);
+    }
+    (!symbol.is_null()).then_some(symbol.addr() as u64)
+}
+
+/// A function of the compiler's runtime, such as `__udivti3` or `__multf3`: programs have those that they need themselves, from
+/// its static library.
+fn compiler_runtime(name: &CStr) -> Option<u64> {
+    if !name.to_bytes().starts_with(b"__") {
+        return None;
+    }
+    // SAFETY: the runtime of the compiler that made this program, whose initialisers read the properties of the processor. It
+    // is never closed.
+    let library =
+        with_system_loader(|| unsafe { libc::dlopen(c"libgcc_s.so.1".as_ptr(), libc::RTLD_NOW) });
+    if library.is_null() { None } else { symbol(&Source(library), name) }
 }
 
 /// The symbol by which code of a compiler chooses functions for the processor (`target_clones`,
@@ -166,6 +185,18 @@ pub fn flush_stdio() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Programs that need these functions have them from a static library.
+    #[test]
+    fn functions_of_the_runtime_of_the_compiler_are_found() {
+        let mut symbols = HostSymbols { has_runtime: true, ..HostSymbols::default() };
+        for name in [&b"__udivti3"[..], b"__cpu_model", b"__cpu_indicator_init"] {
+            assert!(symbols.resolve(name).is_some() || cfg!(not(target_arch = "x86_64")));
+        }
+        assert_eq!([symbols.resolve(b"__no_such"), symbols.resolve(b"dlopen")], [None; 2]);
+        symbols.has_runtime = false;
+        assert_eq!(symbols.resolve(b"__udivti3"), None);
+    }
 
     #[test]
     fn process_symbols_contain_libc() {
