@@ -100,23 +100,20 @@ unsafe impl FileGuards for FileLeases {
     }
 
     fn guard(&self, file: &TryArc<FileMapping>) -> Option<u64> {
-        let descriptor = file.descriptor();
         let mut leases = LEASES.lock();
         let leases = leases.get_or_insert_default();
         let thread = leases.thread()?;
-        let number = descriptor.as_raw_fd();
         leases.files.try_reserve(1).ok()?;
         leases.files.push(file.clone());
-        if !take(descriptor, thread) {
+        if !take(file.descriptor(), thread) {
             leases.files.pop();
             return None;
         }
-        u64::try_from(number).ok()
+        Some(token_of(file))
     }
 
     unsafe fn release(&self, token: u64) {
-        let Ok(number) = RawFd::try_from(token) else { return };
-        let file = LEASES.lock().as_mut().and_then(|leases| leases.remove(number));
+        let file = LEASES.lock().as_mut().and_then(|leases| leases.remove(token));
         // There is none after a fork, nor in a child process of a parent that keeps the lease.
         if let Some(file) = file {
             release_lease(file.descriptor());
@@ -125,8 +122,8 @@ unsafe impl FileGuards for FileLeases {
 }
 
 impl Leases {
-    fn remove(&mut self, number: RawFd) -> Option<TryArc<FileMapping>> {
-        let at = self.files.iter().position(|file| number_of(file) == number)?;
+    fn remove(&mut self, token: u64) -> Option<TryArc<FileMapping>> {
+        let at = self.files.iter().position(|file| token_of(file) == token)?;
         Some(self.files.swap_remove(at))
     }
 
@@ -218,6 +215,12 @@ fn descriptor_in(info: &siginfo_t) -> RawFd {
     let field = (&raw const *info).cast::<u8>().wrapping_add(AT).cast::<c_int>();
     // SAFETY: the structure has 128 bytes, all initialised.
     unsafe { field.read_unaligned() }
+}
+
+/// The address of the mapping, which its owner retains until the guard ends. The descriptor would not do: a child that has
+/// closed those of its parent may get its number for a file of its own.
+fn token_of(file: &TryArc<FileMapping>) -> u64 {
+    (&raw const **file).addr() as u64
 }
 
 fn number_of(file: &FileMapping) -> RawFd {

@@ -17,8 +17,8 @@ use std::{env, thread};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
 use smf_core::format::{Header, Layout, Smf, SymbolKind};
 use smf_core::link::host_arch;
-use smf_core::loader::{LoaderOptions, ModuleHandle};
-use smf_core::memory::{FilePolicy, Unchanged};
+use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle};
+use smf_core::memory::{FileContents, FilePolicy, NoFileGuards, Unchanged};
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
@@ -244,6 +244,104 @@ fn code_in_a_child_does_not_change_when_the_parent_gives_up_its_lease() {
         assert_eq!(status, 0);
         assert_eq!(loaded.version(), 7);
     }
+}
+
+/// Whether `act` is true in a child that has closed all descriptors but the standard ones, as daemons do.
+fn in_daemon(act: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child ends below.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: what is closed here is not used by the child.
+        let closed = unsafe { libc::close_range(3, u32::MAX, 0) } == 0;
+        let good = closed && act();
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(i32::from(!good)) };
+    }
+    let mut status = 1;
+    // SAFETY: a child of this process, and a place for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    status == 0
+}
+
+/// Opens `/dev/null` as the descriptors from 3 on, under all numbers that an inherited one may have had.
+fn open_others() -> bool {
+    // SAFETY: a path with a NUL. The descriptors stay open.
+    (3..200).all(|number| unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY) } == number)
+}
+
+/// The open descriptors with a number below 200, and how many of them have a lease.
+fn count_open() -> (usize, usize) {
+    let count = |command, expected: fn(i32) -> bool| {
+        // SAFETY: the calls change nothing, and fail for a closed descriptor.
+        (3..200).filter(|number| expected(unsafe { libc::fcntl(*number, command) })).count()
+    };
+    (
+        count(libc::F_GETFD, |flags| flags >= 0),
+        count(libc::F_GETLEASE, |kind| kind == libc::F_RDLCK),
+    )
+}
+
+/// Whether this process has a descriptor of a file.
+fn is_open_here(path: &Path) -> bool {
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+    // Another thread may have closed one meanwhile.
+    let mut targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets.any(|target| target == path)
+}
+
+#[test]
+fn unload_in_a_child_closes_no_descriptor_of_the_host() {
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    write(&path, &version(7));
+    for file_policy in [FilePolicy::Auto, MAP] {
+        let mut loaded = Some(Loaded::load(&path, file_policy).unwrap());
+        // Where there are no leases, the file is copied.
+        let is_mapped = loaded.as_ref().is_some_and(|loaded| loaded.is_mapped_from(&path));
+        let is_open = in_daemon(|| {
+            let is_ready = open_others();
+            let is_unchanged = loaded.take().is_some_and(|loaded| loaded.version() == 7);
+            is_ready && is_unchanged && count_open().0 == 197
+        });
+        assert!(is_open, "{file_policy:?}");
+        assert_eq!(is_open_here(&path), is_mapped, "{file_policy:?}");
+        drop(loaded);
+        assert!(!is_open_here(&path), "{file_policy:?}");
+    }
+}
+
+#[test]
+fn unload_of_an_inherited_module_releases_no_lease_of_the_child() {
+    let directory = scratch();
+    let [path, own] = ["module.smf", "own.smf"].map(|name| directory.path().join(name));
+    write(&path, &version(7));
+    write(&own, &version(8));
+    let Some(loaded) = load_mapped(&path) else { return };
+    let mut inherited = Some(loaded);
+    assert!(in_daemon(|| {
+        // As many as the parent may have had, so that one has the same number.
+        let loaded = [(); 100].map(|()| Loaded::load(&own, FilePolicy::Auto));
+        let leases = count_open().1;
+        drop(inherited.take());
+        let is_loaded = loaded.iter().all(|own| own.as_ref().is_ok_and(|own| own.version() == 8));
+        is_loaded && leases == 100 && count_open().1 == leases
+    }));
+}
+
+#[test]
+fn inherited_file_is_loaded_in_a_child_without_its_descriptor() {
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    write(&path, &version(7));
+    let name = path.as_os_str().as_encoded_bytes();
+    let contents = FileContents::open(name, 1 << 30, MAP, &NoFileGuards).unwrap();
+    let bytes = ModuleBytes::of_file(contents).unwrap();
+    let loader = Loader::new(LoaderOptions::default()).unwrap();
+    assert!(in_daemon(|| {
+        let is_loaded = open_others() && loader.modules().load(b"module", bytes.clone()).is_ok();
+        let first = loader.modules().resolve(b"first").ok().flatten();
+        is_loaded && first.is_some_and(|first| call(first.address as usize, 3) == 10)
+    }));
 }
 
 #[test]

@@ -13,7 +13,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::mem;
+use core::mem::{self, ManuallyDrop};
 use core::ops::Range;
 use core::ptr::NonNull;
 
@@ -75,7 +75,9 @@ unsafe impl FileGuards for NoFileGuards {
 
 /// An open file, its mapping, and the ranges of images that its pages back.
 pub struct FileMapping {
-    file: OpenFile,
+    /// Used and closed by the process that opened it alone: a child may have closed what it inherited, as daemons do, and
+    /// have another file under that number.
+    file: ManuallyDrop<OpenFile>,
     /// The whole file, readable.
     whole: Region,
     /// The size of the file, in bytes.
@@ -125,6 +127,7 @@ impl FileMapping {
         unsafe { whole.protect(0..pages.bytes(), Protection::Read) }?;
         let state = State { is_private: false, overlays: Vec::new(), reserve: None };
         let (process, state) = (ProcessId::current(), Lock::new(state));
+        let file = ManuallyDrop::new(file);
         let mapping = TryArc::new(Self { file, whole, len, process, state });
         Ok(Some(mapping.map_err(|_| MemoryError::OutOfMemory { size })?))
     }
@@ -219,6 +222,15 @@ impl Overlay {
     }
 }
 
+impl Drop for FileMapping {
+    fn drop(&mut self) {
+        if self.process.is_current() {
+            // SAFETY: the file is not used from here on.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
+    }
+}
+
 impl fmt::Debug for FileMapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileMapping").field("len", &self.len).finish_non_exhaustive()
@@ -300,8 +312,8 @@ impl GuardedFile {
             end.ok_or(MemoryError::SegmentOutside { index, offset, size, len })?;
         }
         let mut state = file.mapping.lock().ok_or(refused)?;
-        if state.is_private {
-            // The file has changed meanwhile. These bytes have not.
+        if state.is_private || !file.mapping.process.is_current() {
+            // The file has changed meanwhile, or its descriptor is that of a parent. These bytes have not changed.
             parts.iter().for_each(|part| file.copy_part(part, pages.as_mut_slice()));
             let pages = pages.publish(segments)?;
             return Ok(FileBackedPages { pages, file: file.clone() });

@@ -32,6 +32,11 @@ impl ProcessId {
         Self(sys::process_id())
     }
 
+    /// Whether this is the calling process.
+    pub(crate) fn is_current(self) -> bool {
+        sys::process_id() == self.0
+    }
+
     /// Takes a lock that this process created. `None` in a child process if the lock is held: by a thread of the
     /// parent, or for longer than a moment by a thread of the child.
     #[inline]
@@ -52,7 +57,7 @@ impl ProcessId {
                 return Some(guard);
             }
             // Checked early, because a child may try the same lock at every call, and then rarely.
-            if (waited == 64 || waited.is_multiple_of(1024)) && sys::process_id() != self.0 {
+            if (waited == 64 || waited.is_multiple_of(1024)) && !self.is_current() {
                 return None;
             }
         }
