@@ -652,7 +652,9 @@ bool smf_prefetch_free(uint64_t prefetch);
  * while this process holds a lease on it (F_SETLEASE of fcntl(2)): a process that opens it for writing then waits until
  * its pages are copied. Processes share mapped pages, and pages that are not used are not read. Other files are copied.
  * A module of a large file keeps a descriptor open until it is unloaded; in a child of fork(2) the library neither uses nor
- * closes it, so that a daemon may close all descriptors that it has inherited.
+ * closes it, so that a daemon may close all descriptors that it has inherited. From the first lease until the last loader
+ * is closed, a thread of the library, with all signals blocked, waits for writers: a process whose other threads have
+ * ended by pthread_exit(3) before does not end, and its signals stay pending.
  */
 #define SMF_LOADER_COPY_FILES 8 /* every file is copied */
 #define SMF_LOADER_MAP_FILES 16 /* every large file is mapped; the caller vouches that none changes while it is loaded:

@@ -3,7 +3,8 @@
 //! While a process holds a read lease on a file (`F_SETLEASE`, fcntl(2)), the kernel stops every process that opens the
 //! file for writing or truncates it, and signals the holder. One thread of this module receives the signals, makes the
 //! pages of the file private, and then releases the lease, so that the writer goes on. The signals are directed to
-//! that thread, which has all signals blocked and waits for them; no handler is installed.
+//! that thread, which has all signals blocked and waits for them; no handler is installed. It is started for the first
+//! lease and ends with the last loader, or with the last lease, if that is later.
 //!
 //! Limits:
 //!
@@ -22,7 +23,7 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 use std::{ptr, thread};
@@ -32,24 +33,53 @@ use smf_core::alloc_util::TryArc;
 use smf_core::memory::{FileGuards, FileMapping};
 
 use crate::events::{self, Field};
-use crate::fork::{HeldAtFork, ProcessLock, generation};
+use crate::fork::{HeldAtFork, ProcessGuard, ProcessLock};
 use crate::raw_thread;
 
 /// The locks of this module that the forking thread holds.
 pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[&NoLeases];
 
-static LEASES: ProcessLock<Option<Leases>> = ProcessLock::new(None);
+static LEASES: ProcessLock<Leases> =
+    ProcessLock::new(Leases { thread: None, users: 0, files: Vec::new() });
 
 /// The guards of files by leases.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileLeases;
 
-#[derive(Default)]
 struct Leases {
-    /// The thread that receives the signals, and the generation of the process in which it was started.
-    thread: Option<(pid_t, u32)>,
+    /// The thread that receives the signals.
+    thread: Option<Receiver>,
+    /// The number of [`LeaseUser`]s.
+    users: usize,
     /// The files under a lease.
     files: Vec<TryArc<FileMapping>>,
+}
+
+/// A thread that is joined once.
+struct Receiver(pthread_t);
+
+// SAFETY: any thread may signal or join a thread. The identifier is a pointer in some C libraries.
+unsafe impl Send for Receiver {}
+// SAFETY: as above.
+unsafe impl Sync for Receiver {}
+
+/// A loader. As long as one exists, the thread remains between leases.
+#[derive(Debug)]
+pub(crate) struct LeaseUser(());
+
+impl LeaseUser {
+    pub(crate) fn new() -> Self {
+        LEASES.lock().users += 1;
+        Self(())
+    }
+}
+
+impl Drop for LeaseUser {
+    fn drop(&mut self) {
+        let mut leases = LEASES.lock();
+        leases.users -= 1;
+        end_unused_thread(leases);
+    }
 }
 
 /// The lock of the table, and the state in which a process forks: without leases.
@@ -58,16 +88,14 @@ struct NoLeases;
 impl HeldAtFork for NoLeases {
     fn hold(&'static self) {
         let mut guard = LEASES.lock();
-        if let Some(leases) = &mut *guard {
-            leases.files.retain(|file| {
-                // Without memory, the pages stay those of the file, for the child under the lease of the parent.
-                let is_private = file.make_private().is_ok();
-                if is_private {
-                    release_lease(file.descriptor());
-                }
-                !is_private
-            });
-        }
+        guard.files.retain(|file| {
+            // Without memory, the pages stay those of the file, for the child under the lease of the parent.
+            let is_private = file.make_private().is_ok();
+            if is_private {
+                release_lease(file.descriptor());
+            }
+            !is_private
+        });
         LEASES.keep(guard);
     }
 
@@ -100,8 +128,7 @@ unsafe impl FileGuards for FileLeases {
     }
 
     fn guard(&self, file: &TryArc<FileMapping>) -> Option<u64> {
-        let mut leases = LEASES.lock();
-        let leases = leases.get_or_insert_default();
+        let leases = &mut *LEASES.lock();
         let thread = leases.thread()?;
         leases.files.try_reserve(1).ok()?;
         leases.files.push(file.clone());
@@ -113,7 +140,9 @@ unsafe impl FileGuards for FileLeases {
     }
 
     unsafe fn release(&self, token: u64) {
-        let file = LEASES.lock().as_mut().and_then(|leases| leases.remove(token));
+        let mut leases = LEASES.lock();
+        let file = leases.remove(token);
+        end_unused_thread(leases);
         // There is none after a fork, nor in a child process of a parent that keeps the lease.
         if let Some(file) = file {
             release_lease(file.descriptor());
@@ -127,17 +156,28 @@ impl Leases {
         Some(self.files.swap_remove(at))
     }
 
-    /// The thread that receives the signals; `None` if it cannot be started.
+    /// The number of the thread that receives the signals; `None` if it cannot be started.
     fn thread(&mut self) -> Option<pid_t> {
-        match self.thread {
-            Some((thread, started)) if started == generation() => Some(thread),
-            _ => {
-                let thread = start_thread()?;
-                self.thread = Some((thread, generation()));
-                Some(thread)
-            }
+        if self.thread.is_none() {
+            let thread = raw_thread::create(64 << 10, receive_signals, ptr::null_mut())?;
+            self.thread = Some(Receiver(thread));
         }
+        thread_number(self.thread.as_ref()?)
     }
+}
+
+/// Ends the thread if nothing needs it, and returns when it has ended: the host may close this library next.
+fn end_unused_thread(mut leases: ProcessGuard<Leases>) {
+    if leases.users != 0 || !leases.files.is_empty() {
+        return;
+    }
+    let Some(Receiver(thread)) = leases.thread.take() else { return };
+    // The thread may be waiting for the lock.
+    drop(leases);
+    // SAFETY: the thread has not been joined.
+    unsafe { libc::pthread_kill(thread, libc::SIGIO) };
+    // SAFETY: as above; the table does not contain it any more.
+    unsafe { libc::pthread_join(thread, ptr::null_mut()) };
 }
 
 /// Whether this process may take leases on a file. The removal of a lease that does not exist is refused for the same
@@ -170,21 +210,23 @@ fn signal() -> c_int {
     libc::SIGRTMAX()
 }
 
-/// Starts the thread that receives the signals and returns its number.
-fn start_thread() -> Option<pid_t> {
-    thread_number(raw_thread::create(64 << 10, receive_signals, ptr::null_mut())?)
-}
-
-/// The number of a thread that does not end, without waiting until it runs: clocks of threads are numbered by
+/// The number of a thread that has not ended, without waiting until it runs: clocks of threads are numbered by
 /// theirs (`CPUCLOCK_PERTHREAD_MASK` of the kernel's `posix-timers.h`).
-fn thread_number(thread: pthread_t) -> Option<pid_t> {
+fn thread_number(thread: &Receiver) -> Option<pid_t> {
     let mut clock: clockid_t = 0;
     // SAFETY: the thread exists, and there is a place for the number of its clock.
-    let error = unsafe { libc::pthread_getcpuclockid(thread, &raw mut clock) };
+    let error = unsafe { libc::pthread_getcpuclockid(thread.0, &raw mut clock) };
     (error == 0).then_some(!(clock >> 3))
 }
 
-/// Ends leases, and never itself. It allocates no memory before the first signal.
+/// Whether the table contains this thread.
+fn is_needed() -> bool {
+    // SAFETY: the call has no requirement.
+    let this = unsafe { libc::pthread_self() };
+    LEASES.read().thread.as_ref().is_some_and(|thread| thread.0 == this)
+}
+
+/// Ends leases until the table contains another thread or none. It allocates no memory before the first signal.
 extern "C" fn receive_signals(_: *mut c_void) -> *mut c_void {
     // The name is for debuggers; failure to set it does not matter.
     let _ = rustix::thread::set_name(c"smf-leases");
@@ -201,10 +243,13 @@ extern "C" fn receive_signals(_: *mut c_void) -> *mut c_void {
         let received = unsafe { libc::sigwaitinfo(set.as_ptr(), info.as_mut_ptr()) };
         match received {
             -1 => {}
-            // The queue of signals was full: it may be any file.
+            // The queue of signals was full: it may be any file. Or the thread is to end.
             libc::SIGIO => descriptors().into_iter().for_each(end_lease),
             // SAFETY: zeroed, and filled in by the call.
             _ => end_lease(descriptor_in(&unsafe { info.assume_init() })),
+        }
+        if !is_needed() {
+            return ptr::null_mut();
         }
     }
 }
@@ -229,8 +274,7 @@ fn number_of(file: &FileMapping) -> RawFd {
 
 /// The descriptors of all files under a lease.
 fn descriptors() -> Vec<RawFd> {
-    let leases = LEASES.read();
-    leases.iter().flat_map(|leases| &leases.files).map(|file| number_of(file)).collect()
+    LEASES.read().files.iter().map(|file| number_of(file)).collect()
 }
 
 /// How often making pages private is tried, and the time between. Together less than the time after which the kernel
@@ -245,8 +289,9 @@ fn end_lease(descriptor: RawFd) {
         // As long as this thread has the lock, no other one ends the lease, so that the pages are still there; and none
         // forks, so that a child never has a part of the pages replaced.
         let leases = LEASES.read();
-        let mut files = leases.iter().flat_map(|leases| &leases.files);
-        let Some(file) = files.find(|file| number_of(file) == descriptor) else { return };
+        let Some(file) = leases.files.iter().find(|file| number_of(file) == descriptor) else {
+            return;
+        };
         // SAFETY: the descriptor is open. The kernel has marked the lease before it sends the signal.
         if unsafe { libc::fcntl(descriptor, libc::F_GETLEASE) } == libc::F_RDLCK {
             // The signal was for another file, which had this descriptor before.
@@ -261,10 +306,12 @@ fn end_lease(descriptor: RawFd) {
     }
 }
 
-/// Forgets the leases in a child process: they are the parent's.
+/// Forgets the leases and the thread in a child process: they are the parent's.
 pub(crate) fn begin_child() {
+    let mut leases = LEASES.lock();
+    leases.thread = None;
     // Dropping the table would free memory in a child of a process with threads, where the allocator may be locked.
-    std::mem::forget(LEASES.lock().take());
+    mem::forget(mem::take(&mut leases.files));
 }
 
 #[cfg(test)]
@@ -341,7 +388,7 @@ mod tests {
         }
         let start = Instant::now();
         fs::write(&path, b"more bytes").unwrap();
-        assert!(LEASES.read().is_none() || start.elapsed() < Duration::from_secs(5));
+        assert!(LEASES.read().thread.is_none() || start.elapsed() < Duration::from_secs(5));
         fs::remove_file(&path).unwrap();
     }
 }

@@ -31,7 +31,7 @@ use crate::call::CALL_EPOCHS;
 use crate::code_map::CodeRange;
 use crate::events::{self, Field, number};
 #[cfg(feature = "host")]
-use crate::file_lease::FileLeases;
+use crate::file_lease::{FileLeases, LeaseUser};
 use crate::files::{self, ReadError, is_standard_stream, module_of_archive};
 use crate::generated_code::HostRegistry;
 use crate::registration;
@@ -132,6 +132,9 @@ pub struct Loader {
     #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "no dynlib is opened"))]
     refuse_constructors: bool,
     cache: Option<TryArc<FileCache>>,
+    /// Dropped after the modules.
+    #[cfg(feature = "host")]
+    _leases: LeaseUser,
 }
 
 /// Reads the file at `path` through a cache; `None` if it does not fit there.
@@ -221,7 +224,14 @@ impl Loader {
         };
         let LoaderOptions { file_policy, refuse_constructors, .. } = options;
         let modules = ModuleLoader::with_observer(options, try_box(Observer)?)?;
-        Ok(Self { modules, file_policy, refuse_constructors, cache: None })
+        Ok(Self {
+            modules,
+            file_policy,
+            refuse_constructors,
+            cache: None,
+            #[cfg(feature = "host")]
+            _leases: LeaseUser::new(),
+        })
     }
 
     /// Reads files through `cache` from now on, where they are in use as long as their modules are loaded. Files that

@@ -369,6 +369,68 @@ fn lease_of_a_child_does_not_outlive_its_parent() {
     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
 }
 
+/// Set in the process of its own in which a test runs.
+const ALONE: &str = "SMF_TEST_ALONE";
+
+/// Runs a test in a process of its own, unless this is the one.
+fn is_alone(test: &str) -> bool {
+    if env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut command = Command::new(env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {text}", output.status);
+    // Where there are no leases, that the test is skipped.
+    eprint!("{text}");
+    false
+}
+
+/// The threads for leases in this process.
+fn lease_threads() -> Vec<PathBuf> {
+    let threads = fs::read_dir("/proc/self/task").unwrap();
+    let is_found = |thread: &PathBuf| {
+        fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "smf-leases\n")
+    };
+    threads.map(|thread| thread.unwrap().path()).filter(is_found).collect()
+}
+
+fn wait_for(is_reached: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_reached() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        thread::yield_now();
+    }
+}
+
+/// A process in which a thread is left does not end with the last thread of the host.
+#[test]
+fn thread_for_leases_ends_with_the_last_loader_and_not_before() {
+    if !is_alone("thread_for_leases_ends_with_the_last_loader_and_not_before") {
+        return;
+    }
+    let directory = scratch();
+    let path = directory.path().join("module.smf");
+    write(&path, &version(7));
+    for _ in 0..scale(1000, 20) {
+        let loader = Loader::new(LoaderOptions::default()).unwrap();
+        let Some(loaded) = load_mapped(&path) else { return };
+        drop(loaded);
+        wait_for(|| lease_threads().len() == 1);
+        let threads = lease_threads();
+        for _ in 0..3 {
+            drop(load_mapped(&path));
+            assert_eq!(lease_threads(), threads, "it remains between leases");
+        }
+        drop(loader);
+        // The kernel lists a thread for a moment after it has been joined.
+        wait_for(|| lease_threads().is_empty());
+    }
+    let Some(loaded) = load_mapped(&path) else { return };
+    shell(": > \"$1\"", &path);
+    assert_eq!(loaded.version(), 7, "a later thread serves its leases");
+}
+
 /// Set to the limited resource in the process that has the limit.
 const LIMITED: &str = "SMF_TEST_LIMITED";
 
