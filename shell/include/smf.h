@@ -236,7 +236,8 @@ typedef int64_t SmfMapping;
  * Threads: unmapping waits for the threads that read the mapping in this library; it must not be accessed
  *   directly then. The other functions wait for no other thread.
  * Fork: mappings are as in the parent: SHARED ones show later writes of both processes, the others do not. Locks in memory
- *   (smf_mmap_lock) are not inherited.
+ *   (smf_mmap_lock) are not inherited. A SHARED one is read through a descriptor: a child that has closed it reads by the
+ *   address only (rt_mmap_read_*: SMF_ERROR_FILE).
  */
 
 /*

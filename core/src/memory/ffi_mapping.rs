@@ -13,7 +13,7 @@
 //! `pread(2)` sees every store through a shared mapping, and mappings see every write, because both use the page cache
 //! (`mmap(2)`). `process_vm_readv(2)` on the process itself, the other call that reports a lost page as an error, is
 //! slower, missing from some kernels and forbidden in some containers. The cost of `pread` is one descriptor for each
-//! shared mapping.
+//! shared mapping. A child that has closed it cannot read.
 
 use core::ops::Range;
 
@@ -21,6 +21,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, OFlags};
 use rustix::mm::MapFlags;
 
+use super::creator_file::CreatorFile;
 use super::file::OpenFile;
 use super::page_count::PageCount;
 use super::pages::{Segment, WritablePages};
@@ -46,7 +47,7 @@ enum Source {
     /// Private anonymous memory.
     Zeroed,
     /// The pages of `file` from `offset`.
-    Shared { file: OwnedFd, offset: u64 },
+    Shared { file: CreatorFile, offset: u64 },
 }
 
 impl FfiMapping {
@@ -84,7 +85,7 @@ impl FfiMapping {
             _ => OpenFile::open(path),
         }?;
         let length = range.length_in(file.stamp().size)?;
-        Self::shared(file.descriptor, range.offset, length, protection)
+        Self::shared(file, range.offset, length, protection)
     }
 
     /// Maps `len` zero bytes that child processes share.
@@ -98,16 +99,18 @@ impl FfiMapping {
         // Before the file is created: a size that the process could not map is an error.
         let size = PageCount::covering(len)?.bytes();
         let no_memory = |errno| MemoryError::Map { size, errno };
-        let file = memory_file(size).map_err(no_memory)?;
+        let file = OpenFile::inspect(memory_file(size).map_err(no_memory)?)?;
         Self::shared(file, 0, len, protection)
     }
 
-    fn shared(file: OwnedFd, offset: u64, length: u64, protection: Protection) -> Result<Self> {
+    fn shared(file: OpenFile, offset: u64, length: u64, protection: Protection) -> Result<Self> {
         let size = if length == 0 { PageCount::ZERO } else { PageCount::covering(length)? };
-        let mut region = Region::map_file(&file, MapFlags::SHARED, offset, size, protection)?;
+        let mut region =
+            Region::map_file(&file.descriptor, MapFlags::SHARED, offset, size, protection)?;
         region.expose();
         let len = usize::try_from(length);
         let len = len.map_err(|_| MemoryError::TooManyBytes { bytes: length })?;
+        let file = CreatorFile::new(file);
         Ok(Self { region, source: Source::Shared { file, offset }, len, protection })
     }
 
@@ -141,7 +144,7 @@ impl FfiMapping {
     ///
     /// # Errors
     /// [`MemoryError::RangeOutside`]; [`MemoryError::NotReadable`]; [`MemoryError::Truncated`] if the file ends before
-    /// the range, and [`MemoryError::Read`] if its file system fails.
+    /// the range, and [`MemoryError::Read`] if its file system fails, or in a child process that has closed the descriptor.
     pub fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Result<()> {
         self.check(&(offset..offset.saturating_add(into.len())))?;
         while !into.is_empty() {
@@ -168,7 +171,10 @@ impl FfiMapping {
             return if is_copied { Ok(into.len()) } else { Err(not_readable) };
         };
         let at = first.saturating_add(offset as u64);
-        let count = sys::read_at(file, at, into);
+        if !file.is_open() {
+            return Err(MemoryError::Read { at, errno: rustix::io::Errno::BADF.into() });
+        }
+        let count = sys::read_at(&file.descriptor, at, into);
         let count = count.map_err(|errno| MemoryError::Read { at, errno })?;
         if count == 0 && !into.is_empty() {
             return Err(MemoryError::Truncated { at });

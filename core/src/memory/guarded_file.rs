@@ -13,7 +13,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::mem::{self, ManuallyDrop};
+use core::mem;
 use core::ops::Range;
 use core::ptr::NonNull;
 
@@ -21,8 +21,9 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::mm::MapFlags;
 
 use super::code_file;
+use super::creator_file::CreatorFile;
 use super::file::{CopyTo, FileBytes, LARGE, OpenFile};
-use super::lock::{Lock, LockGuard, ProcessId};
+use super::lock::{Lock, LockGuard};
 use super::page_count::PageCount;
 use super::pages::{PublishedPages, Segment, WritablePages};
 use super::placement::Placement;
@@ -75,14 +76,11 @@ unsafe impl FileGuards for NoFileGuards {
 
 /// An open file, its mapping, and the ranges of images that its pages back.
 pub struct FileMapping {
-    /// Used and closed by the process that opened it alone: a child may have closed what it inherited, as daemons do, and
-    /// have another file under that number.
-    file: ManuallyDrop<OpenFile>,
+    file: CreatorFile,
     /// The whole file, readable.
     whole: Region,
     /// The size of the file, in bytes.
     len: usize,
-    process: ProcessId,
     state: Lock<State>,
 }
 
@@ -126,9 +124,8 @@ impl FileMapping {
         // SAFETY: no reference into the new mapping exists, and the region lends none.
         unsafe { whole.protect(0..pages.bytes(), Protection::Read) }?;
         let state = State { is_private: false, overlays: Vec::new(), reserve: None };
-        let (process, state) = (ProcessId::current(), Lock::new(state));
-        let file = ManuallyDrop::new(file);
-        let mapping = TryArc::new(Self { file, whole, len, process, state });
+        let (file, state) = (CreatorFile::new(file), Lock::new(state));
+        let mapping = TryArc::new(Self { file, whole, len, state });
         Ok(Some(mapping.map_err(|_| MemoryError::OutOfMemory { size })?))
     }
 
@@ -172,7 +169,7 @@ impl FileMapping {
     }
 
     fn lock(&self) -> Option<LockGuard<'_, State>> {
-        self.process.lock(&self.state)
+        self.file.process().lock(&self.state)
     }
 
     fn forget(&self, start: usize, size: PageCount) {
@@ -219,15 +216,6 @@ impl Overlay {
         let bytes = unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.size.bytes()) };
         let file = code_file::with_copy(bytes).map_err(|errno| MemoryError::Open { errno })?;
         Region::map_file(&file, MapFlags::PRIVATE, 0, self.size, self.protection)
-    }
-}
-
-impl Drop for FileMapping {
-    fn drop(&mut self) {
-        if self.process.is_current() {
-            // SAFETY: the file is not used from here on.
-            unsafe { ManuallyDrop::drop(&mut self.file) };
-        }
     }
 }
 
@@ -312,7 +300,7 @@ impl GuardedFile {
             end.ok_or(MemoryError::SegmentOutside { index, offset, size, len })?;
         }
         let mut state = file.mapping.lock().ok_or(refused)?;
-        if state.is_private || !file.mapping.process.is_current() {
+        if state.is_private || !file.mapping.file.process().is_current() {
             // The file has changed meanwhile, or its descriptor is that of a parent. These bytes have not changed.
             parts.iter().for_each(|part| file.copy_part(part, pages.as_mut_slice()));
             let pages = pages.publish(segments)?;

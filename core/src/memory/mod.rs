@@ -39,6 +39,7 @@ mod atomic_replace;
 mod biased_count;
 pub mod code_alloc;
 mod code_file;
+mod creator_file;
 #[cfg(test)]
 pub(crate) mod fault_injection;
 mod ffi_mapping;

@@ -43,6 +43,7 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/code_alloc/arena.rs",
     "core/src/memory/code_alloc/block.rs",
     "core/src/memory/code_alloc/fork_detector.rs",
+    "core/src/memory/creator_file.rs",
     "core/src/memory/guarded_file.rs",
     "core/src/memory/icache/aarch64.rs",
     "core/src/memory/file_limit.rs",

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::super::fault_injection::{self, Call};
-use super::super::testing::{alone, maps};
+use super::super::testing::{End, alone, in_child, maps};
 use super::*;
 use rustix::io::Errno;
 use std::os::unix::ffi::OsStrExt;
@@ -155,5 +155,34 @@ fn shared_mappings_are_never_executable_and_leave_nothing_behind() {
     assert!(FfiMapping::share_zeroed(1, Protection::Read).is_err());
     drop(fault);
     assert_eq!((maps().len(), open()), before);
+    fs::remove_file(path).unwrap();
+}
+
+unsafe extern "C" {
+    safe fn dup2(old: i32, new: i32) -> i32;
+}
+
+/// A daemon closes inherited descriptors, and opens files under the same numbers.
+#[test]
+#[cfg_attr(miri, ignore = "forks")]
+fn child_with_other_descriptors_reads_no_other_file_and_closes_none() {
+    let (path, bytes) = file("child", 5000);
+    let zeroed = FfiMapping::share_zeroed(5000, Protection::ReadWrite).unwrap();
+    let mut shared = Some([share(&path, 0, Protection::Read), zeroed]);
+    let child = in_child(|| {
+        let [of_file, zeroed] = shared.take().unwrap();
+        assert_eq!(read(&of_file, 0, 5000).unwrap(), bytes);
+        assert_eq!(read(&zeroed, 0, 5000).unwrap(), [0; 5000]);
+        let other = fs::File::open("/proc/self/exe").unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&other);
+        assert!((3..100).all(|new| dup2(number, new) == new));
+        for pages in [of_file, zeroed] {
+            let errno = Errno::BADF.into();
+            assert_eq!(read(&pages, 7, 1), Err(MemoryError::Read { at: 7, errno }));
+        }
+        i32::from(!(3..100).all(|number| dup2(number, number) == number))
+    });
+    assert_eq!(child, End::Status(0));
+    assert_eq!(read(&shared.unwrap()[0], 0, 5000).unwrap(), bytes);
     fs::remove_file(path).unwrap();
 }
