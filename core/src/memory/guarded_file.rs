@@ -175,7 +175,10 @@ impl FileMapping {
     fn forget(&self, start: usize, size: PageCount) {
         let range = start..start.saturating_add(size.bytes());
         if let Some(mut state) = self.lock() {
-            state.overlays.retain(|overlay| !range.contains(&overlay.start.addr().get()));
+            let is_inside = |overlay: &Overlay| range.contains(&overlay.start.addr().get());
+            while let Some(position) = state.overlays.iter().position(is_inside) {
+                state.overlays.swap_remove(position);
+            }
         }
     }
 }
