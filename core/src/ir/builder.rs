@@ -130,6 +130,11 @@ impl FunctionBuilder {
         self.error.get_or_insert(error);
     }
 
+    /// The first error so far.
+    pub(super) fn error(&self) -> Option<BuildError> {
+        self.error
+    }
+
     /// Records the error of a step, if it failed.
     #[inline]
     fn record<E: Into<BuildError>>(&mut self, step: Result<(), E>) {

@@ -61,7 +61,11 @@ pub fn parse(text: &str) -> Result<Vec<ParsedFunction>, TextError> {
                     functions.push(parser.finish()?);
                 }
             }
-            (Some(parser), _) => parser.statement(&mut words, number).map_err(at)?,
+            (Some(parser), _) => {
+                parser.statement(&mut words, number).map_err(at)?;
+                let built = parser.builder.error().map(TextErrorKind::Build);
+                built.map_or(Ok(()), |kind| Err(at(kind)))?;
+            }
         }
     }
     match open {
@@ -342,7 +346,7 @@ mod tests {
             ("l:\nmove i64 n, n\nload i64 n, n", 4, F::Verify(pointer(52))),
             ("const T a, 1.5", 2, F::Number),
             ("const_wide T a, 1", 2, F::Expected("a scalar type")),
-            ("br_lt i64 n, 40000, l\nl:", 1, F::Build(BuildError::BranchNumber(40_000))),
+            ("\nbr_lt i64 n, 40000, l\nl:", 3, F::Build(BuildError::BranchNumber(40_000))),
             ("call f<A<>>()", 2, F::Expected("a name")),
             ("call n = f(n) -> i64", 2, F::Expected("the end of the line")),
             ("?", 2, F::Character('?')),
