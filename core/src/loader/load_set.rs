@@ -160,7 +160,7 @@ impl<'l> LoadSet<'l> {
                 return Some(export.address);
             }
             // A provider is mapped later, near this image.
-            let provider = self.loader.providers().find(import).ok()?;
+            let provider = self.loader.providers().find(import);
             if provider.is_some() { None } else { self.loader.resolve_outside(import, &libraries) }
         };
         let neighbour = self.images.first().and_then(|(image, _)| image.near_address());
@@ -207,7 +207,7 @@ impl<'l> LoadSet<'l> {
         };
         let mut needed: Vec<(usize, Provider)> = Vec::new();
         for import in missing_imports(exports.parsed().smf(), &resolved) {
-            let Some(found) = self.loader.providers().find(import.name())? else { continue };
+            let Some(found) = self.loader.providers().find(import.name()) else { continue };
             // Imports from one module are often adjacent.
             if needed.last().is_none_or(|last| last.0 != found.0) {
                 try_push(&mut needed, found)?;
@@ -216,7 +216,7 @@ impl<'l> LoadSet<'l> {
         for name in tls_names(exports) {
             let name = name?;
             if resolved(&name).is_none()
-                && let Some(found) = self.loader.providers().find(&name)?
+                && let Some(found) = self.loader.providers().find(&name)
             {
                 try_push(&mut needed, found)?;
             }
@@ -243,26 +243,26 @@ impl<'l> LoadSet<'l> {
     }
 
     /// The member that defines a name: the first, else the one of its provider.
-    fn find_member(&self, name: &[u8]) -> Result<Option<(usize, Export)>> {
+    fn find_member(&self, name: &[u8]) -> Option<(usize, Export)> {
         if let Some(export) = self.find_first_member(name) {
-            return Ok(Some((0, export)));
+            return Some((0, export));
         }
         if self.members.len() == 1 {
-            return Ok(None);
+            return None;
         }
-        let Some((index, _)) = self.loader.providers().find(name)? else { return Ok(None) };
-        let member = self.members.iter().position(|member| member.provider == Some(index));
-        Ok(member.and_then(|at| Some((at, self.members.get(at)?.exports.find(name)?))))
+        let (index, _) = self.loader.providers().find(name)?;
+        let at = self.members.iter().position(|member| member.provider == Some(index))?;
+        Some((at, self.members.get(at)?.exports.find(name)?))
     }
 
     /// The other module that defines a name.
-    fn find_definer(&self, name: &[u8]) -> Result<Option<(Definer<'_>, Export)>> {
+    fn find_definer(&self, name: &[u8]) -> Option<(Definer<'_>, Export)> {
         let loaded = self.find_loaded(name);
         let is_strong = loaded.as_ref().is_some_and(|(_, export)| export.is_strong());
-        let member = if is_strong { None } else { self.find_member(name)? };
+        let member = if is_strong { None } else { self.find_member(name) };
         let member = member.filter(|(_, export)| loaded.is_none() || export.is_strong());
         let member = member.map(|(at, export)| (Definer::Member(at), export));
-        Ok(member.or_else(|| loaded.map(|(version, export)| (Definer::Loaded(version), export))))
+        member.or_else(|| loaded.map(|(version, export)| (Definer::Loaded(version), export)))
     }
 
     /// Links every member; the results stand for versions that are not committed yet. `unresolved` is called for each unresolved import of any member.
@@ -334,7 +334,7 @@ impl<'l> LoadSet<'l> {
             // Those that were open for the functions are closed.
             let libraries = self.open_libraries(&member.name, parsed.smf())?;
             for (symbol, is_static) in imports {
-                let is_defined = self.find_definer(&try_concat(&[tls::EXPORT, symbol])?)?.is_some();
+                let is_defined = self.find_definer(&try_concat(&[tls::EXPORT, symbol])?).is_some();
                 if !is_defined && libraries.lack_tls(symbol, is_static)? {
                     let import = UnresolvedImport { symbol, module: &member.name };
                     (*unresolved.borrow_mut())(&import);
@@ -362,7 +362,7 @@ impl<'l> LoadSet<'l> {
             let Ok(smf) = member.exports.parsed().linked() else { continue };
             let imports = imported_tls(&smf).filter(|import| import.value.is_static());
             for symbol in imports.filter_map(|import| import.symbol) {
-                let found = self.find_member(&try_concat(&[tls::EXPORT, symbol])?)?;
+                let found = self.find_member(&try_concat(&[tls::EXPORT, symbol])?);
                 if let Some(exporter) = found.and_then(|(at, _)| self.members.get(at)) {
                     exporter.has_static_users.set(true);
                 }
@@ -465,7 +465,7 @@ impl Imports<'_, '_, '_> {
             self.check_kind(import, is_called, &export)?;
             return Ok(Some(export.address));
         }
-        let Some((definer, export)) = self.set.find_definer(name)? else {
+        let Some((definer, export)) = self.set.find_definer(name) else {
             return self.find_outside(name, libraries);
         };
         self.check_kind(import, is_called, &export)?;
@@ -509,7 +509,7 @@ impl Imports<'_, '_, '_> {
     /// The thread-local symbol `name` of another module. References to it do not follow a reload, as those to data.
     fn find_tls(&self, name: &[u8]) -> Result<Option<TlsBlock>> {
         let name = try_concat(&[tls::EXPORT, name])?;
-        let Some((definer, export)) = self.set.find_definer(&name)? else { return Ok(None) };
+        let Some((definer, export)) = self.set.find_definer(&name) else { return Ok(None) };
         self.depend_on(definer.handle(), &name, &export)?;
         Ok(match definer {
             Definer::Member(at) => self

@@ -14,9 +14,10 @@ use super::load_set::LoadSet;
 use super::module_ref::{ModuleRef, Resolved};
 use super::observer::{LoadEvent, LoadObserver};
 use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
+use super::provider_index::{NewProviders, Provider};
 use super::version::{Body, Version};
-use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat};
-use crate::format::{File, SymbolKind};
+use crate::alloc_util::{AllocError, TryArc, try_collect};
+use crate::format::SymbolKind;
 use crate::link::{Export, Name, NoImports, Resolve};
 
 /// A module and its providers, mapped and not linked yet.
@@ -169,19 +170,14 @@ impl ModuleLoader {
     /// it. Of two providers that export one name, the first is used.
     ///
     /// # Errors
-    /// [`LoadError::Format`]; [`LoadError::OutOfMemory`].
+    /// [`LoadError::Format`], also for a malformed table of symbols or functions; [`LoadError::OutOfMemory`]. Nothing is
+    /// registered.
     pub fn register_provider(&self, name: &[u8], bytes: ModuleBytes) -> Result<()> {
-        self.providers().add(name, bytes.clone())?;
-        let Ok(File::Library(library)) = bytes.file() else {
-            self.parsed(name, &bytes, true);
-            return Ok(());
-        };
-        // A malformed module would have been refused.
-        for module in library.modules().flatten() {
-            let name = try_concat(&[name, b"(", module.name.as_bytes(), b")"])?;
-            if let Some(part) = bytes.part_of(module.data) {
-                self.parsed(&name, &part, true);
-            }
+        let new = NewProviders::read(name, &bytes)?;
+        let providers = try_collect(new.providers().iter().cloned())?;
+        self.providers().add(new)?;
+        for Provider { name, parsed } in providers {
+            self.parsed(&name, &parsed.bytes, true);
         }
         Ok(())
     }

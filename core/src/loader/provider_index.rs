@@ -1,6 +1,6 @@
 //! Modules that are loaded on demand, when another module imports from them.
 //!
-//! The index over their exports is built for the first import. Of two providers that export one name, the first is
+//! Modules are [read](NewProviders::read) without the lock of the index. Of two providers that export one name, the first is
 //! used.
 
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::bytes::{ModuleBytes, ParsedModule};
 use super::error::{LoadError, Result};
-use crate::alloc_util::{AllocError, try_concat, try_push};
+use crate::alloc_util::{AllocError, try_concat, try_push, try_reserve};
 use crate::format::bytes::offset_in;
 use crate::format::functions::Functions;
 use crate::format::{Binding, File, FormatError, Library};
@@ -30,8 +30,13 @@ pub(super) struct ProviderIndex {
     providers: Vec<Provider>,
     hasher: DefaultHashBuilder,
     exports: HashTable<Export>,
-    /// The number of indexed providers.
-    indexed: usize,
+}
+
+/// Modules that are not in the index yet, and every export of them.
+#[derive(Default)]
+pub(super) struct NewProviders {
+    providers: Vec<Provider>,
+    exports: Vec<Export>,
 }
 
 /// An exported name: a range of the file of its provider.
@@ -43,20 +48,18 @@ struct Export {
     weak: bool,
 }
 
-impl ProviderIndex {
-    /// Adds a module, or every module of an archive under the name `archive(module)`.
-    pub(super) fn add(&mut self, name: &[u8], bytes: ModuleBytes) -> Result<()> {
-        let Ok(File::Library(library)) = bytes.file() else {
-            return self.add_module(Name::new(name)?, bytes);
-        };
-        let before = self.providers.len();
-        let added = self.add_archive(name, &library, &bytes);
-        added.inspect_err(|_| self.providers.truncate(before))
-    }
-
-    fn add_module(&mut self, name: Name, bytes: ModuleBytes) -> Result<()> {
-        let parsed = ParsedModule::parse(&name, bytes)?;
-        Ok(try_push(&mut self.providers, Provider { name, parsed })?)
+impl NewProviders {
+    /// A module, or every module of an archive under the name `archive(module)`.
+    ///
+    /// # Errors
+    /// [`LoadError::Format`], also for a malformed table of symbols or functions; [`LoadError::OutOfMemory`].
+    pub(super) fn read(name: &[u8], bytes: &ModuleBytes) -> Result<Self> {
+        let mut new = Self::default();
+        match bytes.file() {
+            Ok(File::Library(library)) => new.add_archive(name, &library, bytes)?,
+            _ => new.add(Name::new(name)?, bytes.clone())?,
+        }
+        Ok(new)
     }
 
     fn add_archive(
@@ -69,7 +72,62 @@ impl ProviderIndex {
             let module = module.map_err(|error| malformed(name, error))?;
             let name = try_concat(&[name, b"(", module.name.as_bytes(), b")"])?;
             let Some(part) = bytes.part_of(module.data) else { continue };
-            self.add_module(Name::new(&name)?, part)?;
+            self.add(Name::new(&name)?, part)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a module with its exports, bytecode functions included.
+    fn add(&mut self, name: Name, bytes: ModuleBytes) -> Result<()> {
+        let parsed = ParsedModule::parse(&name, bytes)?;
+        let (smf, provider) = (parsed.smf(), self.providers.len());
+        let malformed = |error| malformed(&name, error);
+        let mut add = |name: &[u8], weak: bool| {
+            let start = usize::try_from(offset_in(smf.file(), name)).unwrap_or(0);
+            try_push(&mut self.exports, Export { provider, start, len: name.len(), weak })
+        };
+        for symbol in parsed.linked().map_err(malformed)?.symbols().iter() {
+            let symbol = symbol.map_err(malformed)?;
+            if symbol.is_export() && symbol.kind.has_address() {
+                add(symbol.name(), symbol.binding == Binding::Weak)?;
+            }
+        }
+        let functions = smf.functions().map_err(malformed)?;
+        for function in functions.iter().flat_map(Functions::iter) {
+            add(function.map_err(malformed)?.name(), false)?;
+        }
+        Ok(try_push(&mut self.providers, Provider { name, parsed })?)
+    }
+
+    /// The modules, in registration order.
+    pub(super) fn providers(&self) -> &[Provider] {
+        &self.providers
+    }
+}
+
+impl ProviderIndex {
+    /// Adds modules with their exports.
+    pub(super) fn add(&mut self, new: NewProviders) -> Result<(), AllocError> {
+        let Self { providers, hasher, exports } = self;
+        let rehash = |old: &Export| hasher.hash_one(old.name(providers));
+        exports.try_reserve(new.exports.len(), rehash).map_err(|_| AllocError)?;
+        try_reserve(providers, new.providers.len())?;
+        let first = providers.len();
+        providers.extend(new.providers);
+        for export in new.exports {
+            let export = Export { provider: first.saturating_add(export.provider), ..export };
+            let name = export.name(providers);
+            let is_it = |old: &Export| old.name(providers) == name;
+            let rehash = |old: &Export| hasher.hash_one(old.name(providers));
+            match exports.entry(hasher.hash_one(name), is_it, rehash) {
+                Entry::Occupied(mut old) if old.get().weak && !export.weak => {
+                    *old.get_mut() = export;
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(place) => {
+                    place.insert(export);
+                }
+            }
         }
         Ok(())
     }
@@ -79,52 +137,11 @@ impl ProviderIndex {
     }
 
     /// The first provider that exports `name`, and its index.
-    ///
-    /// # Errors
-    /// A provider with a malformed symbol table; no memory for the index.
-    pub(super) fn find(&mut self, name: &[u8]) -> Result<Option<(usize, Provider)>> {
-        while self.indexed < self.providers.len() {
-            self.index(self.indexed)?;
-            self.indexed += 1;
-        }
-        let Self { providers, hasher, exports, .. } = self;
-        let found = exports.find(hasher.hash_one(name), |export| export.name(providers) == name);
-        let Some(&Export { provider, .. }) = found else { return Ok(None) };
-        Ok(providers.get(provider).map(|found| (provider, found.clone())))
-    }
-
-    /// Indexes every export of a provider, bytecode functions included.
-    fn index(&mut self, provider: usize) -> Result<()> {
-        let Self { providers, hasher, exports, .. } = self;
-        let Some(Provider { name, parsed }) = providers.get(provider) else { return Ok(()) };
-        let smf = parsed.smf();
-        let malformed = |error| malformed(name, error);
-        let mut add = |name: &[u8], weak: bool| -> Result<(), AllocError> {
-            let start = usize::try_from(offset_in(smf.file(), name)).unwrap_or(0);
-            let new = Export { provider, start, len: name.len(), weak };
-            let is_it = |old: &Export| old.name(providers) == name;
-            let rehash = |old: &Export| hasher.hash_one(old.name(providers));
-            exports.try_reserve(1, rehash).map_err(|_| AllocError)?;
-            match exports.entry(hasher.hash_one(name), is_it, rehash) {
-                Entry::Occupied(mut old) if old.get().weak && !weak => *old.get_mut() = new,
-                Entry::Occupied(_) => {}
-                Entry::Vacant(place) => {
-                    place.insert(new);
-                }
-            }
-            Ok(())
-        };
-        for symbol in parsed.linked().map_err(malformed)?.symbols().iter() {
-            let symbol = symbol.map_err(malformed)?;
-            if symbol.is_export() && symbol.kind.has_address() {
-                add(symbol.name(), symbol.binding == Binding::Weak)?;
-            }
-        }
-        let functions = smf.functions().ok().flatten();
-        for function in functions.iter().flat_map(Functions::iter).flatten() {
-            add(function.name(), false)?;
-        }
-        Ok(())
+    pub(super) fn find(&self, name: &[u8]) -> Option<(usize, Provider)> {
+        let Self { providers, hasher, exports } = self;
+        let is_it = |export: &Export| export.name(providers) == name;
+        let &Export { provider, .. } = exports.find(hasher.hash_one(name), is_it)?;
+        Some((provider, providers.get(provider)?.clone()))
     }
 }
 

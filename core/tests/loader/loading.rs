@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use smf_core::format::{Binding, SymbolKind};
+use smf_core::format::functions::Functions;
+use smf_core::format::{Binding, Smf, SymbolKind};
 use smf_core::link::LinkError;
 use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{
@@ -333,6 +334,28 @@ fn archive_provides_all_modules_or_a_single_one() {
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("broken(std/math/scale): "), "{error}");
+}
+
+#[test]
+fn malformed_provider_is_refused_when_it_is_registered() {
+    let bytecode = include_bytes!("../../../tests/samples/bcod.smf").to_vec();
+    let user = Spec::new().function("user", Does::Calls("of host"));
+    for good in [Spec::new().function("f", Does::Returns(1)).file(), bytecode] {
+        for at in 0..good.len() {
+            let mut file = good.clone();
+            file[at] ^= 0xff;
+            let functions = Smf::parse(&file).and_then(|smf| smf.functions());
+            let has_functions = functions.is_ok_and(|table| {
+                table.iter().flat_map(Functions::iter).all(|function| function.is_ok())
+            });
+            let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+            loader.define(b"of host", 0x1000).unwrap();
+            let registered = loader.register_provider(b"provider", ModuleBytes::new(file).unwrap());
+            assert!(has_functions || registered.is_err(), "byte {at}");
+            // A provider that was refused or that nothing needs does not matter.
+            loader.load(b"user", user.bytes()).unwrap();
+        }
+    }
 }
 
 #[test]
