@@ -35,15 +35,8 @@ struct Source {
     /// `None` after it was detached.
     loader: Mutex<Option<TryArc<Loader>>>,
     /// Modules with templates or a note that the instantiator has not loaded yet.
-    pending: Mutex<Vec<NamedModule>>,
-    providers: Providers,
+    pending: Mutex<Vec<(Box<[u8]>, ModuleBytes)>>,
 }
-
-type NamedModule = (Box<[u8]>, ModuleBytes);
-
-/// The modules that a loader loads on demand.
-#[derive(Default)]
-pub(crate) struct Providers(Mutex<Vec<NamedModule>>);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -60,9 +53,8 @@ impl LoaderTemplates {
         config: JitConfig,
         memory: CodeMemory,
     ) -> Result<TryArc<Self>, AllocError> {
-        let (pending, providers) = (Mutex::default(), Providers::default());
-        let loader_of_source = Mutex::new(Some(loader.clone()));
-        let source = TryArc::new(Source { loader: loader_of_source, pending, providers })?;
+        let (of_source, pending) = (Mutex::new(Some(loader.clone())), Mutex::default());
+        let source = TryArc::new(Source { loader: of_source, pending })?;
         let of_instances = source.clone();
         let jit = JitInstantiator::new(config, memory)?.with_observer(Announce)?;
         let jit = jit.with_symbols(move |name: &[u8]| of_instances.find_symbol(name))?;
@@ -83,10 +75,7 @@ impl LoaderTemplates {
         loader.modules().set_fallback_resolver(None)
     }
 
-    fn add(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) -> Result<(), AllocError> {
-        if is_provider {
-            self.source.providers.add(name, bytes)?;
-        }
+    fn add(&self, name: &[u8], bytes: &ModuleBytes) -> Result<(), AllocError> {
         let smf = bytes.file().ok().and_then(File::module);
         let is_relevant = smf.is_some_and(|smf| {
             let has_templates = smf.sections().of_kind(SectionKind::TemplateCode).is_some();
@@ -154,49 +143,22 @@ impl LoaderTemplates {
 impl Source {
     fn find_symbol(&self, name: &[u8]) -> Option<u64> {
         let loader = lock(&self.loader).clone()?;
-        self.providers.find_symbol(&loader, name)
-    }
-}
-
-impl Providers {
-    pub(crate) fn add(&self, name: &[u8], bytes: &ModuleBytes) -> Result<(), AllocError> {
-        try_push(&mut lock(&self.0), (try_copy_bytes(name)?, bytes.clone()))
-    }
-
-    /// The address of `name` for an instance: in the loaded modules and the host, else in the modules that this thread is
-    /// loading, else in a provider, which is loaded.
-    pub(crate) fn find_symbol(&self, loader: &Loader, name: &[u8]) -> Option<u64> {
-        let modules = loader.modules();
-        if let Some(address) = modules.resolve_import(name).ok()? {
-            return Some(address);
-        }
-        let provider = lock(&self.0).iter().find(|(_, bytes)| exports(bytes, name)).cloned();
-        let (module, bytes) = provider?;
         // A failure is that of the instance, which lacks the symbol.
-        modules.load(&module, bytes).ok()?;
-        modules.resolve_import(name).ok()?
+        loader.modules().resolve_import(name).ok()?
     }
 }
 
 /// Sets the module sink and the fallback resolver of a loader.
 fn set(loader: &Loader, templates: &TryArc<LoaderTemplates>) -> Result<(), AllocError> {
     let of_sink = templates.clone();
-    let sink = move |name: &[u8], bytes: &ModuleBytes, is_provider: bool| {
+    let sink = move |name: &[u8], bytes: &ModuleBytes| {
         // Without memory the templates of the module are not found.
-        let _ = of_sink.add(name, bytes, is_provider);
+        let _ = of_sink.add(name, bytes);
     };
     let of_resolver = templates.clone();
     let resolver = move |name: &[u8]| Some(of_resolver.instance(name)?.address());
     loader.modules().set_module_sink(Some(try_box(sink)?))?;
     loader.modules().set_fallback_resolver(Some(try_box(resolver)?))
-}
-
-fn exports(bytes: &ModuleBytes, name: &[u8]) -> bool {
-    let smf = bytes.file().ok().and_then(File::module);
-    smf.is_some_and(|smf| {
-        let mut symbols = smf.symbols().iter().flatten();
-        symbols.any(|symbol| symbol.name() == name && !symbol.is_import() && symbol.is_export())
-    })
 }
 
 impl fmt::Debug for LoaderTemplates {

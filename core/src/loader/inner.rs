@@ -20,9 +20,8 @@ use crate::memory::PagePool;
 use crate::memory::lock::{Lock, LockGuard};
 
 /// A function that receives the name and the bytes of each module that has been parsed and will be loaded, before its
-/// imports are resolved; also new versions of a module, and modules that may be loaded on demand, for which the last argument
-/// is true. It must not use the loader.
-pub type ModuleSink = dyn Fn(&[u8], &ModuleBytes, bool) + Send + Sync;
+/// imports are resolved; also new versions of a module, and modules that may be loaded on demand. It must not use the loader.
+pub type ModuleSink = dyn Fn(&[u8], &ModuleBytes) + Send + Sync;
 
 /// A set of loaded modules. All methods may be called from any thread. See the [module documentation](super).
 pub struct ModuleLoader {
@@ -54,10 +53,10 @@ impl ModuleLoader {
     }
 
     /// Passes a parsed module to the sink.
-    pub(super) fn parsed(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
+    pub(super) fn parsed(&self, name: &[u8], bytes: &ModuleBytes) {
         let sink = self.sink().clone();
         if let Some(sink) = sink {
-            sink(name, bytes, is_provider);
+            sink(name, bytes);
         }
     }
 
@@ -126,7 +125,8 @@ impl ModuleLoader {
     }
 
     /// Runs the destructors of all modules, because the loader is dropped. If threads still have to run destructors that
-    /// are code of a module, all modules stay in memory.
+    /// are code of a module, all modules stay in memory. Without memory for a list of the modules, no destructor runs; without
+    /// memory for a list of the replaced and unloaded versions, their destructors do not run.
     pub(super) fn shut_down(&self) {
         let (scope, retired) = {
             let state = self.state();

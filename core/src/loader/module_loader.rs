@@ -135,7 +135,7 @@ impl ModuleLoader {
     pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>> {
         let name = Name::new(name)?;
         let parsed = self.parse(&name, bytes)?;
-        self.parsed(&name, &parsed.bytes, false);
+        self.parsed(&name, &parsed.bytes);
         let set = self.notify_refusal(&name, map_set(self, &name, &parsed))?;
         Ok(MappedModule { loader: self, name, parsed, set })
     }
@@ -177,7 +177,7 @@ impl ModuleLoader {
         let providers = try_collect(new.providers().iter().cloned())?;
         self.providers().add(new)?;
         for Provider { name, parsed } in providers {
-            self.parsed(&name, &parsed.bytes, true);
+            self.parsed(&name, &parsed.bytes);
         }
         Ok(())
     }
@@ -262,15 +262,33 @@ impl ModuleLoader {
     }
 
     /// The address of `name` for code that the [fallback resolver](Self::set_fallback_resolver) makes for an import: of an
-    /// export of a loaded module, of a symbol of the host, or else of a stub for a function of a module that this thread is
-    /// loading; `None` if nothing defines it. The fallback resolver is not asked.
+    /// export of a loaded module, of a symbol of the host, of a stub for a function of a module that this thread is
+    /// loading, or else of an export of a [provider](Self::register_provider), which is loaded; `None` if nothing defines
+    /// it. The fallback resolver is not asked, except for imports of the provider.
     ///
     /// The module whose import the resolver was asked for depends on the module that defines `name`, as if it imported from
     /// it itself. A stub may be called when the module is loaded, and lives as long as the loader.
     ///
     /// # Errors
-    /// Those of [`Self::resolve`].
+    /// Those of [`Self::resolve`], and those of loading the provider.
     pub fn resolve_import(&self, name: &[u8]) -> Result<Option<u64>> {
+        if let Some(address) = self.resolve_without_providers(name)? {
+            return Ok(Some(address));
+        }
+        let found = self.providers().find(name);
+        let Some((_, Provider { name: module, parsed })) = found else { return Ok(None) };
+        let set = self.notify_refusal(&module, map_set(self, &module, &parsed));
+        let mapped = set.map(|set| MappedModule { loader: self, name: module, parsed, set });
+        let loaded = mapped.and_then(|mapped| mapped.link(&mut |_| {}));
+        // Another thread may have loaded it meanwhile, so that its name is taken.
+        match self.resolve_without_providers(name)? {
+            None => loaded.map(|_| None),
+            found => Ok(found),
+        }
+    }
+
+    /// As [`resolve_import`](Self::resolve_import), but loads no provider.
+    fn resolve_without_providers(&self, name: &[u8]) -> Result<Option<u64>> {
         if let Some(found) = self.resolve_in_modules(name)? {
             if let Some(module) = &found.module {
                 let used = |_| Used::export(module.handle(), name, (found.address, found.kind));
@@ -417,7 +435,8 @@ impl ModuleLoader {
 }
 
 impl Drop for ModuleLoader {
-    /// Runs exit handlers and destructors of all modules, in reverse order of their constructors.
+    /// Runs exit handlers and destructors of all modules, in reverse order of their constructors, if there is memory for a
+    /// list of the modules.
     fn drop(&mut self) {
         self.shut_down();
     }

@@ -89,7 +89,7 @@ impl ModuleLoader {
             // `old` is dropped before the second collection, which may free it.
             let name = &old.version().name;
             let parsed = self.parse(name, bytes)?;
-            self.parsed(name, &parsed.bytes, false);
+            self.parsed(name, &parsed.bytes);
             let reloaded = retry(self, name, |reservation| {
                 self.reload_once(&old, &parsed, migration, unresolved, reservation)
             });

@@ -1,6 +1,8 @@
 //! Name resolution, and references between modules.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use smf_core::format::functions::Functions;
 use smf_core::format::{Binding, Smf, SymbolKind};
@@ -135,6 +137,46 @@ fn provider_of_two_concurrent_loads_is_loaded_once() {
     let second = second.link(&mut |_| {}).unwrap();
     assert_eq!((call(&loader, first, "first", &[]), call(&loader, second, "second", &[])), (7, 7));
     assert_eq!(names(&loader), ["first", "library", "second"]);
+}
+
+#[test]
+fn import_of_the_fallback_resolver_loads_the_provider_that_an_import_would_load() {
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    let weak = Spec::new().weak("f", Does::Returns(1));
+    loader.register_provider(b"weak", weak.bytes()).unwrap();
+    let strong = Spec::new().function("f", Does::Returns(2));
+    loader.register_provider(b"strong", strong.bytes()).unwrap();
+    let bytecode: &[u8] = include_bytes!("../../../tests/samples/bcod.smf");
+    loader.register_provider(b"bytecode", ModuleBytes::new(bytecode).unwrap()).unwrap();
+    let broken = Spec::new().function("broken", Does::Calls("nowhere"));
+    loader.register_provider(b"broken", broken.bytes()).unwrap();
+    let import = |name: &str| loader.resolve_import(name.as_bytes());
+    assert_eq!(call_at(import("f").unwrap().unwrap(), &[]), 2);
+    assert_eq!(call_at(import("sum").unwrap().unwrap(), &[10]), 55);
+    assert_eq!(import("absent").unwrap(), None);
+    let error = import("broken").unwrap_err().to_string();
+    assert!(error.starts_with("broken: ") && error.contains("nowhere"), "{error}");
+    assert_eq!(names(&loader), ["strong", "bytecode"]);
+}
+
+#[test]
+fn provider_that_another_thread_loads_meanwhile_is_found() {
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let provider = Spec::new().function("f", Does::Returns(7)).function("g", Does::Calls("host"));
+    loader.register_provider(b"provider", provider.bytes()).unwrap();
+    let (weak, is_first) = (Arc::downgrade(&loader), AtomicBool::new(true));
+    // The import of the provider is resolved while it is loaded, before it is found.
+    let resolver = move |name: &[u8]| {
+        if name == b"host" && is_first.swap(false, Ordering::Relaxed) {
+            let loader = weak.upgrade()?;
+            let other = thread::spawn(move || loader.resolve_import(b"f").unwrap().is_some());
+            assert!(other.join().unwrap());
+        }
+        (name == b"host").then_some(0x1000)
+    };
+    loader.set_host_resolver(Some(Box::new(resolver))).unwrap();
+    assert_eq!(call_at(loader.resolve_import(b"f").unwrap().unwrap(), &[]), 7);
+    assert_eq!(names(&loader), ["provider"]);
 }
 
 #[test]

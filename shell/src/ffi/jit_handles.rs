@@ -29,7 +29,6 @@ use super::missing::with_nul;
 use super::registered_symbols::RegisteredSymbols;
 use crate::fork::Users;
 use crate::jit::Announce;
-use crate::loader_templates::Providers;
 use crate::types_json::types_to_text;
 
 pub(super) static JITS: HandleTable<OpenJit> = HandleTable::new();
@@ -147,7 +146,6 @@ pub(super) struct LoaderJit {
     shared: TryArc<SharedJit>,
     /// The handle of the loader.
     loader: u64,
-    providers: Providers,
 }
 
 thread_local! {
@@ -157,16 +155,7 @@ thread_local! {
 
 impl LoaderJit {
     pub(super) fn new(shared: TryArc<SharedJit>, loader: u64) -> Result<TryArc<Self>, AllocError> {
-        TryArc::new(Self { shared, loader, providers: Providers::default() })
-    }
-
-    /// Adds a module that the loader has parsed.
-    pub(super) fn add(&self, name: &[u8], bytes: &ModuleBytes, is_provider: bool) {
-        self.shared.add(name, bytes);
-        if is_provider {
-            // Without memory the functions of the provider are not found.
-            let _ = self.providers.add(name, bytes);
-        }
+        TryArc::new(Self { shared, loader })
     }
 
     /// The address of `name`, or else of its instance.
@@ -179,7 +168,7 @@ impl LoaderJit {
 
     fn find_symbol(&self, name: &[u8]) -> Option<u64> {
         let loader = loader_handles::enter(self.loader).ok()?;
-        self.providers.find_symbol(&loader, name)
+        loader.modules().resolve_import(name).ok()?
     }
 }
 
