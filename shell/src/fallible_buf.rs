@@ -1,9 +1,9 @@
 //! A byte buffer that reports a failed allocation once, at the end.
 
-#[cfg(feature = "source")]
+#[cfg(feature = "jit")]
 use std::fmt;
 use std::io;
-#[cfg(any(test, feature = "source"))]
+#[cfg(any(test, feature = "jit"))]
 use std::io::Write;
 
 use smf_core::alloc_util::AllocError;
@@ -78,7 +78,7 @@ impl fmt::Display for Lossy<'_> {
 ///
 /// # Errors
 /// [`AllocError`].
-#[cfg(feature = "source")]
+#[cfg(feature = "jit")]
 pub(crate) fn try_format(text: fmt::Arguments<'_>) -> Result<String, AllocError> {
     let mut buf = FallibleBuf::default();
     // Writing to the buffer does not fail.

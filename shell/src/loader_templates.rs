@@ -9,37 +9,90 @@
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smf_core::alloc_util::{AllocError, TryArc, try_box, try_copy_bytes, try_push};
+use smf_core::alloc_util::{AllocError, TryArc, try_box, try_push};
 use smf_core::format::{File, SectionKind};
-use smf_core::loader::ModuleBytes;
+use smf_core::link::{Name, Resolve, ShortName};
+use smf_core::loader::{LoadError, ModuleBytes};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::templates::{Instance, InstantiateError, JitConfig, JitInstantiator};
+use smf_core::templates::{
+    Instance, InstantiateError, InstantiateErrorKind, JitConfig, JitInstantiator, MetadataError,
+};
+use thiserror::Error;
 
+use crate::fallible_buf::try_format;
 use crate::jit::Announce;
 use crate::loader::Loader;
 
 /// The maximum number of recorded failures.
 const MAX_FAILURES: usize = 16;
 
+/// Why there is no instance.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum InstanceError {
+    /// The instance cannot be made.
+    #[error(transparent)]
+    Instantiate(#[from] InstantiateError),
+    /// The instance cannot be made because a symbol has no address.
+    #[error("{error}; {cause}")]
+    Symbol {
+        /// Which symbol.
+        error: InstantiateError,
+        /// Why: the provider that defines the symbol cannot be loaded, for instance.
+        cause: Box<LoadError>,
+    },
+    /// There is no template for the instance, and those of a module cannot be read.
+    #[error("no template is known for `{instance}`, and those of {module} cannot be read: {error}")]
+    Unreadable {
+        /// The instance.
+        instance: Name,
+        /// The module.
+        module: Name,
+        /// Why its templates cannot be read.
+        error: Box<MetadataError>,
+    },
+}
+
 /// The instantiator of a loader.
 pub struct LoaderTemplates {
     jit: JitInstantiator,
-    source: TryArc<Source>,
+    symbols: TryArc<Symbols>,
+    /// Modules with templates or a note that the instantiator has not loaded yet.
+    pending: Mutex<Vec<(Name, ModuleBytes)>>,
     /// Held while pending modules are loaded into the instantiator.
     loading: Mutex<()>,
+    /// Modules whose templates cannot be read.
+    unreadable: Mutex<Vec<(Name, MetadataError)>>,
     failures: Mutex<Vec<String>>,
 }
 
-/// Where templates and the functions that instances call come from.
-struct Source {
+/// The functions that instances call.
+struct Symbols {
     /// `None` after it was detached.
     loader: Mutex<Option<TryArc<Loader>>>,
-    /// Modules with templates or a note that the instantiator has not loaded yet.
-    pending: Mutex<Vec<(Box<[u8]>, ModuleBytes)>>,
+    /// Why symbols have no address, which the instantiator is not told.
+    errors: Mutex<Vec<(ShortName, LoadError)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Resolve for Symbols {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        let loader = lock(&self.loader).clone()?;
+        let found = loader.modules().resolve_import(name);
+        let mut errors = lock(&self.errors);
+        if found.is_err() || !errors.is_empty() {
+            let name = ShortName::new(name);
+            errors.retain(|(other, _)| *other != name);
+            if let Err(error) = &found {
+                // Without memory it is lost.
+                let _ = try_push(&mut errors, (name, error.clone()));
+            }
+        }
+        found.ok()?
+    }
 }
 
 impl LoaderTemplates {
@@ -53,13 +106,18 @@ impl LoaderTemplates {
         config: JitConfig,
         memory: CodeMemory,
     ) -> Result<TryArc<Self>, AllocError> {
-        let (of_source, pending) = (Mutex::new(Some(loader.clone())), Mutex::default());
-        let source = TryArc::new(Source { loader: of_source, pending })?;
-        let of_instances = source.clone();
+        let (of_symbols, errors) = (Mutex::new(Some(loader.clone())), Mutex::default());
+        let symbols = TryArc::new(Symbols { loader: of_symbols, errors })?;
         let jit = JitInstantiator::new(config, memory)?.with_observer(Announce)?;
-        let jit = jit.with_symbols(move |name: &[u8]| of_instances.find_symbol(name))?;
-        let (loading, failures) = (Mutex::default(), Mutex::default());
-        let templates = TryArc::new(Self { jit, source, loading, failures })?;
+        let jit = jit.with_symbols(symbols.clone())?;
+        let templates = TryArc::new(Self {
+            jit,
+            symbols,
+            pending: Mutex::default(),
+            loading: Mutex::default(),
+            unreadable: Mutex::default(),
+            failures: Mutex::default(),
+        })?;
         // What is set already refers to the loader.
         set(loader, &templates).or_else(|error| templates.detach().and(Err(error)))?;
         Ok(templates)
@@ -70,7 +128,7 @@ impl LoaderTemplates {
     /// # Errors
     /// [`AllocError`]; some of it may be done.
     pub fn detach(&self) -> Result<(), AllocError> {
-        let Some(loader) = lock(&self.source.loader).take() else { return Ok(()) };
+        let Some(loader) = lock(&self.symbols.loader).take() else { return Ok(()) };
         loader.modules().set_module_sink(None)?;
         loader.modules().set_fallback_resolver(None)
     }
@@ -82,8 +140,8 @@ impl LoaderTemplates {
             has_templates || !matches!(smf.note_contents(), Ok(None))
         });
         if is_relevant {
-            let module = (try_copy_bytes(name)?, bytes.clone());
-            try_push(&mut lock(&self.source.pending), module)?;
+            let module = (Name::new(name)?, bytes.clone());
+            try_push(&mut lock(&self.pending), module)?;
         }
         Ok(())
     }
@@ -92,26 +150,49 @@ impl LoaderTemplates {
     pub fn instantiator(&self) -> &JitInstantiator {
         // Another thread waits until all are loaded.
         let _loading = lock(&self.loading);
-        let pending = std::mem::take(&mut *lock(&self.source.pending));
+        let pending = std::mem::take(&mut *lock(&self.pending));
         for (name, bytes) in pending {
-            if let Err(error) = self.jit.load_read_metadata(&name, bytes.as_slice()) {
-                self.record(format!("{}: {error}", name.escape_ascii()));
+            let loaded = self.jit.load_read_metadata(&name, bytes.as_slice());
+            let mut unreadable = lock(&self.unreadable);
+            // Of an older version.
+            unreadable.retain(|(module, _)| *module != name);
+            if let Err(error) = loaded {
+                // Without memory it is lost.
+                let _ = try_push(&mut unreadable, (name, error));
             }
         }
         &self.jit
     }
 
-    /// The instance called `name`, which is made if there is none; `None` if there is no template for it, or if it
-    /// [failed](Self::take_failures).
-    pub fn instance(&self, name: &[u8]) -> Option<Instance> {
+    /// The instance called `name`, which is made if there is none; `None` if there is no template for it.
+    ///
+    /// # Errors
+    /// [`InstanceError`].
+    pub fn instance(&self, name: &[u8]) -> Result<Option<Instance>, InstanceError> {
         match self.instantiator().try_jit_instantiate(name) {
-            Ok(instance) => Some(instance),
-            Err(InstantiateError::UpdateFailed { instance, .. }) => Some(instance),
-            Err(InstantiateError::NotFound { .. }) => None,
-            Err(error) => {
-                self.record(error.to_string());
-                None
+            Ok(instance) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
+                Ok(Some(instance))
             }
+            Err(InstantiateError::NotFound { symbol }) => match lock(&self.unreadable).first() {
+                Some((module, error)) => Err(InstanceError::Unreadable {
+                    instance: symbol,
+                    module: module.clone(),
+                    error: Box::new(*error),
+                }),
+                None => Ok(None),
+            },
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Adds why a symbol is missing.
+    fn explain(&self, error: InstantiateError) -> InstanceError {
+        let InstantiateError::Failed(failure) = &error else { return error.into() };
+        let InstantiateErrorKind::Missing { symbol } = &failure.kind else { return error.into() };
+        let cause = lock(&self.symbols.errors).iter().find(|(of, _)| of == symbol).cloned();
+        match cause {
+            Some((_, cause)) => InstanceError::Symbol { error, cause: Box::new(cause) },
+            None => error.into(),
         }
     }
 
@@ -123,28 +204,33 @@ impl LoaderTemplates {
     /// Whether a module called `name` has templates, or a note, that the instantiator has not loaded yet.
     #[cfg(feature = "exec")]
     pub(crate) fn is_pending(&self, name: &[u8]) -> bool {
-        lock(&self.source.pending).iter().any(|(pending, _)| **pending == *name)
+        lock(&self.pending).iter().any(|(pending, _)| **pending == *name)
     }
 
-    /// Why instances could not be made, and templates could not be read; the list is empty afterwards.
+    /// Why there are no instances for imports of modules; the list is empty afterwards.
     pub fn take_failures(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.failures))
     }
 
-    fn record(&self, failure: String) {
-        let mut failures = lock(&self.failures);
-        if failures.len() < MAX_FAILURES && !failures.contains(&failure) {
-            // Without memory it is lost.
-            let _ = try_push(&mut failures, failure);
+    /// The address of an instance for an import of a module.
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        match self.instance(name) {
+            Ok(instance) => Some(instance?.address()),
+            Err(error) => {
+                // Without memory it is lost.
+                let _ = self.record(&error);
+                None
+            }
         }
     }
-}
 
-impl Source {
-    fn find_symbol(&self, name: &[u8]) -> Option<u64> {
-        let loader = lock(&self.loader).clone()?;
-        // A failure is that of the instance, which lacks the symbol.
-        loader.modules().resolve_import(name).ok()?
+    fn record(&self, failure: &InstanceError) -> Result<(), AllocError> {
+        let failure = try_format(format_args!("{failure}"))?;
+        let mut failures = lock(&self.failures);
+        if failures.len() < MAX_FAILURES && !failures.contains(&failure) {
+            try_push(&mut failures, failure)?;
+        }
+        Ok(())
     }
 }
 
@@ -156,7 +242,7 @@ fn set(loader: &Loader, templates: &TryArc<LoaderTemplates>) -> Result<(), Alloc
         let _ = of_sink.add(name, bytes);
     };
     let of_resolver = templates.clone();
-    let resolver = move |name: &[u8]| Some(of_resolver.instance(name)?.address());
+    let resolver = move |name: &[u8]| of_resolver.resolve(name);
     loader.modules().set_module_sink(Some(try_box(sink)?))?;
     loader.modules().set_fallback_resolver(Some(try_box(resolver)?))
 }

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::fallible_buf::try_format;
 use crate::files::ReadError;
 use crate::loader::LoadFileError;
+use crate::loader_templates::InstanceError;
 use crate::source::ProgramError;
 
 /// Why an execution manager refuses.
@@ -67,8 +68,8 @@ pub enum ExecError {
         reasons: Vec<String>,
     },
     /// An instance that cannot be made.
-    #[error("{0}")]
-    Instance(String),
+    #[error(transparent)]
+    Instance(InstanceError),
     /// The manager of the core refuses.
     #[error(transparent)]
     Manager(ManagerError),

@@ -183,6 +183,8 @@ impl Modules {
     /// the templates of the modules that are loaded, its own among them. A module may be no more than its templates.
     pub(super) fn load(&self, path: &Path) -> Result<(), ExecError> {
         let Open { loader, templates } = self.open()?;
+        // Of imports that other modules can do without.
+        drop(templates.take_failures());
         match loader.load_module(path, None) {
             Ok(_) => Ok(()),
             Err(LoadFileError::Load(LoadError::Link { error: LinkError::NoCode, module }))
@@ -202,7 +204,10 @@ impl Modules {
         let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
         match resolved(&loader, name)? {
             Some((address, _)) => Ok(Some(address)),
-            None => Ok(instance(&templates, name)?.map(|instance| instance.address())),
+            None => {
+                let instance = templates.instance(name).map_err(ExecError::Instance)?;
+                Ok(instance.map(|instance| instance.address()))
+            }
         }
     }
 
@@ -221,7 +226,7 @@ impl Modules {
         }
         let (address, signature) = match resolved(&loader, name)? {
             Some((address, module)) => (address, Signature::of(&module, name)?),
-            None => match instance(&templates, name)? {
+            None => match templates.instance(name).map_err(ExecError::Instance)? {
                 Some(instance) => (instance.address(), Signature::of_instance(&instance)),
                 None => return Ok(None),
             },
@@ -305,19 +310,6 @@ fn resolved<'l>(
             None => AllocError.into(),
         }),
         Some(module) => Ok(Some((found.address, module))),
-    }
-}
-
-/// The instance called `name`; `None` if there is no template for it.
-///
-/// # Errors
-/// [`ExecError::Instance`].
-fn instance(templates: &LoaderTemplates, name: &[u8]) -> Result<Option<Instance>, ExecError> {
-    let found = templates.instance(name);
-    let mut failures = templates.take_failures();
-    match (found, failures.pop()) {
-        (None, Some(failure)) => Err(ExecError::Instance(failure)),
-        (found, _) => Ok(found),
     }
 }
 

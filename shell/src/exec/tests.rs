@@ -493,6 +493,12 @@ fn module(text: &str) -> Vec<u8> {
 /// A module whose function `name` jumps to its import.
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
 fn importer(name: &str, import: &str) -> Vec<u8> {
+    importer_with(name, import, smf_core::format::Binding::Global)
+}
+
+/// As [`importer`], with the binding of the import.
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+fn importer_with(name: &str, import: &str, binding: smf_core::format::Binding) -> Vec<u8> {
     use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
     use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
     let relocs = [Reloc { offset: 1, symbol: 0, kind: RelocKind::Plt32, addend: -4 }];
@@ -505,8 +511,8 @@ fn importer(name: &str, import: &str) -> Vec<u8> {
         section(SectionKind::Reloc, b".rela.text", 1, Payload::Relocs(&relocs)),
     ];
     let new = |name, place, size| NewSymbol { name, place, size, ..NewSymbol::default() };
-    let symbols =
-        [new(import.as_bytes(), Place::Import, 0), new(name.as_bytes(), Place::Section(0), 5)];
+    let import = NewSymbol { binding, ..new(import.as_bytes(), Place::Import, 0) };
+    let symbols = [import, new(name.as_bytes(), Place::Section(0), 5)];
     let (layout, header) = (Layout::Packed, Header::default());
     let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
     module.to_vec().unwrap()
@@ -552,6 +558,62 @@ fn modules_import_instances_of_templates_of_modules() {
     assert_eq!(error, "assertion failed, at 3 in function `small$i64`: a is small");
     drop(manager);
     assert_eq!(memory.statistics().live_blocks, 0);
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn failures_of_weak_imports_are_not_those_of_other_names() {
+    let manager = manager(BackendChoice::Auto);
+    let library = module("fn largest<T>(a: T, b: T) -> T: if a > b: a else: b\nfn one(): 1\n");
+    let load = |name: &str, bytes: &[u8]| manager.compile_file(&scratch(name, bytes));
+    let weak = |name: &str| importer_with(name, "largest$text", smf_core::format::Binding::Weak);
+    load("of_weak.smf", &library).unwrap();
+    load("weak.smf", &weak("weak")).unwrap();
+    assert_eq!(run(&manager, "absent", &[]), Err("no function `absent`".into()));
+    load("weaker.smf", &weak("weaker")).unwrap();
+    let error = load("absent.smf", &importer("of_absent", "absent")).unwrap_err().to_string();
+    assert!(error.contains("`absent`") && !error.contains("largest"), "{error}");
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn instance_states_why_there_is_none() {
+    use smf_core::format::write::{Module, NewSection, Payload};
+    use smf_core::format::{Header, Layout, SectionKind};
+    use smf_core::loader::{LoaderOptions, ModuleBytes};
+
+    use crate::loader::Loader;
+    use crate::loader_templates::LoaderTemplates;
+
+    let loader = TryArc::new(Loader::new(LoaderOptions::default()).unwrap()).unwrap();
+    let config = smf_core::templates::JitConfig { update_smf: false, ..Default::default() };
+    let templates = LoaderTemplates::attach(&loader, config, Default::default()).unwrap();
+    let modules = loader.modules();
+    let bytes = |bytes: Vec<u8>| ModuleBytes::new(bytes).unwrap();
+    modules.register_provider(b"provider", bytes(importer("ext", "nowhere"))).unwrap();
+    let text = "extern fn ext() -> i64\nfn one(): 1\npub fn plus<T>(a: T) -> i64: ext()\n";
+    modules.load(b"library", bytes(module(text))).unwrap();
+    let error = templates.instance(b"plus$i64").unwrap_err().to_string();
+    let expected = "cannot instantiate `plus$i64`: undefined symbol `ext`; provider: ";
+    assert!(error.starts_with(expected) && error.contains("nowhere"), "{error}");
+    modules.define(b"nowhere", host_functions::address(b"rt_print").unwrap_or(0x1000)).unwrap();
+    assert!(templates.instance(b"plus$i64").unwrap().is_some());
+    assert!(templates.instance(b"absent").unwrap().is_none());
+    // The templates of another module may be those that are wanted.
+    let code = NewSection::code(&[0xc3]);
+    let garbage = Payload::Bytes(b"garbage");
+    let kind = SectionKind::TemplateCode;
+    let body = NewSection { kind, name: b".template", payload: garbage, ..code };
+    let (layout, header, sections) = (Layout::Packed, Header::default(), [code, body]);
+    let broken = Module { layout, header, stub: &[], sections: &sections, symbols: &[] };
+    modules.load(b"broken", bytes(broken.to_vec().unwrap())).unwrap();
+    for _ in 0..2 {
+        let error = templates.instance(b"absent").unwrap_err().to_string();
+        let expected = "no template is known for `absent`, and those of broken cannot be read: ";
+        assert!(error.starts_with(expected), "{error}");
+    }
+    assert!(templates.take_failures().is_empty());
+    templates.detach().unwrap();
 }
 
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
