@@ -246,7 +246,10 @@ impl ModuleLoader {
     }
 
     /// As [`resolve`](Self::resolve), in the modules alone.
-    pub(super) fn resolve_in_modules(&self, name: &[u8]) -> Result<Option<Resolved<'_>>> {
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_in_modules(&self, name: &[u8]) -> Result<Option<Resolved<'_>>> {
         loop {
             let Some((module, export)) = self.find_held(name) else { return Ok(None) };
             match self.stable_address(module.version(), name, &export) {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_collect, try_copy_bytes, try_push};
 use smf_core::exec::{ExternalFunctions, ManagerError, Value};
@@ -11,7 +11,7 @@ use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::{self, Scalar};
 use smf_core::link::{LinkError, Name, Resolve, ShortName};
-use smf_core::loader::{LoadError, LoaderOptions, ModuleRef};
+use smf_core::loader::{LoadError, LoaderOptions, ModuleRef, Resolved};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{Instance, IrBodies, JitConfig};
 use smf_core::trap::Trap;
@@ -160,6 +160,10 @@ impl Modules {
         Self { memory, open, called, host: HostSymbols(symbols) }
     }
 
+    fn called(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, TryArc<ModuleFunction>>> {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The loader, if a module was loaded.
     fn opened(&self) -> Option<Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -220,10 +224,10 @@ impl Modules {
         name: &[u8],
     ) -> Result<Option<TryArc<ModuleFunction>>, ExecError> {
         let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
-        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(function) = called.get(name) {
+        if let Some(function) = self.called().get(name) {
             return Ok(Some(function.clone()));
         }
+        // Without the lock: to make an instance may call resolvers and constructors, which may use the manager.
         let (address, signature) = match resolved(&loader, name)? {
             Some((address, module)) => (address, Signature::of(&module, name)?),
             None => match templates.instance(name).map_err(ExecError::Instance)? {
@@ -232,9 +236,10 @@ impl Modules {
             },
         };
         let function = TryArc::new(ModuleFunction { address, signature })?;
+        let name = try_copy_bytes(name)?;
+        let mut called = self.called();
         called.try_reserve(1).map_err(|_| AllocError)?;
-        called.insert(try_copy_bytes(name)?, function.clone());
-        Ok(Some(function))
+        Ok(Some(called.entry(name).or_insert(function).clone()))
     }
 
     /// The function of a module or the instance that trapped, and the message of its failed assertion.
@@ -298,18 +303,17 @@ fn resolved<'l>(
     loader: &'l Loader,
     name: &[u8],
 ) -> Result<Option<(u64, ModuleRef<'l>)>, ExecError> {
-    let found = loader.modules().resolve(name).map_err(LoadFileError::from)?;
-    // The resolver of the host is not asked for functions by name.
+    let found = loader.modules().resolve_in_modules(name).map_err(LoadFileError::from)?;
     let is_function = |kind| matches!(kind, SymbolKind::Function | SymbolKind::None);
-    let Some(found) = found.filter(|found| is_function(found.kind)) else { return Ok(None) };
-    match found.module {
-        None => Ok(None),
-        Some(module) if found.address == 0 => Err(match module.refusal(name) {
+    let found = found.filter(|found| is_function(found.kind));
+    let Some(Resolved { address, module: Some(module), .. }) = found else { return Ok(None) };
+    match address {
+        0 => Err(match module.refusal(name) {
             Some(error) => LoadFileError::from(error).into(),
             // There is memory for it now.
             None => AllocError.into(),
         }),
-        Some(module) => Ok(Some((found.address, module))),
+        address => Ok(Some((address, module))),
     }
 }
 

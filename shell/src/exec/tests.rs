@@ -577,6 +577,42 @@ fn failures_of_weak_imports_are_not_those_of_other_names() {
 
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
 #[test]
+fn resolver_of_the_host_may_call_functions_of_modules() {
+    use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+    extern "C" fn host_add(a: i64, b: i64) -> i64 {
+        a + b
+    }
+    let own: Arc<OnceLock<Weak<ExecManager>>> = Arc::default();
+    let asked: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let (of_resolver, names) = (own.clone(), asked.clone());
+    let resolver = move |name: &[u8]| {
+        names.lock().unwrap().push(name.to_vec());
+        if name != b"host_add" {
+            return None;
+        }
+        let manager = of_resolver.get()?.upgrade()?;
+        assert_eq!(run(&manager, "five", &[]), Ok(5));
+        Some(host_add as *const () as u64)
+    };
+    let symbols = Box::new(resolver) as Box<dyn Resolve + Send + Sync>;
+    let symbols = Some(TryArc::new(symbols).unwrap());
+    let manager = ExecManager::new(ExecOptions { symbols, ..ExecOptions::default() }).unwrap();
+    let manager = Arc::new(manager);
+    own.set(Arc::downgrade(&manager)).unwrap();
+    let library = module(
+        "extern fn host_add(a: i64, b: i64) -> i64\npub fn five() -> i64: 5\n\
+         pub fn direct<T>(x: T, n: i64) -> i64: host_add(n, 7)\n",
+    );
+    manager.compile_file(&scratch("asks_host.smf", &library)).unwrap();
+    // It is not asked for functions by name.
+    assert_eq!(run(&manager, "absent", &[]), Err("no function `absent`".into()));
+    assert!(!asked.lock().unwrap().contains(&b"absent".to_vec()));
+    assert_eq!(run(&manager, "direct$i64", &[1, 4]), Ok(11));
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
 fn instance_states_why_there_is_none() {
     use smf_core::format::write::{Module, NewSection, Payload};
     use smf_core::format::{Header, Layout, SectionKind};
