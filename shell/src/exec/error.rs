@@ -70,6 +70,14 @@ pub enum ExecError {
     /// An instance that cannot be made.
     #[error(transparent)]
     Instance(InstanceError),
+    /// A unit whose callee, a function of a module or an instance, has no address.
+    #[error("{error}; {cause}")]
+    Callee {
+        /// The callee.
+        error: ManagerError,
+        /// Why it has no address.
+        cause: Box<ExecError>,
+    },
     /// The manager of the core refuses.
     #[error(transparent)]
     Manager(ManagerError),

@@ -179,7 +179,9 @@ impl ExecManager {
 
     /// Compiles the files of a program, the first one with the modules that it uses behind it.
     fn compile_files(&self, files: &[SourceFile<'_>]) -> Result<Vec<Diagnostic>> {
-        let compiled = self.manager.compile_source(files, Mode::Manager, &self.modules)?;
+        let callees = self.modules.callees();
+        let compiled = self.manager.compile_source(files, Mode::Manager, &callees);
+        let compiled = compiled.map_err(|error| callees.explain(error))?;
         let Some(unit) = compiled.unit else { return Err(ExecError::Source(compiled.diagnostics)) };
         self.record(unit)?;
         Ok(compiled.diagnostics)
@@ -194,7 +196,9 @@ impl ExecManager {
     /// # Errors
     /// [`ExecError::Manager`].
     pub fn compile_unit(&self, unit: &Unit) -> Result<()> {
-        self.manager.compile(unit, &self.modules)?;
+        let callees = self.modules.callees();
+        let compiled = self.manager.compile(unit, &callees);
+        compiled.map_err(|error| callees.explain(error))?;
         let mut info = self.info();
         for function in unit.functions() {
             info.remove(function.name().as_bytes());
@@ -311,7 +315,7 @@ impl ExecManager {
 
     /// Whether a function is called `name`, of a module as well.
     pub fn has_function(&self, name: &[u8]) -> bool {
-        self.find(name).is_some() || matches!(self.modules.find(name), Ok(Some(_)))
+        self.find(name).is_some() || matches!(self.modules.function(name), Ok(Some(_)))
     }
 
     /// The names of the functions: in the order of their first compilation, behind them those of modules.

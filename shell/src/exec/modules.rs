@@ -1,12 +1,13 @@
 //! SMF modules in a manager: their functions are called by name, and by source that is compiled later.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_collect, try_copy_bytes, try_push};
-use smf_core::exec::{ExternalFunctions, ManagerError, Value};
+use smf_core::exec::{BackendError, ExternalFunctions, ManagerError, Value};
 use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::{self, Scalar};
@@ -68,9 +69,15 @@ impl Signature {
         let (params, result) = IrBodies::signature(instance)?;
         Some(Self { params: Some(params), result: Some(result) })
     }
+
+    /// Whether the function may be called with these types. Types in memory are not compared.
+    fn accepts(&self, called: ir::Signature<'_>) -> bool {
+        let types = self.params.as_ref().zip(self.result);
+        types.is_none_or(|(params, result)| called.is_of(params, result))
+    }
 }
 
-/// A function of a module.
+/// A function of a module, or an instance.
 #[derive(Debug)]
 pub(super) struct ModuleFunction {
     address: u64,
@@ -90,8 +97,8 @@ impl ModuleFunction {
 pub(super) struct Modules {
     memory: Option<CodeMemory>,
     open: Mutex<Option<Open>>,
-    /// The functions that were called, by name.
-    called: Mutex<HashMap<Box<[u8]>, TryArc<ModuleFunction>>>,
+    /// The functions that were called, or that units call, by name.
+    used: Mutex<HashMap<Box<[u8]>, TryArc<ModuleFunction>>>,
     host: HostSymbols,
 }
 
@@ -123,20 +130,48 @@ impl Resolve for HostSymbols {
     }
 }
 
-/// The callees of source: functions of modules, then symbols of the host.
-impl Resolve for Modules {
+/// The callees of a unit that is compiled: functions of modules and instances, then symbols of the host.
+pub(super) struct Callees<'m> {
+    modules: &'m Modules,
+    /// Why the first callee that is undefined has no address.
+    cause: RefCell<Option<ExecError>>,
+}
+
+impl Resolve for Callees<'_> {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        self.find(name).ok().flatten().or_else(|| self.host.resolve(name))
+        let found = self.modules.function(name);
+        if let Ok(Some(function)) = found {
+            return Some(function.address);
+        }
+        let of_host = self.modules.host.resolve(name);
+        if let (None, Err(cause)) = (of_host, found) {
+            self.cause.borrow_mut().get_or_insert(cause);
+        }
+        of_host
     }
 }
 
-impl ExternalFunctions for Modules {
+impl ExternalFunctions for Callees<'_> {
     fn has_signatures(&self) -> bool {
-        self.opened().is_some()
+        self.modules.opened().is_some()
     }
 
     fn accepts(&self, name: &[u8], called: ir::Signature<'_>) -> bool {
-        self.opened().is_none_or(|Open { loader, .. }| accepts_signature(&loader, name, called))
+        // Errors are those of resolving the name.
+        let Ok(Some(function)) = self.modules.function(name) else { return true };
+        function.signature.as_ref().is_none_or(|signature| signature.accepts(called))
+    }
+}
+
+impl Callees<'_> {
+    /// The error of a compilation with these callees.
+    pub(super) fn explain(self, error: ManagerError) -> ExecError {
+        match (error, self.cause.into_inner()) {
+            (error @ ManagerError::Backend(BackendError::Undefined { .. }), Some(cause)) => {
+                ExecError::Callee { error, cause: Box::new(cause) }
+            }
+            (error, _) => error.into(),
+        }
     }
 }
 
@@ -145,23 +180,23 @@ impl ExternalFunctions for Modules {
 pub fn accepts_signature(loader: &Loader, name: &[u8], called: ir::Signature<'_>) -> bool {
     // Errors are those of resolving the name.
     let Ok(Some((_, module))) = resolved(loader, name) else { return true };
-    match Signature::of(&module, name) {
-        Ok(Some(Signature { params: Some(params), result: Some(result) })) => {
-            called.is_of(&params, result)
-        }
-        // Types in memory are not compared.
-        _ => true,
-    }
+    let signature = Signature::of(&module, name).ok().flatten();
+    signature.is_none_or(|signature| signature.accepts(called))
 }
 
 impl Modules {
     pub(super) fn new(memory: Option<CodeMemory>, symbols: Option<SharedSymbols>) -> Self {
-        let (open, called) = (Mutex::new(None), Mutex::default());
-        Self { memory, open, called, host: HostSymbols(symbols) }
+        let (open, used) = (Mutex::new(None), Mutex::default());
+        Self { memory, open, used, host: HostSymbols(symbols) }
     }
 
-    fn called(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, TryArc<ModuleFunction>>> {
-        self.called.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For the compilation of one unit.
+    pub(super) fn callees(&self) -> Callees<'_> {
+        Callees { modules: self, cause: RefCell::new(None) }
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, TryArc<ModuleFunction>>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The loader, if a module was loaded.
@@ -190,41 +225,26 @@ impl Modules {
         // Of imports that other modules can do without.
         drop(templates.take_failures());
         match loader.load_module(path, None) {
-            Ok(_) => Ok(()),
+            Ok(_) => {}
             Err(LoadFileError::Load(LoadError::Link { error: LinkError::NoCode, module }))
-                if templates.is_pending(&module) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(ExecError::of_load(error, templates.take_failures())),
+                if templates.is_pending(&module) => {}
+            Err(error) => return Err(ExecError::of_load(error, templates.take_failures())),
         }
+        // The module may define the name of an instance, or strongly what was weak.
+        self.used().clear();
+        Ok(())
     }
 
-    /// The address of a function or an instance; `None` if there is none.
+    /// A function or an instance, with its types; `None` if there is none. The host is not asked.
     ///
     /// # Errors
     /// Why the function has no address.
-    pub(super) fn find(&self, name: &[u8]) -> Result<Option<u64>, ExecError> {
-        let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
-        match resolved(&loader, name)? {
-            Some((address, _)) => Ok(Some(address)),
-            None => {
-                let instance = templates.instance(name).map_err(ExecError::Instance)?;
-                Ok(instance.map(|instance| instance.address()))
-            }
-        }
-    }
-
-    /// A function with its types.
-    ///
-    /// # Errors
-    /// As [`find`](Self::find).
     pub(super) fn function(
         &self,
         name: &[u8],
     ) -> Result<Option<TryArc<ModuleFunction>>, ExecError> {
         let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
-        if let Some(function) = self.called().get(name) {
+        if let Some(function) = self.used().get(name) {
             return Ok(Some(function.clone()));
         }
         // Without the lock: to make an instance may call resolvers and constructors, which may use the manager.
@@ -237,9 +257,9 @@ impl Modules {
         };
         let function = TryArc::new(ModuleFunction { address, signature })?;
         let name = try_copy_bytes(name)?;
-        let mut called = self.called();
-        called.try_reserve(1).map_err(|_| AllocError)?;
-        Ok(Some(called.entry(name).or_insert(function).clone()))
+        let mut used = self.used();
+        used.try_reserve(1).map_err(|_| AllocError)?;
+        Ok(Some(used.entry(name).or_insert(function).clone()))
     }
 
     /// The function of a module or the instance that trapped, and the message of its failed assertion.

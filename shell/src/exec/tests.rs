@@ -560,6 +560,35 @@ fn modules_import_instances_of_templates_of_modules() {
     assert_eq!(memory.statistics().live_blocks, 0);
 }
 
+/// IR whose function `f` calls `callee` with two values of a type, and returns one.
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+fn caller(callee: &str, ty: &str) -> String {
+    format!(
+        "function f(a: {ty}, b: {ty}) -> {ty}\ncall_host a = \"{callee}\"(a, b)\nreturn {ty} a\nend\n"
+    )
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn unit_that_calls_an_instance_is_checked_and_told_why_there_is_none() {
+    let manager = manager(BackendChoice::Auto);
+    let library = module("fn largest<T>(a: T, b: T) -> T: if a > b: a else: b\nfn one(): 1\n");
+    manager.compile_file(&scratch("checked.smf", &library)).unwrap();
+    let compile = |callee: &str, ty: &str| {
+        let compiled = manager.compile_ir(caller(callee, ty).as_bytes());
+        compiled.map_err(|error| error.to_string())
+    };
+    compile("largest$i64", "i64").unwrap();
+    assert_eq!(run(&manager, "f", &[8, 9]), Ok(9));
+    let expected = "function `f` calls `largest$i64`, which has another signature";
+    assert_eq!(compile("largest$i64", "f64").unwrap_err(), expected);
+    let error = compile("largest$text", "i64").unwrap_err();
+    let expected = "function `f` calls `largest$text`, which is undefined; cannot instantiate `largest$text`: ";
+    assert!(error.starts_with(expected), "{error}");
+    let expected = "function `f` calls `smallest$i64`, which is undefined";
+    assert_eq!(compile("smallest$i64", "i64").unwrap_err(), expected);
+}
+
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
 #[test]
 fn failures_of_weak_imports_are_not_those_of_other_names() {

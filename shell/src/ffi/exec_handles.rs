@@ -439,7 +439,7 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         },
         ExecError::Instances { .. } => Code::Missing,
         ExecError::Instance(_) => Code::Instantiate,
-        ExecError::Manager(error) => of_manager(error),
+        ExecError::Manager(error) | ExecError::Callee { error, .. } => of_manager(error),
         ExecError::Trap { .. } => Code::Trap,
         ExecError::OutOfMemory(_) => Code::NoMemory,
     };
