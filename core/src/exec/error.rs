@@ -86,7 +86,7 @@ pub enum ManagerError {
         expected: usize,
     },
     /// An argument of another type than the parameter.
-    #[error("argument {number} of function `{function}` is of type {expected}")]
+    #[error("argument {number} of function `{function}` must be of type {expected}")]
     Argument {
         /// The name of the function.
         function: Name,

@@ -777,7 +777,7 @@ fn functions_of_a_module_are_called_by_name_and_by_source() {
     assert_eq!(run(&manager, "next", &[9]), Ok(55));
     // SAFETY: the call is refused.
     let error = unsafe { manager.call_by_name(b"sum", &[1.5f64.into()]) }.unwrap_err();
-    assert_eq!(error.to_string(), "argument 1 of function `sum` is of type i64");
+    assert_eq!(error.to_string(), "argument 1 of function `sum` must be of type i64");
 }
 
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]

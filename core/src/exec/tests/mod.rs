@@ -170,7 +170,7 @@ fn values_have_the_types_of_the_function() {
     let result = call(&manager, "mixed", &arguments).unwrap().unwrap();
     assert_eq!(result.as_float(), Some(65533.75));
     let wrong = call(&manager, "mixed", &[1i64.into(); 5]).unwrap_err();
-    assert_eq!(wrong, "argument 1 of function `mixed` is of type i8");
+    assert_eq!(wrong, "argument 1 of function `mixed` must be of type i8");
     let few = call(&manager, "mixed", &[]).unwrap_err();
     assert_eq!(few, "function `mixed` takes 5 arguments, and 0 are given");
     // More arguments than registers.
