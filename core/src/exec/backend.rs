@@ -94,6 +94,12 @@ pub enum BackendError {
     /// This machine has no code generator.
     #[error("there is no code generator for this machine")]
     Machine,
+    /// A unit whose code is larger than its relocations can state.
+    #[error("the code of the unit is too large")]
+    UnitSize,
+    /// The back end made code that cannot be placed as it is.
+    #[error("a defect of the back end: {0}")]
+    Defect(&'static str),
     /// The allocator has no memory left.
     #[error(transparent)]
     OutOfMemory(#[from] AllocError),

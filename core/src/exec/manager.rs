@@ -325,7 +325,7 @@ impl Manager {
         let Entry { params, result, address, .. } = &*named.entry;
         let target = try_box(AtomicU64::new(address.load(Ordering::SeqCst)))?;
         let word = target.as_ptr().expose_provenance() as u64;
-        let title = try_concat(&[name, b":stub"])?;
+        let title = Name::new(&try_concat(&[name, b":stub"])?)?;
         let stubs = state.stubs.get_or_insert_with(|| NativeBackend::for_stubs(&*self.backend));
         let code = stubs.compile_one(&title, &stub::build(word, params, *result)?)?;
         Ok(Some(named.stub.insert(Stub { code, target }).code.address()))

@@ -16,7 +16,7 @@ use crate::codegen::registry::{FunctionTables, Phase, PhaseSpan, register_functi
 use crate::codegen::{CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan, FixupTarget};
-use crate::link::{ShortName, host_arch};
+use crate::link::{Name, ShortName, host_arch};
 use crate::memory::code_alloc::{
     CodeMemory, CodeMemoryOptions, ExecError, ExecutableBlock, Request,
 };
@@ -93,10 +93,10 @@ impl NativeBackend {
     /// Compiles one function that belongs to no unit and whose only callees are addresses.
     pub(super) fn compile_one(
         &self,
-        name: &[u8],
+        name: &Name,
         function: &[u8],
     ) -> Result<RegisteredCode, BackendError> {
-        let invalid = |_| BackendError::Machine;
+        let invalid = |error: IrError| in_function(name, error.into());
         let verified =
             Verified::new(Function::parse(function).map_err(invalid)?).map_err(invalid)?;
         let arguments = Arguments::new(&[]).map_err(invalid)?;
@@ -105,12 +105,11 @@ impl NativeBackend {
         let placed = match compiler.compile(&instance, &STUB, 0, &|_| None) {
             Ok(compiled) => place(memory, compiled.bytes)
                 .and_then(|block| Ok((block, compiled.tables(instance.body())?))),
-            Err(CodegenError::OutOfMemory) => Err(AllocError.into()),
-            Err(_) => Err(BackendError::Machine),
+            Err(error) => Err(in_function(name, error)),
         };
         self.recycle(compiler);
         let (block, tables) = placed?;
-        Ok(RegisteredCode::new(block, self.registry.as_ref(), &[tables], &|_| name)?)
+        Ok(RegisteredCode::new(block, self.registry.as_ref(), &[tables], &|_| name.as_bytes())?)
     }
 
     fn needs_lines(&self) -> bool {
@@ -178,11 +177,17 @@ impl Backend for NativeBackend {
     }
 }
 
-fn in_function(function: &UnitFunction, error: CodegenError) -> BackendError {
+fn in_function(function: &Name, error: CodegenError) -> BackendError {
     match error {
         CodegenError::OutOfMemory | CodegenError::Ir(IrError::OutOfMemory) => AllocError.into(),
-        error => BackendError::Codegen { function: function.name().clone(), error },
+        error => BackendError::Codegen { function: function.clone(), error },
     }
+}
+
+/// The offset of a relocation in all of the code of a unit.
+fn offset_in_unit(start: usize, offset: u32) -> Result<u32, BackendError> {
+    let start = u32::try_from(start).ok();
+    start.and_then(|start| start.checked_add(offset)).ok_or(BackendError::UnitSize)
 }
 
 /// The target of a relocation of a unit.
@@ -222,7 +227,7 @@ impl UnitCode {
         level: Level,
         symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
     ) -> Result<(), BackendError> {
-        let failed = |error: CodegenError| in_function(function, error);
+        let failed = |error: CodegenError| in_function(function.name(), error);
         let lookup =
             |number: u32| callees.get(usize::try_from(number).ok()?).map(FunctionInstance::body);
         let instance = function.instance();
@@ -246,9 +251,7 @@ impl UnitCode {
         }
         for relocation in compiled.relocations {
             let target = target(function, instance, relocation.target, symbol)?;
-            let too_large = || CodegenError::from(IrError::OutOfMemory);
-            let offset = u32::try_from(start).ok().and_then(|at| at.checked_add(relocation.offset));
-            let offset = offset.ok_or_else(|| failed(too_large()))?;
+            let offset = offset_in_unit(start, relocation.offset)?;
             let relocation = Relocation { offset, ..*relocation };
             try_push(&mut self.relocations, (relocation, index, target))?;
         }
@@ -280,7 +283,7 @@ impl UnitCode {
                 (FixupError::Overflow { target, .. }, Some(caller)) => {
                     BackendError::OutOfReach { function: caller.name().clone(), target }
                 }
-                _ => BackendError::Machine,
+                _ => BackendError::Defect("a relocation that does not apply to the code"),
             }
         };
         let arch = host_arch();
@@ -316,7 +319,7 @@ fn target(
         return Ok(Target::Address(trap_hook as *const () as usize as u64));
     }
     let callee = instance.body().callee(u16::try_from(number).unwrap_or(u16::MAX));
-    let callee = callee.map_err(|error| in_function(function, error.into()))?;
+    let callee = callee.map_err(|error| in_function(function.name(), error.into()))?;
     match callee.kind {
         CalleeKind::Function(index) => {
             Ok(Target::Function(usize::try_from(index).unwrap_or(usize::MAX)))
@@ -332,5 +335,27 @@ fn target(
             function: function.name().clone(),
             template: ShortName::new(callee.name.as_bytes()),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn function_that_is_invalid_is_named() {
+        let name = Name::new(b"f:stub").unwrap();
+        let error = NativeBackend::default().compile_one(&name, b"no function").err().unwrap();
+        assert!(error.to_string().starts_with("function `f:stub`: "), "{error}");
+    }
+
+    #[test]
+    fn unit_of_more_than_4_gib_is_refused_as_such() {
+        assert_eq!(offset_in_unit(0xffff_0000, 0xffff), Ok(u32::MAX));
+        for (start, offset) in [(0xffff_0000, 0x1_0000), (1 << 32, 0)] {
+            assert_eq!(offset_in_unit(start, offset), Err(BackendError::UnitSize));
+        }
     }
 }

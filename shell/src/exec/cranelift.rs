@@ -82,7 +82,8 @@ fn finish(builder: isa::Builder, level: Level) -> Result<OwnedTargetIsa, Backend
         ("probestack_strategy", "inline"),
     ];
     for (flag, value) in all {
-        flags.set(flag, value).map_err(|_| BackendError::Machine)?;
+        let unknown = |_| BackendError::Defect("Cranelift: an unknown setting");
+        flags.set(flag, value).map_err(unknown)?;
     }
     builder.finish(settings::Flags::new(flags)).map_err(|_| BackendError::Machine)
 }

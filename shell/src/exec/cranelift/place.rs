@@ -74,7 +74,8 @@ impl UnitCode {
 
     /// Appends the function that was compiled in `context`.
     pub(super) fn add(&mut self, context: &Context) -> Result<(), BackendError> {
-        let Some(compiled) = context.compiled_code() else { return Err(BackendError::Machine) };
+        let no_code = BackendError::Defect("Cranelift: a function has no code");
+        let compiled = context.compiled_code().ok_or(no_code)?;
         let code = compiled.code_buffer();
         let align = usize::try_from(compiled.buffer.alignment).unwrap_or(ALIGN).max(ALIGN);
         self.align = self.align.max(align);
@@ -146,7 +147,8 @@ impl UnitCode {
         }
         for relocation in &self.relocations {
             let target = self.target(relocation.target, base, outside);
-            let target = target.ok_or(BackendError::Machine)?;
+            let no_target = BackendError::Defect("Cranelift: a relocation has no target");
+            let target = target.ok_or(no_target)?;
             let value = target.wrapping_add_signed(relocation.addend);
             let at = base + relocation.offset as u64;
             let bytes = places.get_mut(relocation.offset..).unwrap_or_default();

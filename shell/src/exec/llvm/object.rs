@@ -124,7 +124,7 @@ impl ObjectCode {
         }
         for index in 0..count {
             let found = file.symbol_by_name(&symbol(index));
-            let found = found.ok_or(BackendError::Machine)?;
+            let found = found.ok_or(BackendError::Defect("LLVM: a function has no symbol"))?;
             let offset = code.offset_in(found.section_index(), found.address())?;
             try_push(&mut code.functions, (offset, usize::try_from(found.size()).unwrap_or(0)))?;
         }
@@ -167,7 +167,7 @@ impl ObjectCode {
         let start = section.and_then(|section| self.start_of(section));
         let offset = usize::try_from(address).ok();
         let found = start.zip(offset).map(|(start, offset)| start + offset);
-        found.ok_or(BackendError::Machine)
+        found.ok_or(BackendError::Defect("LLVM: the code refers to a section that is not placed"))
     }
 
     /// What a relocation refers to.
@@ -292,7 +292,7 @@ impl ObjectCode {
     fn relocate(&mut self, base: u64) -> Result<(), BackendError> {
         for relocation in &self.relocations {
             let Target::Offset(target) = relocation.target else {
-                return Err(BackendError::Machine);
+                return Err(BackendError::Defect("LLVM: a veneer has no place"));
             };
             let value = (base + target).wrapping_add_signed(relocation.addend);
             let distance = value.wrapping_sub(base + relocation.offset as u64).cast_signed();
@@ -300,13 +300,13 @@ impl ObjectCode {
             let is_written = match relocation.kind {
                 R_X86_64_64 => place.first_chunk_mut().map(|bytes| *bytes = value.to_le_bytes()),
                 R_X86_64_PC32 | R_X86_64_PLT32 => {
-                    // A distance in a block, which is smaller.
-                    let distance = i32::try_from(distance).map_err(|_| BackendError::Machine)?;
+                    let distance = i32::try_from(distance).map_err(|_| BackendError::UnitSize)?;
                     place.first_chunk_mut().map(|bytes| *bytes = distance.to_le_bytes())
                 }
                 kind => return Err(other(&format!("LLVM: no relocation of kind {kind}"))?),
             };
-            is_written.ok_or(BackendError::Machine)?;
+            is_written
+                .ok_or(BackendError::Defect("LLVM: a relocation lies outside of the code"))?;
         }
         Ok(())
     }
