@@ -39,6 +39,7 @@ pub(super) fn function(
         locals: Vec::new(),
         blocks: Vec::new(),
         slots: Vec::new(),
+        data: Vec::new(),
         at: 0,
     };
     translator.declare()?;
@@ -56,6 +57,8 @@ struct Translator<'t, 'm, 'c, 's, 'v, 'd> {
     /// The block of each instruction that starts one.
     blocks: Vec<Option<BasicBlock<'c>>>,
     slots: Vec<PointerValue<'c>>,
+    /// The numbers and the addresses of the read-only data that instructions have named.
+    data: Vec<(u16, PointerValue<'c>)>,
     /// The place of the current instruction.
     at: u32,
 }
@@ -409,14 +412,26 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
     }
 
     fn data_address(&mut self, i: &Instruction) -> Result<()> {
-        let entry = self.instance.body().data(i.b.into()).ok_or(Failure::Invalid)?;
+        let known = self.data.iter().find(|(number, _)| *number == i.b);
+        let address = match known {
+            Some(&(_, address)) => address,
+            None => self.add_data(i.b)?,
+        };
+        self.set(i.a, self.offset(address, i.imm.into())?.into())
+    }
+
+    /// Adds read-only data to the module.
+    fn add_data(&mut self, number: u16) -> Result<PointerValue<'c>> {
+        let entry = self.instance.body().data(number.into()).ok_or(Failure::Invalid)?;
         let bytes = self.d.context.const_string(entry.bytes, false);
         let global = self.d.module.add_global(bytes.get_type(), None, "");
         global.set_initializer(&bytes);
         global.set_constant(true);
         global.set_linkage(Linkage::Private);
         global.set_alignment(entry.align.max(1));
-        self.set(i.a, self.offset(global.as_pointer_value(), i.imm.into())?.into())
+        let address = global.as_pointer_value();
+        try_push(&mut self.data, (number, address))?;
+        Ok(address)
     }
 
     fn bulk(&mut self, i: &Instruction) -> Result<()> {
