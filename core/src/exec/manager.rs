@@ -521,7 +521,7 @@ fn check_signatures(state: &State, unit: &Unit) -> Result<()> {
 /// The calls of a unit that has callees in other units, by name.
 #[derive(Default)]
 struct Calls {
-    /// Callers and callees that are functions of the unit.
+    /// Callers, in ascending order, and callees that are functions of the unit.
     within: Vec<(Name, Name)>,
     /// Callers, and callees that are functions of other units.
     outside: Vec<(Name, Name)>,
@@ -546,19 +546,24 @@ impl Calls {
             }
             Ok(())
         })?;
-        Ok(if calls.outside.is_empty() { Self::default() } else { calls })
+        if calls.outside.is_empty() {
+            return Ok(Self::default());
+        }
+        calls.within.sort_unstable_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
+        Ok(calls)
     }
 
     /// Whether one of the functions that `live` contains calls `callee` of another unit, directly or through functions of
     /// the unit, which are added to `live`.
     fn reach<'c>(&'c self, live: &mut HashSet<&'c [u8]>, callee: &[u8]) -> Result<bool> {
         live.try_reserve(self.within.len()).map_err(|_| AllocError)?;
-        let mut is_complete = false;
-        while !is_complete {
-            is_complete = true;
-            for (caller, callee) in &self.within {
-                if live.contains(caller.as_bytes()) {
-                    is_complete &= !live.insert(callee.as_bytes());
+        let mut pending = try_collect(live.iter().copied())?;
+        while let Some(caller) = pending.pop() {
+            let first = self.within.partition_point(|(name, _)| name.as_bytes() < caller);
+            let calls = self.within.iter().skip(first);
+            for (_, callee) in calls.take_while(|(name, _)| name.as_bytes() == caller) {
+                if live.insert(callee.as_bytes()) {
+                    try_push(&mut pending, callee.as_bytes())?;
                 }
             }
         }

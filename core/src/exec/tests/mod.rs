@@ -288,6 +288,37 @@ fn code_is_bounded_and_a_refused_unit_changes_nothing() {
 }
 
 #[test]
+fn function_is_called_through_a_long_chain_of_functions_of_a_unit() {
+    let manager = manager();
+    manager.set_level(Level::None);
+    compile(&manager, &constant("f", 1)).unwrap();
+    // Each function calls the one before.
+    let count = 400;
+    let link = |number: usize| match number {
+        0 => calls("g0", "f"),
+        _ => calls(&format!("g{number}"), &format!("g{}", number - 1)).replace("call_host", "call"),
+    };
+    let chain: Vec<String> = (0..count).map(link).collect();
+    let functions = |numbers: std::ops::Range<usize>| -> String {
+        numbers.map(|number| constant(&format!("g{number}"), 1)).collect()
+    };
+    for is_reversed in [false, true] {
+        let mut chain = chain.clone();
+        if is_reversed {
+            chain.reverse();
+        }
+        compile(&manager, &chain.concat()).unwrap();
+        // The last function alone is current, and reaches `f`.
+        compile(&manager, &functions(0..count - 1)).unwrap();
+        let error = compile(&manager, "function f(a: i64) -> i64\nreturn i64 a\nend\n");
+        assert!(matches!(error, Err(ManagerError::Signature(_))), "{error:?}");
+        assert_eq!(integer(&manager, &format!("g{}", count - 1), &[]), 1 + count as i64);
+    }
+    compile(&manager, &functions(count - 1..count)).unwrap();
+    compile(&manager, "function f(a: i64) -> i64\nreturn i64 a\nend\n").unwrap();
+}
+
+#[test]
 fn threads_call_while_functions_are_replaced() {
     let manager = manager();
     compile(&manager, &constant("f", 1)).unwrap();
