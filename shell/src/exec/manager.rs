@@ -1,7 +1,7 @@
 //! A manager with Simple source, files and functions of the host.
 #![allow(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -323,15 +323,14 @@ impl ExecManager {
     /// # Errors
     /// [`ExecError::OutOfMemory`].
     pub fn function_names(&self) -> Result<Vec<Box<[u8]>>> {
+        let (compiled, of_modules) = (self.manager.functions()?, self.modules.names()?);
+        let mut found = HashSet::new();
+        found.try_reserve(compiled.len() + of_modules.len()).map_err(|_| AllocError)?;
+        let all = compiled.iter().map(|function| function.name().as_bytes());
+        let all = all.chain(of_modules.iter().map(|name| &**name));
         let mut names = Vec::new();
-        for function in self.manager.functions()? {
-            try_push(&mut names, try_copy_bytes(function.name().as_bytes())?)?;
-        }
-        let compiled = names.len();
-        for name in self.modules.names()? {
-            if self.find(&name).is_none() && !names.iter().skip(compiled).any(|n| *n == name) {
-                try_push(&mut names, name)?;
-            }
+        for name in all.filter(|name| found.insert(*name)) {
+            try_push(&mut names, try_copy_bytes(name)?)?;
         }
         Ok(names)
     }

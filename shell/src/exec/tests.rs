@@ -780,6 +780,15 @@ fn functions_of_a_module_are_called_by_name_and_by_source() {
     assert_eq!(error.to_string(), "argument 1 of function `sum` must be of type i64");
 }
 
+#[test]
+fn function_that_is_compiled_hides_that_of_a_module_in_the_list_of_names() {
+    let manager = manager(BackendChoice::Auto);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/samples/bcod.smf");
+    manager.compile_source("s.spl", "fn sum(n): n\nfn one(): 1\n").unwrap();
+    manager.compile_file(&path).unwrap();
+    assert_eq!(names(&manager), ["sum", "one", "answer"]);
+}
+
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
 #[test]
 fn instances_call_functions_of_the_host() {
