@@ -35,7 +35,9 @@ mod value;
 pub use backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 pub use error::{ManagerError, TrapReport};
 pub use external::ExternalFunctions;
-pub use manager::{CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics};
+pub use manager::{
+    CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics, ResolvedUnit,
+};
 pub use native::NativeBackend;
 pub use unit::{Unit, UnitError, UnitFunction};
 pub use value::Value;

@@ -3,7 +3,8 @@
 use crate::ir::Signature;
 use crate::link::{NoImports, Resolve};
 
-/// The functions of the host and of modules, by name.
+/// The functions of the host and of modules, by name. The manager holds no lock while it asks for them, so that they may
+/// be compiled then.
 pub trait ExternalFunctions: Resolve {
     /// Whether the signature of any function is known. By default it is not.
     fn has_signatures(&self) -> bool {

@@ -171,6 +171,14 @@ struct Stub {
     target: Box<AtomicU64>,
 }
 
+/// A unit whose callees of the host have been asked for: see [`Manager::resolve`].
+#[derive(Debug)]
+pub struct ResolvedUnit<'u> {
+    unit: &'u Unit,
+    /// The answers of the host, by name.
+    host: HashMap<Name, Option<u64>>,
+}
+
 /// A unit whose code is in memory.
 struct LoadedUnit {
     number: u64,
@@ -269,30 +277,65 @@ impl Manager {
     }
 
     /// Compiles a unit. Its functions can be called when this returns; on failure nothing changes. `host` resolves callees
-    /// that are no functions of the manager.
+    /// that are no functions of the manager; it may compile other units in this manager.
+    ///
+    /// # Errors
+    /// Those of [`resolve`](Self::resolve) and [`compile_resolved`](Self::compile_resolved).
+    pub fn compile(&self, unit: &Unit, host: &dyn ExternalFunctions) -> Result<()> {
+        self.compile_resolved(&self.resolve(unit, host)?)
+    }
+
+    /// Asks `host` for the callees of a unit that are no functions of the manager. No lock is held meanwhile.
+    ///
+    /// # Errors
+    /// [`ManagerError::CalleeSignature`], [`ManagerError::OutOfMemory`].
+    pub fn resolve<'u>(
+        &self,
+        unit: &'u Unit,
+        host: &dyn ExternalFunctions,
+    ) -> Result<ResolvedUnit<'u>> {
+        let mut answers = HashMap::new();
+        let has_signatures = host.has_signatures();
+        visit_callees(unit, &mut |caller, callee| {
+            let name = callee.name.as_bytes();
+            if callee.kind != CalleeKind::Host || self.state.lock().names.contains_key(name) {
+                return Ok(());
+            }
+            if has_signatures && !host.accepts(name, callee.signature) {
+                return Err(other_signature(caller, name)?);
+            }
+            if !answers.contains_key(name) {
+                answers.try_reserve(1).map_err(|_| AllocError)?;
+                answers.insert(Name::new(name)?, host.resolve(name));
+            }
+            Ok(())
+        })?;
+        Ok(ResolvedUnit { unit, host: answers })
+    }
+
+    /// Compiles a unit of which this manager has resolved the callees. The host is not asked. On failure nothing changes.
     ///
     /// # Errors
     /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CalleeSignature`],
     /// [`ManagerError::CodeLimit`], [`ManagerError::OutOfMemory`].
-    pub fn compile(&self, unit: &Unit, host: &dyn ExternalFunctions) -> Result<()> {
+    pub fn compile_resolved(&self, resolved: &ResolvedUnit<'_>) -> Result<()> {
         let _compiling = self.compiling.lock();
+        let unit = resolved.unit;
         let (level, calls) = {
             let mut state = self.state.lock();
             self.free_retired(&mut state);
             check_signatures(&state, unit)?;
             let mut calls = Calls::default();
             if !state.names.is_empty() {
-                check_callees(unit, &|name, called| state.accepts(name, called))?;
+                check_callees(unit, &state)?;
                 calls = Calls::of(unit, &|name| state.names.contains_key(name))?;
             }
             (state.level, calls)
         };
-        if host.has_signatures() {
-            check_callees(unit, &|name, called| host.accepts(name, called))?;
-        }
         let mut error = None;
-        let mut symbol = |name: &[u8]| match self.symbol(name, host) {
-            Ok(address) => address,
+        let mut symbol = |name: &[u8]| match self.stub(name) {
+            Ok(Some(address)) => Some(address),
+            Ok(None) => resolved.host.get(name).copied().flatten(),
             Err(failed) => {
                 error.get_or_insert(failed);
                 None
@@ -311,14 +354,11 @@ impl Manager {
         state.insert(unit, calls, compiled)
     }
 
-    /// The address of a callee outside of the unit: the stub of a function of another unit, or a symbol of the host.
-    fn symbol(&self, name: &[u8], host: &dyn ExternalFunctions) -> Result<Option<u64>> {
+    /// The address by which a unit calls a function of another one; `None` if the manager has no such function.
+    fn stub(&self, name: &[u8]) -> Result<Option<u64>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        let Some(named) = state.names.get_mut(name) else {
-            drop(guard);
-            return Ok(host.resolve(name));
-        };
+        let Some(named) = state.names.get_mut(name) else { return Ok(None) };
         if let Some(stub) = &named.stub {
             return Ok(Some(stub.code.address()));
         }
@@ -572,16 +612,19 @@ impl Calls {
     }
 }
 
-/// Refuses calls of functions outside of the unit whose signatures are not accepted.
-fn check_callees(unit: &Unit, accepts: &dyn Fn(&[u8], Signature<'_>) -> bool) -> Result<()> {
+/// Refuses calls of functions of other units with other signatures.
+fn check_callees(unit: &Unit, state: &State) -> Result<()> {
     visit_callees(unit, &mut |caller, callee| {
-        let is_host = callee.kind == CalleeKind::Host;
-        if is_host && !accepts(callee.name.as_bytes(), callee.signature) {
-            let (function, callee) = (caller.clone(), Name::new(callee.name.as_bytes())?);
-            return Err(ManagerError::CalleeSignature { function, callee });
+        let name = callee.name.as_bytes();
+        match callee.kind == CalleeKind::Host && !state.accepts(name, callee.signature) {
+            true => Err(other_signature(caller, name)?),
+            false => Ok(()),
         }
-        Ok(())
     })
+}
+
+fn other_signature(caller: &Name, callee: &[u8]) -> Result<ManagerError> {
+    Ok(ManagerError::CalleeSignature { function: caller.clone(), callee: Name::new(callee)? })
 }
 
 /// Calls `visit` with the name of each function of a unit and each of its callees.

@@ -236,6 +236,22 @@ fn host_symbols_are_resolved_and_missing_ones_named() {
 }
 
 #[test]
+fn host_that_resolves_a_callee_may_compile_in_the_same_manager() {
+    extern "C" fn seven() -> i64 {
+        7
+    }
+    let manager = manager();
+    let host = |name: &[u8]| {
+        compile(&manager, &constant("helper", 30)).unwrap();
+        (name == b"lazy").then_some(seven as *const () as usize as u64)
+    };
+    let text = "function f() -> i64\nlocal a: i64\nlocal b: i64\ncall_host a = lazy()\n\
+                call_host b = helper()\nadd i64 a, a, b\nreturn i64 a\nend\n";
+    manager.compile(&Unit::from_text(text).unwrap(), &host).unwrap();
+    assert_eq!(integer(&manager, "f", &[]), 37);
+}
+
+#[test]
 fn units_that_are_none_are_refused() {
     let refused = |text: &str| Unit::from_text(text).unwrap_err().to_string();
     assert_eq!(refused(&format!("{ADD}{ADD}")), "line 5: the name is already in use");
