@@ -7,7 +7,7 @@ use super::error::ManagerError;
 use super::external::ExternalFunctions;
 use super::manager::Manager;
 use super::unit::{Unit, UnitError, UnitFunction};
-use crate::alloc_util::{try_collect, try_with_capacity};
+use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
 use crate::ir::Scalar;
 use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_in};
 
@@ -56,13 +56,27 @@ impl Manager {
         mode: Mode,
         host: &dyn ExternalFunctions,
     ) -> Result<Compiled, ManagerError> {
-        // Another thread that compiles meanwhile starts without memory.
-        let mut memory = core::mem::take(&mut *self.front_end.lock());
-        let mut compiled = compile_in(&mut memory, files, mode, &|name| self.external(name))?;
-        *self.front_end.lock() = memory;
+        let mut compiled = self.translate_source(files, mode)?;
         if let Some(unit) = &mut compiled.unit {
             self.compile(&Unit::from_source(unit)?, host)?;
         }
+        Ok(compiled)
+    }
+
+    /// Translates the files of a program to IR, as [`compile_source`](Self::compile_source) does before it compiles. The
+    /// result has a unit if there are no errors in the source.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn translate_source(
+        &self,
+        files: &[SourceFile<'_>],
+        mode: Mode,
+    ) -> Result<Compiled, AllocError> {
+        // Another thread that compiles meanwhile starts without memory.
+        let mut memory = core::mem::take(&mut *self.front_end.lock());
+        let compiled = compile_in(&mut memory, files, mode, &|name| self.external(name))?;
+        *self.front_end.lock() = memory;
         Ok(compiled)
     }
 

@@ -16,7 +16,7 @@ use smf_core::ir::Scalar;
 use smf_core::link::{Name, ShortName};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::{
-    Assertion, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TranslationUnit, TrapCause,
+    Assertion, Compiled, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TranslationUnit, TrapCause,
 };
 use smf_core::trap::{Trap, TrapError};
 use smf_core::types::Type;
@@ -94,6 +94,9 @@ impl SourceInfo {
     }
 }
 
+/// What a manager records of the functions of a unit, by symbol.
+type UnitInfo = Vec<(Box<[u8]>, SourceInfo)>;
+
 /// The result of a function that returns a text: its address and its length in bytes.
 #[repr(C)]
 struct TextResult {
@@ -109,6 +112,8 @@ pub struct ExecManager {
     /// Dropped after the code that calls into them.
     modules: Modules,
     info: Mutex<HashMap<Box<[u8]>, SourceInfo>>,
+    /// Held while code is replaced and what is recorded of it, so that both are of one compilation.
+    compiling: Mutex<()>,
     /// The number of compilations of source.
     compilations: AtomicU64,
     front_end: RwLock<Option<SharedFrontEnd>>,
@@ -134,8 +139,9 @@ impl ExecManager {
         let max_code_bytes = options.max_code_bytes.unwrap_or(max_code_bytes);
         let core_options = ManagerOptions { level: options.level, max_code_bytes };
         let manager = Manager::new(backend, core_options);
-        let (info, front_end) = (Mutex::default(), RwLock::new(None));
-        Ok(Self { manager, modules, info, compilations: AtomicU64::new(0), front_end })
+        let (info, compiling) = (Mutex::default(), Mutex::default());
+        let (compilations, front_end) = (AtomicU64::new(0), RwLock::new(None));
+        Ok(Self { manager, modules, info, compiling, compilations, front_end })
     }
 
     /// The manager of the core.
@@ -179,12 +185,11 @@ impl ExecManager {
 
     /// Compiles the files of a program, the first one with the modules that it uses behind it.
     fn compile_files(&self, files: &[SourceFile<'_>]) -> Result<Vec<Diagnostic>> {
-        let callees = self.modules.callees();
-        let compiled = self.manager.compile_source(files, Mode::Manager, &callees);
-        let compiled = compiled.map_err(|error| callees.explain(error))?;
-        let Some(unit) = compiled.unit else { return Err(ExecError::Source(compiled.diagnostics)) };
-        self.record(unit)?;
-        Ok(compiled.diagnostics)
+        let Compiled { unit, diagnostics } = self.manager.translate_source(files, Mode::Manager)?;
+        let Some(mut source) = unit else { return Err(ExecError::Source(diagnostics)) };
+        let unit = Unit::from_source(&mut source)?;
+        self.compile(&unit, self.source_info(source)?)?;
+        Ok(diagnostics)
     }
 
     fn front_end(&self) -> Option<SharedFrontEnd> {
@@ -196,13 +201,25 @@ impl ExecManager {
     /// # Errors
     /// [`ExecError::Manager`].
     pub fn compile_unit(&self, unit: &Unit) -> Result<()> {
+        self.compile(unit, Vec::new())
+    }
+
+    /// Compiles a unit, and records what its source says of some of its functions.
+    fn compile(&self, unit: &Unit, new: UnitInfo) -> Result<()> {
+        // Without a lock, because symbols of the host may be compiled when they are asked for.
         let callees = self.modules.callees();
-        let compiled = self.manager.compile(unit, &callees);
+        let resolved = self.manager.resolve(unit, &callees)?;
+        let _compiling = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.info().try_reserve(new.len()).map_err(|_| AllocError)?;
+        let compiled = self.manager.compile_resolved(&resolved);
         compiled.map_err(|error| callees.explain(error))?;
         let mut info = self.info();
-        for function in unit.functions() {
-            info.remove(function.name().as_bytes());
+        if !info.is_empty() {
+            for function in unit.functions() {
+                info.remove(function.name().as_bytes());
+            }
         }
+        info.extend(new);
         Ok(())
     }
 
@@ -264,9 +281,9 @@ impl ExecManager {
         self.info.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records what the source says of its functions beside their code.
-    fn record(&self, mut unit: TranslationUnit) -> Result<(), AllocError> {
-        let mut info = self.info();
+    /// What the source says of its functions beside their code, by symbol.
+    fn source_info(&self, mut unit: TranslationUnit) -> Result<UnitInfo, AllocError> {
+        let mut all = Vec::new();
         let number = self.compilations.fetch_add(1, Ordering::Relaxed);
         // Of functions without assertions, too: those of others may become part of them.
         let asserts = unit.functions.iter().any(|function| !function.assertions.is_empty());
@@ -282,9 +299,6 @@ impl ExecManager {
             let is_array = |ty: &Type| matches!(ty, Type::Array(_));
             let array_param = function.params.iter().position(is_array);
             if !has_text && !returns_memory && array_param.is_none() && !asserts {
-                if !info.is_empty() {
-                    info.remove(symbol);
-                }
                 continue;
             }
             let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
@@ -293,7 +307,7 @@ impl ExecManager {
             let param_names = try_format(format_args!("{names}"))?;
             let assertions = function.assertions;
             let file = (number, function.file);
-            let new = SourceInfo {
+            let info = SourceInfo {
                 returns_text,
                 returns_memory,
                 text_params,
@@ -302,10 +316,9 @@ impl ExecManager {
                 file,
                 assertions,
             };
-            info.try_reserve(1).map_err(|_| AllocError)?;
-            info.insert(try_copy_bytes(symbol)?, new);
+            try_push(&mut all, (try_copy_bytes(symbol)?, info))?;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// The function called `name`, which is not one of a module.
