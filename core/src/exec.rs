@@ -12,7 +12,8 @@
 //! be replaced by one of the same signature.
 //!
 //! **Memory.** The code of replaced functions is freed by a later compilation during which no call is active, once no
-//! function of its unit is current. The code of a manager is bounded by [`ManagerOptions::max_code_bytes`].
+//! function of its unit is current. The code of a manager, stubs included, is bounded by
+//! [`ManagerOptions::max_code_bytes`].
 //!
 //! **Threads.** All methods may be called from any thread. Managers share nothing.
 //!

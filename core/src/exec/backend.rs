@@ -10,7 +10,7 @@ use crate::alloc_util::{AllocError, TryArc};
 use crate::codegen::CodegenError;
 use crate::codegen::registry::CodeRegistry;
 use crate::link::{Name, ShortName};
-use crate::memory::code_alloc::ExecError;
+use crate::memory::code_alloc::{CodeMemory, ExecError};
 
 /// The effort of a compilation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +124,12 @@ pub trait Backend: Send + Sync {
 
     /// The registry of the code of this back end, for the stubs of the manager.
     fn registry(&self) -> Option<SharedRegistry> {
+        None
+    }
+
+    /// The memory of the code of this back end, for the stubs of the manager. `None` before the first compilation, and for
+    /// one without code memory; stubs then have memory of their own.
+    fn code_memory(&self) -> Option<CodeMemory> {
         None
     }
 

@@ -13,12 +13,12 @@ use hashbrown::{HashMap, HashSet};
 use super::backend::{Backend, CompiledUnit, Level};
 use super::error::{ManagerError, TrapReport};
 use super::external::ExternalFunctions;
-use super::native::{NativeBackend, RegisteredCode};
-use super::stub;
+use super::native::NativeBackend;
+use super::stub::{NewStubs, Stub};
 use super::unit::{Unit, UnitError, UnitFunction};
 use super::value::Value;
 use crate::alloc_util::{
-    AllocError, TryArc, try_box, try_collect, try_concat, try_push, try_reserve, try_with_capacity,
+    AllocError, TryArc, try_collect, try_push, try_reserve, try_with_capacity,
 };
 use crate::ir::{Callee, CalleeKind, IrError, Scalar, Signature};
 use crate::link::{Name, ShortName};
@@ -53,9 +53,11 @@ pub struct ManagerStatistics {
     pub functions: usize,
     /// Units whose code is in memory.
     pub units: usize,
-    /// Bytes of code, with that of replaced functions that is not freed yet.
+    /// Bytes of code, with the stubs by which units call each other, and with code of replaced functions that is not
+    /// freed yet.
     pub code_bytes: usize,
-    /// Of these, bytes of units without a current function.
+    /// Of these, bytes of units without a current function, and of stubs of functions that were replaced by ones of other
+    /// signatures.
     pub retired_bytes: usize,
 }
 
@@ -165,12 +167,6 @@ struct Named {
     stub: Option<Stub>,
 }
 
-/// The code by which other units call a function, and the address of the current version, to which it jumps.
-struct Stub {
-    code: RegisteredCode,
-    target: Box<AtomicU64>,
-}
-
 /// A unit whose callees of the host have been asked for: see [`Manager::resolve`].
 #[derive(Debug)]
 pub struct ResolvedUnit<'u> {
@@ -191,8 +187,6 @@ struct LoadedUnit {
 }
 
 struct State {
-    /// Compiles stubs, once there is one.
-    stubs: Option<NativeBackend>,
     names: HashMap<Name, Named>,
     /// Names in the order of their first compilation.
     order: Vec<Name>,
@@ -219,8 +213,9 @@ pub struct Manager {
     max_code_bytes: usize,
     /// Calls in progress.
     active: BiasedCount,
-    /// Held during a compilation: units are compiled one at a time, while functions are called.
-    compiling: Lock<()>,
+    /// Held during a compilation: units are compiled one at a time, while functions are called. Compiles stubs, once there
+    /// is one.
+    compiling: Lock<Option<NativeBackend>>,
     state: Lock<State>,
     /// The memory of the last run of the front end.
     #[cfg(feature = "source")]
@@ -238,7 +233,6 @@ impl Manager {
     pub fn new(backend: Box<dyn Backend>, options: ManagerOptions) -> Self {
         let ManagerOptions { level, max_code_bytes } = options;
         let state = State {
-            stubs: None,
             names: HashMap::new(),
             order: Vec::new(),
             units: Vec::new(),
@@ -249,7 +243,7 @@ impl Manager {
             level,
         };
         let active = BiasedCount::new();
-        let (compiling, state) = (Lock::new(()), Lock::new(state));
+        let (compiling, state) = (Lock::new(None), Lock::new(state));
         Self {
             backend,
             max_code_bytes,
@@ -319,7 +313,7 @@ impl Manager {
     /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CalleeSignature`],
     /// [`ManagerError::CodeLimit`], [`ManagerError::OutOfMemory`].
     pub fn compile_resolved(&self, resolved: &ResolvedUnit<'_>) -> Result<()> {
-        let _compiling = self.compiling.lock();
+        let mut compiling = self.compiling.lock();
         let unit = resolved.unit;
         let (level, calls) = {
             let mut state = self.state.lock();
@@ -332,8 +326,8 @@ impl Manager {
             }
             (state.level, calls)
         };
-        let mut error = None;
-        let mut symbol = |name: &[u8]| match self.stub(name) {
+        let (mut stubs, mut error) = (NewStubs::default(), None);
+        let mut symbol = |name: &[u8]| match self.stub(name, &mut compiling, &mut stubs) {
             Ok(Some(address)) => Some(address),
             Ok(None) => resolved.host.get(name).copied().flatten(),
             Err(failed) => {
@@ -347,28 +341,39 @@ impl Manager {
         }
         let compiled = compiled?;
         let mut state = self.state.lock();
-        let needed = state.code_bytes.saturating_add(compiled.bytes);
-        if needed > self.max_code_bytes {
-            return Err(ManagerError::CodeLimit { limit: self.max_code_bytes, needed });
-        }
-        state.insert(unit, calls, compiled)
+        self.check_limit(&state, stubs.bytes.saturating_add(compiled.bytes))?;
+        state.insert(unit, calls, compiled, stubs)
     }
 
     /// The address by which a unit calls a function of another one; `None` if the manager has no such function.
-    fn stub(&self, name: &[u8]) -> Result<Option<u64>> {
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        let Some(named) = state.names.get_mut(name) else { return Ok(None) };
-        if let Some(stub) = &named.stub {
-            return Ok(Some(stub.code.address()));
+    fn stub(
+        &self,
+        name: &[u8],
+        backend: &mut Option<NativeBackend>,
+        new: &mut NewStubs,
+    ) -> Result<Option<u64>> {
+        if let Some(stub) = new.by_name.get(name) {
+            return Ok(Some(stub.address()));
         }
-        let Entry { params, result, address, .. } = &*named.entry;
-        let target = try_box(AtomicU64::new(address.load(Ordering::SeqCst)))?;
-        let word = target.as_ptr().expose_provenance() as u64;
-        let title = Name::new(&try_concat(&[name, b":stub"])?)?;
-        let stubs = state.stubs.get_or_insert_with(|| NativeBackend::for_stubs(&*self.backend));
-        let code = stubs.compile_one(&title, &stub::build(word, params, *result)?)?;
-        Ok(Some(named.stub.insert(Stub { code, target }).code.address()))
+        let entry = match self.state.lock().names.get(name) {
+            None => return Ok(None),
+            Some(Named { stub: Some(stub), .. }) => return Ok(Some(stub.address())),
+            Some(named) => named.entry.clone(),
+        };
+        let backend = backend.get_or_insert_with(|| NativeBackend::for_stubs(&*self.backend));
+        let target = entry.address.load(Ordering::SeqCst);
+        let stub = Stub::new(&entry.name, (&entry.params, entry.result), target, backend)?;
+        self.check_limit(&self.state.lock(), new.bytes.saturating_add(stub.bytes()))?;
+        Ok(Some(new.add(entry.name.clone(), stub)?))
+    }
+
+    /// Refuses to add so many bytes of code.
+    fn check_limit(&self, state: &State, added: usize) -> Result<()> {
+        let needed = state.code_bytes.saturating_add(added);
+        match needed > self.max_code_bytes {
+            true => Err(ManagerError::CodeLimit { limit: self.max_code_bytes, needed }),
+            false => Ok(()),
+        }
     }
 
     /// Frees units without current functions if no call is active. A call that starts meanwhile finds the addresses of
@@ -376,9 +381,9 @@ impl Manager {
     fn free_retired(&self, state: &mut LockGuard<'_, State>) {
         let has_retired = state.retired != 0 || !state.retired_stubs.is_empty();
         if has_retired && self.active.uses(thread_of(chain_by_lookup())) == 0 {
+            state.code_bytes = state.code_bytes.saturating_sub(state.retired_bytes());
             state.retired_stubs.clear();
             state.units.retain(|unit| unit.current != 0);
-            state.code_bytes = state.units.iter().map(|unit| unit.unit.bytes).sum();
             state.retired = 0;
         }
     }
@@ -506,12 +511,11 @@ impl Manager {
     /// What the manager has.
     pub fn statistics(&self) -> ManagerStatistics {
         let state = self.state.lock();
-        let retired = state.units.iter().filter(|unit| unit.current == 0);
         ManagerStatistics {
             functions: state.names.len(),
             units: state.units.len(),
             code_bytes: state.code_bytes,
-            retired_bytes: retired.map(|unit| unit.unit.bytes).sum(),
+            retired_bytes: state.retired_bytes(),
         }
     }
 }
@@ -685,8 +689,21 @@ impl State {
         Ok(false)
     }
 
+    /// Bytes of units without a current function, and of stubs without a function.
+    fn retired_bytes(&self) -> usize {
+        let units = self.units.iter().filter(|unit| unit.current == 0);
+        let stubs = self.retired_stubs.iter().map(Stub::bytes);
+        units.map(|unit| unit.unit.bytes).chain(stubs).sum()
+    }
+
     /// Makes the functions of a compiled unit current. Changes nothing if there is no memory for it.
-    fn insert(&mut self, unit: &Unit, calls: Calls, compiled: CompiledUnit) -> Result<()> {
+    fn insert(
+        &mut self,
+        unit: &Unit,
+        calls: Calls,
+        compiled: CompiledUnit,
+        stubs: NewStubs,
+    ) -> Result<()> {
         let functions = unit.functions();
         let starts = compiled.addresses.iter().copied();
         let mut named = try_collect(starts.zip(functions.iter().map(|f| f.name().clone())))?;
@@ -707,7 +724,14 @@ impl State {
         let number = self.next_unit;
         self.next_unit += 1;
         let current = new.len();
-        self.code_bytes = self.code_bytes.saturating_add(compiled.bytes);
+        let added = compiled.bytes.saturating_add(stubs.bytes);
+        self.code_bytes = self.code_bytes.saturating_add(added);
+        // Before functions are made current, of which the stubs hold the addresses.
+        for (name, stub) in stubs.by_name {
+            if let Some(named) = self.names.get_mut(name.as_bytes()) {
+                named.stub = Some(stub);
+            }
+        }
         self.retired += usize::from(current == 0);
         let functions = named.into_boxed_slice();
         self.units.push(LoadedUnit { number, current, functions, calls, unit: compiled });
@@ -733,7 +757,7 @@ impl State {
             named.entry = entry;
             self.retired_stubs.extend(named.stub.take());
         } else if let Some(stub) = &named.stub {
-            stub.target.store(address, Ordering::SeqCst);
+            stub.set_target(address);
         }
         let unit = self.units.binary_search_by_key(&old, |unit| unit.number);
         if let Some(unit) = unit.ok().and_then(|index| self.units.get_mut(index)) {

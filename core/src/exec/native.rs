@@ -71,6 +71,10 @@ impl RegisteredCode {
     pub(super) fn address(&self) -> u64 {
         self.block.address() as u64
     }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.block.len()
+    }
 }
 
 impl NativeBackend {
@@ -87,7 +91,8 @@ impl NativeBackend {
 
     /// The back end of the stubs of another one.
     pub(super) fn for_stubs(of: &dyn Backend) -> Self {
-        Self { registry: of.registry(), ..Self::default() }
+        let memory = of.code_memory().map_or_else(Once::new, Once::initialized);
+        Self { memory, registry: of.registry(), ..Self::default() }
     }
 
     /// Compiles one function that belongs to no unit and whose only callees are addresses.
@@ -150,6 +155,10 @@ impl Backend for NativeBackend {
 
     fn registry(&self) -> Option<SharedRegistry> {
         self.registry.clone()
+    }
+
+    fn code_memory(&self) -> Option<CodeMemory> {
+        self.memory.get().cloned()
     }
 
     fn compile(

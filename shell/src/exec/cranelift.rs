@@ -235,6 +235,10 @@ impl Backend for CraneliftBackend {
         "cranelift"
     }
 
+    fn code_memory(&self) -> Option<CodeMemory> {
+        Some(self.memory.clone())
+    }
+
     fn compile(
         &self,
         unit: &Unit,

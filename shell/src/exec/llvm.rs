@@ -211,6 +211,10 @@ impl Backend for LlvmBackend {
         self.registry.clone()
     }
 
+    fn code_memory(&self) -> Option<CodeMemory> {
+        Some(self.memory.clone())
+    }
+
     fn compile(
         &self,
         unit: &Unit,

@@ -13,6 +13,7 @@ use std::vec::Vec;
 use super::*;
 use crate::ir::Scalar;
 use crate::link::NoImports;
+use crate::memory::code_alloc::{CodeMemory, CodeMemoryOptions};
 
 fn manager() -> Manager {
     Manager::new(Box::new(NativeBackend::default()), ManagerOptions::default())
@@ -301,6 +302,41 @@ fn code_is_bounded_and_a_refused_unit_changes_nothing() {
         compile(&manager, &constant("f", number)).unwrap();
         assert_eq!(integer(&manager, "f", &[]), number);
     }
+}
+
+#[test]
+fn stubs_count_as_code_and_are_dropped_with_a_refused_unit() {
+    let options = ManagerOptions { max_code_bytes: 4000, ..ManagerOptions::default() };
+    let memory = CodeMemory::new(CodeMemoryOptions::default()).unwrap();
+    let manager = Manager::new(Box::new(NativeBackend::new(memory.clone())), options);
+    let names = || (0..200).map(|number| format!("f{number}"));
+    let functions: String = names().map(|name| constant(&name, 1)).collect();
+    compile(&manager, &functions).unwrap();
+    let before = (manager.statistics(), memory.statistics().live_blocks);
+    let caller = |names: &[String]| {
+        let calls: String = names.iter().map(|name| format!("call_host a = {name}()\n")).collect();
+        format!("function g() -> i64\nlocal a: i64\n{calls}return i64 a\nend\n")
+    };
+    let undefined = caller(&["f0".into(), "f1".into(), "absent".into()]);
+    compile(&manager, &undefined).unwrap_err();
+    assert_eq!((manager.statistics(), memory.statistics().live_blocks), before);
+    let all: Vec<String> = names().collect();
+    let error = compile(&manager, &caller(&all)).unwrap_err();
+    assert!(matches!(error, ManagerError::CodeLimit { limit: 4000, .. }), "{error}");
+    assert_eq!((manager.statistics(), memory.statistics().live_blocks), before);
+    compile(&manager, &caller(&all[..2])).unwrap();
+    // The unit and two stubs, in the memory of the manager.
+    assert_eq!(memory.statistics().live_blocks, before.1 + 3);
+    let with_stubs = manager.statistics().code_bytes;
+    compile(&manager, &calls("h", "f0")).unwrap();
+    compile(&manager, &constant("h", 1)).unwrap();
+    // Stubs are bytes that a replacement of their function by one of another signature frees.
+    compile(&manager, &constant("g", 1)).unwrap();
+    compile(&manager, "function f0(a: i64) -> i64\nreturn i64 a\nend\n").unwrap();
+    assert!(manager.statistics().retired_bytes > 0);
+    compile(&manager, &constant("i", 1)).unwrap();
+    assert_eq!((manager.statistics().retired_bytes, memory.statistics().live_blocks), (0, 6));
+    assert!(manager.statistics().code_bytes < with_stubs + 200);
 }
 
 #[test]
