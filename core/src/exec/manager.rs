@@ -318,11 +318,11 @@ impl Manager {
         let (level, calls) = {
             let mut state = self.state.lock();
             self.free_retired(&mut state);
-            check_signatures(&state, unit)?;
             let mut calls = Calls::default();
             if !state.names.is_empty() {
                 check_callees(unit, &state)?;
                 calls = Calls::of(unit, &|name| state.names.contains_key(name))?;
+                check_signatures(&state, unit, &calls)?;
             }
             (state.level, calls)
         };
@@ -548,15 +548,18 @@ fn has_signature(entry: &Entry, function: &UnitFunction) -> bool {
     *entry.params == *function.params() && entry.result == function.result()
 }
 
-/// Refuses a replacement by another signature where code of other units that is in use afterwards calls the function.
-fn check_signatures(state: &State, unit: &Unit) -> Result<()> {
+/// Refuses a replacement by another signature where code of other units that is in use afterwards calls the function, or
+/// the unit itself calls the version that it replaces.
+fn check_signatures(state: &State, unit: &Unit, calls: &Calls) -> Result<()> {
     for function in unit.functions() {
-        let named = state.names.get(function.name().as_bytes());
-        let has_stub = named.filter(|named| named.stub.is_some());
-        if has_stub.is_some_and(|named| !has_signature(&named.entry, function))
-            && state.is_called(function.name(), unit)?
-        {
-            return Err(ManagerError::Signature(function.name().clone()));
+        let name = function.name();
+        let Some(named) = state.names.get(name.as_bytes()) else { continue };
+        if has_signature(&named.entry, function) {
+            continue;
+        }
+        let is_called_here = calls.outside.iter().any(|(_, callee)| callee == name);
+        if is_called_here || named.stub.is_some() && state.is_called(name, unit)? {
+            return Err(ManagerError::Signature(name.clone()));
         }
     }
     Ok(())

@@ -134,6 +134,18 @@ fn signature_changes_where_no_caller_remains() {
     assert_eq!((integer(&manager, "f", &[]), integer(&manager, "outer", &[5])), (4, 5));
 }
 
+#[test]
+fn unit_cannot_replace_its_callee_by_a_function_of_another_signature() {
+    let manager = manager();
+    compile(&manager, &constant("f", 1)).unwrap();
+    let unit = [calls("g", "f"), "function f(a: i64) -> i64\nreturn i64 a\nend\n".into()].concat();
+    let error = compile(&manager, &unit).unwrap_err();
+    assert!(matches!(error, ManagerError::Signature(_)), "{error}");
+    // By one of the same signature, which it then calls.
+    compile(&manager, &[calls("g", "f"), constant("f", 40)].concat()).unwrap();
+    assert_eq!(integer(&manager, "g", &[]), 41);
+}
+
 /// The manager that `change` uses, and what it compiles.
 static CHANGED: std::sync::Mutex<Option<std::sync::Arc<Manager>>> = std::sync::Mutex::new(None);
 
