@@ -76,9 +76,14 @@ impl OpenLoader {
         unsafe { modules.collect_quiescent() };
         let mut handles = Vec::new();
         modules.for_each(|_, handle| handles.push(handle));
-        // Refused while threads have to run destructors.
-        let is_unloaded = modules.unload_all(&handles).is_ok();
-        is_unloaded && modules.statistics().retired == 0
+        if modules.unload_all(&handles).is_err() {
+            // Threads have to run destructors of a module. The others are unloaded, those that import first.
+            for handle in handles.into_iter().rev() {
+                let _ = modules.unload(handle);
+            }
+        }
+        let left = modules.statistics();
+        left.modules == 0 && left.retired == 0
     }
 
     /// The number of holds.
