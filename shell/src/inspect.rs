@@ -76,27 +76,41 @@ fn prelink<'d>(smf: &Smf<'d>) -> Option<Prelink<'d>> {
 /// The functions in the array called `array`, `.init_array` or `.fini_array`, by its relocations and by the places in the
 /// image.
 fn init_functions<'d>(smf: &Smf<'d>, array: &[u8]) -> Vec<InitFunction<'d>> {
-    let mut functions: Vec<_> = relocated_functions(smf, array).collect();
+    let mut entries: Vec<_> = relocated_entries(smf, array).collect();
+    entries.sort_by_key(|(offset, _)| *offset);
+    let known = entries.len();
     let is_array =
         |section: &Section<'_>| section.name == array && section.kind == SectionKind::RoData;
     for section in smf.sections().iter().filter(is_array) {
         let Some((prelink, contents)) = prelink(smf).zip(smf.contents(&section).ok()) else {
             continue;
         };
-        let known: Vec<u64> = functions.iter().map(|function| function.offset).collect();
-        let places = prelink.relative_places_in(&section).filter(|offset| !known.contains(offset));
-        functions.extend(places.filter_map(|offset| {
-            let word = contents.get(usize::try_from(offset).ok()?..)?.first_chunk()?;
-            let (section, value) = prelink.section_at(smf.sections(), u64::from_le_bytes(*word))?;
-            Some(init_function(smf, offset, (section, value)))
-        }));
+        for offset in prelink.relative_places_in(&section) {
+            let start = usize::try_from(offset).ok().and_then(|start| contents.get(start..));
+            let word = start.and_then(|bytes| bytes.first_chunk());
+            let place = word.map(|word| u64::from_le_bytes(*word));
+            let place = place.and_then(|at| prelink.section_at(smf.sections(), at));
+            let stated = entries.get(..known).unwrap_or_default();
+            let is_new = stated.binary_search_by_key(&offset, |(at, _)| *at).is_err();
+            entries.extend(place.filter(|_| is_new).map(|place| (offset, place)));
+        }
     }
-    functions.sort_by_key(|function| function.offset);
-    functions
+    entries.sort_by_key(|(offset, _)| *offset);
+    let names = exported_places(smf);
+    let function = |(offset, place): (u64, Place)| {
+        let first = names.partition_point(|(other, _)| *other < place);
+        let named = names.get(first).filter(|(other, _)| *other == place);
+        let name = named.map_or(&[][..], |(_, name)| name);
+        InitFunction { offset, section: place.0, value: place.1, name }
+    };
+    entries.into_iter().map(function).collect()
 }
 
-/// Those that a relocation states.
-fn relocated_functions<'d>(smf: &Smf<'d>, array: &[u8]) -> impl Iterator<Item = InitFunction<'d>> {
+/// A section, and an offset in it.
+type Place = (u32, u64);
+
+/// The entries that a relocation states: their offsets in the array, and the places of the functions.
+fn relocated_entries<'d>(smf: &Smf<'d>, array: &[u8]) -> impl Iterator<Item = (u64, Place)> {
     let smf = *smf;
     let tables = smf.reloc_tables().filter_map(Result::ok);
     let is_array = move |table: &RelocTable<'_>| {
@@ -105,19 +119,18 @@ fn relocated_functions<'d>(smf: &Smf<'d>, array: &[u8]) -> impl Iterator<Item = 
     tables.filter(is_array).flat_map(|table| table.iter()).filter_map(move |reloc| {
         let symbol = smf.symbols().get(reloc.symbol).ok()?;
         let place = (symbol.section?, symbol.value.checked_add_signed(reloc.addend)?);
-        Some(init_function(&smf, reloc.offset, place))
+        Some((reloc.offset, place))
     })
 }
 
-/// The function at a section and an offset in it, which the entry at `offset` of an array refers to.
-fn init_function<'d>(smf: &Smf<'d>, offset: u64, (section, value): (u32, u64)) -> InitFunction<'d> {
-    let is_there = |other: &Symbol<'_>| {
-        let place = (other.section, other.value, other.is_export());
-        place == (Some(section), value, true)
-    };
-    let named = smf.symbols().iter().filter_map(Result::ok).find(is_there);
-    let name = named.map_or(&[][..], |symbol| symbol.name());
-    InitFunction { offset, section, value, name }
+/// The places of exported symbols and their names, sorted; those of one place in the order of the table.
+fn exported_places<'d>(smf: &Smf<'d>) -> Vec<(Place, &'d [u8])> {
+    let exported = smf.symbols().iter().filter_map(Result::ok).filter(Symbol::is_export);
+    let mut places: Vec<_> = exported
+        .filter_map(|symbol| Some(((symbol.section?, symbol.value), symbol.name())))
+        .collect();
+    places.sort_by_key(|(place, _)| *place);
+    places
 }
 
 /// Checks everything that showing the file reads, so that showing cannot fail half way. For an archive that is the

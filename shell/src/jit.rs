@@ -58,7 +58,7 @@ pub struct InCall<'c> {
 impl fmt::Display for InCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let TrapError::Trap(trap) = self.error {
-            let symbol = SYMBOLS.lock().get(&trap.function).cloned();
+            let symbol = SYMBOLS.read().get(&trap.function).cloned();
             if let Some(symbol) = symbol.filter(|symbol| **symbol != *self.called) {
                 write!(f, "in `{}`: ", symbol.escape_ascii())?;
             }

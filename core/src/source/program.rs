@@ -502,8 +502,8 @@ impl<'p, 's> Program<'p, 's> {
     pub(super) fn is_private(&self, info: &FunctionInfo) -> bool {
         self.source(info.source).is_some_and(|source| {
             let tree = &source.tree;
-            let is_exported = info.decl.is_public || tree.exports.contains(&info.decl.word.name);
-            tree.marks_functions && !is_exported
+            let is_exported = || tree.exports.binary_search(&info.decl.word.name).is_ok();
+            tree.marks_functions && !info.decl.is_public && !is_exported()
         })
     }
 

@@ -500,7 +500,7 @@ pub(super) struct Tree {
     pub(super) calls: Vec<u32>,
     /// The numbers of the expressions with blocks, ascending.
     pub(super) branches: Vec<u32>,
-    /// Names in `export`.
+    /// Names in `export`, sorted.
     pub(super) exports: Vec<Name>,
     /// Whether a function is marked by `pub`, or anything by `export`: then functions without a mark are private.
     pub(super) marks_functions: bool,
