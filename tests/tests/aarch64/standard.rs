@@ -77,13 +77,18 @@ impl Host {
         let (function, argument) = (call.0, call.1.to_string());
         let [at_load, at_end] = said;
         let paths: Vec<PathBuf> = modules.iter().map(|module| module.path()).collect();
-        for program in &self.programs {
+        for (number, program) in self.programs.iter().enumerate() {
             let mut command = self.loader.command(program);
             command.args([function, &argument]).args(&paths);
             let output = command.output().unwrap();
             succeed(&command, &output);
             let text = String::from_utf8(output.stdout).unwrap();
-            assert_eq!(text, format!("{at_load}{result}\n{at_end}ok\n"), "{program:?} {function}");
+            // The main thread has used thread-local variables of the module: it stays until that ends, as with dlclose.
+            let expected = match (number, function) {
+                (0, "alone") => format!("{at_load}{result}\nok\n{at_end}"),
+                _ => format!("{at_load}{result}\n{at_end}ok\n"),
+            };
+            assert_eq!(text, expected, "{program:?} {function}");
         }
         let paths: Vec<&str> = paths.iter().map(|path| path.to_str().unwrap()).collect();
         let mut arguments = vec!["run", paths[0], "--host-symbols", "--host-library", "stdc++"];
