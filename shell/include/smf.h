@@ -695,11 +695,12 @@ typedef struct SmfLoaderOptions {
 uint64_t smf_loader_open(const SmfLoaderOptions *options);
 
 /*
- * Closes a loader and unloads all of its modules. Where a thread is inside of a module by rt_call_function_0 to _8, or
- * has to run destructors of a module's thread-local variables when it ends, destructors and memory of the modules wait:
- * a later smf_loader_open or smf_loader_close of any loader runs and frees them. Fails with SMF_ERROR_IN_USE, without
- * effect, while modules are held (the error says how many), and while another function with the loader has not
- * returned: in another thread, or in this one if a resolver, a visitor or a module calls.
+ * Closes a loader and unloads all of its modules, whose addresses no thread may be calling itself. Where a thread is
+ * inside of a module by rt_call_function_0 to _8, or has to run destructors of a module's thread-local variables when
+ * it ends, destructors and memory of the modules wait: a later smf_loader_open or smf_loader_close of any loader runs
+ * and frees them. Fails with SMF_ERROR_IN_USE, without effect, while modules are held (the error says how many), and
+ * while another function with the loader has not returned: in another thread, or in this one if a resolver, a visitor
+ * or a module calls.
  */
 bool smf_loader_close(uint64_t loader);
 

@@ -6,9 +6,9 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use smf_core::alloc_util::TryArc;
 #[cfg(feature = "jit")]
-use smf_core::alloc_util::{AllocError, try_push};
+use smf_core::alloc_util::AllocError;
+use smf_core::alloc_util::{TryArc, try_push};
 use smf_core::cache::CacheError;
 use smf_core::link::ShortName;
 use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleRef};
@@ -75,7 +75,10 @@ impl OpenLoader {
         // through this library are counted.
         unsafe { modules.collect_quiescent() };
         let mut handles = Vec::new();
-        modules.for_each(|_, handle| handles.push(handle));
+        modules.for_each(|_, handle| {
+            // Without memory the module stays loaded.
+            let _ = try_push(&mut handles, handle);
+        });
         if modules.unload_all(&handles).is_err() {
             // Threads have to run destructors of a module. The others are unloaded, those that import first.
             for handle in handles.into_iter().rev() {
@@ -178,9 +181,7 @@ fn free_closed(closed: Option<TryArc<OpenLoader>>) {
     let mut loaders = std::mem::take(&mut *CLOSED.lock());
     loaders.extend(closed);
     loaders.retain(|loader| !loader.unload_all());
-    if !loaders.is_empty() {
-        CLOSED.lock().append(&mut loaders);
-    }
+    CLOSED.lock().append(&mut loaders);
 }
 
 /// A use of a loader, which cannot be closed meanwhile: modules and the host may run for long.
