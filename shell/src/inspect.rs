@@ -1,8 +1,8 @@
 //! Shows the contents of a file, as text or as JSON.
 //!
-//! Both are streamed from the views of the format, so that a file of any size is shown in constant memory.
-//! Only compressed templates and notes are decompressed as a whole. Errors do not name the file, because the
-//! caller has its name.
+//! Both are streamed from the views of the format, so that a file of any size is shown in constant memory, but for lists of
+//! constructors and exported symbols. Only compressed templates and notes are decompressed as a whole. Errors do not name
+//! the file, because the caller has its name.
 
 use std::io::{self, Write};
 

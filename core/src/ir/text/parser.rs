@@ -63,8 +63,9 @@ pub fn parse(text: &str) -> Result<Vec<ParsedFunction>, TextError> {
             }
             (Some(parser), _) => {
                 parser.statement(&mut words, number).map_err(at)?;
-                let built = parser.builder.error().map(TextErrorKind::Build);
-                built.map_or(Ok(()), |kind| Err(at(kind)))?;
+                if let Some(error) = parser.builder.error() {
+                    return Err(at(TextErrorKind::Build(error)));
+                }
             }
         }
     }
