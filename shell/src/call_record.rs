@@ -12,7 +12,7 @@
 //! Orderings. A calling thread writes its chain, then reads the found address and the code; an advancing thread unlinks
 //! the code, then reads the chain. Between the two, the advancing thread makes every thread of the process execute a
 //! full barrier (`membarrier(2)`): a chain that it sees empty is that of a thread that has left, or that observes what
-//! was unlinked. Without that system call no address is ever found, so that every call is a slow one.
+//! was unlinked. Where the kernel lacks that system call no address is ever found, so that every call is a slow one.
 //!
 //! Source: M. Desnoyers et al., User-level implementations of read-copy update (2012), for the barrier.
 #![allow(unsafe_code)]
@@ -22,7 +22,7 @@ use std::mem::offset_of;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
-use rustix::thread::{MembarrierCommand, membarrier};
+use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
 use smf_core::alloc_util::try_push;
 use smf_core::trap::{Landing, TrapChain};
 
@@ -172,7 +172,7 @@ thread_local! {
 #[cold]
 #[inline(never)]
 fn register(record: &CallRecord, landing: Landing) -> bool {
-    let can_fence = membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok();
+    let can_fence = membarrier_query().contains_command(MembarrierCommand::PrivateExpedited);
     // Not while the thread is ending: nothing would remove the record.
     if !can_fence || LEAVE.try_with(|_| ()).is_err() {
         return false;
@@ -223,7 +223,7 @@ pub(crate) fn have_left(epoch: usize) -> bool {
     let records = RECORDS.read();
     let is_late = |record: &&RecordAddress| record.get().left_in.load(Ordering::Acquire) < epoch;
     let needs_fence = records.iter().filter(is_late).any(|record| !record.is_own());
-    // A child that cannot fence never frees code that another thread may execute.
+    // A process that cannot fence never frees code that another thread may execute.
     if needs_fence && fence_all().is_err() {
         return false;
     }
@@ -239,7 +239,8 @@ pub(crate) fn have_left(epoch: usize) -> bool {
     have_left
 }
 
-/// Makes every running thread of the process execute a full memory barrier.
+/// Makes every running thread of the process execute a full memory barrier. Registers a process that is not registered,
+/// which takes milliseconds if it has other threads: those that free code wait, and not those that call it.
 fn fence_all() -> rustix::io::Result<()> {
     membarrier(MembarrierCommand::PrivateExpedited).or_else(|_| {
         membarrier(MembarrierCommand::RegisterPrivateExpedited)?;

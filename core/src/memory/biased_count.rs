@@ -6,7 +6,8 @@
 //!
 //! Orderings. The owner writes its word, then reads what the object leads to; a reader changes what the object leads to,
 //! then reads the word. With the barrier in between, a reader that finds 0 has an owner that has left, or that observes
-//! the change. Without that system call no thread becomes the owner.
+//! the change. Without that system call no thread becomes the owner. The first reader that needs it registers the
+//! process for it, which takes milliseconds in a process with threads; owners only ask whether the kernel has it.
 //!
 //! A thread is identified by a number that no other live thread has. When the owner ends, the thread that gets the same
 //! number next is the owner.
@@ -67,7 +68,8 @@ impl BiasedCount {
     #[inline(never)]
     fn enter_shared(&self, thread: usize) -> Use<'_> {
         if thread != NO_OWNER && self.owner.load(Ordering::Relaxed) == NO_OWNER {
-            let owner = sys::register_barrier().map_or(UNAVAILABLE, |()| thread);
+            let has_barrier = sys::has_barrier().unwrap_or(false);
+            let owner = if has_barrier { thread } else { UNAVAILABLE };
             // On failure another thread is the owner.
             let (new, old) = (Ordering::SeqCst, Ordering::Relaxed);
             let _ = self.owner.compare_exchange(NO_OWNER, owner, new, old);
@@ -148,7 +150,7 @@ mod tests {
     fn without_the_barrier_no_thread_is_the_owner_and_uses_of_an_owner_are_assumed() {
         let count = BiasedCount::new();
         {
-            let _fault = inject(Call::RegisterBarrier, 0, Errno::NOSYS);
+            let _fault = inject(Call::QueryBarrier, 0, Errno::NOSYS);
             drop(count.enter(1));
         }
         assert!(!count.enter(1).is_own);

@@ -29,7 +29,7 @@ pub(crate) enum Call {
     Seal,
     Protect,
     Barrier,
-    RegisterBarrier,
+    QueryBarrier,
     SynchronizeCores,
     RegisterSynchronizeCores,
     LockFile,

@@ -25,7 +25,19 @@ pub(super) mod thread {
     use rustix::io::{self, Errno};
     pub(crate) use rustix::thread::{MembarrierCommand, gettid, nanosleep, sched_yield};
 
-    /// Fails, as in old kernels.
+    /// The commands of [`membarrier`]: none, as in old kernels.
+    pub(crate) struct MembarrierQuery;
+
+    impl MembarrierQuery {
+        pub(crate) fn contains_command(&self, _command: MembarrierCommand) -> bool {
+            false
+        }
+    }
+
+    pub(crate) fn membarrier_query() -> MembarrierQuery {
+        MembarrierQuery
+    }
+
     pub(crate) fn membarrier(_command: MembarrierCommand) -> io::Result<()> {
         Err(Errno::NOSYS)
     }

@@ -49,20 +49,20 @@ pub(crate) fn register_synchronize_cores() -> Result<(), Errno> {
 }
 
 /// `membarrier(2)` with `MEMBARRIER_CMD_PRIVATE_EXPEDITED` (Linux 4.14): every other running thread of the process executes
-/// a full memory barrier. Registers a process that is not registered: the child of one that was may not be.
+/// a full memory barrier. Registers a process that is not registered, which takes milliseconds if it has other threads.
 pub(crate) fn barrier() -> Result<(), Errno> {
     fault_point!(Barrier);
     if thread::membarrier(MembarrierCommand::PrivateExpedited).is_ok() {
         return Ok(());
     }
-    register_barrier()?;
+    thread::membarrier(MembarrierCommand::RegisterPrivateExpedited)?;
     Ok(thread::membarrier(MembarrierCommand::PrivateExpedited)?)
 }
 
-/// `membarrier(2)`: registers the process for [`barrier`].
-pub(crate) fn register_barrier() -> Result<(), Errno> {
-    fault_point!(RegisterBarrier);
-    Ok(thread::membarrier(MembarrierCommand::RegisterPrivateExpedited)?)
+/// `membarrier(2)`: whether the kernel has [`barrier`].
+pub(crate) fn has_barrier() -> Result<bool, Errno> {
+    fault_point!(QueryBarrier);
+    Ok(thread::membarrier_query().contains_command(MembarrierCommand::PrivateExpedited))
 }
 
 /// `clock_gettime(2)` of `CLOCK_MONOTONIC`; 0 if it fails.
