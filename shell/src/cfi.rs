@@ -207,9 +207,8 @@ impl<'d> Code<'d> {
             let symbol = symbol?;
             let Some(section) = symbol.section else { continue };
             symbols.insert(symbol.index, (section, symbol.value));
-            // The symbol of a section has the name of the section, and no size.
-            let is_section = symbol.size == 0 && symbol.name().starts_with(b".");
-            if symbol.kind == SymbolKind::Function && is_code(section) && !is_section {
+            let is_function = symbol.kind == SymbolKind::Function && !symbol.is_of_section();
+            if is_function && is_code(section) {
                 let name = String::from_utf8_lossy(symbol.name()).into_owned();
                 functions.entry((section, symbol.value)).or_insert((name, symbol.size));
             }

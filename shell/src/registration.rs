@@ -54,7 +54,8 @@ fn functions<'d>(
     let exports = module.exports();
     let symbols = module.linked().symbols().iter().filter_map(Result::ok);
     let functions = symbols
-        .filter(|symbol| symbol.kind == SymbolKind::Function && !symbol.is_import())
+        .filter(|symbol| symbol.kind == SymbolKind::Function)
+        .filter(|symbol| !symbol.is_import() && !symbol.is_of_section())
         .filter_map(|symbol| {
             let address = exports.address(&symbol)?;
             Some(Function { address, size: symbol.size, name: symbol.name() })
@@ -98,6 +99,7 @@ mod tests {
             function(b"last", 80, 0),
             function(b"first", 0, 30),
             function(b"sizeless", 40, 0),
+            NewSymbol { binding: Binding::Local, ..function(b".text", 0, 0) },
             NewSymbol { binding: Binding::Local, ..function(b"alias", 40, 0) },
             NewSymbol { kind: SymbolKind::Data, place: Place::Section(1), ..function(b"no", 0, 8) },
         ];
