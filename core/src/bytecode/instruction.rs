@@ -53,7 +53,14 @@ impl Instruction {
     /// How far a jump goes, in bytes from the end of the instruction; `None` for what does not jump.
     #[inline(always)]
     pub fn jump_offset(&self) -> Option<i32> {
-        match *self {
+        let mut jump = *self;
+        jump.jump_offset_mut().copied()
+    }
+
+    /// The distance of a jump, to be changed.
+    #[inline(always)]
+    pub(super) fn jump_offset_mut(&mut self) -> Option<&mut i32> {
+        match self {
             Instruction::Jmp { offset }
             | Instruction::JmpIf { offset }
             | Instruction::JmpIfNot { offset }

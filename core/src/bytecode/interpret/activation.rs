@@ -1,10 +1,14 @@
-//! One activation: its values, and the loop that runs its operations until it calls, returns or stops.
+//! One activation: its values, and the loop that runs its instructions until it calls, returns or stops.
 
-use super::ops::{Op, Ops};
+use Instruction as I;
+
+use super::ops::{Floats, Ops};
+use crate::bytecode::Relation;
 use crate::bytecode::host::Signals;
+use crate::bytecode::instruction::Instruction;
 use crate::trap::bytecode::Cause;
 
-/// Why the loop is left. What goes on, goes on at the operation after the one that left.
+/// Why the loop is left. What goes on, goes on at the instruction after the one that left.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     /// Calls a function with so many values from the end of the vector, which are removed.
@@ -23,11 +27,13 @@ pub(super) enum Event {
 
 /// An activation that runs.
 pub(super) struct Activation<'a> {
-    pub(super) ops: &'a [Op],
+    instructions: &'a [I],
+    /// The floats that the instructions compare.
+    floats: &'a [Option<Floats>],
     /// The locals, then room for the vector.
-    pub(super) values: &'a mut [u64],
-    pub(super) locals: usize,
-    /// The number of the operation that is next.
+    values: &'a mut [u64],
+    locals: usize,
+    /// The number of the instruction that is next.
     pub(super) next: usize,
     /// The length of the vector.
     pub(super) length: usize,
@@ -35,7 +41,8 @@ pub(super) struct Activation<'a> {
 
 impl<'a> Activation<'a> {
     pub(super) fn new(ops: &'a Ops, values: &'a mut [u64], next: usize, length: usize) -> Self {
-        Self { ops: &ops.ops, values, locals: ops.locals, next, length }
+        let Ops { instructions, floats, locals, .. } = ops;
+        Self { instructions, floats, values, locals: *locals, next, length }
     }
 
     /// A value that the verifier has seen to be there.
@@ -91,6 +98,25 @@ impl<'a> Activation<'a> {
         (self.pop(), right)
     }
 
+    /// Pops two values and compares them.
+    #[inline(always)]
+    fn pop_compared(&mut self, test: Relation) -> bool {
+        let (left, right) = self.pop_two();
+        match self.floats.get(self.next.wrapping_sub(1)) {
+            Some(&Some(floats)) => {
+                let (left, right) = floats.of(left, right);
+                test.holds(left, right)
+            }
+            _ => test.holds(left.cast_signed(), right.cast_signed()),
+        }
+    }
+
+    #[inline(always)]
+    fn compare(&mut self, test: Relation) {
+        let holds = self.pop_compared(test);
+        self.push(holds.into());
+    }
+
     #[inline(always)]
     fn integers(&mut self, result: impl FnOnce(i64, i64) -> i64) {
         let (left, right) = self.pop_two();
@@ -104,7 +130,7 @@ impl<'a> Activation<'a> {
     }
 
     #[inline(always)]
-    fn floats(&mut self, result: impl FnOnce(f64, f64) -> f64) {
+    fn floating(&mut self, result: impl FnOnce(f64, f64) -> f64) {
         let (left, right) = self.pop_two();
         self.push(result(f64::from_bits(left), f64::from_bits(right)).to_bits());
     }
@@ -119,11 +145,11 @@ impl<'a> Activation<'a> {
         None
     }
 
-    /// Continues at the operation `to`, unless it lies behind and the host interrupts the program, or the caller
+    /// Continues at the instruction `to`, unless it lies behind and the host interrupts the program, or the caller
     /// watches back edges.
     #[inline(always)]
-    fn jump(&mut self, to: u32, signals: &Signals, watched: bool) -> Option<Event> {
-        let to = usize::try_from(to).unwrap_or(usize::MAX);
+    fn jump(&mut self, to: i32, signals: &Signals, watched: bool) -> Option<Event> {
+        let to = usize::try_from(to.cast_unsigned()).unwrap_or(usize::MAX);
         let back = to < self.next;
         if back && signals.is_interrupted() {
             return Some(Event::Stop(Cause::Interrupted));
@@ -137,119 +163,112 @@ impl<'a> Activation<'a> {
     #[inline(always)]
     pub(super) fn run(&mut self, signals: &Signals, watched: bool) -> Event {
         loop {
-            let Some(&op) = self.ops.get(self.next) else { return Event::Return(0) };
+            let Some(&instruction) = self.instructions.get(self.next) else {
+                return Event::Return(self.pop());
+            };
             self.next += 1;
-            if let Some(event) = self.step(op, signals, watched) {
+            if let Some(event) = self.step(instruction, signals, watched) {
                 return event;
             }
         }
     }
 
     #[inline(always)]
-    fn step(&mut self, op: Op, signals: &Signals, watched: bool) -> Option<Event> {
-        match op {
-            Op::Const { dest, value } => self.write(dest, value),
-            Op::Push { src } => self.push(self.slot(src)),
-            Op::Pop { dest } => {
+    fn step(&mut self, instruction: I, signals: &Signals, watched: bool) -> Option<Event> {
+        match instruction {
+            I::ConstI64 { dest, value } => self.write(dest, value.cast_unsigned()),
+            I::ConstF64 { dest, bits } => self.write(dest, bits),
+            I::ConstTrue { dest } => self.write(dest, 1),
+            I::ConstFalse { dest } | I::ConstNone { dest } | I::ConstUnit { dest } => {
+                self.write(dest, 0);
+            }
+            I::Push { src } => self.push(self.slot(src)),
+            I::Pop { dest } => {
                 let value = self.pop();
                 self.write(dest, value);
             }
-            Op::Dup { src, dest } => self.write(dest, self.slot(src)),
-            Op::Swap { a, b } => {
+            I::Dup { src, dest } => self.write(dest, self.slot(src)),
+            I::Swap { a, b } => {
                 let (left, right) = (self.slot(a), self.slot(b));
                 self.write(a, right);
                 self.write(b, left);
             }
-            Op::Add => self.integers(i64::wrapping_add),
-            Op::Sub => self.integers(i64::wrapping_sub),
-            Op::Mul => self.integers(i64::wrapping_mul),
-            Op::Div => return self.divide(i64::wrapping_div),
-            Op::Mod => return self.divide(i64::wrapping_rem),
-            Op::AddFloat => self.floats(|left, right| left + right),
-            Op::SubFloat => self.floats(|left, right| left - right),
-            Op::MulFloat => self.floats(|left, right| left * right),
-            Op::DivFloat => self.floats(|left, right| left / right),
-            Op::Neg => {
-                let value = self.pop().cast_signed();
-                self.push(value.wrapping_neg().cast_unsigned());
-            }
-            Op::Load { dest, local } => self.write(dest, self.get(local.into())),
-            Op::Store { local, src } => self.set(local.into(), self.slot(src)),
-            Op::ConstPush { value } => self.push(value),
-            Op::LoadPush { local } => self.push(self.get(local.into())),
-            Op::PopStore { local } => {
+            I::Load { dest, local } => self.write(dest, self.get(local.into())),
+            I::Store { local, src } => self.set(local.into(), self.slot(src)),
+            I::ConstI64Push { value } => self.push(value.cast_unsigned()),
+            I::LoadPush { local } => self.push(self.get(local.into())),
+            I::PopStore { local } => {
                 let value = self.pop();
                 self.set(local.into(), value);
             }
-            Op::AddPop { dest } => self.integers_to(dest, i64::wrapping_add),
-            Op::SubPop { dest } => self.integers_to(dest, i64::wrapping_sub),
-            Op::MulPop { dest } => self.integers_to(dest, i64::wrapping_mul),
-            _ => return self.compare(op, signals, watched),
+            _ => return self.compute(instruction, signals, watched),
         }
         None
     }
 
-    /// Executes an operation that pushes a bool, or that may change the order of the operations.
+    /// Executes an instruction that computes, or one that may change the order of the instructions.
     #[inline(always)]
-    fn compare(&mut self, op: Op, signals: &Signals, watched: bool) -> Option<Event> {
-        match op {
-            Op::Compare { test } => {
-                let (left, right) = self.pop_two();
-                self.push(test.holds(left.cast_signed(), right.cast_signed()).into());
+    fn compute(&mut self, instruction: I, signals: &Signals, watched: bool) -> Option<Event> {
+        match instruction {
+            I::AddI64 => self.integers(i64::wrapping_add),
+            I::SubI64 => self.integers(i64::wrapping_sub),
+            I::MulI64 => self.integers(i64::wrapping_mul),
+            I::DivI64 => return self.divide(i64::wrapping_div),
+            I::ModI64 => return self.divide(i64::wrapping_rem),
+            I::AddF64 => self.floating(|left, right| left + right),
+            I::SubF64 => self.floating(|left, right| left - right),
+            I::MulF64 => self.floating(|left, right| left * right),
+            I::DivF64 => self.floating(|left, right| left / right),
+            I::NegI64 => {
+                let value = self.pop().cast_signed();
+                self.push(value.wrapping_neg().cast_unsigned());
             }
-            Op::CompareFloats { test, floats } => {
-                let (left, right) = self.pop_two();
-                let (left, right) = floats.of(left, right);
-                self.push(test.holds(left, right).into());
-            }
-            Op::And => {
+            I::Eq => self.compare(Relation::Eq),
+            I::Ne => self.compare(Relation::Ne),
+            I::Lt => self.compare(Relation::Lt),
+            I::Le => self.compare(Relation::Le),
+            I::Gt => self.compare(Relation::Gt),
+            I::Ge => self.compare(Relation::Ge),
+            I::And => {
                 let (left, right) = self.pop_two();
                 self.push(left & right);
             }
-            Op::Or => {
+            I::Or => {
                 let (left, right) = self.pop_two();
                 self.push(left | right);
             }
-            Op::Not => {
+            I::Not => {
                 let value = self.pop();
                 self.push(value ^ 1);
             }
-            _ => return self.transfer(op, signals, watched),
+            I::AddI64Pop { dest } => self.integers_to(dest, i64::wrapping_add),
+            I::SubI64Pop { dest } => self.integers_to(dest, i64::wrapping_sub),
+            I::MulI64Pop { dest } => self.integers_to(dest, i64::wrapping_mul),
+            _ => return self.transfer(instruction, signals, watched),
         }
         None
     }
 
-    /// Executes an operation after which the next one may not follow, or that leaves the loop.
+    /// Executes an instruction after which the next one may not follow, or that leaves the loop.
     #[inline(always)]
-    fn transfer(&mut self, op: Op, signals: &Signals, watched: bool) -> Option<Event> {
-        let (jumps, to) = match op {
-            Op::Jmp { to } => (true, to),
-            Op::JmpIf { to } => (self.pop() != 0, to),
-            Op::JmpIfNot { to } => (self.pop() == 0, to),
-            Op::LtJmpIfNot { to } => {
-                let (left, right) = self.pop_two();
-                (left.cast_signed() >= right.cast_signed(), to)
-            }
-            Op::EqJmpIfNot { to } => {
-                let (left, right) = self.pop_two();
-                (left != right, to)
-            }
-            Op::FloatsJmpIfNot { test, floats, to } => {
-                let (left, right) = self.pop_two();
-                let (left, right) = floats.of(left, right);
-                (!test.holds(left, right), to)
-            }
-            Op::Call { function, argc } => {
+    fn transfer(&mut self, instruction: I, signals: &Signals, watched: bool) -> Option<Event> {
+        let (jumps, to) = match instruction {
+            I::Jmp { offset } => (true, offset),
+            I::JmpIf { offset } => (self.pop() != 0, offset),
+            I::JmpIfNot { offset } => (self.pop() == 0, offset),
+            I::LtJmpIfNot { offset } => (!self.pop_compared(Relation::Lt), offset),
+            I::EqJmpIfNot { offset } => (!self.pop_compared(Relation::Eq), offset),
+            I::Call { function, argc } => {
                 return Some(Event::Call { function, argc: self.drop_arguments(argc) });
             }
-            Op::TailCall { function, argc } => {
+            I::TailCall { function, argc } => {
                 return Some(Event::TailCall { function, argc: self.drop_arguments(argc) });
             }
-            Op::Host { index, argc } => {
+            I::CallSffi { index, argc } => {
                 return Some(Event::Host { index, argc: self.drop_arguments(argc) });
             }
-            Op::Ret { src } => return Some(Event::Return(self.slot(src))),
-            Op::RetTop => return Some(Event::Return(self.pop())),
+            I::Ret { src } => return Some(Event::Return(self.slot(src))),
+            // What is not supported has been refused.
             _ => return Some(Event::Return(0)),
         };
         if jumps { self.jump(to, signals, watched) } else { None }

@@ -7,25 +7,23 @@
 //! interpreter of such functions.
 
 mod objects;
-mod ops;
 mod step;
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::ops::{CalledFunctions, Ops};
 use super::tier::{Environment, StackSpace, TierUp};
 use super::typed::TypedInterpreter;
-use crate::alloc_util::{try_box, try_collect, try_push, try_reserve};
+use crate::alloc_util::{try_collect, try_push, try_reserve};
 use crate::bytecode::instruction::Instruction;
 use crate::bytecode::objects::{ObjectHandle, Objects, Value, ValueError};
 use crate::bytecode::verify::{Kind, Program};
 use crate::trap::bytecode::{Cause, MAX_STACK_DEPTH, Trap};
-use ops::DynamicOps;
 
 /// The memory for running functions with values.
 #[derive(Debug, Default)]
 pub(super) struct DynamicState {
-    functions: Vec<Option<Box<DynamicOps>>>,
+    functions: CalledFunctions,
     /// The locals and the operand stack of each activation.
     stack: Vec<Value>,
     frames: Vec<Frame>,
@@ -67,24 +65,12 @@ enum Step {
 
 impl DynamicState {
     /// The function in its form for this interpreter; `None` when the program does not have it.
-    fn ops(&mut self, program: &Program<'_>, function: u32) -> Result<Option<&DynamicOps>, Cause> {
-        if self.functions.is_empty() {
-            let count = program.functions().len();
-            try_reserve(&mut self.functions, count)?;
-            self.functions.resize_with(count, || None);
-        }
-        let index = usize::try_from(function).unwrap_or(usize::MAX);
-        let Some(place) = self.functions.get_mut(index) else { return Ok(None) };
-        if place.is_none()
-            && let Some((code, summary)) = program.function(function).zip(program.summary(function))
-        {
-            *place = Some(try_box(DynamicOps::new(code, summary.max_stack_depth)?)?);
-        }
-        Ok(place.as_deref())
-    }
-
-    fn known(&self, function: u32) -> Option<&DynamicOps> {
-        self.functions.get(usize::try_from(function).ok()?)?.as_deref()
+    fn ops(&mut self, program: &Program<'_>, function: u32) -> Result<Option<&Ops>, Cause> {
+        self.functions.get_or_make(program, function, || {
+            let known = program.function(function).zip(program.summary(function));
+            let Some((code, summary)) = known else { return Ok(None) };
+            Ok(Some(Ops::new(code, summary.max_stack_depth)?))
+        })
     }
 }
 
@@ -169,7 +155,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
     fn run(&mut self) -> Result<Value, Trap> {
         while let Some(frame) = self.state.frames.pop() {
             let Frame { function, next, .. } = frame;
-            let ops = self.state.known(function);
+            let ops = self.state.functions.get(function);
             let instruction = ops.and_then(|ops| ops.get(next));
             let step = match instruction {
                 Some(instruction) => self.step_with_collection(frame, instruction),
@@ -256,7 +242,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
     }
 
     fn trap(&self, frame: Frame, cause: Cause) -> Trap {
-        let ops = self.state.known(frame.function);
+        let ops = self.state.functions.get(frame.function);
         let at = ops.map_or(0, |ops| ops.offset(frame.next));
         Trap { cause, function: frame.function, at }
     }

@@ -1,13 +1,13 @@
-//! What the interpreter runs: one operation an instruction, with what the code alone decides settled:
-//! jumps lead to operations, and comparisons know what they compare.
+//! Functions in the form in which both interpreters run them: their instructions, whose jumps lead to the number of an
+//! instruction, and what comparisons compare where the code decides it.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::alloc_util::{AllocError, try_with_capacity};
-use crate::bytecode::Relation;
+use crate::alloc_util::{AllocError, try_box, try_push, try_reserve, try_resize};
 use crate::bytecode::instruction::{Instruction, Instructions, target};
-use crate::bytecode::verify::Facts;
-use crate::trap::bytecode::activation_charge;
+use crate::bytecode::verify::{Facts, FunctionCode, Program};
+use crate::trap::bytecode::{Cause, activation_charge};
 
 /// Two values of which at least one is a float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,160 +28,69 @@ impl Floats {
     }
 }
 
-/// An operation. Those that are not explained do what the instruction of the same name does.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Op {
-    /// Writes the bits of a constant to a slot.
-    Const {
-        dest: u16,
-        value: u64,
-    },
-    Push {
-        src: u16,
-    },
-    Pop {
-        dest: u16,
-    },
-    Dup {
-        src: u16,
-        dest: u16,
-    },
-    Swap {
-        a: u16,
-        b: u16,
-    },
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Mod,
-    AddFloat,
-    SubFloat,
-    MulFloat,
-    DivFloat,
-    Neg,
-    /// Compares two values that are no floats.
-    Compare {
-        test: Relation,
-    },
-    CompareFloats {
-        test: Relation,
-        floats: Floats,
-    },
-    Jmp {
-        to: u32,
-    },
-    JmpIf {
-        to: u32,
-    },
-    JmpIfNot {
-        to: u32,
-    },
-    LtJmpIfNot {
-        to: u32,
-    },
-    EqJmpIfNot {
-        to: u32,
-    },
-    FloatsJmpIfNot {
-        test: Relation,
-        floats: Floats,
-        to: u32,
-    },
-    Call {
-        function: u32,
-        argc: u16,
-    },
-    TailCall {
-        function: u32,
-        argc: u16,
-    },
-    Host {
-        index: u16,
-        argc: u16,
-    },
-    Ret {
-        src: u16,
-    },
-    RetVoid,
-    /// The end of the code: returns the popped top.
-    RetTop,
-    Load {
-        dest: u16,
-        local: u16,
-    },
-    Store {
-        local: u16,
-        src: u16,
-    },
-    And,
-    Or,
-    Not,
-    ConstPush {
-        value: u64,
-    },
-    LoadPush {
-        local: u16,
-    },
-    PopStore {
-        local: u16,
-    },
-    AddPop {
-        dest: u16,
-    },
-    SubPop {
-        dest: u16,
-    },
-    MulPop {
-        dest: u16,
-    },
-}
-
-/// A function as the interpreter runs it.
+/// A verified function.
 #[derive(Debug)]
 pub(super) struct Ops {
-    /// The operations; after the last one [`Op::RetTop`].
-    pub(super) ops: Vec<Op>,
-    /// For each operation where its instruction begins; for the last one, where the code ends.
+    /// The instructions. The distance of a jump is the number of the instruction that it leads to.
+    pub(super) instructions: Vec<Instruction>,
+    /// For each instruction the floats that it compares; empty where no instruction does.
+    pub(super) floats: Vec<Option<Floats>>,
+    /// Where each instruction starts, and where the code ends.
     offsets: Vec<u32>,
     pub(super) params: usize,
     pub(super) locals: usize,
-    /// The most values that the vector holds.
+    /// The most values that the operand stack holds.
     pub(super) max_stack_depth: u32,
     /// What an activation is charged, in bytes.
     pub(super) charge: u64,
 }
 
 impl Ops {
-    /// The operations of a verified function; 20 bytes an instruction.
-    pub(super) fn new(facts: &Facts<'_, '_>) -> Result<Self, AllocError> {
-        let function = facts.function;
-        let instructions = || Instructions::new(function.code).flatten();
-        let end = u32::try_from(function.code.len()).unwrap_or(u32::MAX);
-        let count = facts.ops().len().saturating_add(1);
-        let mut offsets = try_with_capacity(count)?;
-        offsets.extend(instructions().map(|(at, _)| at).chain([end]));
-        let number = |to: i64| {
-            let at = u32::try_from(to).unwrap_or(u32::MAX);
-            let number = offsets.binary_search(&at).unwrap_or(usize::MAX);
-            u32::try_from(number).unwrap_or(u32::MAX)
-        };
-        let op = |(at, instruction): (u32, Instruction)| {
-            let to = instruction.jump_offset();
-            let to = to.map_or(0, |offset| number(target(at, instruction.size(), offset)));
-            translate(instruction, to, facts.compared_floats(at))
-        };
-        let mut ops = try_with_capacity(count)?;
-        ops.extend(instructions().map(op).chain([Op::RetTop]));
-        let max_stack_depth = facts.max_stack_depth();
+    /// A function whose values have their kinds with them.
+    pub(super) fn new(
+        function: FunctionCode<'_>,
+        max_stack_depth: u32,
+    ) -> Result<Self, AllocError> {
+        let (mut instructions, mut offsets) = (Vec::new(), Vec::new());
+        for (at, instruction) in Instructions::new(function.code).flatten() {
+            try_push(&mut instructions, instruction)?;
+            try_push(&mut offsets, at)?;
+        }
+        try_push(&mut offsets, u32::try_from(function.code.len()).unwrap_or(u32::MAX))?;
+        for (instruction, &at) in instructions.iter_mut().zip(&offsets) {
+            let size = instruction.size();
+            let Some(distance) = instruction.jump_offset_mut() else { continue };
+            let to = u32::try_from(target(at, size, *distance)).unwrap_or(u32::MAX);
+            let number = offsets.binary_search(&to).unwrap_or(usize::MAX);
+            *distance = i32::try_from(number).unwrap_or(i32::MAX);
+        }
         let charge = activation_charge(function.locals, max_stack_depth);
         let (params, locals) = (function.params.into(), function.locals.into());
-        Ok(Self { ops, offsets, params, locals, max_stack_depth, charge })
+        let floats = Vec::new();
+        Ok(Self { instructions, floats, offsets, params, locals, max_stack_depth, charge })
     }
 
-    /// Where the instruction of an operation begins.
-    pub(super) fn offset(&self, op: usize) -> u32 {
-        self.offsets.get(op).copied().unwrap_or(0)
+    /// A function whose kinds the verifier knows.
+    pub(super) fn typed(facts: &Facts<'_, '_>) -> Result<Self, AllocError> {
+        let mut ops = Self::new(facts.function, facts.max_stack_depth())?;
+        for (number, &at) in ops.offsets.iter().enumerate() {
+            let Some([left_is_float, right_is_float]) = facts.compared_floats(at) else { continue };
+            try_resize(&mut ops.floats, ops.instructions.len(), None)?;
+            if let Some(place) = ops.floats.get_mut(number) {
+                *place = Some(Floats { left_is_float, right_is_float });
+            }
+        }
+        Ok(ops)
+    }
+
+    /// The instruction with this number; `None` at the end of the code.
+    pub(super) fn get(&self, number: usize) -> Option<Instruction> {
+        self.instructions.get(number).copied()
+    }
+
+    /// Where an instruction starts.
+    pub(super) fn offset(&self, number: usize) -> u32 {
+        self.offsets.get(number).copied().unwrap_or(0)
     }
 
     /// How many values an activation has room for.
@@ -190,74 +99,35 @@ impl Ops {
     }
 }
 
-fn translate(instruction: Instruction, to: u32, floats: Option<[bool; 2]>) -> Op {
-    use Instruction as I;
-    let floats =
-        floats.map(|[left_is_float, right_is_float]| Floats { left_is_float, right_is_float });
-    let compare = |test| match floats {
-        Some(floats) => Op::CompareFloats { test, floats },
-        None => Op::Compare { test },
-    };
-    let jump_if_not = |test, ints| match floats {
-        Some(floats) => Op::FloatsJmpIfNot { test, floats, to },
-        None => ints,
-    };
-    match instruction {
-        I::AddI64 => Op::Add,
-        I::SubI64 => Op::Sub,
-        I::MulI64 => Op::Mul,
-        I::DivI64 => Op::Div,
-        I::ModI64 => Op::Mod,
-        I::AddF64 => Op::AddFloat,
-        I::SubF64 => Op::SubFloat,
-        I::MulF64 => Op::MulFloat,
-        I::DivF64 => Op::DivFloat,
-        I::NegI64 => Op::Neg,
-        I::Eq => compare(Relation::Eq),
-        I::Ne => compare(Relation::Ne),
-        I::Lt => compare(Relation::Lt),
-        I::Le => compare(Relation::Le),
-        I::Gt => compare(Relation::Gt),
-        I::Ge => compare(Relation::Ge),
-        I::Jmp { .. } => Op::Jmp { to },
-        I::JmpIf { .. } => Op::JmpIf { to },
-        I::JmpIfNot { .. } => Op::JmpIfNot { to },
-        I::LtJmpIfNot { .. } => jump_if_not(Relation::Lt, Op::LtJmpIfNot { to }),
-        I::EqJmpIfNot { .. } => jump_if_not(Relation::Eq, Op::EqJmpIfNot { to }),
-        I::Call { function, argc } => Op::Call { function, argc },
-        I::TailCall { function, argc } => Op::TailCall { function, argc },
-        I::CallSffi { index, argc } => Op::Host { index, argc },
-        I::Ret { src } => Op::Ret { src },
-        other => translate_move(other),
-    }
-}
+/// The functions of a program that have been called.
+#[derive(Debug, Default)]
+pub(super) struct CalledFunctions(Vec<Option<Box<Ops>>>);
 
-/// The operation of an instruction that does not jump, compare or compute with the end of the operand stack.
-fn translate_move(instruction: Instruction) -> Op {
-    use Instruction as I;
-    match instruction {
-        I::ConstI64 { dest, value } => Op::Const { dest, value: value.cast_unsigned() },
-        I::ConstF64 { dest, bits } => Op::Const { dest, value: bits },
-        I::ConstTrue { dest } => Op::Const { dest, value: 1 },
-        I::ConstFalse { dest } | I::ConstNone { dest } | I::ConstUnit { dest } => {
-            Op::Const { dest, value: 0 }
+impl CalledFunctions {
+    /// A function that has been called.
+    pub(super) fn get(&self, function: u32) -> Option<&Ops> {
+        self.0.get(usize::try_from(function).ok()?)?.as_deref()
+    }
+
+    /// A function, which its first call makes; `None` when there is no such function.
+    pub(super) fn get_or_make(
+        &mut self,
+        program: &Program<'_>,
+        function: u32,
+        make: impl FnOnce() -> Result<Option<Ops>, Cause>,
+    ) -> Result<Option<&Ops>, Cause> {
+        if self.0.is_empty() {
+            let count = program.functions().len();
+            try_reserve(&mut self.0, count)?;
+            self.0.resize_with(count, || None);
         }
-        I::Push { src } => Op::Push { src },
-        I::Pop { dest } => Op::Pop { dest },
-        I::Dup { src, dest } => Op::Dup { src, dest },
-        I::Swap { a, b } => Op::Swap { a, b },
-        I::Load { dest, local } => Op::Load { dest, local },
-        I::Store { local, src } => Op::Store { local, src },
-        I::And => Op::And,
-        I::Or => Op::Or,
-        I::Not => Op::Not,
-        I::ConstI64Push { value } => Op::ConstPush { value: value.cast_unsigned() },
-        I::LoadPush { local } => Op::LoadPush { local },
-        I::PopStore { local } => Op::PopStore { local },
-        I::AddI64Pop { dest } => Op::AddPop { dest },
-        I::SubI64Pop { dest } => Op::SubPop { dest },
-        I::MulI64Pop { dest } => Op::MulPop { dest },
-        // What is not supported has been refused.
-        _ => Op::RetVoid,
+        let index = usize::try_from(function).unwrap_or(usize::MAX);
+        let Some(place) = self.0.get_mut(index) else { return Ok(None) };
+        if place.is_none()
+            && let Some(ops) = make()?
+        {
+            *place = Some(try_box(ops)?);
+        }
+        Ok(place.as_deref())
     }
 }

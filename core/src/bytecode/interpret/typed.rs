@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::activation::{Activation, Event};
-use super::ops::Ops;
+use super::ops::{CalledFunctions, Ops};
 use super::tier::{Environment, LoopHead, StackSpace, TierUp};
 use crate::alloc_util::{try_box, try_push, try_reserve, try_resize};
 use crate::bytecode::verify::{Fault, Program, Verifier};
@@ -14,7 +14,7 @@ use crate::trap::bytecode::{Cause, MAX_STACK_DEPTH, Trap};
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     function: u32,
-    /// The number of the operation that is next.
+    /// The number of the instruction that is next.
     next: usize,
     /// The length of its vector.
     length: usize,
@@ -43,7 +43,7 @@ struct Arguments {
 /// Runs the functions of one program that compile.
 #[derive(Debug, Default)]
 pub(super) struct TypedInterpreter {
-    functions: Vec<Option<Box<Ops>>>,
+    functions: CalledFunctions,
     values: Vec<u64>,
     frames: Vec<Frame>,
     /// Made for the first function: it is large, and interpreters lie on the stack.
@@ -75,36 +75,27 @@ impl TypedInterpreter {
         }
     }
 
-    /// The operations of a function; `None` when there is no such function.
+    /// The instructions of a function; `None` when there is no such function.
     fn ops(&mut self, program: &Program<'_>, function: u32) -> Result<Option<&Ops>, Cause> {
-        let index = usize::try_from(function).unwrap_or(usize::MAX);
-        if self.functions.is_empty() {
-            let count = program.functions().len();
-            try_reserve(&mut self.functions, count)?;
-            self.functions.resize_with(count, || None);
-        }
-        let Some(place) = self.functions.get_mut(index) else { return Ok(None) };
-        if place.is_none() {
-            *place = translate(&mut self.verifier, program, function)?;
-        }
-        Ok(place.as_deref())
+        let Self { functions, verifier, .. } = self;
+        functions.get_or_make(program, function, || translate(verifier, program, function))
     }
 }
 
-/// The operations of a function that has not been called before.
+/// The instructions of a function that has not been called before.
 #[cold]
 #[inline(never)]
 fn translate(
     verifier: &mut Option<Box<Verifier>>,
     program: &Program<'_>,
     function: u32,
-) -> Result<Option<Box<Ops>>, Cause> {
+) -> Result<Option<Ops>, Cause> {
     if verifier.is_none() {
         *verifier = Some(try_box(Verifier::new())?);
     }
     let Some(verifier) = verifier else { return Ok(None) };
     match verifier.facts(program, function) {
-        Ok(facts) => Ok(Some(try_box(Ops::new(&facts)?)?)),
+        Ok(facts) => Ok(Some(Ops::typed(&facts)?)),
         Err(Fault::OutOfMemory) => Err(Cause::OutOfMemory),
         // It has been verified.
         Err(_) => Ok(None),
@@ -201,11 +192,10 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
         (event, Frame { next: activation.next, length: activation.length, ..frame })
     }
 
-    /// The operations of an activation and its values.
+    /// The instructions of an activation and its values.
     fn parts(&mut self, frame: &Frame) -> Option<(&Ops, &mut [u64])> {
         let TypedInterpreter { functions, values, .. } = &mut *self.interpreter;
-        let ops = functions.get(usize::try_from(frame.function).ok()?)?.as_deref()?;
-        Some((ops, values.get_mut(frame.base..frame.end)?))
+        Some((functions.get(frame.function)?, values.get_mut(frame.base..frame.end)?))
     }
 
     /// An activation ends. A value when it was the first one; else its caller gets it.
@@ -227,9 +217,8 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
     }
 
     fn trap(&self, frame: &Frame, cause: Cause) -> Trap {
-        let functions = &self.interpreter.functions;
-        let ops = usize::try_from(frame.function).ok().and_then(|index| functions.get(index));
-        let at = ops.and_then(Option::as_deref).map_or(0, |ops| ops.offset(frame.next - 1));
+        let ops = self.interpreter.functions.get(frame.function);
+        let at = ops.map_or(0, |ops| ops.offset(frame.next - 1));
         Trap { cause, function: frame.function, at }
     }
 
@@ -271,8 +260,7 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
     fn loop_head(&mut self, frame: Frame) -> Result<Option<u64>, Trap> {
         let space = self.space;
         let TypedInterpreter { functions, values, .. } = &mut *self.interpreter;
-        let ops = usize::try_from(frame.function).ok().and_then(|index| functions.get(index));
-        let Some(ops) = ops.and_then(Option::as_deref) else { return Ok(None) };
+        let Some(ops) = functions.get(frame.function) else { return Ok(None) };
         let values = values.get_mut(frame.base..).unwrap_or_default();
         let locals = frame.vector - frame.base;
         let (locals, vector) = values.split_at_mut_checked(locals).unwrap_or_default();
