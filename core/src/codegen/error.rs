@@ -30,12 +30,14 @@ impl fmt::Display for Limit {
 }
 
 /// Why a function instance has no code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodegenError {
     /// No memory.
+    #[error("no memory to generate code")]
     OutOfMemory,
     /// The function needs `value` of something of which at most `most` is supported.
+    #[error("the function needs {value} {limit}, but at most {most} are supported")]
     Limit {
         /// Which limit.
         limit: Limit,
@@ -45,25 +47,12 @@ pub enum CodegenError {
         value: u64,
     },
     /// The function is malformed in a way that the verifier refuses.
+    #[error(transparent)]
     Ir(IrError),
     /// A defect of the code generator: the assembler refused an instruction.
+    #[error(transparent)]
     Assemble(AssembleError),
 }
-
-impl fmt::Display for CodegenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfMemory => f.write_str("no memory to generate code"),
-            Self::Limit { limit, most, value } => {
-                write!(f, "the function needs {value} {limit}, but at most {most} are supported")
-            }
-            Self::Ir(error) => error.fmt(f),
-            Self::Assemble(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for CodegenError {}
 
 impl From<AllocError> for CodegenError {
     fn from(_: AllocError) -> Self {

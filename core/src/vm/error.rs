@@ -1,7 +1,5 @@
 //! The error of compilation.
 
-use core::fmt;
-
 use crate::alloc_util::AllocError;
 use crate::bytecode::translate::TranslateError;
 use crate::codegen::CodegenError;
@@ -9,15 +7,17 @@ use crate::ir::IrError;
 use crate::memory::code_alloc::ExecError;
 
 /// The reason why a function has no compiled code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodeError {
     /// The program has no such function.
+    #[error("the program has no function {index}")]
     NoFunction {
         /// The requested index.
         index: u32,
     },
     /// The host passes at most eight arguments.
+    #[error("function {index} takes {params} arguments, and a host passes 8 at most")]
     Parameters {
         /// The index of the function.
         index: u32,
@@ -25,21 +25,32 @@ pub enum CodeError {
         params: u16,
     },
     /// The function works on objects, or calls one that does: it is interpreted.
+    #[error("function {index} works on objects, and is only interpreted")]
     Objects {
         /// The index of the function.
         index: u32,
     },
     /// The function was not translated to IR.
+    #[error(transparent)]
     Translate(TranslateError),
     /// No code was generated.
+    #[error(transparent)]
     Codegen(CodegenError),
     /// There is no memory for code.
-    Exec(ExecError),
+    #[error(transparent)]
+    Exec(#[from] ExecError),
     /// There is no memory for tables.
+    #[error("no memory for the tables of compiled functions")]
     OutOfMemory,
     /// The engine only interprets.
+    #[error(
+        "the engine interprets bytecode alone, so that its functions have neither machine code nor addresses"
+    )]
     Interpreted,
     /// There is no compiler for this machine.
+    #[error(
+        "there is no compiler of bytecode for this machine, so that its functions have neither machine code nor addresses"
+    )]
     NoCompiler,
 }
 
@@ -48,12 +59,6 @@ impl CodeError {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn is_permanent(&self) -> bool {
         matches!(self, Self::Translate(_) | Self::Codegen(_))
-    }
-}
-
-impl From<ExecError> for CodeError {
-    fn from(error: ExecError) -> Self {
-        CodeError::Exec(error)
     }
 }
 
@@ -86,29 +91,3 @@ impl From<CodegenError> for CodeError {
         }
     }
 }
-
-impl fmt::Display for CodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CodeError::NoFunction { index } => write!(f, "the program has no function {index}"),
-            CodeError::Parameters { index, params } => {
-                write!(f, "function {index} takes {params} arguments, and a host passes 8 at most")
-            }
-            CodeError::Objects { index } => {
-                write!(f, "function {index} works on objects, and is only interpreted")
-            }
-            CodeError::Translate(error) => error.fmt(f),
-            CodeError::Codegen(error) => error.fmt(f),
-            CodeError::Exec(error) => error.fmt(f),
-            CodeError::Interpreted => f.write_str(
-                "the engine interprets bytecode alone, so that its functions have neither machine code nor addresses",
-            ),
-            CodeError::NoCompiler => f.write_str(
-                "there is no compiler of bytecode for this machine, so that its functions have neither machine code nor addresses",
-            ),
-            CodeError::OutOfMemory => f.write_str("no memory for the tables of compiled functions"),
-        }
-    }
-}
-
-impl core::error::Error for CodeError {}

@@ -22,7 +22,6 @@ mod stack;
 mod tiers;
 
 use alloc::boxed::Box;
-use core::fmt;
 
 pub use compiler::{Compiler, X64Compiler};
 pub use error::CodeError;
@@ -49,14 +48,19 @@ use native::Native;
 const INLINE_ARGS: usize = 16;
 
 /// The reason why a call from the host did not return a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The program has no function with this index.
+    #[error("there is no function {function}")]
     NoFunction {
         /// The index.
         function: u32,
     },
     /// The number of arguments differs from the number of parameters.
+    #[error(
+        "function {function} takes {params} argument{}, and {given} {} given",
+        plural::s(*params), plural::is(*given)
+    )]
     Arguments {
         /// The function.
         function: u32,
@@ -66,55 +70,20 @@ pub enum CallError {
         params: u16,
     },
     /// The program stopped.
+    #[error(transparent)]
     Trap(Trap),
 }
 
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            CallError::NoFunction { function } => write!(f, "there is no function {function}"),
-            CallError::Arguments { function, given, params } => {
-                let (s, is) = (plural::s(params), plural::is(given));
-                write!(f, "function {function} takes {params} argument{s}, and {given} {is} given")
-            }
-            CallError::Trap(trap) => trap.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for CallError {}
-
 /// The reason why an engine cannot be created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// A host function is missing, or takes another number of arguments.
-    Host(HostLinkError),
+    #[error(transparent)]
+    Host(#[from] HostLinkError),
     /// The compiler cannot be used.
-    Code(CodeError),
+    #[error(transparent)]
+    Code(#[from] CodeError),
 }
-
-impl From<HostLinkError> for EngineError {
-    fn from(error: HostLinkError) -> Self {
-        EngineError::Host(error)
-    }
-}
-
-impl From<CodeError> for EngineError {
-    fn from(error: CodeError) -> Self {
-        EngineError::Code(error)
-    }
-}
-
-impl fmt::Display for EngineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EngineError::Host(error) => error.fmt(f),
-            EngineError::Code(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for EngineError {}
 
 /// A program that is interpreted.
 #[derive(Debug)]

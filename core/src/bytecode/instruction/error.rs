@@ -1,11 +1,10 @@
 //! The error of decoding.
 
-use core::fmt;
-
 /// Why there is no instruction at an offset of a function's code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The code ends inside an instruction.
+    #[error("the code ends inside an instruction of {needed} bytes, at offset 0x{at:x}")]
     Truncated {
         /// Where the instruction begins, in bytes from the start of the code.
         at: u32,
@@ -13,6 +12,7 @@ pub enum DecodeError {
         needed: u32,
     },
     /// No instruction has this opcode.
+    #[error("unknown opcode 0x{opcode:04x}, at offset 0x{at:x}")]
     UnknownOpcode {
         /// The opcode.
         opcode: u16,
@@ -29,19 +29,3 @@ impl DecodeError {
         }
     }
 }
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            DecodeError::Truncated { at, needed } => write!(
-                f,
-                "the code ends inside an instruction of {needed} bytes, at offset 0x{at:x}"
-            ),
-            DecodeError::UnknownOpcode { opcode, at } => {
-                write!(f, "unknown opcode 0x{opcode:04x}, at offset 0x{at:x}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for DecodeError {}

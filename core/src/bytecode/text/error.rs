@@ -1,9 +1,8 @@
 //! The error of a source.
 
-use core::fmt;
-
 /// A line that cannot be assembled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {fault}")]
 pub struct TextError {
     /// Its number, from 1.
     pub line: u32,
@@ -12,24 +11,32 @@ pub struct TextError {
 }
 
 /// What is wrong with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextFault {
     /// An instruction or a label before the first function.
+    #[error("no `function` line stands before it")]
     NoFunction,
     /// A line `function` that is not name, parameters, locals.
+    #[error("not `function NAME, PARAMETERS, LOCALS`")]
     Function,
     /// A line `constant` that is not type, value.
+    #[error("not `constant TYPE VALUE`, where the type is i64, f64, bool, nil or string")]
     Constant,
     /// A constant in a source of functions alone.
+    #[error("a constant, and there is no constant pool")]
     UnexpectedConstant,
     /// Fewer locals than parameters.
+    #[error("fewer locals than parameters")]
     Locals,
     /// Two functions of one name.
+    #[error("a second function of this name")]
     FunctionTwice,
     /// No instruction has this mnemonic.
+    #[error("no instruction has this name")]
     Mnemonic,
     /// Another number of operands than the instruction has.
+    #[error("{found} operands, and the instruction has {needed}")]
     Operands {
         /// How many it has.
         needed: usize,
@@ -37,54 +44,21 @@ pub enum TextFault {
         found: usize,
     },
     /// An operand that is no number, or none that fits.
+    #[error("operand {operand} is not a number, or none that fits")]
     Number {
         /// Which operand, from 1.
         operand: usize,
     },
     /// A label that the function does not have, or a function that the source does not have.
+    #[error("no label or function has this name")]
     NoSuchName,
     /// Two labels of one name in a function.
+    #[error("a second label of this name")]
     LabelTwice,
     /// A jump that is too far for 32 bits, or code that is too long.
+    #[error("more than 32 bits can say away")]
     TooFar,
     /// A name that is broken off, holds a NUL or an escape that there is not.
+    #[error("not a name: broken off, or with a NUL or an unknown escape")]
     Name,
 }
-
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.fault)
-    }
-}
-
-impl fmt::Display for TextFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            TextFault::NoFunction => f.write_str("no `function` line stands before it"),
-            TextFault::Function => f.write_str("not `function NAME, PARAMETERS, LOCALS`"),
-            TextFault::Constant => f.write_str(
-                "not `constant TYPE VALUE`, where the type is i64, f64, bool, nil or string",
-            ),
-            TextFault::UnexpectedConstant => {
-                f.write_str("a constant, and there is no constant pool")
-            }
-            TextFault::Locals => f.write_str("fewer locals than parameters"),
-            TextFault::FunctionTwice => f.write_str("a second function of this name"),
-            TextFault::Mnemonic => f.write_str("no instruction has this name"),
-            TextFault::Operands { needed, found } => {
-                write!(f, "{found} operands, and the instruction has {needed}")
-            }
-            TextFault::Number { operand } => {
-                write!(f, "operand {operand} is not a number, or none that fits")
-            }
-            TextFault::NoSuchName => f.write_str("no label or function has this name"),
-            TextFault::LabelTwice => f.write_str("a second label of this name"),
-            TextFault::TooFar => f.write_str("more than 32 bits can say away"),
-            TextFault::Name => {
-                f.write_str("not a name: broken off, or with a NUL or an unknown escape")
-            }
-        }
-    }
-}
-
-impl core::error::Error for TextError {}

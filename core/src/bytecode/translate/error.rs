@@ -1,15 +1,14 @@
 //! The error of the translation.
 
-use core::fmt;
-
 use crate::alloc_util::AllocError;
 use crate::ir::{BuildError, IrError};
 
 /// Why a verified function cannot be translated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TranslateError {
     /// The function has more of something than the IR can express.
+    #[error("the function cannot be compiled: {value} {name}, and the limit is {limit}")]
     Limit {
         /// The name of the limit.
         name: &'static str,
@@ -19,13 +18,16 @@ pub enum TranslateError {
         value: u64,
     },
     /// No loop of the function starts at this offset.
+    #[error("no loop starts at offset 0x{at:x}")]
     NoLoop {
         /// In bytes from the start of the code.
         at: u32,
     },
     /// The IR is refused.
+    #[error(transparent)]
     Ir(IrError),
     /// No memory.
+    #[error("no memory to translate the function")]
     OutOfMemory,
 }
 
@@ -54,21 +56,3 @@ impl From<BuildError> for TranslateError {
         }
     }
 }
-
-impl fmt::Display for TranslateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Limit { name, limit, value } => {
-                write!(
-                    f,
-                    "the function cannot be compiled: {value} {name}, and the limit is {limit}"
-                )
-            }
-            Self::NoLoop { at } => write!(f, "no loop starts at offset 0x{at:x}"),
-            Self::Ir(error) => error.fmt(f),
-            Self::OutOfMemory => f.write_str("no memory to translate the function"),
-        }
-    }
-}
-
-impl core::error::Error for TranslateError {}

@@ -21,58 +21,89 @@ pub struct VerifyError {
 }
 
 /// What is wrong with an instruction or with its function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each variant tells what its fields are")]
 pub enum Fault {
     /// No instruction, or a part of one.
+    #[error(transparent)]
     Decode(DecodeError),
     /// An instruction whose meaning no source defines completely, or that needs actors.
+    #[error("is not supported: its meaning is not defined, or it needs a scheduler of actors")]
     Unsupported,
     /// A function that works on objects, of which there are no facts: it is interpreted alone.
+    #[error("works on objects, and is only interpreted")]
     Objects,
     /// A constant that the pool does not have.
+    #[error("loads constant {index} of a pool of {count}")]
     NoConstant { index: u32, count: u32 },
     /// A constant of an unknown type, a bool that is neither 0 nor 1, or a string outside of the string table.
+    #[error("loads constant {index}, which has no valid type and value")]
     BadConstant { index: u32 },
     /// A constant that is not a string.
+    #[error("loads constant {index}, which is not a string")]
     NoText { index: u32 },
     /// A program of more functions than are counted, or a function of 2^31 bytes or more.
+    #[error("is too large: more than 2^30 functions, or 2^31 bytes of code")]
     TooLarge,
     /// Fewer locals than parameters.
+    #[error("has {params} parameters and only {locals} locals")]
     Locals { params: u16, locals: u16 },
     /// A jump that leads out of the code, to the offset `target`.
+    #[error("jumps out of the code, to offset {target}")]
     JumpOutside { target: i64 },
     /// A jump that leads into the middle of an instruction, to the offset `target`.
+    #[error("jumps into the middle of an instruction, to offset 0x{target:x}")]
     JumpInside { target: u32 },
     /// A local that the function does not have.
+    #[error("names local {local} of a function that has {locals}")]
     NoLocal { local: u16, locals: u16 },
     /// A slot at or past the end of the vector is read.
+    #[error("reads slot {slot} of an operand stack of {length} values")]
     NoSlot { slot: u16, length: u32 },
     /// A vector of too few values for what is popped.
+    #[error("pops {needed} of an operand stack of {length} values")]
     Underflow { needed: u32, length: u32 },
     /// A value that is read although paths meet that left different kinds there.
+    #[error("reads {place}, which paths that meet left with different kinds")]
     Mixed { place: Place },
     /// A value of another kind than those that are needed.
+    #[error("needs {needed} and finds {found} in {place}")]
     Kind { place: Place, needed: KindSet, found: KindSet },
     /// Two paths meet with vectors of different lengths.
+    #[error(
+        "leads to offset 0x{target:x} with an operand stack of {here} values, where another path has {there}"
+    )]
     Length { target: u32, there: u32, here: u32 },
     /// A function that does not exist.
+    #[error("calls function {callee} of a program of {count}")]
     NoFunction { callee: u32, count: u32 },
     /// A number of arguments that is not the number of parameters.
+    #[error("passes {argc} argument{} to function {callee}, which takes {params}", plural::s(*argc))]
     Arguments { callee: u32, argc: u16, params: u16 },
     /// A host function that is called with another number of arguments elsewhere.
+    #[error(
+        "passes {argc} argument{} to host function {index}, which gets {other} in function {function} at offset 0x{at:x}",
+        plural::s(*argc)
+    )]
     HostArguments { index: u16, argc: u16, other: u16, function: u32, at: u32 },
     /// The result of `callee` would be of a kind here that it is not according to the instruction at
     /// `at` in `function`.
+    #[error(
+        "takes the result of function {callee} for {needed}, which is {known} according to function {function} at offset 0x{at:x}"
+    )]
     Result { callee: u32, needed: KindSet, known: KindSet, function: u32, at: u32 },
     /// The code ends without a return, and the function is called by others.
+    #[error("is called by other functions and its code ends without a return")]
     RunsOff,
     /// The code ends without a return, and the vector is empty.
+    #[error("ends without a return and with an empty operand stack")]
     NothingReturned,
     /// More to remember or to compare where paths meet than the length of the code explains.
+    #[error("meets other paths with more values than the length of the code allows to compare")]
     Joins,
     /// No memory for what the verifier has to remember.
+    #[error("cannot be checked: no memory")]
     OutOfMemory,
 }
 
@@ -118,92 +149,6 @@ impl fmt::Display for VerifyError {
             // It says its offset itself.
             Fault::Decode(error) => error.fmt(f),
             fault => write!(f, "{fault}, at offset 0x{at:x}"),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Fault::Decode(error) => error.fmt(f),
-            Fault::Unsupported => f.write_str(
-                "is not supported: its meaning is not defined, or it needs a scheduler of actors",
-            ),
-            Fault::Objects => f.write_str("works on objects, and is only interpreted"),
-            Fault::NoConstant { index, count } => {
-                write!(f, "loads constant {index} of a pool of {count}")
-            }
-            Fault::BadConstant { index } => {
-                write!(f, "loads constant {index}, which has no valid type and value")
-            }
-            Fault::NoText { index } => write!(f, "loads constant {index}, which is not a string"),
-            Fault::TooLarge => {
-                f.write_str("is too large: more than 2^30 functions, or 2^31 bytes of code")
-            }
-            Fault::Locals { params, locals } => {
-                write!(f, "has {params} parameters and only {locals} locals")
-            }
-            Fault::JumpOutside { target } => {
-                write!(f, "jumps out of the code, to offset {target}")
-            }
-            Fault::JumpInside { target } => {
-                write!(f, "jumps into the middle of an instruction, to offset 0x{target:x}")
-            }
-            Fault::NoLocal { local, locals } => {
-                write!(f, "names local {local} of a function that has {locals}")
-            }
-            Fault::NoSlot { slot, length } => {
-                write!(f, "reads slot {slot} of an operand stack of {length} values")
-            }
-            Fault::Underflow { needed, length } => {
-                write!(f, "pops {needed} of an operand stack of {length} values")
-            }
-            Fault::Mixed { place } => {
-                write!(f, "reads {place}, which paths that meet left with different kinds")
-            }
-            Fault::Kind { place, needed, found } => {
-                write!(f, "needs {needed} and finds {found} in {place}")
-            }
-            _ => self.fmt_of_program(f),
-        }
-    }
-}
-
-impl Fault {
-    /// The text of what concerns more than one instruction.
-    fn fmt_of_program(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Length { target, there, here } => write!(
-                f,
-                "leads to offset 0x{target:x} with an operand stack of {here} values, where another path has {there}"
-            ),
-            Fault::NoFunction { callee, count } => {
-                write!(f, "calls function {callee} of a program of {count}")
-            }
-            Fault::Arguments { callee, argc, params } => {
-                let s = plural::s(argc);
-                write!(f, "passes {argc} argument{s} to function {callee}, which takes {params}")
-            }
-            Fault::HostArguments { index, argc, other, function, at } => write!(
-                f,
-                "passes {argc} argument{} to host function {index}, which gets {other} in function {function} at offset 0x{at:x}",
-                plural::s(argc)
-            ),
-            Fault::Result { callee, needed, known, function, at } => write!(
-                f,
-                "takes the result of function {callee} for {needed}, which is {known} according to function {function} at offset 0x{at:x}"
-            ),
-            Fault::RunsOff => {
-                f.write_str("is called by other functions and its code ends without a return")
-            }
-            Fault::NothingReturned => {
-                f.write_str("ends without a return and with an empty operand stack")
-            }
-            Fault::Joins => f.write_str(
-                "meets other paths with more values than the length of the code allows to compare",
-            ),
-            Fault::OutOfMemory => f.write_str("cannot be checked: no memory"),
-            _ => f.write_str("is refused"),
         }
     }
 }

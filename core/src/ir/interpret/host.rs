@@ -16,10 +16,11 @@ pub const OVERFLOW: u32 = 2;
 pub const STACK_LIMIT: u32 = 3;
 
 /// Why an interpreted function ended without a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Stop {
     /// A trap.
+    #[error("at 0x{at:x}: {}", Trap(*code))]
     Trap {
         /// The trap code.
         code: u32,
@@ -29,19 +30,39 @@ pub enum Stop {
         operands: [u64; 2],
     },
     /// The step limit was reached.
+    #[error("the step limit was reached")]
     Steps,
     /// The host has no memory at this address.
+    #[error("there is no memory at 0x{0:x}")]
     Address(u64),
     /// The host does not provide the callee, or provides it with another signature.
+    #[error("the host does not provide a callee of this signature")]
     Callee,
     /// The number of arguments differs from the number of parameters.
+    #[error("the number of arguments differs from the number of parameters")]
     Arguments,
     /// The host provides no memory for stack slots or for read-only data.
+    #[error("the host has no memory for stack slots or data")]
     Memory,
     /// Calls nest more deeply than the host allows.
+    #[error("calls nest too deeply")]
     Depth,
     /// The allocator failed.
+    #[error("out of memory")]
     OutOfMemory,
+}
+
+/// A trap code in a message.
+struct Trap(u32);
+
+impl fmt::Display for Trap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            DIVISION_BY_ZERO => f.write_str("division by zero"),
+            OVERFLOW => f.write_str("integer overflow"),
+            code => write!(f, "trap {code}"),
+        }
+    }
 }
 
 impl From<AllocError> for Stop {
@@ -49,29 +70,6 @@ impl From<AllocError> for Stop {
         Self::OutOfMemory
     }
 }
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Trap { code: DIVISION_BY_ZERO, at, .. } => {
-                write!(f, "at 0x{at:x}: division by zero")
-            }
-            Self::Trap { code: OVERFLOW, at, .. } => write!(f, "at 0x{at:x}: integer overflow"),
-            Self::Trap { code, at, .. } => write!(f, "at 0x{at:x}: trap {code}"),
-            Self::Steps => f.write_str("the step limit was reached"),
-            Self::Address(address) => write!(f, "there is no memory at 0x{address:x}"),
-            Self::Callee => f.write_str("the host does not provide a callee of this signature"),
-            Self::Arguments => {
-                f.write_str("the number of arguments differs from the number of parameters")
-            }
-            Self::Memory => f.write_str("the host has no memory for stack slots or data"),
-            Self::Depth => f.write_str("calls nest too deeply"),
-            Self::OutOfMemory => f.write_str("out of memory"),
-        }
-    }
-}
-
-impl core::error::Error for Stop {}
 
 /// The environment of an interpreted function.
 ///
