@@ -12,11 +12,8 @@ pub mod host;
 pub mod instruction;
 pub mod interpret;
 pub mod objects;
-mod relation;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;
 pub mod translate;
 pub mod verify;
-
-pub(crate) use relation::Relation;

@@ -22,12 +22,11 @@ use alloc::vec::Vec;
 
 pub use error::TranslateError;
 
-use super::Relation;
 use super::instruction::Opcode;
 use super::verify::{At, Facts, Op, Program, Target, offset};
 use crate::alloc_util::{try_push, try_reserve};
 use crate::format::bytes::i64_at;
-use crate::ir::{Binary, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
+use crate::ir::{Binary, Condition, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
 use value_stack::{Class, Val, ValueStack};
 use variables::Variables;
 
@@ -376,14 +375,14 @@ impl<'t, 'f> Body<'t, 'f> {
             O::Or => self.bools(Binary::Or),
             O::Not => self.invert(),
             O::NegI64 => self.negate(),
-            O::Eq => return self.compare(Relation::Eq),
-            O::Ne => return self.compare(Relation::Ne),
-            O::Lt => return self.compare(Relation::Lt),
-            O::Le => return self.compare(Relation::Le),
-            O::Gt => return self.compare(Relation::Gt),
-            O::Ge => return self.compare(Relation::Ge),
-            O::LtJmpIfNot => return self.compare_and_jump(Relation::Lt, false, op.long()),
-            O::EqJmpIfNot => return self.compare_and_jump(Relation::Eq, false, op.long()),
+            O::Eq => return self.compare(Condition::Equal),
+            O::Ne => return self.compare(Condition::NotEqual),
+            O::Lt => return self.compare(Condition::Less),
+            O::Le => return self.compare(Condition::LessEqual),
+            O::Gt => return self.compare(Condition::Greater),
+            O::Ge => return self.compare(Condition::GreaterEqual),
+            O::LtJmpIfNot => return self.compare_and_jump(Condition::Less, false, op.long()),
+            O::EqJmpIfNot => return self.compare_and_jump(Condition::Equal, false, op.long()),
             O::Jmp => return self.jump(op.long()),
             O::JmpIf => return self.jump_if(true, op.long()),
             O::JmpIfNot => return self.jump_if(false, op.long()),

@@ -143,6 +143,42 @@ impl Condition {
             Self::Equal | Self::NotEqual => self,
         }
     }
+
+    /// The condition that holds where this one does not; for floats, where it does not and neither operand is a NaN.
+    #[must_use]
+    pub(crate) fn inverse(self) -> Self {
+        match self {
+            Self::Equal => Self::NotEqual,
+            Self::NotEqual => Self::Equal,
+            Self::Less => Self::GreaterEqual,
+            Self::LessEqual => Self::Greater,
+            Self::Greater => Self::LessEqual,
+            Self::GreaterEqual => Self::Less,
+        }
+    }
+
+    /// The condition that holds exactly where this one is as `expected`; `None` for the inverse of an order of floats,
+    /// because neither holds for a NaN.
+    pub(crate) fn when(self, expected: bool, is_float: bool) -> Option<Self> {
+        let is_exact = matches!(self, Self::Equal | Self::NotEqual);
+        match expected {
+            true => Some(self),
+            false => (is_exact || !is_float).then(|| self.inverse()),
+        }
+    }
+
+    /// Whether the condition holds.
+    #[inline(always)]
+    pub(crate) fn holds<T: PartialOrd>(self, left: T, right: T) -> bool {
+        match self {
+            Self::Equal => left == right,
+            Self::NotEqual => left != right,
+            Self::Less => left < right,
+            Self::LessEqual => left <= right,
+            Self::Greater => left > right,
+            Self::GreaterEqual => left >= right,
+        }
+    }
 }
 
 /// The operation of an instruction.

@@ -3,9 +3,9 @@
 use Instruction as I;
 
 use super::ops::{Floats, Ops};
-use crate::bytecode::Relation;
 use crate::bytecode::host::Signals;
 use crate::bytecode::instruction::Instruction;
+use crate::ir::Condition;
 use crate::trap::bytecode::Cause;
 
 /// Why the loop is left. What goes on, goes on at the instruction after the one that left.
@@ -100,7 +100,7 @@ impl<'a> Activation<'a> {
 
     /// Pops two values and compares them.
     #[inline(always)]
-    fn pop_compared(&mut self, test: Relation) -> bool {
+    fn pop_compared(&mut self, test: Condition) -> bool {
         let (left, right) = self.pop_two();
         match self.floats.get(self.next.wrapping_sub(1)) {
             Some(&Some(floats)) => {
@@ -112,7 +112,7 @@ impl<'a> Activation<'a> {
     }
 
     #[inline(always)]
-    fn compare(&mut self, test: Relation) {
+    fn compare(&mut self, test: Condition) {
         let holds = self.pop_compared(test);
         self.push(holds.into());
     }
@@ -223,12 +223,12 @@ impl<'a> Activation<'a> {
                 let value = self.pop().cast_signed();
                 self.push(value.wrapping_neg().cast_unsigned());
             }
-            I::Eq => self.compare(Relation::Eq),
-            I::Ne => self.compare(Relation::Ne),
-            I::Lt => self.compare(Relation::Lt),
-            I::Le => self.compare(Relation::Le),
-            I::Gt => self.compare(Relation::Gt),
-            I::Ge => self.compare(Relation::Ge),
+            I::Eq => self.compare(Condition::Equal),
+            I::Ne => self.compare(Condition::NotEqual),
+            I::Lt => self.compare(Condition::Less),
+            I::Le => self.compare(Condition::LessEqual),
+            I::Gt => self.compare(Condition::Greater),
+            I::Ge => self.compare(Condition::GreaterEqual),
             I::And => {
                 let (left, right) = self.pop_two();
                 self.push(left & right);
@@ -256,8 +256,8 @@ impl<'a> Activation<'a> {
             I::Jmp { offset } => (true, offset),
             I::JmpIf { offset } => (self.pop() != 0, offset),
             I::JmpIfNot { offset } => (self.pop() == 0, offset),
-            I::LtJmpIfNot { offset } => (!self.pop_compared(Relation::Lt), offset),
-            I::EqJmpIfNot { offset } => (!self.pop_compared(Relation::Eq), offset),
+            I::LtJmpIfNot { offset } => (!self.pop_compared(Condition::Less), offset),
+            I::EqJmpIfNot { offset } => (!self.pop_compared(Condition::Equal), offset),
             I::Call { function, argc } => {
                 return Some(Event::Call { function, argc: self.drop_arguments(argc) });
             }

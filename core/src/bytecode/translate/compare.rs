@@ -3,32 +3,8 @@
 use super::abi::{Shared, trap_code};
 use super::value_stack::{Class, Val};
 use super::{Body, Translator, target_of};
-use crate::bytecode::Relation;
 use crate::bytecode::instruction::Opcode;
 use crate::ir::{Condition, Label, Local, Scalar, Value};
-
-fn condition(relation: Relation) -> Condition {
-    match relation {
-        Relation::Eq => Condition::Equal,
-        Relation::Ne => Condition::NotEqual,
-        Relation::Lt => Condition::Less,
-        Relation::Le => Condition::LessEqual,
-        Relation::Gt => Condition::Greater,
-        Relation::Ge => Condition::GreaterEqual,
-    }
-}
-
-/// The condition that holds where `condition` does not, for values of which none is NaN.
-fn inverted(condition: Condition) -> Condition {
-    match condition {
-        Condition::Equal => Condition::NotEqual,
-        Condition::NotEqual => Condition::Equal,
-        Condition::Less => Condition::GreaterEqual,
-        Condition::LessEqual => Condition::Greater,
-        Condition::Greater => Condition::LessEqual,
-        Condition::GreaterEqual => Condition::Less,
-    }
-}
 
 /// Two values that are compared.
 #[derive(Clone, Copy)]
@@ -42,11 +18,11 @@ struct Comparison {
 impl Body<'_, '_> {
     /// A comparison whose result is pushed, unless the next instruction only jumps by it; whether the instruction
     /// behind is reached.
-    pub(super) fn compare(&mut self, relation: Relation) -> bool {
+    pub(super) fn compare(&mut self, condition: Condition) -> bool {
         if let Some((when, target)) = self.next_jumps_by_it() {
-            return self.compare_and_jump(relation, when, target);
+            return self.compare_and_jump(condition, when, target);
         }
-        let it = self.comparison(relation, i32::MIN..=i32::MAX);
+        let it = self.comparison(condition, i32::MIN..=i32::MAX);
         let to = self.destination(Class::Bool, None);
         self.t.ir.compare(it.condition, it.class.scalar(), to.local, it.left, it.right);
         self.deliver(to);
@@ -70,11 +46,10 @@ impl Body<'_, '_> {
     /// Pops two values that are compared. A constant comes second; one that is in `numbers` needs no local.
     fn comparison(
         &mut self,
-        relation: Relation,
+        mut condition: Condition,
         numbers: core::ops::RangeInclusive<i32>,
     ) -> Comparison {
         let (right, left) = (self.pop(), self.pop());
-        let mut condition = condition(relation);
         if left.class() == Class::Float || right.class() == Class::Float {
             let (left, right) = (self.float(left), self.float(right));
             let right = Value::Local(right);
@@ -110,20 +85,21 @@ impl Body<'_, '_> {
     }
 
     /// Compares and jumps when the result is `when`; the next instruction may be reached.
-    pub(super) fn compare_and_jump(&mut self, relation: Relation, when: bool, target: u32) -> bool {
-        let it = self.comparison(relation, i16::MIN.into()..=i16::MAX.into());
+    pub(super) fn compare_and_jump(
+        &mut self,
+        condition: Condition,
+        when: bool,
+        target: u32,
+    ) -> bool {
+        let it = self.comparison(condition, i16::MIN.into()..=i16::MAX.into());
         // The operands are read after the flush, which must not overwrite them.
         let it = self.keep_operands(it);
         let Some(label) = self.prepare_jump(target) else { return true };
         let Comparison { condition, class, left, right } = it;
         let ty = class.scalar();
-        let is_exact =
-            class != Class::Float || relation == Relation::Eq || relation == Relation::Ne;
-        match (when, is_exact) {
-            (true, _) => self.t.ir.branch(condition, ty, left, right, label),
-            (false, true) => self.t.ir.branch(inverted(condition), ty, left, right, label),
-            (false, false) => {
-                // NaN makes neither the condition nor its inverse true.
+        match condition.when(when, class == Class::Float) {
+            Some(condition) => self.t.ir.branch(condition, ty, left, right, label),
+            None => {
                 let over = self.t.ir.label();
                 self.t.ir.branch(condition, ty, left, right, over);
                 self.t.ir.jump(label);

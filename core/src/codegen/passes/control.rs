@@ -3,10 +3,9 @@
 use alloc::vec::Vec;
 
 use super::edit::{EditableFunction, scalar_of};
-use super::fold::inverse;
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::ir::instruction::Instruction;
-use crate::ir::opcode::{Condition, Opcode};
+use crate::ir::opcode::Opcode;
 
 /// The memory of the pass.
 #[derive(Debug, Default)]
@@ -121,8 +120,7 @@ pub(super) fn inverted(i: &Instruction) -> Option<Opcode> {
         Opcode::BranchIf(expected) => Some(Opcode::BranchIf(!expected)),
         Opcode::Branch(condition) => {
             let is_float = scalar_of(i.type_code).is_none_or(|scalar| scalar.is_float());
-            let is_exact = matches!(condition, Condition::Equal | Condition::NotEqual);
-            (!is_float || is_exact).then(|| Opcode::Branch(inverse(condition)))
+            condition.when(false, is_float).map(Opcode::Branch)
         }
         _ => None,
     }

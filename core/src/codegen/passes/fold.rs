@@ -418,7 +418,7 @@ fn fuse(i: &Instruction, expected: bool, definition: &Instruction) -> Simplified
         Opcode::Move => To(test(i, definition.b, expected)),
         Opcode::Unary(Unary::Not) => To(test(i, definition.b, !expected)),
         Opcode::Compare(condition) => {
-            let Some(condition) = condition_for(condition, scalar, expected) else {
+            let Some(condition) = condition.when(expected, scalar.is_float()) else {
                 return Unchanged;
             };
             fused(i, condition, scalar, definition)
@@ -427,7 +427,7 @@ fn fuse(i: &Instruction, expected: bool, definition: &Instruction) -> Simplified
             let Some(source) = u8::try_from(definition.c).ok().and_then(scalar_of) else {
                 return Unchanged;
             };
-            let condition = condition_for(Condition::NotEqual, source, expected);
+            let condition = Condition::NotEqual.when(expected, source.is_float());
             let zero =
                 Instruction { type_code: source.code(), immediate: true, imm: 0, ..*definition };
             condition.map_or(Unchanged, |condition| fused(i, condition, source, &zero))
@@ -463,30 +463,6 @@ fn fused(
     };
     // A trap on a bool states no operands.
     if fused.states_operands(scalar) { Unchanged } else { To(fused) }
-}
-
-/// The condition that holds where `condition` is as `expected`. A float has one for (in)equality only, because no
-/// other condition holds for a NaN.
-fn condition_for(condition: Condition, scalar: Scalar, expected: bool) -> Option<Condition> {
-    match condition {
-        _ if expected => Some(condition),
-        Condition::Equal => Some(Condition::NotEqual),
-        Condition::NotEqual => Some(Condition::Equal),
-        _ if scalar.is_float() => None,
-        _ => Some(inverse(condition)),
-    }
-}
-
-/// The condition that holds for two integers where `condition` does not.
-pub(super) fn inverse(condition: Condition) -> Condition {
-    match condition {
-        Condition::Equal => Condition::NotEqual,
-        Condition::NotEqual => Condition::Equal,
-        Condition::Less => Condition::GreaterEqual,
-        Condition::LessEqual => Condition::Greater,
-        Condition::Greater => Condition::LessEqual,
-        Condition::GreaterEqual => Condition::Less,
-    }
 }
 
 /// Whether a condition holds, where the known values say so.

@@ -10,7 +10,6 @@
 use alloc::vec::Vec;
 
 use super::edit::{self, EditableFunction, copy, plain, scalar_of};
-use super::fold::inverse;
 use super::value_table::{Expression, ValueNumber, ValueTable};
 use crate::alloc_util::AllocError;
 use crate::ir::instruction::{Instruction, NONE};
@@ -246,7 +245,7 @@ impl ValueNumbering {
         }
         self.learn(known, expression, false)?;
         if scalar_of(i.type_code).is_some_and(|scalar| !scalar.is_float()) {
-            let opposite = self.comparison(inverse(condition), i.type_code, i.a, right)?;
+            let opposite = self.comparison(condition.inverse(), i.type_code, i.a, right)?;
             let known = self.table.find(&opposite);
             self.learn(known, opposite, true)?;
         }

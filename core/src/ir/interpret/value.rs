@@ -43,18 +43,10 @@ pub(crate) fn number(number: i32, scalar: Scalar) -> u64 {
 }
 
 pub(crate) fn holds(condition: Condition, scalar: Scalar, left: u64, right: u64) -> bool {
-    let order = match scalar {
-        Scalar::F32 => f32_of(left).partial_cmp(&f32_of(right)),
-        Scalar::F64 => f64::from_bits(left).partial_cmp(&f64::from_bits(right)),
-        _ => Some(signed(left, scalar).cmp(&signed(right, scalar))),
-    };
-    match condition {
-        Condition::Equal => order.is_some_and(|order| order.is_eq()),
-        Condition::NotEqual => !order.is_some_and(|order| order.is_eq()),
-        Condition::Less => order.is_some_and(|order| order.is_lt()),
-        Condition::LessEqual => order.is_some_and(|order| order.is_le()),
-        Condition::Greater => order.is_some_and(|order| order.is_gt()),
-        Condition::GreaterEqual => order.is_some_and(|order| order.is_ge()),
+    match scalar {
+        Scalar::F32 => condition.holds(f32_of(left), f32_of(right)),
+        Scalar::F64 => condition.holds(f64::from_bits(left), f64::from_bits(right)),
+        _ => condition.holds(signed(left, scalar), signed(right, scalar)),
     }
 }
 

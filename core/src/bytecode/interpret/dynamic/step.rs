@@ -1,10 +1,10 @@
 //! Instructions on values of dynamic kinds that need no objects.
 
 use super::{DynamicRun, Frame, Step};
-use crate::bytecode::Relation;
 use crate::bytecode::instruction::Instruction;
 use crate::bytecode::interpret::tier::TierUp;
 use crate::bytecode::objects::{Value, ValueError, ValueKind};
+use crate::ir::Condition;
 use crate::trap::bytecode::Cause;
 
 use Instruction as I;
@@ -67,10 +67,10 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
                 let is_equal = self.pop_equal()?;
                 self.push(Value::Bool(is_equal == (instruction == I::Eq)));
             }
-            I::Lt => self.ordered(Relation::Lt)?,
-            I::Le => self.ordered(Relation::Le)?,
-            I::Gt => self.ordered(Relation::Gt)?,
-            I::Ge => self.ordered(Relation::Ge)?,
+            I::Lt => self.ordered(Condition::Less)?,
+            I::Le => self.ordered(Condition::LessEqual)?,
+            I::Gt => self.ordered(Condition::Greater)?,
+            I::Ge => self.ordered(Condition::GreaterEqual)?,
             I::And => self.bools(|l, r| l && r)?,
             I::Or => self.bools(|l, r| l || r)?,
             I::Not => {
@@ -93,7 +93,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
             I::JmpIfNot { .. } => !self.pop().as_bool()?,
             I::LtJmpIfNot { .. } => {
                 let (left, right) = self.pop_two();
-                !compare(Relation::Lt, left, right)?
+                !compare(Condition::Less, left, right)?
             }
             I::EqJmpIfNot { .. } => !self.pop_equal()?,
             I::Call { function, argc } => return Ok(Step::Call { function, argc: argc.into() }),
@@ -208,7 +208,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         Ok(())
     }
 
-    fn ordered(&mut self, test: Relation) -> Result<(), Cause> {
+    fn ordered(&mut self, test: Condition) -> Result<(), Cause> {
         let (left, right) = self.pop_two();
         self.push(Value::Bool(compare(test, left, right)?));
         Ok(())
@@ -231,7 +231,7 @@ fn divide(left: i64, right: i64, result: impl FnOnce(i64, i64) -> i64) -> Result
 }
 
 /// Compares two numbers: as integers if both are, otherwise as floats.
-fn compare(test: Relation, left: Value, right: Value) -> Result<bool, ValueError> {
+fn compare(test: Condition, left: Value, right: Value) -> Result<bool, ValueError> {
     if let (Value::I64(left), Value::I64(right)) = (left, right) {
         return Ok(test.holds(left, right));
     }
