@@ -92,6 +92,24 @@ impl Instruction {
         [first, local(Access::READS_B, self.b), local(Access::READS_C, self.c)]
     }
 
+    /// Replaces the locals that it reads by others, except for the operands of a call.
+    pub(crate) fn map_read(&mut self, map: impl Fn(u16) -> u16) {
+        let access = self.access();
+        let fields = [
+            (Access::READS_A, &mut self.a),
+            (Access::READS_B, &mut self.b),
+            (Access::READS_C, &mut self.c),
+        ];
+        for (what, local) in fields {
+            if access.has(what) && *local != NONE {
+                *local = map(*local);
+            }
+        }
+        if access.has(Access::READS_OTHER) {
+            self.imm = self.other().map_or(self.imm, |other| map(other).into());
+        }
+    }
+
     /// The local that a `select` takes if the bool is false; in a verified function it exists.
     #[inline]
     pub fn other(&self) -> Option<u16> {

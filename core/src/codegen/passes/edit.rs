@@ -269,7 +269,7 @@ impl EditableFunction {
         i: &mut Instruction,
         map: impl Fn(u16) -> u16,
     ) -> Result<(), AllocError> {
-        map_fields(i, &map);
+        i.map_read(&map);
         let operands = self.operands_of(i);
         let (count, first) = (operands.len(), self.operands.len());
         if operands.iter().all(|&local| map(local) == local) || count > self.operand_budget {
@@ -495,47 +495,6 @@ fn size_of_tables(edit: &EditableFunction, body: &Function<'_>) -> usize {
         body.data_bytes.len(),
     ];
     tables.into_iter().fold(0, usize::saturating_add)
-}
-
-pub(super) fn map_fields(i: &mut Instruction, map: &impl Fn(u16) -> u16) {
-    use Opcode as O;
-    match i.opcode {
-        O::Move | O::Convert | O::Unary(_) | O::Load => i.b = map(i.b),
-        O::Binary(_) | O::Compare(_) => {
-            i.b = map(i.b);
-            if !i.immediate {
-                i.c = map(i.c);
-            }
-        }
-        O::Branch(_) | O::TrapCompare(_) => {
-            i.a = map(i.a);
-            if !i.immediate {
-                i.b = map(i.b);
-            }
-        }
-        O::BranchIf(_) | O::Return | O::TrapIf(_) | O::CheckStack => i.a = map(i.a),
-        O::Select => {
-            (i.b, i.c) = (map(i.b), map(i.c));
-            i.imm = i.other().map_or(i.imm, |other| map(other).into());
-        }
-        O::CopyMemory | O::FillMemory => {
-            (i.a, i.b) = (map(i.a), map(i.b));
-            if !i.immediate {
-                i.c = map(i.c);
-            }
-        }
-        O::CallIndirect | O::ReturnCallIndirect => i.c = map(i.c),
-        O::Store => (i.a, i.b) = (map(i.a), map(i.b)),
-        O::LoadElement | O::Element => {
-            i.b = map(i.b);
-            i.c = if i.c == NONE { NONE } else { map(i.c) };
-        }
-        O::StoreElement => {
-            (i.a, i.b) = (map(i.a), map(i.b));
-            i.c = if i.c == NONE { NONE } else { map(i.c) };
-        }
-        _ => {}
-    }
 }
 
 fn retarget(

@@ -191,7 +191,7 @@ impl Renamed<'_> {
             new.imm = self.start.of(target).cast_signed();
         }
         let rename = |local: u16| self.first.saturating_add(local);
-        super::edit::map_fields(&mut new, &rename);
+        new.map_read(rename);
         if i.written().is_some() {
             new.a = rename(i.a);
         }
