@@ -50,15 +50,15 @@ impl Opcode {
 
     /// Works on so many bits: 0x66 for 16, REX.W for 64.
     #[inline(always)]
-    pub(super) const fn width<W: Width>(self, _: W) -> Self {
-        let prefix = if W::BITS == 16 { 0x66 } else { self.prefix };
-        Self { prefix, wide: W::BITS == 64, ..self }
+    pub(super) fn width<W: Width>(self, width: W) -> Self {
+        let prefix = if width.bits() == 16 { 0x66 } else { self.prefix };
+        Self { prefix, wide: width.bits() == 64, ..self }
     }
 
     /// As [`width`](Self::width); the opcode is the next one unless it works on 8 bits.
     #[inline(always)]
-    pub(super) const fn sized<W: Width>(self, width: W) -> Self {
-        let next = if W::BITS == 8 { 0 } else { 1 << (8 * (self.len - 1)) };
+    pub(super) fn sized<W: Width>(self, width: W) -> Self {
+        let next = if width.bits() == 8 { 0 } else { 1 << (8 * (self.len - 1)) };
         Self { code: self.code + next, ..self.width(width) }
     }
 
@@ -303,8 +303,8 @@ impl Imm {
 
     /// As many bytes as an instruction of this width has, 4 at most.
     #[inline(always)]
-    pub(super) const fn full<W: Width>(value: i32, _: W) -> Self {
-        Self { value, len: if W::BITS == 64 { 4 } else { W::BITS / 8 } }
+    pub(super) fn full<W: Width>(value: i32, width: W) -> Self {
+        Self { value, len: width.bits().min(32) / 8 }
     }
 }
 

@@ -101,12 +101,12 @@ fn to_general<W: Full>(width: W) -> Opcode {
 /// For 64 bits there is a form that needs no REX.
 #[inline(always)]
 fn from_memory<W: Full>(width: W) -> Opcode {
-    if W::BITS == 64 { Opcode::two(0x7e).prefix(0xf3) } else { from_general(width) }
+    if width.bits() == 64 { Opcode::two(0x7e).prefix(0xf3) } else { from_general(width) }
 }
 
 #[inline(always)]
 fn to_memory<W: Full>(width: W) -> Opcode {
-    if W::BITS == 64 { Opcode::two(0xd6).prefix(0x66) } else { to_general(width) }
+    if width.bits() == 64 { Opcode::two(0xd6).prefix(0x66) } else { to_general(width) }
 }
 
 impl<S: Storage> Assembler<S> {

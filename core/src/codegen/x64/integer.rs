@@ -27,14 +27,14 @@ impl<S: Storage> Assembler<S> {
         value: i32,
     ) {
         let imm = Imm::full(value, width);
-        let byte = i8::try_from(value).ok().filter(|_| W::BITS != 8);
+        let byte = i8::try_from(value).ok().filter(|_| width.bits() != 8);
         if let Some(byte) = byte {
             let imm = Imm::byte(byte.cast_unsigned());
             self.emit(Opcode::one(0x83).width(width), row.digit, to, imm, false);
         } else if to.is_accumulator() {
             self.emit_plain(Opcode::one(row.digit << 3 | 4).sized(width), imm);
         } else {
-            let low_byte = W::BITS == 8 && to.needs_rex();
+            let low_byte = width.bits() == 8 && to.needs_rex();
             self.emit(Opcode::one(0x80).sized(width), row.digit, to, imm, low_byte);
         }
     }
@@ -51,7 +51,7 @@ impl<S: Storage> Assembler<S> {
         if to.is_accumulator() {
             return self.emit_plain(Opcode::one(0xa8).sized(width), imm);
         }
-        let low_byte = W::BITS == 8 && to.needs_rex();
+        let low_byte = width.bits() == 8 && to.needs_rex();
         self.emit(Opcode::one(0xf6).sized(width), 0, to, imm, low_byte);
     }
 
@@ -91,8 +91,8 @@ impl<S: Storage> Assembler<S> {
     /// Moves and clears all that is above. From 32 bits, `mov` does. Source: "MOVZX—Move With
     /// Zero-Extend".
     #[inline]
-    pub fn movzx<N: Narrow>(&mut self, register: Gpr, _: N, source: impl GprOperand) {
-        let (opcode, low_byte) = match N::BITS {
+    pub fn movzx<N: Narrow>(&mut self, register: Gpr, from: N, source: impl GprOperand) {
+        let (opcode, low_byte) = match from.bits() {
             8 => (0xb6, source.needs_rex()),
             _ => (0xb7, false),
         };
@@ -106,10 +106,10 @@ impl<S: Storage> Assembler<S> {
         &mut self,
         width: W,
         register: Gpr,
-        _: N,
+        from: N,
         source: impl GprOperand,
     ) {
-        let (opcode, low_byte) = match N::BITS {
+        let (opcode, low_byte) = match from.bits() {
             8 => (0xbe, source.needs_rex()),
             _ => (0xbf, false),
         };
@@ -167,7 +167,7 @@ impl<S: Storage> Assembler<S> {
     /// One of the instructions of [`Unary`].
     #[inline]
     pub fn unary<W: Width>(&mut self, row: Unary, width: W, operand: impl GprOperand) {
-        let low_byte = W::BITS == 8 && operand.needs_rex();
+        let low_byte = width.bits() == 8 && operand.needs_rex();
         let opcode = Opcode::one(row.opcode).sized(width);
         self.emit(opcode, row.digit, operand, Imm::NONE, low_byte);
     }
@@ -181,7 +181,7 @@ impl<S: Storage> Assembler<S> {
         operand: impl GprOperand,
         count: impl Count,
     ) {
-        let low_byte = W::BITS == 8 && operand.needs_rex();
+        let low_byte = width.bits() == 8 && operand.needs_rex();
         let (opcode, imm) = count.form();
         let imm = imm.map_or(Imm::NONE, Imm::byte);
         self.emit(Opcode::one(opcode).sized(width), row.digit, operand, imm, low_byte);
@@ -202,7 +202,7 @@ impl<S: Storage> Assembler<S> {
         source: impl GprOperand,
         value: i32,
     ) {
-        let value = if W::BITS == 16 { value << 16 >> 16 } else { value };
+        let value = if width.bits() == 16 { value << 16 >> 16 } else { value };
         let (opcode, imm) = match i8::try_from(value) {
             Ok(byte) => (0x6b, Imm::byte(byte.cast_unsigned())),
             Err(_) => (0x69, Imm::full(value, width)),
@@ -254,7 +254,7 @@ impl<S: Storage> Assembler<S> {
     /// Exchanges; with memory, atomically. Source: "XCHG—Exchange Register/Memory With Register".
     #[inline]
     pub fn xchg<W: Width>(&mut self, width: W, operand: impl GprOperand, register: Gpr) {
-        let low_byte = W::BITS == 8 && (operand.needs_rex() || register.needs_rex());
+        let low_byte = width.bits() == 8 && (operand.needs_rex() || register.needs_rex());
         self.emit(Opcode::one(0x86).sized(width), register.number(), operand, Imm::NONE, low_byte);
     }
 

@@ -26,8 +26,8 @@ use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
 use crate::codegen::x64::assembler::Assembler;
 use crate::codegen::x64::label::{Label, Labels};
-use crate::codegen::x64::operand::Mem;
-use crate::codegen::x64::operand::{Float, Gpr, W64, Xmm};
+use crate::codegen::x64::operand::sealed::Sealed;
+use crate::codegen::x64::operand::{Float, Full, Gpr, Mem, W64, Wide, Width, Xmm};
 use crate::codegen::x64::relax::Relaxing;
 use crate::codegen::x64::storage::Storage;
 use crate::format::Arch;
@@ -222,6 +222,38 @@ impl Lower<'_, '_> {
 }
 
 dispatch!(X64);
+
+/// The width of the register that holds a value: 32 or 64 bits.
+#[derive(Clone, Copy, Debug)]
+struct RegisterWidth(u32);
+
+/// The width of a value itself: 8, 16, 32 or 64 bits.
+#[derive(Clone, Copy, Debug)]
+struct ScalarWidth(u32);
+
+impl Sealed for RegisterWidth {}
+impl Sealed for ScalarWidth {}
+
+impl Width for RegisterWidth {
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl Wide for RegisterWidth {}
+impl Full for RegisterWidth {}
+
+impl Width for ScalarWidth {
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+fn width_of(scalar: Scalar) -> RegisterWidth {
+    RegisterWidth(scalar.bits().max(32))
+}
 
 /// Whether an integer takes the whole of a register.
 fn is_wide(scalar: Scalar) -> bool {

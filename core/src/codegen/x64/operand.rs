@@ -240,7 +240,7 @@ impl From<Mem> for XmmOrMem {
 /// How many bits an instruction works on: [`W8`], [`W16`], [`W32`] or [`W64`].
 pub trait Width: sealed::Sealed + Copy {
     /// The number of bits.
-    const BITS: u32;
+    fn bits(self) -> u32;
 }
 
 /// [`W16`], [`W32`] or [`W64`].
@@ -259,7 +259,10 @@ macro_rules! widths {
         pub struct $name;
         impl sealed::Sealed for $name {}
         impl Width for $name {
-            const BITS: u32 = $bits;
+            #[inline(always)]
+            fn bits(self) -> u32 {
+                $bits
+            }
         }
         $(impl $kind for $name {})*
     )*};

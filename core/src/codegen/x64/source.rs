@@ -66,7 +66,7 @@ macro_rules! sources {
                 to: $destination,
             ) {
                 let ($from, $to) = (self, to);
-                let low_byte = W::BITS == 8 && (to.needs_rex() || self.needs_rex());
+                let low_byte = width.bits() == 8 && (to.needs_rex() || self.needs_rex());
                 let opcode = family.$opcode(width);
                 asm.emit(opcode, $register.number(), $operand, Imm::NONE, low_byte);
             }
@@ -88,7 +88,7 @@ impl<D: Destination> Source<D> for i32 {
     #[inline(always)]
     fn put<S: Storage, W: Width>(self, asm: &mut Assembler<S>, family: Family, width: W, to: D) {
         // As the instruction will extend it.
-        let unused = 32_u32.saturating_sub(W::BITS);
+        let unused = 32_u32.saturating_sub(width.bits());
         let value = self << unused >> unused;
         match family {
             Family::Alu(row) => asm.alu_immediate(row, width, to, value),
@@ -115,7 +115,7 @@ impl Destination for Gpr {
     #[inline(always)]
     fn fill<S: Storage, W: Width>(self, asm: &mut Assembler<S>, width: W, value: i32) {
         let imm = Imm::full(value, width);
-        match W::BITS {
+        match width.bits() {
             8 => asm.emit_short(Opcode::one(0xb0), self, imm, self.needs_rex()),
             // Positive, it is no longer than the lower half, and that clears the upper one.
             64 if value < 0 => asm.emit(Opcode::one(0xc7).width(W64), 0, self, imm, false),

@@ -2,10 +2,10 @@
 
 use super::integer::row_of;
 use super::value::{Right, extended};
-use super::{Lower, is_wide};
+use super::{Lower, ScalarWidth, width_of};
 use crate::codegen::options::TrapConvention;
 use crate::codegen::x64::label::Label;
-use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W8, W16, W32, W64};
+use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32};
 use crate::codegen::x64::row::Alu;
 use crate::ir::interpret::{OVERFLOW, number};
 use crate::ir::{Binary, Instruction, Scalar};
@@ -56,12 +56,10 @@ impl Lower<'_, '_> {
 
     /// With the width of the type, so that the flags are those of the type.
     fn alu_narrow(&mut self, row: Alu, scalar: Scalar, to: Gpr, right: Right) {
-        match (scalar.size(), right) {
-            (1, Right::Operand(operand)) => self.asm.alu(row, W8, to, operand),
-            (1, Right::Number(number)) => self.asm.alu(row, W8, to, number),
-            (2, Right::Operand(operand)) => self.asm.alu(row, W16, to, operand),
-            (2, Right::Number(number)) => self.asm.alu(row, W16, to, number),
-            _ => self.alu(row, scalar, to, right),
+        let width = ScalarWidth(scalar.bits());
+        match right {
+            Right::Operand(operand) => self.asm.alu(row, width, to, operand),
+            Right::Number(number) => self.asm.alu(row, width, to, number),
         }
     }
 
@@ -72,8 +70,7 @@ impl Lower<'_, '_> {
         let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
         let to = self.checked_destination(i.a);
         match right {
-            Right::Number(number) if is_wide(scalar) => self.asm.imul_imm(W64, to, left, number),
-            Right::Number(number) => self.asm.imul_imm(W32, to, left, number),
+            Right::Number(number) => self.asm.imul_imm(width_of(scalar), to, left, number),
             Right::Operand(right) if right == to.into() => self.imul(scalar, to, left),
             Right::Operand(right) => {
                 self.move_place(to, left, scalar);
@@ -102,10 +99,7 @@ impl Lower<'_, '_> {
             false => self.place(i.c),
         };
         self.move_place(Gpr::Rax, left, scalar);
-        match is_wide(scalar) {
-            true => self.asm.mul(W64, right),
-            false => self.asm.mul(W32, right),
-        }
+        self.asm.mul(width_of(scalar), right);
         self.asm.jcc(Cond::B, trap);
         self.set(i.a, Gpr::Rax);
     }

@@ -3,11 +3,9 @@
 //! A comparison whose bool only the next instruction reads sets the flags alone.
 
 use super::value::Right;
-use super::{Lower, float_of, is_wide};
+use super::{Lower, ScalarWidth, float_of, width_of};
 use crate::codegen::x64::label::Label;
-use crate::codegen::x64::operand::{
-    Cond, Gpr, GprOrStack, Mem, Rip, W8, W16, W32, W64, Xmm, XmmOrMem,
-};
+use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, Mem, Rip, W8, W32, Xmm, XmmOrMem};
 use crate::codegen::x64::row::{Alu, Bitwise};
 use crate::ir::interpret::number;
 use crate::ir::{Condition, Instruction, Opcode, Scalar};
@@ -205,12 +203,7 @@ impl Lower<'_, '_> {
             return false;
         }
         self.take_next();
-        match scalar.size() {
-            1 => self.asm.cmp(W8, place, next.number()),
-            2 => self.asm.cmp(W16, place, next.number()),
-            4 => self.asm.cmp(W32, place, next.number()),
-            _ => self.asm.cmp(W64, place, next.number()),
-        }
+        self.asm.cmp(ScalarWidth(scalar.bits()), place, next.number());
         self.by_flags(Outcome::When(cond_of(condition, scalar)), next);
         true
     }
@@ -278,10 +271,7 @@ impl Lower<'_, '_> {
 
     /// Sets the flags by one value.
     pub(super) fn test(&mut self, register: Gpr, scalar: Scalar) {
-        match is_wide(scalar) {
-            true => self.asm.test(W64, register, register),
-            false => self.asm.test(W32, register, register),
-        }
+        self.asm.test(width_of(scalar), register, register);
     }
 
     /// Where a value is not a number, `A` and `Ae` do not hold.
@@ -344,10 +334,7 @@ impl Lower<'_, '_> {
             self.move_place(to, second, scalar);
             (cond, first)
         };
-        match is_wide(scalar) {
-            true => self.asm.cmovcc(cond, W64, to, moved),
-            false => self.asm.cmovcc(cond, W32, to, moved),
-        }
+        self.asm.cmovcc(cond, width_of(scalar), to, moved);
         self.set(i.a, to);
     }
 

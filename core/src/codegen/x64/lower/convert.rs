@@ -1,7 +1,7 @@
 //! From one type to another, as Rust's `as` does: integers wrap, floats are cut towards 0 and stop at the
 //! ends of what they become, what is no number becomes 0.
 
-use super::{Lower, float_of, is_wide};
+use super::{Lower, float_of, is_wide, width_of};
 use crate::codegen::x64::operand::{Cond, Gpr, W8, W32, W64, Xmm};
 use crate::codegen::x64::row::{Bitwise, Scalar as Row};
 use crate::ir::types::Scalar;
@@ -116,13 +116,8 @@ impl Lower<'_, '_> {
     fn float_to_signed(&mut self, to: Scalar, source: Xmm, from: Scalar) {
         let done = self.asm.label();
         // Only the lowest number minus 1 overflows.
-        if is_wide(to) {
-            self.asm.cvtts2si(float_of(from), W64, Gpr::Rax, source);
-            self.asm.cmp(W64, Gpr::Rax, 1);
-        } else {
-            self.asm.cvtts2si(float_of(from), W32, Gpr::Rax, source);
-            self.asm.cmp(W32, Gpr::Rax, 1);
-        }
+        self.asm.cvtts2si(float_of(from), width_of(to), Gpr::Rax, source);
+        self.asm.cmp(width_of(to), Gpr::Rax, 1);
         self.asm.jcc_short(Cond::No, done);
         self.load_double(source, from);
         if is_wide(to) {

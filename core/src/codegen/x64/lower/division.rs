@@ -3,7 +3,7 @@
 //! A constant divisor takes a multiplication, or shifts. Source: H. Warren, "Hacker's Delight", 2nd edition, chapter 10.
 
 use super::value::{Right, extended};
-use super::{Lower, is_wide};
+use super::{Lower, is_wide, width_of};
 use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32, W64};
 use crate::codegen::x64::row::{Alu, Shift};
 use crate::ir::interpret::{DIVISION_BY_ZERO, number};
@@ -32,16 +32,11 @@ impl Lower<'_, '_> {
         }
         self.move_place(Gpr::Rax, left, scalar);
         let result = if is_quotient { Gpr::Rax } else { Gpr::Rdx };
-        match (scalar.is_signed(), is_wide(scalar)) {
-            (true, _) => self.divide_signed(scalar, right, result),
-            (false, true) => {
-                self.asm.zero(Gpr::Rdx);
-                self.asm.div(W64, right);
-            }
-            (false, false) => {
-                self.asm.zero(Gpr::Rdx);
-                self.asm.div(W32, right);
-            }
+        if scalar.is_signed() {
+            self.divide_signed(scalar, right, result);
+        } else {
+            self.asm.zero(Gpr::Rdx);
+            self.asm.div(width_of(scalar), right);
         }
         self.finish(i, scalar, result);
     }
@@ -67,13 +62,8 @@ impl Lower<'_, '_> {
             self.asm.jmp_short(done);
         }
         self.bind(divides);
-        if is_wide(scalar) {
-            self.asm.cqo();
-            self.asm.idiv(W64, right);
-        } else {
-            self.asm.cdq();
-            self.asm.idiv(W32, right);
-        }
+        self.asm.sign_to_rdx(width_of(scalar));
+        self.asm.idiv(width_of(scalar), right);
         self.bind(done);
     }
 

@@ -1,39 +1,29 @@
 //! Integers, bools and pointers: arithmetic, logic, shifts.
 
 use super::value::Right;
-use super::{Lower, is_wide};
-use crate::codegen::x64::operand::{Cl, Gpr, GprOrStack, Mem, Scale, W8, W16, W32, W64};
+use super::{Lower, ScalarWidth, width_of};
+use crate::codegen::x64::operand::{Cl, Gpr, GprOrStack, Mem, Scale, W32};
 use crate::codegen::x64::row::{Alu, Shift};
 use crate::ir::{Binary, Instruction, Scalar, Unary};
 
 impl Lower<'_, '_> {
     pub(super) fn alu(&mut self, row: Alu, scalar: Scalar, to: Gpr, right: Right) {
-        match (is_wide(scalar), right) {
-            (true, Right::Operand(operand)) => self.asm.alu(row, W64, to, operand),
-            (true, Right::Number(number)) => self.asm.alu(row, W64, to, number),
-            (false, Right::Operand(operand)) => self.asm.alu(row, W32, to, operand),
-            (false, Right::Number(number)) => self.asm.alu(row, W32, to, number),
+        let width = width_of(scalar);
+        match right {
+            Right::Operand(operand) => self.asm.alu(row, width, to, operand),
+            Right::Number(number) => self.asm.alu(row, width, to, number),
         }
     }
 
     /// As [`alu`](Self::alu), to a place in memory.
     pub(super) fn alu_place(&mut self, row: Alu, scalar: Scalar, to: GprOrStack, right: Right) {
-        let right = match right {
+        let width = width_of(scalar);
+        match right {
             Right::Operand(operand) => {
                 self.move_place(Gpr::Rax, operand, scalar);
-                Right::Operand(Gpr::Rax.into())
+                self.asm.alu(row, width, to, Gpr::Rax);
             }
-            number => number,
-        };
-        match (is_wide(scalar), right) {
-            (true, Right::Number(number)) => self.asm.alu(row, W64, to, number),
-            (false, Right::Number(number)) => self.asm.alu(row, W32, to, number),
-            (true, Right::Operand(operand)) => {
-                self.asm.alu(row, W64, to, operand.register().unwrap_or(Gpr::Rax));
-            }
-            (false, Right::Operand(operand)) => {
-                self.asm.alu(row, W32, to, operand.register().unwrap_or(Gpr::Rax));
-            }
+            Right::Number(number) => self.asm.alu(row, width, to, number),
         }
     }
 
@@ -110,11 +100,9 @@ impl Lower<'_, '_> {
         };
         self.take_next();
         self.move_place(to, left, scalar);
-        match (binary, is_wide(scalar)) {
-            (Binary::Multiply, true) => self.asm.imul(W64, to, place),
-            (Binary::Multiply, false) => self.asm.imul(W32, to, place),
-            (_, true) => self.asm.alu(row_of(binary), W64, to, place),
-            (_, false) => self.asm.alu(row_of(binary), W32, to, place),
+        match binary {
+            Binary::Multiply => self.asm.imul(width_of(scalar), to, place),
+            _ => self.asm.alu(row_of(binary), width_of(scalar), to, place),
         }
         self.set(i.a, to);
         if binary != Binary::Multiply {
@@ -127,10 +115,7 @@ impl Lower<'_, '_> {
     fn combine_with_right(&mut self, scalar: Scalar, binary: Binary, to: Gpr, left: GprOrStack) {
         let row = match binary {
             Binary::Subtract => {
-                match is_wide(scalar) {
-                    true => self.asm.neg(W64, to),
-                    false => self.asm.neg(W32, to),
-                }
+                self.asm.neg(width_of(scalar), to);
                 Alu::ADD
             }
             _ => row_of(binary),
@@ -164,10 +149,7 @@ impl Lower<'_, '_> {
     }
 
     fn lea(&mut self, scalar: Scalar, to: Gpr, address: Mem) {
-        match is_wide(scalar) {
-            true => self.asm.lea(W64, to, address),
-            false => self.asm.lea(W32, to, address),
-        }
+        self.asm.lea(width_of(scalar), to, address);
     }
 
     fn multiply(&mut self, i: &Instruction, scalar: Scalar) {
@@ -186,10 +168,7 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn imul(&mut self, scalar: Scalar, to: Gpr, right: GprOrStack) {
-        match is_wide(scalar) {
-            true => self.asm.imul(W64, to, right),
-            false => self.asm.imul(W32, to, right),
-        }
+        self.asm.imul(width_of(scalar), to, right);
     }
 
     /// A product with a number: a shift or an address where one of these gives it.
@@ -209,10 +188,7 @@ impl Lower<'_, '_> {
             let count = u8::try_from(number.trailing_zeros()).unwrap_or(0);
             return self.shift_by(Shift::SHL, scalar, to, count);
         }
-        match is_wide(scalar) {
-            true => self.asm.imul_imm(W64, to, left, number),
-            false => self.asm.imul_imm(W32, to, left, number),
-        }
+        self.asm.imul_imm(width_of(scalar), to, left, number);
     }
 
     fn shift(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
@@ -237,7 +213,7 @@ impl Lower<'_, '_> {
                 self.asm.and(W32, Gpr::Rcx, mask.cast_signed());
             }
             self.move_place(to, left, scalar);
-            self.shift_by_cl(row, scalar, to);
+            self.asm.shift(row, shift_width(row, scalar), to, Cl);
         }
         if binary != Binary::ShiftRight {
             self.extend(to, scalar);
@@ -245,23 +221,9 @@ impl Lower<'_, '_> {
         self.set(i.a, to);
     }
 
-    /// Rotations work on the width of the type, shifts on 32 or 64 bits.
     pub(super) fn shift_by(&mut self, row: Shift, scalar: Scalar, to: Gpr, count: u8) {
-        match (count, scalar.size()) {
-            (0, _) => {}
-            (_, 8) => self.asm.shift(row, W64, to, count),
-            (_, 1) if row == Shift::ROL => self.asm.shift(row, W8, to, count),
-            (_, 2) if row == Shift::ROL => self.asm.shift(row, W16, to, count),
-            _ => self.asm.shift(row, W32, to, count),
-        }
-    }
-
-    fn shift_by_cl(&mut self, row: Shift, scalar: Scalar, to: Gpr) {
-        match scalar.size() {
-            8 => self.asm.shift(row, W64, to, Cl),
-            1 if row == Shift::ROL => self.asm.shift(row, W8, to, Cl),
-            2 if row == Shift::ROL => self.asm.shift(row, W16, to, Cl),
-            _ => self.asm.shift(row, W32, to, Cl),
+        if count != 0 {
+            self.asm.shift(row, shift_width(row, scalar), to, count);
         }
     }
 
@@ -271,10 +233,8 @@ impl Lower<'_, '_> {
         self.move_place(to, from, scalar);
         match (unary, scalar) {
             (Unary::Not, Scalar::Bool) => self.asm.xor(W32, to, 1),
-            (Unary::Not, _) if is_wide(scalar) => self.asm.not(W64, to),
-            (Unary::Not, _) => self.asm.not(W32, to),
-            (Unary::Negate, _) if is_wide(scalar) => self.asm.neg(W64, to),
-            (Unary::Negate, _) => self.asm.neg(W32, to),
+            (Unary::Not, _) => self.asm.not(width_of(scalar), to),
+            (Unary::Negate, _) => self.asm.neg(width_of(scalar), to),
             // Of floats.
             (Unary::SquareRoot | Unary::Absolute, _) => {}
         }
@@ -283,6 +243,11 @@ impl Lower<'_, '_> {
         }
         self.set(i.a, to);
     }
+}
+
+/// Rotations work on the width of the type, shifts on 32 or 64 bits.
+fn shift_width(row: Shift, scalar: Scalar) -> ScalarWidth {
+    if row == Shift::ROL { ScalarWidth(scalar.bits()) } else { ScalarWidth(scalar.bits().max(32)) }
 }
 
 pub(super) fn row_of(binary: Binary) -> Alu {

@@ -1,6 +1,6 @@
 //! Memory: loads, stores, addresses, copies.
 
-use super::{Lower, float_of};
+use super::{Lower, ScalarWidth, float_of};
 use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, Scale, W8, W16, W32, W64, Xmm};
 use crate::ir::interpret::STACK_LIMIT;
 use crate::ir::{Instruction, NONE, Opcode, Scalar};
@@ -94,12 +94,7 @@ impl Lower<'_, '_> {
             return self.asm.mov_scalar(float_of(scalar), place, from);
         }
         let from = self.gpr(i.a, scalar, Gpr::Rax);
-        match scalar.size() {
-            1 => self.asm.mov(W8, place, from),
-            2 => self.asm.mov(W16, place, from),
-            4 => self.asm.mov(W32, place, from),
-            _ => self.asm.mov(W64, place, from),
-        }
+        self.asm.mov(ScalarWidth(scalar.bits()), place, from);
     }
 
     pub(super) fn element(&mut self, i: &Instruction, scalar: Scalar) {
@@ -187,10 +182,7 @@ impl Lower<'_, '_> {
                     lowering.asm.mov(W64, to, Gpr::Rax);
                     lowering.asm.mov(W64, to.plus(8), Gpr::Rax);
                 }
-                8 => lowering.asm.mov(W64, to, Gpr::Rax),
-                4 => lowering.asm.mov(W32, to, Gpr::Rax),
-                2 => lowering.asm.mov(W16, to, Gpr::Rax),
-                _ => lowering.asm.mov(W8, to, Gpr::Rax),
+                _ => lowering.asm.mov(ScalarWidth(8 * size), to, Gpr::Rax),
             }
         });
     }

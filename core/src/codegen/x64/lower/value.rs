@@ -1,6 +1,6 @@
 //! Reading and writing locals, constants and moves.
 
-use super::{Lower, X64, float_of, is_wide};
+use super::{Lower, X64, float_of, width_of};
 use crate::codegen::frame::StackPlace;
 use crate::codegen::lowering::Machine;
 use crate::codegen::regalloc::Location;
@@ -93,10 +93,8 @@ impl Lower<'_, '_> {
 
     /// Moves a local to a register, of which only the lower 32 bits count for types up to 32 bits. Changes no flag.
     pub(super) fn move_place(&mut self, to: Gpr, from: GprOrStack, scalar: Scalar) {
-        match (from.register() == Some(to), is_wide(scalar)) {
-            (true, _) => {}
-            (false, true) => self.asm.mov(W64, to, from),
-            (false, false) => self.asm.mov(W32, to, from),
+        if from.register() != Some(to) {
+            self.asm.mov(width_of(scalar), to, from);
         }
     }
 
@@ -107,8 +105,7 @@ impl Lower<'_, '_> {
             Scalar::I16 => self.asm.movsx(W32, to, W16, from),
             Scalar::U8 | Scalar::Bool => self.asm.movzx(to, W8, from),
             Scalar::U16 => self.asm.movzx(to, W16, from),
-            Scalar::I32 | Scalar::U32 => self.asm.mov(W32, to, from),
-            _ => self.asm.mov(W64, to, from),
+            _ => self.asm.mov(width_of(scalar), to, from),
         }
     }
 

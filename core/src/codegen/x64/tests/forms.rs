@@ -278,13 +278,13 @@ fn alu<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
     let (to, source) = (trial.any::<D>(), trial.any::<T>());
     let (row, name) = trial.row(Alu::ALL, &ALU);
     trial.asm.alu(row, W::HERE, to, source);
-    trial.means(name, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+    trial.means(name, [to.meant(trial, W::HERE.bits()), source.meant(trial, W::HERE.bits())]);
 }
 
 fn test<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
     let (one, other) = (trial.any::<D>(), trial.any::<T>());
     trial.asm.test(W::HERE, one, other);
-    let (one, other) = (one.meant(trial, W::BITS), other.meant(trial, W::BITS));
+    let (one, other) = (one.meant(trial, W::HERE.bits()), other.meant(trial, W::HERE.bits()));
     // One encoding exists for both orders, in which the possible memory operand comes first.
     let swapped = [TypeId::of::<Mem>(), TypeId::of::<Rip>(), TypeId::of::<GprOrStack>()]
         .contains(&TypeId::of::<T>());
@@ -294,7 +294,10 @@ fn test<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
 fn mov<W: AnyWidth, D: Sample, T: Sample + Source<D>>(trial: &mut Trial) {
     let (to, source) = (trial.any::<D>(), trial.any::<T>());
     trial.asm.mov(W::HERE, to, source);
-    trial.means(Mnemonic::Mov, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+    trial.means(
+        Mnemonic::Mov,
+        [to.meant(trial, W::HERE.bits()), source.meant(trial, W::HERE.bits())],
+    );
 }
 
 /// A non-negative immediate is moved to the lower half only, which clears the upper one.
@@ -305,7 +308,7 @@ fn filled_bits(bits: u32, value: i64) -> u32 {
 fn mov_immediate<W: AnyWidth>(trial: &mut Trial) {
     let (to, value) = (trial.any::<Gpr>(), trial.immediate());
     trial.asm.mov(W::HERE, to, value);
-    let bits = filled_bits(W::BITS, value.into());
+    let bits = filled_bits(W::HERE.bits(), value.into());
     trial.means(Mnemonic::Mov, [to.meant(trial, bits), value.meant(trial, bits)]);
 }
 
@@ -335,7 +338,7 @@ fn zero(trial: &mut Trial) {
 fn movzx<N: AnyWidth + Narrow, T: Sample + GprOperand>(trial: &mut Trial) {
     let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
     trial.asm.movzx(to, N::HERE, source);
-    trial.means(Mnemonic::Movzx, [to.meant(trial, 32), source.meant(trial, N::BITS)]);
+    trial.means(Mnemonic::Movzx, [to.meant(trial, 32), source.meant(trial, N::HERE.bits())]);
 }
 
 fn movsx<W: AnyWidth + Full, T: Sample + GprOperand>(trial: &mut Trial) {
@@ -350,7 +353,7 @@ fn movsx<W: AnyWidth + Full, T: Sample + GprOperand>(trial: &mut Trial) {
             16
         }
     };
-    trial.means(Mnemonic::Movsx, [to.meant(trial, W::BITS), source.meant(trial, from)]);
+    trial.means(Mnemonic::Movsx, [to.meant(trial, W::HERE.bits()), source.meant(trial, from)]);
 }
 
 fn movsxd<T: Sample + GprOperand>(trial: &mut Trial) {
@@ -362,7 +365,7 @@ fn movsxd<T: Sample + GprOperand>(trial: &mut Trial) {
 fn lea<W: AnyWidth + Full, T: Sample + Address>(trial: &mut Trial) {
     let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
     trial.asm.lea(W::HERE, to, source);
-    trial.means(Mnemonic::Lea, [to.meant(trial, W::BITS), source.meant(trial, 0)]);
+    trial.means(Mnemonic::Lea, [to.meant(trial, W::HERE.bits()), source.meant(trial, 0)]);
 }
 
 fn push_pop(trial: &mut Trial) {
@@ -399,27 +402,30 @@ fn unary<W: AnyWidth, T: Sample + GprOperand>(trial: &mut Trial) {
     let operand = trial.any::<T>();
     let (row, name) = trial.row(Unary::ALL, &UNARY);
     trial.asm.unary(row, W::HERE, operand);
-    trial.means(name, [operand.meant(trial, W::BITS)]);
+    trial.means(name, [operand.meant(trial, W::HERE.bits())]);
 }
 
 fn shift<W: AnyWidth, T: Sample + GprOperand, C: Sample + Count>(trial: &mut Trial) {
     let (operand, count) = (trial.any::<T>(), trial.any::<C>());
     let (row, name) = trial.row(Shift::ALL, &SHIFT);
     trial.asm.shift(row, W::HERE, operand, count);
-    trial.means(name, [operand.meant(trial, W::BITS), count.meant(trial, 8)]);
+    trial.means(name, [operand.meant(trial, W::HERE.bits()), count.meant(trial, 8)]);
 }
 
 fn imul<W: AnyWidth + Wide, T: Sample + GprOperand>(trial: &mut Trial) {
     let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
     trial.asm.imul(W::HERE, to, source);
-    trial.means(Mnemonic::Imul, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+    trial.means(
+        Mnemonic::Imul,
+        [to.meant(trial, W::HERE.bits()), source.meant(trial, W::HERE.bits())],
+    );
 }
 
 fn imul_imm<W: AnyWidth + Wide, T: Sample + GprOperand>(trial: &mut Trial) {
     let (to, source, value) = (trial.any::<Gpr>(), trial.any::<T>(), trial.immediate());
     trial.asm.imul_imm(W::HERE, to, source, value);
-    let [to, source] = [to.meant(trial, W::BITS), source.meant(trial, W::BITS)];
-    trial.means(Mnemonic::Imul, [to, source, value.meant(trial, W::BITS)]);
+    let [to, source] = [to.meant(trial, W::HERE.bits()), source.meant(trial, W::HERE.bits())];
+    trial.means(Mnemonic::Imul, [to, source, value.meant(trial, W::HERE.bits())]);
 }
 
 fn setcc<T: Sample + GprOperand>(trial: &mut Trial) {
@@ -433,26 +439,29 @@ fn cmovcc<W: AnyWidth + Wide, T: Sample + GprOperand>(trial: &mut Trial) {
     let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
     let (cond, name) = trial.row(&Cond::ALL, &MOVE);
     trial.asm.cmovcc(cond, W::HERE, to, source);
-    trial.means(name, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+    trial.means(name, [to.meant(trial, W::HERE.bits()), source.meant(trial, W::HERE.bits())]);
 }
 
 fn xchg<W: AnyWidth, T: Sample + GprOperand>(trial: &mut Trial) {
     let (operand, register) = (trial.any::<T>(), trial.any::<Gpr>());
     trial.asm.xchg(W::HERE, operand, register);
-    let operands = [operand.meant(trial, W::BITS), register.meant(trial, W::BITS)];
+    let operands = [operand.meant(trial, W::HERE.bits()), register.meant(trial, W::HERE.bits())];
     trial.means(Mnemonic::Xchg, operands);
 }
 
 fn bswap<W: AnyWidth + Full>(trial: &mut Trial) {
     let register = trial.any::<Gpr>();
     trial.asm.bswap(W::HERE, register);
-    trial.means(Mnemonic::Bswap, [register.meant(trial, W::BITS)]);
+    trial.means(Mnemonic::Bswap, [register.meant(trial, W::HERE.bits())]);
 }
 
 fn popcnt<W: AnyWidth + Full, T: Sample + GprOperand>(trial: &mut Trial) {
     let (to, source) = (trial.any::<Gpr>(), trial.any::<T>());
     trial.asm.popcnt(W::HERE, to, source);
-    trial.means(Mnemonic::Popcnt, [to.meant(trial, W::BITS), source.meant(trial, W::BITS)]);
+    trial.means(
+        Mnemonic::Popcnt,
+        [to.meant(trial, W::HERE.bits()), source.meant(trial, W::HERE.bits())],
+    );
 }
 
 fn plain(trial: &mut Trial) {
@@ -577,7 +586,7 @@ fn from_integer<W: AnyWidth + Full, T: Sample + GprOperand>(trial: &mut Trial) {
     let (to, source) = (trial.any::<Xmm>(), trial.any::<T>());
     let (float, name) = trial.float([Mnemonic::Cvtsi2ss, Mnemonic::Cvtsi2sd]);
     trial.asm.cvtsi2s(float, to, W::HERE, source);
-    trial.means(name, [to.meant(trial, 0), source.meant(trial, W::BITS)]);
+    trial.means(name, [to.meant(trial, 0), source.meant(trial, W::HERE.bits())]);
 }
 
 fn to_integer<W: AnyWidth + Full, T: Sample + XmmOperand>(trial: &mut Trial) {
@@ -591,7 +600,7 @@ fn to_integer<W: AnyWidth + Full, T: Sample + XmmOperand>(trial: &mut Trial) {
     } else {
         trial.asm.cvts2si(float, W::HERE, to, source);
     }
-    trial.means(name, [to.meant(trial, W::BITS), source.meant(trial, bits(float))]);
+    trial.means(name, [to.meant(trial, W::HERE.bits()), source.meant(trial, bits(float))]);
 }
 
 fn between_floats<T: Sample + XmmOperand>(trial: &mut Trial) {
