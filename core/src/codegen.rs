@@ -35,6 +35,8 @@ mod frame;
 #[cfg(feature = "alloc")]
 mod liveness;
 #[cfg(feature = "alloc")]
+mod locals;
+#[cfg(feature = "alloc")]
 pub(crate) mod lowering;
 #[cfg(feature = "alloc")]
 mod machine;

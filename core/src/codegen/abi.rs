@@ -7,9 +7,9 @@
 use arrayvec::ArrayVec;
 
 use super::arguments::{ArgumentPlace, ArgumentPlaces, CallArguments};
+use super::error::{CodegenError, Limit};
 use super::frame::StackPlace;
 use super::lowering::{Lowering, Machine};
-use super::machine::Register;
 use super::parallel_move::RegisterMoves;
 use super::regalloc::Location;
 use crate::ir::{Instruction, NONE, Scalar};
@@ -57,6 +57,18 @@ impl<M: Machine> Lowering<'_, '_, M> {
             }
             Location::Unused => {}
         }
+    }
+
+    /// Passes the arguments of a tail call that lie on the stack, in the place of the function's own; how many others
+    /// are passed in floating-point registers, or `None` if the place is too short.
+    pub(crate) fn pass_in_own_place(&mut self, arguments: &CallArguments<'_>) -> Option<u8> {
+        let (bytes, floats) = self.pass_on_stack(arguments, StackPlace::Incoming);
+        if bytes > self.frame.incoming {
+            let (most, value) = (self.frame.incoming.into(), bytes.into());
+            self.fail(CodegenError::Limit { limit: Limit::TailCallStackBytes, most, value });
+            return None;
+        }
+        Some(floats)
     }
 
     /// Moves the arguments that go by registers.
@@ -130,15 +142,10 @@ impl<M: Machine> Lowering<'_, '_, M> {
         let (int, float) = (M::int(file.int.result), M::float(file.float.result));
         match self.location(call.a) {
             Location::Int(to) => {
-                let to = M::int(to);
-                if to != int {
-                    M::Int::mov(self.asm, to, int);
-                }
-                M::extend(self, to, scalar);
+                self.move_int(M::int(to), int);
+                M::extend(self, M::int(to), scalar);
             }
-            Location::Float(to) if M::float(to) != float => {
-                M::Float::mov(self.asm, M::float(to), float);
-            }
+            Location::Float(to) => self.move_float(M::float(to), float),
             Location::Frame(slot) if scalar.is_float() => {
                 M::store_float(self, StackPlace::Spill(slot), float);
             }

@@ -73,11 +73,7 @@ impl Frame {
             check(size)?;
             try_push(slots, u32::try_from(size).unwrap_or(u32::MAX))?;
         }
-        let mut places = ArgumentPlaces::new(registers);
-        for &code in instance.body().signature().params {
-            places.next(instance.scalar(code).is_some_and(|scalar| scalar.is_float()));
-        }
-        let incoming = places.stack();
+        let incoming = stack_bytes(instance, instance.body().signature().params, registers);
         let is_needed = size > 0 || incoming > 0 || liveness.has_calls();
         if liveness.has_calls() {
             size = size.saturating_add(outgoing(instance, registers)?.into());
@@ -114,6 +110,19 @@ fn check(size: u64) -> Result<(), CodegenError> {
     if size > MAX_FRAME { Err(error) } else { Ok(()) }
 }
 
+/// How many bytes of arguments of these types go by the stack.
+fn stack_bytes(
+    instance: &FunctionInstance<'_, '_>,
+    params: &[u8],
+    registers: &'static RegisterFile,
+) -> u32 {
+    let mut places = ArgumentPlaces::new(registers);
+    for &code in params {
+        places.next(instance.scalar(code).is_some_and(|scalar| scalar.is_float()));
+    }
+    places.stack()
+}
+
 /// Bytes that the arguments of the callee with the most of them take on the stack.
 fn outgoing(
     instance: &FunctionInstance<'_, '_>,
@@ -123,11 +132,7 @@ fn outgoing(
     let mut most = 0;
     for index in 0..body.callee_count() {
         let callee = body.callee(index)?;
-        let mut places = ArgumentPlaces::new(registers);
-        for &code in callee.signature.params {
-            places.next(instance.scalar(code).is_some_and(|scalar| scalar.is_float()));
-        }
-        most = most.max(places.stack());
+        most = most.max(stack_bytes(instance, callee.signature.params, registers));
     }
     Ok(most)
 }

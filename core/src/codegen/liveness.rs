@@ -540,9 +540,7 @@ pub(crate) fn call_operands<'d>(
     instance: &FunctionInstance<'_, 'd>,
     call: &Instruction,
 ) -> impl Iterator<Item = u16> + use<'d> {
-    let body = instance.body();
-    let callee = body.callee(call.b).ok();
-    let operands = callee.and_then(|callee| body.call_operands(call, &callee));
+    let operands = instance.body().operands_of(call);
     operands.into_iter().flat_map(|operands: Operands<'d>| operands.iter())
 }
 

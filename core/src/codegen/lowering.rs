@@ -48,6 +48,9 @@ pub(crate) trait Machine: Debug + Sized {
     /// A register that holds no local, not even an argument of a call.
     const INT_SCRATCH: Self::Int;
 
+    /// The same of the floating-point registers.
+    const FLOAT_SCRATCH: Self::Float;
+
     /// The integer register with this hardware number.
     fn int(number: u8) -> Self::Int;
 
@@ -451,6 +454,13 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.check(pushed);
     }
 
+    /// Ends the code behind that which leaves the frame.
+    pub(crate) fn left(&mut self) {
+        if self.frame.is_needed {
+            self.row(UnwindOp::RestoreState);
+        }
+    }
+
     /// Records an error.
     pub(crate) fn fail(&mut self, error: impl Into<CodegenError>) {
         self.error.get_or_insert(error.into());
@@ -512,6 +522,14 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         let operands = self.body.call_operands(call, &callee).ok_or(none)?;
         let params = callee.signature.params;
         Ok((callee, CallArguments { operands, params }))
+    }
+
+    /// As [`callee`](Self::callee); an error is that of the function.
+    pub(crate) fn callee_or_fail(
+        &mut self,
+        call: &Instruction,
+    ) -> Option<(Callee<'i>, CallArguments<'i>)> {
+        self.callee(call).inspect_err(|&error| self.fail(error)).ok()
     }
 
     /// Whether the callee is the function itself.

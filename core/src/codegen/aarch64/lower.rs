@@ -163,6 +163,7 @@ impl Machine for Aarch64 {
         code_alignment: 4,
     };
     const INT_SCRATCH: Gpr = Gpr::X16;
+    const FLOAT_SCRATCH: Fpr = Fpr::V31;
 
     #[inline]
     fn int(number: u8) -> Gpr {

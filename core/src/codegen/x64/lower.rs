@@ -153,6 +153,7 @@ impl Machine for X64 {
         code_alignment: 1,
     };
     const INT_SCRATCH: Gpr = Gpr::Rax;
+    const FLOAT_SCRATCH: Xmm = Xmm::Xmm15;
 
     #[inline]
     fn int(number: u8) -> Gpr {

@@ -2,16 +2,12 @@
 
 use super::Lower;
 use crate::codegen::aarch64::operand::Gpr;
-use crate::codegen::error::{CodegenError, Limit};
 use crate::codegen::frame::StackPlace;
 use crate::ir::{Instruction, Opcode};
 
 impl Lower<'_, '_> {
     pub(super) fn call(&mut self, i: &Instruction) {
-        let (callee, arguments) = match self.callee(i) {
-            Ok(found) => found,
-            Err(error) => return self.fail(error),
-        };
+        let Some((callee, arguments)) = self.callee_or_fail(i) else { return };
         self.save_around_call();
         self.pass_on_stack(&arguments, StackPlace::Outgoing);
         let is_indirect = i.opcode == Opcode::CallIndirect;
@@ -38,16 +34,8 @@ impl Lower<'_, '_> {
 
     /// A call whose result is that of this function. Its arguments on the stack take the place of the function's own.
     pub(super) fn tail_call(&mut self, i: &Instruction) {
-        let (callee, arguments) = match self.callee(i) {
-            Ok(found) => found,
-            Err(error) => return self.fail(error),
-        };
-        let (bytes, _) = self.pass_on_stack(&arguments, StackPlace::Incoming);
-        if bytes > self.frame.incoming {
-            let (most, value) = (self.frame.incoming.into(), bytes.into());
-            let limit = Limit::TailCallStackBytes;
-            return self.fail(CodegenError::Limit { limit, most, value });
-        }
+        let Some((callee, arguments)) = self.callee_or_fail(i) else { return };
+        let Some(_) = self.pass_in_own_place(&arguments) else { return };
         let is_indirect = i.opcode == Opcode::ReturnCallIndirect;
         if is_indirect {
             // x17: from there a jump may lead to a landing pad for calls.

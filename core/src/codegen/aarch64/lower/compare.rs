@@ -14,13 +14,9 @@ impl Lower<'_, '_> {
     pub(super) fn compare(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
         let dies = self.dies_at(i.a, self.index.saturating_add(1));
         match self.peek().filter(|_| dies) {
-            Some(next) if next.opcode == Opcode::BranchIf(true) && next.a == i.a => {
+            Some(next @ Instruction { opcode: Opcode::BranchIf(expected), a, .. }) if a == i.a => {
                 self.take_next();
-                self.branch_on(i, [i.b, i.c], scalar, condition, (&next, true));
-            }
-            Some(next) if next.opcode == Opcode::BranchIf(false) && next.a == i.a => {
-                self.take_next();
-                self.branch_on(i, [i.b, i.c], scalar, condition, (&next, false));
+                self.branch_on(i, [i.b, i.c], scalar, condition, (&next, expected));
             }
             Some(next) if selects_by(&next, i.a) => {
                 let cond = self.flags(i, [i.b, i.c], scalar, condition);

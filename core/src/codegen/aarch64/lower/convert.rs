@@ -12,17 +12,17 @@ impl Lower<'_, '_> {
             (false, true) => {
                 let source = self.int(b, Gpr::X16);
                 let op = if from.is_signed() { ToFloat::SCVTF } else { ToFloat::UCVTF };
-                let register = self.fpr_destination(a);
+                let register = self.float_destination(a);
                 self.asm.to_float(op, float_of(to), width_of(from), register, source);
-                self.set_fpr(a, register);
+                self.set_float(a, register);
             }
             (true, false) => self.float_to_integer(a, to, b, from),
             (true, true) if to == from => self.copy(a, b, to),
             (true, true) => {
                 let source = self.fpr(b, Fpr::V31);
-                let register = self.fpr_destination(a);
+                let register = self.float_destination(a);
                 self.asm.fcvt(float_of(from), register, source);
-                self.set_fpr(a, register);
+                self.set_float(a, register);
             }
         }
     }

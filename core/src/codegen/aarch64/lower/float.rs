@@ -14,9 +14,9 @@ impl Lower<'_, '_> {
             _ => ScalarUnary::FNEG,
         };
         let from = self.fpr(i.b, Fpr::V31);
-        let to = self.fpr_destination(i.a);
+        let to = self.float_destination(i.a);
         self.asm.scalar_unary(op, float_of(scalar), to, from);
-        self.set_fpr(i.a, to);
+        self.set_float(i.a, to);
     }
 
     pub(super) fn float_binary(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
@@ -34,8 +34,8 @@ impl Lower<'_, '_> {
             }
             false => self.fpr(i.c, Fpr::V30),
         };
-        let to = self.fpr_destination(i.a);
+        let to = self.float_destination(i.a);
         self.asm.scalar(op, float_of(scalar), to, left, right);
-        self.set_fpr(i.a, to);
+        self.set_float(i.a, to);
     }
 }

@@ -207,13 +207,6 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// Ends the code behind [`leave`](Self::leave).
-    pub(super) fn left(&mut self) {
-        if self.frame.is_needed {
-            self.row(UnwindOp::RestoreState);
-        }
-    }
-
     pub(super) fn leave_and_return(&mut self) {
         self.leave();
         self.asm.ret();
@@ -223,7 +216,7 @@ impl Lower<'_, '_> {
     pub(super) fn return_value(&mut self, local: u16, scalar: Scalar) {
         if scalar.is_float() {
             let from = self.fpr(local, Fpr::V0);
-            self.move_fpr(Fpr::V0, from);
+            self.move_float(Fpr::V0, from);
         } else {
             let from = self.int(local, Gpr::X0);
             self.move_int(Gpr::X0, from);

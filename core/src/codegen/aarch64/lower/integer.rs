@@ -68,15 +68,11 @@ impl Lower<'_, '_> {
         };
         // A negative number is subtracted instead. Results and flags are the same.
         let value = signed(width, number);
-        let (op, imm) = match value < 0 {
-            true => (opposite(op), Imm12::new(value.unsigned_abs())),
-            false => (op, Imm12::new(value.unsigned_abs())),
-        };
-        match imm {
+        match Imm12::new(value.unsigned_abs()) {
+            Some(imm) if value < 0 => self.asm.add_sub_imm(opposite(op), width, to, left, imm),
             Some(imm) => self.asm.add_sub_imm(op, width, to, left, imm),
             None => {
                 self.asm.mov_imm(width, Gpr::X17, number);
-                let op = if value < 0 { opposite(op) } else { op };
                 self.asm.add_sub(op, width, to, left, Gpr::X17);
             }
         }

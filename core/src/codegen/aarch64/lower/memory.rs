@@ -61,9 +61,9 @@ impl Lower<'_, '_> {
         let access = load_of(scalar);
         let place = self.address(i, scalar, access);
         if scalar.is_float() {
-            let to = self.fpr_destination(i.a);
+            let to = self.float_destination(i.a);
             self.asm.memory_float(access, to, place);
-            return self.set_fpr(i.a, to);
+            return self.set_float(i.a, to);
         }
         let to = self.int_destination(i.a);
         self.asm.memory(access, to, place);

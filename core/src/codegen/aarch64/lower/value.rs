@@ -43,31 +43,6 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// The register in which an integer local is computed: its own one, or x16. [`set_int`](Self::set_int) follows.
-    #[inline]
-    pub(super) fn int_destination(&self, local: u16) -> Gpr {
-        match self.location(local) {
-            Location::Int(number) => Gpr::new(number),
-            _ => Gpr::X16,
-        }
-    }
-
-    /// Sets an integer local to the value of a register.
-    #[inline]
-    pub(super) fn set_int(&mut self, local: u16, from: Gpr) {
-        match self.location(local) {
-            Location::Int(number) => self.move_int(Gpr::new(number), from),
-            Location::Frame(slot) => Aarch64::store_int(self, StackPlace::Spill(slot), from),
-            _ => {}
-        }
-    }
-
-    pub(super) fn move_int(&mut self, to: Gpr, from: Gpr) {
-        if to != from {
-            self.asm.mov(Width::W64, to, from);
-        }
-    }
-
     /// The register of a floating-point local; `scratch`, loaded, if it is in the frame.
     pub(super) fn fpr(&mut self, local: u16, scratch: Fpr) -> Fpr {
         match self.location(local) {
@@ -77,30 +52,6 @@ impl Lower<'_, '_> {
                 scratch
             }
             _ => scratch,
-        }
-    }
-
-    /// The register in which a floating-point local is computed: its own one, or v31. [`set_fpr`](Self::set_fpr)
-    /// follows.
-    pub(super) fn fpr_destination(&self, local: u16) -> Fpr {
-        match self.location(local) {
-            Location::Float(number) => Fpr::new(number),
-            _ => Fpr::V31,
-        }
-    }
-
-    /// Sets a floating-point local to the value of a register.
-    pub(super) fn set_fpr(&mut self, local: u16, from: Fpr) {
-        match self.location(local) {
-            Location::Float(number) => self.move_fpr(Fpr::new(number), from),
-            Location::Frame(slot) => Aarch64::store_float(self, StackPlace::Spill(slot), from),
-            _ => {}
-        }
-    }
-
-    pub(super) fn move_fpr(&mut self, to: Fpr, from: Fpr) {
-        if to != from {
-            self.asm.fmov(Float::F64, to, from);
         }
     }
 
@@ -145,9 +96,9 @@ impl Lower<'_, '_> {
 
     pub(super) fn constant(&mut self, local: u16, scalar: Scalar, bits: u64) {
         if scalar.is_float() {
-            let to = self.fpr_destination(local);
+            let to = self.float_destination(local);
             self.float_constant(to, scalar, bits);
-            return self.set_fpr(local, to);
+            return self.set_float(local, to);
         }
         match self.location(local) {
             Location::Frame(slot) if bits == 0 => {
@@ -185,9 +136,9 @@ impl Lower<'_, '_> {
 
     pub(super) fn copy(&mut self, to: u16, from: u16, scalar: Scalar) {
         if scalar.is_float() {
-            let scratch = self.fpr_destination(to);
+            let scratch = self.float_destination(to);
             let from = self.fpr(from, scratch);
-            return self.set_fpr(to, from);
+            return self.set_float(to, from);
         }
         let scratch = self.int_destination(to);
         let from = self.int(from, scratch);
@@ -205,9 +156,9 @@ impl Lower<'_, '_> {
         let second = i.other().unwrap_or(0);
         if scalar.is_float() {
             let (first, second) = (self.fpr(i.c, Fpr::V30), self.fpr(second, Fpr::V31));
-            let to = self.fpr_destination(i.a);
+            let to = self.float_destination(i.a);
             self.asm.fcsel(float_of(scalar), [to, first, second], cond);
-            return self.set_fpr(i.a, to);
+            return self.set_float(i.a, to);
         }
         let (first, second) = (self.int(i.c, Gpr::X16), self.int(second, Gpr::X17));
         let to = self.int_destination(i.a);

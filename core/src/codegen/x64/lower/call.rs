@@ -1,7 +1,6 @@
 //! Calls.
 
 use super::Lower;
-use crate::codegen::error::{CodegenError, Limit};
 use crate::codegen::frame::StackPlace;
 use crate::codegen::x64::operand::{Gpr, GprOrStack, Rip, W64};
 use crate::ir::{Callee, CalleeKind, Instruction, Opcode, Scalar};
@@ -19,10 +18,7 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn call(&mut self, i: &Instruction) {
-        let (callee, arguments) = match self.callee(i) {
-            Ok(found) => found,
-            Err(error) => return self.fail(error),
-        };
+        let Some((callee, arguments)) = self.callee_or_fail(i) else { return };
         self.save_around_call();
         let (_, floats) = self.pass_on_stack(&arguments, StackPlace::Outgoing);
         let is_indirect = i.opcode == Opcode::CallIndirect;
@@ -52,16 +48,8 @@ impl Lower<'_, '_> {
 
     /// A call whose result is that of this function. Its arguments on the stack take the place of the function's own.
     pub(super) fn tail_call(&mut self, i: &Instruction) {
-        let (callee, arguments) = match self.callee(i) {
-            Ok(found) => found,
-            Err(error) => return self.fail(error),
-        };
-        let (bytes, floats) = self.pass_on_stack(&arguments, StackPlace::Incoming);
-        if bytes > self.frame.incoming {
-            let (most, value) = (self.frame.incoming.into(), bytes.into());
-            let limit = Limit::TailCallStackBytes;
-            return self.fail(CodegenError::Limit { limit, most, value });
-        }
+        let Some((callee, arguments)) = self.callee_or_fail(i) else { return };
+        let Some(floats) = self.pass_in_own_place(&arguments) else { return };
         let is_indirect = i.opcode == Opcode::ReturnCallIndirect;
         if is_indirect {
             let address = self.place(i.c);
@@ -82,12 +70,12 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn function_address(&mut self, i: &Instruction) {
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         match self.body.callee(i.b) {
             Ok(callee) if self.is_own(&callee) => self.asm.lea(W64, to, Rip::Label(self.start)),
             Ok(_) => self.asm.mov_symbol(to, i.b.into(), 0),
             Err(error) => return self.fail(error),
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 }

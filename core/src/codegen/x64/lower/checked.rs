@@ -24,7 +24,7 @@ impl Lower<'_, '_> {
         let is_context = self.options.traps != TrapConvention::Hook;
         match self.location(local) == self.location(0) && is_context {
             true => Gpr::Rax,
-            false => self.destination(local, Gpr::Rax),
+            false => self.int_destination(local),
         }
     }
 
@@ -51,7 +51,7 @@ impl Lower<'_, '_> {
         };
         self.asm.jcc(cond, trap);
         self.extend(through, scalar);
-        self.set(i.a, through);
+        self.set_int(i.a, through);
     }
 
     /// With the width of the type, so that the flags are those of the type.
@@ -85,7 +85,7 @@ impl Lower<'_, '_> {
         } else {
             self.asm.jcc(Cond::O, trap);
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     /// `rdx:rax = rax * right`; the carry says whether the upper half is needed.
@@ -101,6 +101,6 @@ impl Lower<'_, '_> {
         self.move_place(Gpr::Rax, left, scalar);
         self.asm.mul(width_of(scalar), right);
         self.asm.jcc(Cond::B, trap);
-        self.set(i.a, Gpr::Rax);
+        self.set_int(i.a, Gpr::Rax);
     }
 }

@@ -101,9 +101,9 @@ impl Lower<'_, '_> {
                 self.asm.or(W32, Gpr::Rax, Gpr::Rcx);
             }
         }
-        let to = self.destination(local, Gpr::Rax);
+        let to = self.int_destination(local);
         self.asm.movzx(to, W8, Gpr::Rax);
-        self.set(local, to);
+        self.set_int(local, to);
     }
 
     pub(super) fn branch(&mut self, i: &Instruction, scalar: Scalar, condition: Condition) {
@@ -327,7 +327,7 @@ impl Lower<'_, '_> {
             return self.select_float(i, scalar, cond, other);
         }
         let (first, second) = (self.place(i.c), self.place(other));
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         let (cond, moved) = if first == to.into() {
             (cond.inverted(), second)
         } else {
@@ -335,23 +335,23 @@ impl Lower<'_, '_> {
             (cond, first)
         };
         self.asm.cmovcc(cond, width_of(scalar), to, moved);
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     fn select_float(&mut self, i: &Instruction, scalar: Scalar, cond: Cond, other: u16) {
-        let to = self.xmm_destination(i.a, Xmm::Xmm15);
+        let to = self.float_destination(i.a);
         let (cond, kept, moved) = match self.xmm_place(other) == to.into() {
             true => (cond.inverted(), other, i.c),
             false => (cond, i.c, other),
         };
         let done = self.asm.label();
         let kept = self.xmm(kept, scalar, to);
-        self.move_xmm(to, kept);
+        self.move_float(to, kept);
         self.asm.jcc_short(cond, done);
         let moved = self.xmm(moved, scalar, to);
-        self.move_xmm(to, moved);
+        self.move_float(to, moved);
         self.bind(done);
-        self.set_xmm(i.a, to);
+        self.set_float(i.a, to);
     }
 }
 

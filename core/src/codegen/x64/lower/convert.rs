@@ -19,18 +19,18 @@ impl Lower<'_, '_> {
             (true, true) if to == from => self.copy(a, b, to),
             (true, true) => {
                 let source = self.xmm(b, from, Xmm::Xmm15);
-                let register = self.xmm_destination(a, Xmm::Xmm15);
+                let register = self.float_destination(a);
                 match to {
                     Scalar::F32 => self.asm.cvtsd2ss(register, source),
                     _ => self.asm.cvtss2sd(register, source),
                 }
-                self.set_xmm(a, register);
+                self.set_float(a, register);
             }
         }
     }
 
     fn integer_to_integer(&mut self, a: u16, to: Scalar, b: u16, from: Scalar) {
-        let register = self.destination(a, Gpr::Rax);
+        let register = self.int_destination(a);
         let source = self.gpr(b, from, register);
         match to {
             Scalar::Bool if from != Scalar::Bool => {
@@ -41,13 +41,13 @@ impl Lower<'_, '_> {
             _ if is_wide(to) => self.widen(register, source, from),
             _ => self.fill(register, to, source),
         }
-        self.set(a, register);
+        self.set_int(a, register);
     }
 
     /// The value in 64 bits, with its sign.
     fn widen(&mut self, to: Gpr, source: Gpr, from: Scalar) {
         match from {
-            _ if is_wide(from) => self.move_gpr(to, source),
+            _ if is_wide(from) => self.move_int(to, source),
             _ if from.is_signed() => self.asm.movsxd(to, source),
             _ => self.asm.mov(W32, to, source),
         }
@@ -56,7 +56,7 @@ impl Lower<'_, '_> {
     fn integer_to_float(&mut self, a: u16, to: Scalar, b: u16, from: Scalar) {
         let float = float_of(to);
         let source = self.gpr(b, from, Gpr::Rax);
-        let register = self.xmm_destination(a, Xmm::Xmm15);
+        let register = self.float_destination(a);
         // The conversion keeps the upper part, and would wait for the instruction that wrote it last.
         self.asm.xorps(register, register);
         if is_wide(from) && !from.is_signed() {
@@ -65,7 +65,7 @@ impl Lower<'_, '_> {
             self.widen(Gpr::Rax, source, from);
             self.asm.cvtsi2s(float, register, W64, Gpr::Rax);
         }
-        self.set_xmm(a, register);
+        self.set_float(a, register);
     }
 
     /// Half of what is too large for a sign, with the last bit kept so that it is rounded once, twice.
@@ -78,7 +78,7 @@ impl Lower<'_, '_> {
         self.asm.jmp_short(done);
         self.bind(large);
         self.asm.mov(W64, Gpr::Rcx, source);
-        self.move_gpr(Gpr::Rax, source);
+        self.move_int(Gpr::Rax, source);
         self.asm.shr(W64, Gpr::Rcx, 1u8);
         self.asm.and(W32, Gpr::Rax, 1);
         self.asm.or(W64, Gpr::Rcx, Gpr::Rax);
@@ -101,14 +101,14 @@ impl Lower<'_, '_> {
                 }
             }
         }
-        self.set(a, Gpr::Rax);
+        self.set_int(a, Gpr::Rax);
     }
 
     /// Loads `xmm15`. A conversion to double precision is exact, so that what follows is the same for both.
     fn load_double(&mut self, source: Xmm, from: Scalar) {
         match from {
             Scalar::F32 => self.asm.cvtss2sd(Xmm::Xmm15, source),
-            _ => self.move_xmm(Xmm::Xmm15, source),
+            _ => self.move_float(Xmm::Xmm15, source),
         }
     }
 

@@ -44,7 +44,7 @@ impl Lower<'_, '_> {
     fn finish(&mut self, i: &Instruction, scalar: Scalar, result: Gpr) {
         self.extend(result, scalar);
         if !self.compare_result(i.a, result, scalar) {
-            self.set(i.a, result);
+            self.set_int(i.a, result);
         }
     }
 
@@ -134,7 +134,7 @@ impl Lower<'_, '_> {
 
     /// Without a sign, a power of two divides by its bits alone.
     fn divide_by_power(&mut self, i: &Instruction, scalar: Scalar, power: u64, is_quotient: bool) {
-        let (to, left) = (self.destination(i.a, Gpr::Rax), self.place(i.b));
+        let (to, left) = (self.int_destination(i.a), self.place(i.b));
         self.move_place(to, left, scalar);
         if is_quotient {
             let count = u8::try_from(power.trailing_zeros()).unwrap_or(0);
@@ -142,7 +142,7 @@ impl Lower<'_, '_> {
         } else {
             self.mask(scalar, to, power - 1);
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     /// Keeps the lower bits, by a mask of one run of ones. Uses `rax` unless that is `to`.
@@ -214,13 +214,13 @@ impl Lower<'_, '_> {
         let add = |lowering: &mut Self, row, to, from: Gpr| {
             lowering.alu(row, scalar, to, Right::Operand(from.into()));
         };
-        self.move_gpr(Gpr::Rax, Gpr::Rcx);
+        self.move_int(Gpr::Rax, Gpr::Rcx);
         if count != 1 {
             self.shift_by(Shift::SAR, scalar, Gpr::Rax, bits - 1);
         }
         // At most 63 for 64 bits: the lowest number as divisor.
         self.shift_by(Shift::SHR, scalar, Gpr::Rax, bits - count);
-        self.move_gpr(Gpr::Rdx, Gpr::Rcx);
+        self.move_int(Gpr::Rdx, Gpr::Rcx);
         add(self, Alu::ADD, Gpr::Rdx, Gpr::Rax);
         if is_quotient {
             return self.shift_by(Shift::SAR, scalar, Gpr::Rdx, count);

@@ -34,20 +34,20 @@ impl Lower<'_, '_> {
     pub(super) fn float_binary(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
         let right = self.float_right(i, i.c, scalar);
         let left = self.xmm_place(i.b);
-        let to = self.xmm_destination(i.a, Xmm::Xmm15);
+        let to = self.float_destination(i.a);
         let row = row_of(binary);
         if right == FloatRight::Place(to.into()) && left != to.into() {
             if binary.is_commutative() {
                 self.scalar_op(row, scalar, to, FloatRight::Place(left));
-                return self.set_xmm(i.a, to);
+                return self.set_float(i.a, to);
             }
             self.load_xmm(Xmm::Xmm15, left, scalar);
             self.scalar_op(row, scalar, Xmm::Xmm15, right);
-            return self.set_xmm(i.a, Xmm::Xmm15);
+            return self.set_float(i.a, Xmm::Xmm15);
         }
         self.load_xmm(to, left, scalar);
         self.scalar_op(row, scalar, to, right);
-        self.set_xmm(i.a, to);
+        self.set_float(i.a, to);
     }
 
     /// `a = left op place`
@@ -61,28 +61,28 @@ impl Lower<'_, '_> {
     ) -> bool {
         self.take_next();
         let left = self.xmm_place(left);
-        let to = self.xmm_destination(i.a, Xmm::Xmm15);
+        let to = self.float_destination(i.a);
         self.load_xmm(to, left, scalar);
         self.asm.scalar(row_of(binary), float_of(scalar), to, place);
-        self.set_xmm(i.a, to);
+        self.set_float(i.a, to);
         true
     }
 
     fn load_xmm(&mut self, to: Xmm, from: XmmOrMem, scalar: Scalar) {
         match from {
-            XmmOrMem::Xmm(from) => self.move_xmm(to, from),
+            XmmOrMem::Xmm(from) => self.move_float(to, from),
             XmmOrMem::Mem(place) => self.asm.mov_scalar(float_of(scalar), to, place),
         }
     }
 
     pub(super) fn float_unary(&mut self, i: &Instruction, scalar: Scalar, unary: Unary) {
-        let to = self.xmm_destination(i.a, Xmm::Xmm15);
+        let to = self.float_destination(i.a);
         let from = self.xmm_place(i.b);
         let sign = 1u64 << (scalar.bits() - 1);
         let (row, mask) = match unary {
             Unary::SquareRoot => {
                 self.scalar_op(Row::SQRT, scalar, to, FloatRight::Place(from));
-                return self.set_xmm(i.a, to);
+                return self.set_float(i.a, to);
             }
             Unary::Absolute => (Bitwise::AND, sign - 1),
             Unary::Negate | Unary::Not => (Bitwise::XOR, sign),
@@ -90,7 +90,7 @@ impl Lower<'_, '_> {
         let mask = self.literal(mask, true);
         self.load_xmm(to, from, scalar);
         self.asm.bitwise(row, float_of(scalar), to, Rip::Label(mask));
-        self.set_xmm(i.a, to);
+        self.set_float(i.a, to);
     }
 }
 

@@ -113,13 +113,6 @@ impl Lower<'_, '_> {
         self.row(UnwindOp::Restored { register: Gpr::Rbp.dwarf_number() });
     }
 
-    /// Ends the code behind [`leave`](Self::leave).
-    pub(super) fn left(&mut self) {
-        if self.frame.is_needed {
-            self.row(UnwindOp::RestoreState);
-        }
-    }
-
     pub(super) fn leave_and_return(&mut self) {
         self.leave(Gpr::Rcx);
         self.asm.ret();
@@ -130,7 +123,7 @@ impl Lower<'_, '_> {
         if scalar.is_float() {
             use crate::codegen::x64::operand::Xmm;
             let from = self.xmm(local, scalar, Xmm::Xmm0);
-            self.move_xmm(Xmm::Xmm0, from);
+            self.move_float(Xmm::Xmm0, from);
         } else {
             let from = self.place(local);
             self.move_place(Gpr::Rax, from, scalar);

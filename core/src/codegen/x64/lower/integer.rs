@@ -52,7 +52,7 @@ impl Lower<'_, '_> {
             self.alu_place(row_of(binary), scalar, own, right);
             return self.fuse_with_zero(i.a, scalar);
         }
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         let is_right = right == Right::Operand(to.into());
         let mut has_flags = !needs_extension;
         if is_right && left != to.into() {
@@ -66,7 +66,7 @@ impl Lower<'_, '_> {
         if is_sum {
             self.extend(to, scalar);
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
         if has_flags {
             self.fuse_with_zero(i.a, scalar);
         }
@@ -94,7 +94,7 @@ impl Lower<'_, '_> {
             return false;
         }
         let left = self.place(left);
-        let to = match self.destination(i.a, Gpr::Rax) {
+        let to = match self.int_destination(i.a) {
             to if left != to.into() && place.contains(to) => Gpr::Rax,
             to => to,
         };
@@ -104,7 +104,7 @@ impl Lower<'_, '_> {
             Binary::Multiply => self.asm.imul(width_of(scalar), to, place),
             _ => self.asm.alu(row_of(binary), width_of(scalar), to, place),
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
         if binary != Binary::Multiply {
             self.fuse_with_zero(i.a, scalar);
         }
@@ -154,7 +154,7 @@ impl Lower<'_, '_> {
 
     fn multiply(&mut self, i: &Instruction, scalar: Scalar) {
         let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         match right {
             Right::Number(number) => self.multiply_by(scalar, to, left, number),
             Right::Operand(right) if right == to.into() => self.imul(scalar, to, left),
@@ -164,7 +164,7 @@ impl Lower<'_, '_> {
             }
         }
         self.extend(to, scalar);
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     pub(super) fn imul(&mut self, scalar: Scalar, to: Gpr, right: GprOrStack) {
@@ -199,7 +199,7 @@ impl Lower<'_, '_> {
             (_, false) => Shift::SHR,
         };
         let mask = scalar.bits() - 1;
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         let left = self.place(i.b);
         if i.immediate {
             let count = u8::try_from(i.imm.cast_unsigned() & mask).unwrap_or(0);
@@ -218,7 +218,7 @@ impl Lower<'_, '_> {
         if binary != Binary::ShiftRight {
             self.extend(to, scalar);
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     pub(super) fn shift_by(&mut self, row: Shift, scalar: Scalar, to: Gpr, count: u8) {
@@ -228,7 +228,7 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn unary(&mut self, i: &Instruction, scalar: Scalar, unary: Unary) {
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         let from = self.place(i.b);
         self.move_place(to, from, scalar);
         match (unary, scalar) {
@@ -241,7 +241,7 @@ impl Lower<'_, '_> {
         if scalar != Scalar::Bool {
             self.extend(to, scalar);
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 }
 

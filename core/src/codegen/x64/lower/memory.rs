@@ -21,7 +21,7 @@ impl Lower<'_, '_> {
             Err(_) => {
                 self.asm.mov_imm(Gpr::Rdx, distance.cast_unsigned());
                 self.asm.add(W64, Gpr::Rdx, base);
-                self.move_gpr(Gpr::Rcx, Gpr::Rdx);
+                self.move_int(Gpr::Rcx, Gpr::Rdx);
                 Mem::at(Gpr::Rcx, 0)
             }
         };
@@ -45,11 +45,11 @@ impl Lower<'_, '_> {
             return;
         }
         if scalar.is_float() {
-            let to = self.xmm_destination(i.a, Xmm::Xmm15);
+            let to = self.float_destination(i.a);
             self.asm.mov_scalar(float_of(scalar), to, place);
-            return self.set_xmm(i.a, to);
+            return self.set_float(i.a, to);
         }
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         if scalar == Scalar::Bool {
             // Any byte but 0 is true.
             self.asm.cmp(W8, place, 0);
@@ -58,7 +58,7 @@ impl Lower<'_, '_> {
         } else {
             self.fill(to, scalar, place);
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     /// Lowers the next instruction with the loaded value as its operand in memory, if only that reads it.
@@ -99,26 +99,26 @@ impl Lower<'_, '_> {
 
     pub(super) fn element(&mut self, i: &Instruction, scalar: Scalar) {
         let place = self.address(i, scalar);
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         self.asm.lea(W64, to, place);
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     pub(super) fn slot_address(&mut self, i: &Instruction) {
         let distance = self.slot_distance(i.b);
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         self.asm.lea(W64, to, Mem::at(Gpr::Rbp, i.imm.wrapping_sub(distance)));
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     pub(super) fn data_address(&mut self, i: &Instruction) {
         let Some(label) = self.data_label(i.b) else { return };
-        let to = self.destination(i.a, Gpr::Rax);
+        let to = self.int_destination(i.a);
         self.asm.lea(W64, to, Rip::Label(label));
         if i.imm != 0 {
             self.asm.lea(W64, to, Mem::at(to, i.imm));
         }
-        self.set(i.a, to);
+        self.set_int(i.a, to);
     }
 
     pub(super) fn check_stack(&mut self, i: &Instruction) {

@@ -62,35 +62,6 @@ impl Lower<'_, '_> {
         })
     }
 
-    /// The register in which an integer local is to be computed: its own, or `scratch`, which
-    /// [`set`](Self::set) stores.
-    #[inline]
-    pub(super) fn destination(&self, local: u16, scratch: Gpr) -> Gpr {
-        match self.location(local) {
-            Location::Int(register) => X64::int(register),
-            _ => scratch,
-        }
-    }
-
-    /// Sets an integer local to what is in `from`. Changes no flag.
-    #[inline]
-    pub(super) fn set(&mut self, local: u16, from: Gpr) {
-        match self.location(local) {
-            Location::Int(register) => self.move_gpr(X64::int(register), from),
-            Location::Frame(slot) => {
-                let place = Mem::at(Gpr::Rbp, self.spill(slot));
-                self.asm.mov(W64, place, from);
-            }
-            _ => {}
-        }
-    }
-
-    pub(super) fn move_gpr(&mut self, to: Gpr, from: Gpr) {
-        if to != from {
-            self.asm.mov(W64, to, from);
-        }
-    }
-
     /// Moves a local to a register, of which only the lower 32 bits count for types up to 32 bits. Changes no flag.
     pub(super) fn move_place(&mut self, to: Gpr, from: GprOrStack, scalar: Scalar) {
         if from.register() != Some(to) {
@@ -135,36 +106,12 @@ impl Lower<'_, '_> {
         }
     }
 
-    pub(super) fn xmm_destination(&self, local: u16, scratch: Xmm) -> Xmm {
-        match self.location(local) {
-            Location::Float(register) => X64::float(register),
-            _ => scratch,
-        }
-    }
-
-    pub(super) fn set_xmm(&mut self, local: u16, from: Xmm) {
-        match self.location(local) {
-            Location::Float(register) => self.move_xmm(X64::float(register), from),
-            Location::Frame(slot) => {
-                let place = Mem::at(Gpr::Rbp, self.spill(slot));
-                self.asm.movsd(place, from);
-            }
-            _ => {}
-        }
-    }
-
-    pub(super) fn move_xmm(&mut self, to: Xmm, from: Xmm) {
-        if to != from {
-            self.asm.movaps(to, from);
-        }
-    }
-
     /// Sets a local to a constant. Changes the flags.
     pub(super) fn constant(&mut self, to: u16, scalar: Scalar, bits: u64) {
         if scalar.is_float() {
-            let register = self.xmm_destination(to, Xmm::Xmm15);
+            let register = self.float_destination(to);
             self.float_constant(register, scalar, bits);
-            return self.set_xmm(to, register);
+            return self.set_float(to, register);
         }
         let extended = extended(bits, scalar);
         if let Location::Frame(slot) = self.location(to)
@@ -173,9 +120,9 @@ impl Lower<'_, '_> {
             let place = Mem::at(Gpr::Rbp, self.spill(slot));
             return self.asm.mov(W64, place, number);
         }
-        let register = self.destination(to, Gpr::Rax);
+        let register = self.int_destination(to);
         self.integer_constant(register, extended);
-        self.set(to, register);
+        self.set_int(to, register);
     }
 
     /// Fills a register. Changes the flags.
@@ -196,13 +143,13 @@ impl Lower<'_, '_> {
 
     pub(super) fn copy(&mut self, to: u16, from: u16, scalar: Scalar) {
         if scalar.is_float() {
-            let register = self.xmm_destination(to, Xmm::Xmm15);
+            let register = self.float_destination(to);
             let from = self.xmm(from, scalar, register);
-            return self.set_xmm(to, from);
+            return self.set_float(to, from);
         }
-        let scratch = self.destination(to, Gpr::Rax);
+        let scratch = self.int_destination(to);
         let from = self.gpr(from, scalar, scratch);
-        self.set(to, from);
+        self.set_int(to, from);
     }
 }
 
