@@ -220,13 +220,9 @@ impl<'c> Engine<'c> {
     /// The function does not exist, the number of arguments is wrong, or the program trapped; a result that is an
     /// object is such a trap.
     pub fn call(&self, function: u32, args: &[i64]) -> Result<i64, CallError> {
-        let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
-        let (given, params) = (args.len(), found.params);
-        if given != usize::from(params) {
-            return Err(CallError::Arguments { function, given, params });
-        }
+        self.check_call(function, args.len())?;
         let mut few = [0; INLINE_ARGS];
-        let result = match few.get_mut(..given) {
+        let result = match few.get_mut(..args.len()) {
             Some(place) => {
                 for (place, arg) in place.iter_mut().zip(args) {
                     *place = arg.cast_unsigned();
@@ -242,9 +238,24 @@ impl<'c> Engine<'c> {
         result.map(u64::cast_signed).map_err(CallError::Trap)
     }
 
-    fn run(&self, function: u32, args: &[u64]) -> Result<u64, Trap> {
+    /// Whether there is such a function with so many parameters.
+    fn check_call(&self, function: u32, given: usize) -> Result<(), CallError> {
+        let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
+        let params = found.params;
+        match given == usize::from(params) {
+            true => Ok(()),
+            false => Err(CallError::Arguments { function, given, params }),
+        }
+    }
+
+    /// What a call from the host may use.
+    fn space(&self) -> StackSpace {
         let stack_end = stack::stack_end(self.budget);
-        let space = StackSpace { depth: MAX_DEPTH, budget: self.budget, stack_end };
+        StackSpace { depth: MAX_DEPTH, budget: self.budget, stack_end }
+    }
+
+    fn run(&self, function: u32, args: &[u64]) -> Result<u64, Trap> {
+        let space = self.space();
         match &self.inner {
             Inner::Interpreted(Interpreted { program, hosts, signals, interpreters }) => {
                 let environment = Environment { program, hosts, signals };
@@ -265,13 +276,8 @@ impl<'c> Engine<'c> {
         function: u32,
         args: &[Value],
     ) -> Result<Value, CallError> {
-        let found = self.program().function(function).ok_or(CallError::NoFunction { function })?;
-        let (given, params) = (args.len(), found.params);
-        if given != usize::from(params) {
-            return Err(CallError::Arguments { function, given, params });
-        }
-        let stack_end = stack::stack_end(self.budget);
-        let space = StackSpace { depth: MAX_DEPTH, budget: self.budget, stack_end };
+        self.check_call(function, args.len())?;
+        let space = self.space();
         let call = (function, args);
         let result = match &self.inner {
             Inner::Interpreted(Interpreted { program, hosts, signals, interpreters }) => {

@@ -319,23 +319,27 @@ impl<'c> Native<'c> {
             }
         };
         report(Edge::Begin);
-        let made = compiler.function(&self.program, function).and_then(|function_code| {
-            Ok((self.publish(&function_code)?, self.tables(&function_code)?))
-        });
+        let code = compiler.function(&self.program, function);
+        let made = code.and_then(|code| self.place(&code));
         report(Edge::End);
         let (code, tables) = made?;
         Ok((insert_code(compiled, function, code)?, Some(tables)))
     }
 
-    /// Places a compiled function.
-    fn publish(&self, compiled: &CompiledFunction<'_>) -> Result<Code, CodeError> {
+    /// Places code.
+    fn publish(&self, code: &[u8], align: usize) -> Result<ExecutableBlock, ExecError> {
+        let mut block = self.memory.allocate_with(Request::new(code.len()).aligned_to(align))?;
+        block.as_mut_slice().copy_from_slice(code);
+        block.publish()
+    }
+
+    /// Places a compiled function, and makes its tables.
+    fn place(&self, compiled: &CompiledFunction<'_>) -> Result<(Code, FunctionTables), CodeError> {
         // Functions of the program are called through the block, or by their own code.
         debug_assert!(compiled.relocations.is_empty());
         let align = usize::try_from(compiled.align).unwrap_or(16);
-        let request = Request::new(compiled.bytes.len()).aligned_to(align);
-        let mut block = self.memory.allocate_with(request)?;
-        block.as_mut_slice().copy_from_slice(compiled.bytes);
-        Ok(Code::new(block.publish()?, compiled.frame_size))
+        let block = self.publish(compiled.bytes, align)?;
+        Ok((Code::new(block, compiled.frame_size), self.tables(compiled)?))
     }
 
     /// The address and length of the code of each function that is compiled.
@@ -359,18 +363,18 @@ impl<'c> Native<'c> {
         call: (u32, &[Value]),
         space: StackSpace,
     ) -> Result<Value, Trap> {
-        let environment =
-            Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
         let mut tier = TierUpHook { native: self };
-        self.interpreters.call_with(environment, objects, &mut tier, call, space)
+        self.interpreters.call_with(self.environment(), objects, &mut tier, call, space)
+    }
+
+    fn environment(&self) -> Environment<'_, 'c> {
+        Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() }
     }
 
     /// Interprets a call. The functions that it calls may be compiled.
     fn interpret(&self, function: u32, args: &[u64], space: StackSpace) -> Result<u64, Trap> {
-        let environment =
-            Environment { program: &self.program, hosts: &self.hosts, signals: self.signals() };
         let mut tier = TierUpHook { native: self };
-        self.interpreters.call(environment, &mut tier, function, args, space)
+        self.interpreters.call(self.environment(), &mut tier, function, args, space)
     }
 
     /// Continues an activation in compiled code, if its function is compiled or hot enough to be, and there is stack
@@ -395,9 +399,7 @@ impl<'c> Native<'c> {
             }
             replacements.try_reserve(1).ok()?;
             let compiled = compiler.replacement(&self.program, function, at);
-            let placed = compiled
-                .and_then(|compiled| Ok((self.publish(&compiled)?, self.tables(&compiled)?)));
-            let code = match placed {
+            let code = match compiled.and_then(|compiled| self.place(&compiled)) {
                 Err(error) if error.is_permanent() => None,
                 placed => {
                     let (code, tables) = placed.ok()?;

@@ -4,7 +4,7 @@ use super::stubs::{self, EntryTrampoline, Rows, entry_eh_frame};
 use super::{Code, Codes, HostMachine, Native, enter, insert_code};
 use crate::codegen::CodegenError;
 use crate::codegen::lowering::Machine;
-use crate::memory::code_alloc::{ExecError, ExecutableBlock, Request};
+use crate::memory::code_alloc::{ExecError, ExecutableBlock};
 use crate::memory::lock::LockGuard;
 use crate::trap::bytecode::{DEFAULT_BUDGET, MAX_DEPTH};
 use crate::vm::error::CodeError;
@@ -73,10 +73,7 @@ impl Native<'_> {
         };
         let assembled = stubs::assemble_entry_trampoline(&trampoline);
         let (code, rows) = assembled.map_err(CodegenError::from)?;
-        let request = Request::new(code.bytes.len()).aligned_to(16);
-        let mut block = self.memory.allocate_with(request)?;
-        block.as_mut_slice().copy_from_slice(&code.bytes);
-        Ok((block.publish()?, rows))
+        Ok((self.publish(&code.bytes, 16)?, rows))
     }
 
     /// Whether one of the addresses that were given out is this one.
