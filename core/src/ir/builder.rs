@@ -282,7 +282,7 @@ impl FunctionBuilder {
         left: Local,
         right: impl Into<Value>,
     ) {
-        self.two(Opcode::Binary(operation), ty.into(), to, left, right.into());
+        self.two(Opcode::Binary(operation), Some(ty.into()), to, left, right.into());
     }
 
     /// Sets `to`, a bool, to whether `condition` holds for two values of type `ty`.
@@ -294,15 +294,15 @@ impl FunctionBuilder {
         left: Local,
         right: impl Into<Value>,
     ) {
-        self.two(Opcode::Compare(condition), ty.into(), to, left, right.into());
+        self.two(Opcode::Compare(condition), Some(ty.into()), to, left, right.into());
     }
 
-    fn two(&mut self, opcode: Opcode, ty: ValueType, to: Local, left: Local, right: Value) {
+    fn two(&mut self, opcode: Opcode, ty: Option<ValueType>, to: Local, left: Local, right: Value) {
         let (immediate, c, imm) = match right {
             Value::Local(local) => (false, local.0, 0),
             Value::Number(number) => (true, 0, number),
         };
-        let type_code = ty.code();
+        let type_code = ty.map_or(0, ValueType::code);
         self.push(Instruction { opcode, immediate, type_code, a: to.0, b: left.0, c, imm });
     }
 

@@ -48,7 +48,6 @@ pub struct KindSet(u8);
 
 impl KindSet {
     pub(super) const I64: Self = Self(1);
-    pub(super) const F64: Self = Self(2);
     pub(super) const BOOL: Self = Self(4);
     pub(super) const NIL: Self = Self(8);
     pub(super) const VALUE: Self = Self(16);
@@ -57,9 +56,8 @@ impl KindSet {
 
     /// The kinds in the set.
     pub fn iter(self) -> impl Iterator<Item = Kind> {
-        let all =
-            [(1, Kind::I64), (2, Kind::F64), (4, Kind::Bool), (8, Kind::Nil), (16, Kind::Value)];
-        all.into_iter().filter_map(move |(bit, kind)| (self.0 & bit != 0).then_some(kind))
+        let all = [Kind::I64, Kind::F64, Kind::Bool, Kind::Nil, Kind::Value];
+        all.into_iter().filter(move |&kind| self.0 & Self::from(kind).0 != 0)
     }
 
     /// The one kind in the set; `None` when there are more, or none.
@@ -77,13 +75,7 @@ impl KindSet {
 /// The set of this kind alone.
 impl From<Kind> for KindSet {
     fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::I64 => KindSet::I64,
-            Kind::F64 => KindSet::F64,
-            Kind::Bool => KindSet::BOOL,
-            Kind::Nil => KindSet::NIL,
-            Kind::Value => KindSet::VALUE,
-        }
+        Self(1 << kind as u8)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{BuildError, Data, FileName, FunctionBuilder, Local, NewCallee, Slot, Value};
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::ir::function::{CalleeKind, MAX_DATA_ALIGN};
-use crate::ir::instruction::{Instruction, NONE};
+use crate::ir::instruction::NONE;
 use crate::ir::opcode::{Condition, Opcode};
 use crate::ir::types::ValueType;
 
@@ -136,20 +136,12 @@ impl FunctionBuilder {
 
     /// Copies `bytes` (an i64 or u64, or a number) from the address in `from` to the address in `to`.
     pub fn copy_memory(&mut self, to: Local, from: Local, bytes: impl Into<Value>) {
-        self.memory(Opcode::CopyMemory, to, from, bytes.into());
+        self.two(Opcode::CopyMemory, None, to, from, bytes.into());
     }
 
     /// Sets `bytes` (an i64 or u64, or a number) at the address in `to` to `value`, a u8.
     pub fn fill_memory(&mut self, to: Local, value: Local, bytes: impl Into<Value>) {
-        self.memory(Opcode::FillMemory, to, value, bytes.into());
-    }
-
-    fn memory(&mut self, opcode: Opcode, to: Local, from: Local, bytes: Value) {
-        let (immediate, c, imm) = match bytes {
-            Value::Local(local) => (false, local.0, 0),
-            Value::Number(number) => (true, 0, number),
-        };
-        self.push(Instruction { opcode, immediate, type_code: 0, a: to.0, b: from.0, c, imm });
+        self.two(Opcode::FillMemory, None, to, value, bytes.into());
     }
 
     /// Traps with code 3 when the frame of the function would reach below the address that lies in memory at
