@@ -111,4 +111,5 @@ mod words;
 
 pub use error::{TextError, TextErrorKind};
 pub use parser::{ParsedFunction, parse};
+pub(crate) use print::Quoted;
 pub use print::{print, print_function};

@@ -9,6 +9,7 @@ use crate::bytecode::instruction::{
 };
 use crate::bytecode::verify::FunctionCode;
 use crate::format::constants::{Constant, Constants};
+use crate::ir::text::Quoted;
 
 /// Writes function number `index`, whose name is `name`; `callee` gives the names of functions that
 /// can be named, the others are written as `#INDEX`.
@@ -40,7 +41,7 @@ pub fn write_constants(out: &mut dyn fmt::Write, constants: Constants<'_>) -> fm
             Some(Constant::Nil) => out.write_str("constant nil")?,
             Some(Constant::Text(text)) => {
                 out.write_str("constant string ")?;
-                write_quoted(out, text)?;
+                write!(out, "{}", Quoted(text))?;
             }
             None => out.write_str("constant nil ; not valid")?,
         }
@@ -168,17 +169,5 @@ fn write_name(out: &mut dyn fmt::Write, name: &[u8]) -> fmt::Result {
     if !name.is_empty() && name.iter().all(|&byte| is_plain(byte)) {
         return name.iter().try_for_each(|&byte| out.write_char(char::from(byte)));
     }
-    write_quoted(out, name)
-}
-
-fn write_quoted(out: &mut dyn fmt::Write, name: &[u8]) -> fmt::Result {
-    out.write_char('"')?;
-    for &byte in name {
-        match byte {
-            b'"' | b'\\' => write!(out, "\\{}", char::from(byte))?,
-            0x20..0x7f => out.write_char(char::from(byte))?,
-            _ => write!(out, "\\x{byte:02x}")?,
-        }
-    }
-    out.write_char('"')
+    write!(out, "{}", Quoted(name))
 }

@@ -119,20 +119,16 @@ impl Inline {
         for (number, &code) in (0u16..).zip(callee.local_codes()).skip(count) {
             self.push(plain(Opcode::Constant, code, [local(number), 0, 0], 0), call, true)?;
         }
-        let numbers = body_numbers(callee, start);
-        let end = numbers.end;
-        let origins = CalleeOrigins::new(callee, call);
-        for (number, instruction) in callee.instructions().flatten().enumerate() {
-            let origin = origins.at(function, number)?;
-            let moved = Renamed { first, constants, start: &numbers };
-            let mut instruction = instruction;
+        let moved = Renamed { first, constants, numbers: body_numbers(callee, start) };
+        for (number, mut instruction) in callee.instructions().flatten().enumerate() {
+            let origin = origin_in(callee, number, call, function)?;
             if instruction.opcode == Opcode::Call {
                 add_operands(function, first, &mut instruction)?;
             }
             if let Some(result) = moved.result(&instruction, i.a) {
                 self.push(result, origin, true)?;
             }
-            self.push(moved.instruction(&instruction, end), origin, true)?;
+            self.push(moved.instruction(&instruction), origin, true)?;
         }
         Ok(true)
     }
@@ -164,13 +160,13 @@ impl Numbers {
 }
 
 /// How the instructions of a callee are written in the caller.
-struct Renamed<'n> {
+struct Renamed {
     first: u16,
     constants: i32,
-    start: &'n Numbers,
+    numbers: Numbers,
 }
 
-impl Renamed<'_> {
+impl Renamed {
     /// The copy of the result that a return begins with. A result that is not used is copied to itself.
     fn result(&self, i: &Instruction, to: u16) -> Option<Instruction> {
         let value = self.first.saturating_add(i.a);
@@ -178,17 +174,17 @@ impl Renamed<'_> {
         (i.opcode == Opcode::Return).then(|| copy(i.type_code, to, value))
     }
 
-    fn instruction(&self, i: &Instruction, end: u32) -> Instruction {
+    fn instruction(&self, i: &Instruction) -> Instruction {
         let mut new = *i;
         match i.opcode {
             Opcode::Return | Opcode::ReturnNone => {
-                return plain(Opcode::Jump, 0, [0; 3], end.cast_signed());
+                return plain(Opcode::Jump, 0, [0; 3], self.numbers.end.cast_signed());
             }
             Opcode::WideConstant => new.imm = i.imm.saturating_add(self.constants),
             _ => {}
         }
         if let Some(target) = i.target() {
-            new.imm = self.start.of(target).cast_signed();
+            new.imm = self.numbers.of(target).cast_signed();
         }
         let rename = |local: u16| self.first.saturating_add(local);
         new.map_read(rename);
@@ -291,29 +287,23 @@ fn add_constants(
     Ok(Some(first))
 }
 
-/// The source locations of an inlined function.
-struct CalleeOrigins<'f, 'd> {
-    callee: &'f Function<'d>,
+/// The source location of an instruction of a callee; that of the call where the callee states none.
+fn origin_in(
+    callee: &Function<'_>,
+    number: usize,
     call: Origin,
-}
-
-impl<'f, 'd> CalleeOrigins<'f, 'd> {
-    fn new(callee: &'f Function<'d>, call: Origin) -> Self {
-        Self { callee, call }
-    }
-
-    fn at(&self, function: &mut EditableFunction, number: usize) -> Result<Origin, AllocError> {
-        let is_before = |first: u32| usize::try_from(first).is_ok_and(|first| first <= number);
-        let entries = self.callee.locations().take(MAX_CALLEE);
-        let Some(found) = entries.take_while(|entry| is_before(entry.instruction)).last() else {
-            return Ok(self.call);
-        };
-        let file = match found.file {
-            Some(name) => add_string(function, name)?,
-            None => NONE,
-        };
-        Ok(Origin { line: found.line, column: found.column, file })
-    }
+    function: &mut EditableFunction,
+) -> Result<Origin, AllocError> {
+    let is_before = |first: u32| usize::try_from(first).is_ok_and(|first| first <= number);
+    let entries = callee.locations().take(MAX_CALLEE);
+    let Some(found) = entries.take_while(|entry| is_before(entry.instruction)).last() else {
+        return Ok(call);
+    };
+    let file = match found.file {
+        Some(name) => add_string(function, name)?,
+        None => NONE,
+    };
+    Ok(Origin { line: found.line, column: found.column, file })
 }
 
 /// The offset of a name in the strings, which it is added to; [`NONE`] where they are full.

@@ -68,7 +68,7 @@ impl fmt::Display for TypeName<'_> {
 }
 
 /// Bytes as a quoted text.
-struct Quoted<'b>(&'b [u8]);
+pub(crate) struct Quoted<'b>(pub(crate) &'b [u8]);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
