@@ -67,6 +67,7 @@ pub mod inspect;
 pub mod jit;
 #[cfg(feature = "pack")]
 pub mod library_search;
+mod link_failures;
 pub mod loader;
 pub mod loader_builder;
 #[cfg(feature = "jit")]

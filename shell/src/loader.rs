@@ -24,6 +24,7 @@ use smf_core::loader::{
     ModuleLoader, Reloaded, StateMigration, UnresolvedImport,
 };
 use smf_core::memory::{self, FileBytes, FileContents, FileGuards, FilePolicy, MemoryError};
+use smf_core::plural;
 use thiserror::Error;
 
 use crate::call::CALL_EPOCHS;
@@ -34,9 +35,9 @@ use crate::events::{self, Field, number};
 use crate::file_lease::{FileLeases, LeaseUser};
 use crate::files::{self, ReadError, is_standard_stream, module_of_archive};
 use crate::generated_code::HostRegistry;
-use crate::registration;
 #[cfg(feature = "host")]
 use crate::shared_object::{SharedObject, SharedObjectError};
+use crate::{link_failures, registration};
 
 /// Why a module could not be loaded from a file.
 #[derive(Debug, Error)]
@@ -71,9 +72,16 @@ pub enum LoadFileError {
     /// A module that the core refuses.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// Unresolved imports: all of them, in the order of their symbol tables.
-    #[error("unresolved import{} {}", if .0.len() == 1 { "" } else { "s" }, list(.0))]
-    MissingImports(Vec<MissingImport>),
+    /// Unresolved imports.
+    #[error(
+        "unresolved import{} {}{}", plural::s(imports.len()), list(imports), because(reasons)
+    )]
+    MissingImports {
+        /// All of them, in the order of their symbol tables.
+        imports: Vec<MissingImport>,
+        /// Why there are no instances of templates for them.
+        reasons: Vec<String>,
+    },
     /// A dynlib, whose initialisers the options refuse.
     #[cfg(feature = "host")]
     #[error(
@@ -116,6 +124,11 @@ fn list(imports: &[MissingImport]) -> String {
         list.push_str(if rest.peek().is_some() { ", " } else { "" });
     }
     list
+}
+
+/// The reasons, each behind a semicolon.
+fn because(reasons: &[String]) -> String {
+    reasons.iter().fold(String::new(), |text, reason| text + "; " + reason)
 }
 
 /// The guards of mapped files.
@@ -481,14 +494,15 @@ fn report_missing<T>(
 ) -> Result<T, LoadFileError> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut missing = Vec::new();
-    let linked = link(&mut |import| {
+    let mut add = |import: &UnresolvedImport<'_>| {
         missing.push(MissingImport { name: text(import.symbol), module: text(import.module) });
-    });
+    };
+    let (linked, reasons) = link_failures::collect(|| link(&mut add));
     linked.map_err(|error| match error {
         LoadError::Link {
             error: LinkError::MissingImports { .. } | LinkError::MissingTls { .. },
             ..
-        } => LoadFileError::MissingImports(missing),
+        } => LoadFileError::MissingImports { imports: missing, reasons },
         error => error.into(),
     })
 }

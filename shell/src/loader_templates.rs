@@ -19,12 +19,9 @@ use smf_core::templates::{
 };
 use thiserror::Error;
 
-use crate::fallible_buf::try_format;
 use crate::jit::Announce;
+use crate::link_failures;
 use crate::loader::Loader;
-
-/// The maximum number of recorded failures.
-const MAX_FAILURES: usize = 16;
 
 /// Why there is no instance.
 #[derive(Clone, Debug, Error)]
@@ -63,7 +60,6 @@ pub struct LoaderTemplates {
     loading: Mutex<()>,
     /// Modules whose templates cannot be read.
     unreadable: Mutex<Vec<(Name, MetadataError)>>,
-    failures: Mutex<Vec<String>>,
 }
 
 /// The functions that instances call.
@@ -116,7 +112,6 @@ impl LoaderTemplates {
             pending: Mutex::default(),
             loading: Mutex::default(),
             unreadable: Mutex::default(),
-            failures: Mutex::default(),
         })?;
         // What is set already refers to the loader.
         set(loader, &templates).or_else(|error| templates.detach().and(Err(error)))?;
@@ -207,30 +202,15 @@ impl LoaderTemplates {
         lock(&self.pending).iter().any(|(pending, _)| **pending == *name)
     }
 
-    /// Why there are no instances for imports of modules; the list is empty afterwards.
-    pub fn take_failures(&self) -> Vec<String> {
-        std::mem::take(&mut *lock(&self.failures))
-    }
-
     /// The address of an instance for an import of a module.
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         match self.instance(name) {
             Ok(instance) => Some(instance?.address()),
             Err(error) => {
-                // Without memory it is lost.
-                let _ = self.record(&error);
+                link_failures::record(&error);
                 None
             }
         }
-    }
-
-    fn record(&self, failure: &InstanceError) -> Result<(), AllocError> {
-        let failure = try_format(format_args!("{failure}"))?;
-        let mut failures = lock(&self.failures);
-        if failures.len() < MAX_FAILURES && !failures.contains(&failure) {
-            try_push(&mut failures, failure)?;
-        }
-        Ok(())
     }
 }
 

@@ -188,7 +188,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     drop(span);
     let loaded = Instant::now();
     let span = trace::span("link", &args.file);
-    let module = mapped.link().map_err(|error| with_hint(args, &templates, error))?;
+    let module = mapped.link().map_err(|error| with_hint(args, error))?;
     drop(span);
     let linked = Instant::now();
     if args.watch && !loader.modules().is_reloadable(module) {
@@ -357,16 +357,12 @@ pub(crate) fn providers(args: &Args) -> String {
     format!("; may be provided by {host}{libraries}")
 }
 
-/// Adds to missing imports the options that may provide them.
-fn with_hint(args: &Args, templates: &LoaderTemplates, error: LoadFileError) -> Failure {
-    let failed = templates.take_failures();
-    let is_missing = matches!(error, LoadFileError::MissingImports(_));
-    let failure = Failure::from(error);
-    match failure {
-        Failure::Because(why) if is_missing && !failed.is_empty() => {
-            Failure::Because(format!("{why}; {}", failed.join("; ")))
-        }
-        Failure::Because(why) if is_missing => {
+/// Adds to missing imports the options that may provide them, unless the error states why there are no instances.
+fn with_hint(args: &Args, error: LoadFileError) -> Failure {
+    let is_unexplained =
+        matches!(&error, LoadFileError::MissingImports { reasons, .. } if reasons.is_empty());
+    match error.into() {
+        Failure::Because(why) if is_unexplained => {
             let packed = ", or by `smf pack` with -l NAME (a library)";
             Failure::Because(why + &providers(args) + packed)
         }

@@ -59,14 +59,6 @@ pub enum ExecError {
     /// A module that cannot be loaded.
     #[error(transparent)]
     Load(#[from] Box<LoadFileError>),
-    /// A module that cannot be loaded because instances that it imports cannot be made.
-    #[error("{error}; {}", reasons.join("; "))]
-    Instances {
-        /// The imports.
-        error: Box<LoadFileError>,
-        /// Why they cannot be made.
-        reasons: Vec<String>,
-    },
     /// An instance that cannot be made.
     #[error(transparent)]
     Instance(InstanceError),
@@ -214,14 +206,6 @@ impl fmt::Display for FirstError<'_> {
 }
 
 impl ExecError {
-    /// Of a module that was not loaded, and of the instances that were not made meanwhile.
-    pub(super) fn of_load(error: LoadFileError, reasons: Vec<String>) -> Self {
-        match (Box::new(error), reasons.is_empty()) {
-            (error, true) => Self::Load(error),
-            (error, false) => Self::Instances { error, reasons },
-        }
-    }
-
     pub(crate) fn not_text(path: &str) -> Self {
         match try_format(format_args!("{path}")) {
             Ok(path) => Self::NotText { path },

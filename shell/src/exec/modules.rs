@@ -222,13 +222,11 @@ impl Modules {
     /// the templates of the modules that are loaded, its own among them. A module may be no more than its templates.
     pub(super) fn load(&self, path: &Path) -> Result<(), ExecError> {
         let Open { loader, templates } = self.open()?;
-        // Of imports that other modules can do without.
-        drop(templates.take_failures());
         match loader.load_module(path, None) {
             Ok(_) => {}
             Err(LoadFileError::Load(LoadError::Link { error: LinkError::NoCode, module }))
                 if templates.is_pending(&module) => {}
-            Err(error) => return Err(ExecError::of_load(error, templates.take_failures())),
+            Err(error) => return Err(error.into()),
         }
         // The module may define the name of an instance, or strongly what was weak.
         self.used().clear();

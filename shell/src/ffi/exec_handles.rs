@@ -434,10 +434,9 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         ExecError::Read { .. } | ExecError::Program(_) => Code::File,
         ExecError::Load(error) => match &**error {
             LoadFileError::Load(error) => ApiError::from(error.clone()).code(),
-            LoadFileError::MissingImports(_) => Code::Missing,
+            LoadFileError::MissingImports { .. } => Code::Missing,
             _ => Code::Link,
         },
-        ExecError::Instances { .. } => Code::Missing,
         ExecError::Instance(_) => Code::Instantiate,
         ExecError::Manager(error) | ExecError::Callee { error, .. } => of_manager(error),
         ExecError::Trap { .. } => Code::Trap,

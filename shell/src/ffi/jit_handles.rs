@@ -14,8 +14,8 @@ use smf_core::format::{Layout, RelocKind};
 use smf_core::link::Resolve;
 use smf_core::loader::ModuleBytes;
 use smf_core::templates::{
-    CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, JitInstantiator,
-    JitSymbolResolver, Observer, Target,
+    CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, InstantiateError,
+    JitInstantiator, JitSymbolResolver, Observer, Target,
 };
 
 use super::args::to_i64;
@@ -29,6 +29,7 @@ use super::missing::with_nul;
 use super::registered_symbols::RegisteredSymbols;
 use crate::fork::Users;
 use crate::jit::Announce;
+use crate::link_failures;
 use crate::types_json::types_to_text;
 
 pub(super) static JITS: HandleTable<OpenJit> = HandleTable::new();
@@ -131,13 +132,18 @@ impl SharedJit {
             let _ = self.resolver.instantiator().load_read_metadata(name, bytes.as_slice());
         }
     }
-}
 
-impl Resolve for SharedJit {
     /// In a child process `None` if a thread was using the instantiator at the fork.
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let _user = self.users.enter()?;
-        self.resolver.resolve(name)
+        match self.resolver.try_resolve(name) {
+            Ok(address) => Some(address),
+            Err(InstantiateError::NotFound { .. }) => None,
+            Err(error) => {
+                link_failures::record(&error);
+                None
+            }
+        }
     }
 }
 
@@ -168,7 +174,8 @@ impl LoaderJit {
 
     fn find_symbol(&self, name: &[u8]) -> Option<u64> {
         let loader = loader_handles::enter(self.loader).ok()?;
-        loader.modules().resolve_import(name).ok()?
+        let found = loader.modules().resolve_import(name);
+        found.inspect_err(|error| link_failures::record(error)).ok()?
     }
 }
 

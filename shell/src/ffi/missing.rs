@@ -11,6 +11,7 @@ use smf_core::loader::{LoadError, UnresolvedImport};
 
 use super::args::{self, to_i64};
 use super::error::{ApiError, ArgumentError, attempt};
+use crate::link_failures;
 
 /// An unresolved import.
 #[repr(C)]
@@ -47,7 +48,8 @@ pub(super) fn reporting<T>(
     load: impl FnOnce(&mut dyn FnMut(&UnresolvedImport<'_>)) -> Result<T, LoadError>,
 ) -> Result<T, ApiError> {
     let (mut imports, mut added) = (Vec::new(), Ok(()));
-    let result = load(&mut |import| added = added.and(add(&mut imports, import)));
+    let mut add = |import: &UnresolvedImport<'_>| added = added.and(add(&mut imports, import));
+    let (result, reasons) = link_failures::collect(|| load(&mut add));
     result.map_err(|error| {
         let LoadError::Link { error: why, .. } = &error else { return error.into() };
         if !matches!(why, LinkError::MissingImports { .. } | LinkError::MissingTls { .. }) {
@@ -63,7 +65,11 @@ pub(super) fn reporting<T>(
             module: short(module),
         });
         replace(imports);
-        first.unwrap_or_else(|| error.into())
+        let error = first.unwrap_or_else(|| error.into());
+        match reasons.first() {
+            Some(reason) => ApiError::other(error.code(), &format_args!("{error}; {reason}")),
+            None => error,
+        }
     })
 }
 

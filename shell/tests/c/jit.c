@@ -248,6 +248,7 @@ static void around(void) {
         CHECK(main_of(loader, "around.smf") == 8);
     }
     REFUSED(!smf_loader_load(loader, made("reaches.smf")), SMF_ERROR_MISSING);
+    CHECK(says("unresolved import") && says("; cannot instantiate `") && says("undefined symbol `"));
     CHECK(smf_loader_provide(loader, made("distant.smf")) && main_of(loader, "reaches.smf") == 10);
     CHECK(smf_loader_close(loader) && smf_jit_close(jit));
 }
