@@ -167,7 +167,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         backend: args.backend,
         level: Level::from_number(args.opt.into()).unwrap_or_default(),
         resolver: Arc::new(host_functions::address),
-        providers: String::new(),
+        explain: Box::new(|_| String::new()),
     };
     let executed = execute(&executable, index, &mut Arguments::default(), &execution);
     let executed = executed.map_err(|failure| match failure {

@@ -23,7 +23,6 @@ use crate::output::{self, At, Failure};
 use crate::run::{Args, host, print, providers, report_counters, report_times};
 use crate::source::execute::{Execution, Outcome, execute};
 use crate::source::generic_call::{Target, instance, with_defaults};
-use crate::source::host::Resolver;
 use crate::source::{BackendName, Executable, arguments};
 use crate::trace;
 use crate::values::Returns;
@@ -84,14 +83,16 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
     };
     let compiled = Instant::now();
     let mut arguments = arguments::parse(&executable, index, &args.args)?;
+    let resolver = resolver(args)?;
+    let (asked, providers) = (resolver.clone(), providers(args));
     let execution = Execution {
         backend: args.backend.unwrap_or(match args.interpret {
             true => BackendName::Interpret,
             false => BackendName::Native,
         }),
         level: args.opt.map(Into::into).and_then(Level::from_number).unwrap_or_default(),
-        resolver: resolver(args)?,
-        providers: providers(args),
+        resolver,
+        explain: Box::new(move |name| asked.refusal(name).unwrap_or_else(|| providers.clone())),
     };
     let executed = execute(&executable, index, &mut arguments, &execution)?;
     let mut text = shown(args, &executed.outcome)?;
@@ -188,6 +189,14 @@ struct HostFunctions {
     libraries: Box<dyn Resolve + Send + Sync>,
 }
 
+impl HostFunctions {
+    /// Why a function of the modules has no address, behind a semicolon; `None` if they have no such function.
+    fn refusal(&self, name: &[u8]) -> Option<String> {
+        let error = self.loader?.modules().resolve_in_modules(name).err()?;
+        Some(format!("; {error}"))
+    }
+}
+
 impl Resolve for HostFunctions {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         let of_module = || Some(self.loader?.modules().resolve(name).ok()??.address);
@@ -206,7 +215,7 @@ impl ExternalFunctions for HostFunctions {
     }
 }
 
-fn resolver(args: &Args) -> Result<Arc<Resolver>, Failure> {
+fn resolver(args: &Args) -> Result<Arc<HostFunctions>, Failure> {
     let libraries = host(args)?;
     let loader: Option<&'static Loader> = match args.with.is_empty() {
         true => None,
@@ -225,4 +234,27 @@ fn resolver(args: &Args) -> Result<Arc<Resolver>, Failure> {
         }
     };
     Ok(Arc::new(HostFunctions { loader, libraries: Box::new(libraries) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use smf_core::link::NoImports;
+    use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions};
+
+    use super::*;
+
+    #[test]
+    fn function_of_a_module_without_an_address_is_refused_with_the_reason() {
+        // For the engine of the module, and not for an entry of its function.
+        let options = CodeMemoryOptions { ceiling_blocks: 1, ..CodeMemoryOptions::default() };
+        let options = LoaderOptions::new(CodeMemory::new(options).unwrap());
+        let loader: &'static Loader = Box::leak(Box::new(Loader::new(options).unwrap()));
+        let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/samples/bcod.smf");
+        loader.load_module(Path::new(module), None).unwrap();
+        let functions = HostFunctions { loader: Some(loader), libraries: Box::new(NoImports) };
+        assert_eq!(functions.resolve(b"answer"), None);
+        let why = functions.refusal(b"answer").unwrap();
+        assert!(why.starts_with("; ") && why.contains("bcod.smf: "), "{why}");
+        assert_eq!(functions.refusal(b"absent"), None);
+    }
 }

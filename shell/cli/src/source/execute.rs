@@ -27,8 +27,8 @@ pub(crate) struct Execution {
     pub(crate) backend: BackendName,
     pub(crate) level: Level,
     pub(crate) resolver: Arc<Resolver>,
-    /// What may provide a function that the host does not have, behind a semicolon; empty if nothing does.
-    pub(crate) providers: String,
+    /// Why the host does not have a function, or what may provide it, behind a semicolon; empty if nothing does.
+    pub(crate) explain: Box<dyn Fn(&[u8]) -> String + Sync>,
 }
 
 /// What a function returned.
@@ -101,8 +101,8 @@ pub(crate) fn execute(
 ) -> Result<Executed, Failure> {
     let form = form(executable, index)?;
     let backend = backend(execution.backend)?;
-    if let Some(why) = undefined_callee(executable, &*execution.resolver)? {
-        return Err(Failure::Because(why + &execution.providers));
+    if let Some((why, symbol)) = undefined_callee(executable, &*execution.resolver)? {
+        return Err(Failure::Because(why + &(execution.explain)(symbol.as_bytes())));
     }
     call::install_chain_lookup();
     let text_at = (form == Form::Text).then(|| arguments.add_text_result());

@@ -78,14 +78,14 @@ pub(super) fn interpret(
     Ok(Interpreted { bits, text })
 }
 
-/// Names a function of the host that it does not have, and a function that calls it.
+/// A function of the host that it does not have: a text that names a function that calls it, and its name.
 ///
 /// # Errors
 /// A function of the host has other types than it is called with.
 pub(super) fn undefined_callee(
     executable: &Executable,
     resolver: &Resolver,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<(String, Name)>, Failure> {
     for function in executable.unit.functions() {
         let instance = function.instance()?;
         for number in 0..instance.body().callee_count() {
@@ -97,7 +97,7 @@ pub(super) fn undefined_callee(
             if resolver.resolve(name).is_none() {
                 let (function, symbol) = (function.name(), callee.name);
                 let why = format!("function `{function}` calls `{symbol}`, which is undefined");
-                return Ok(Some(why));
+                return Ok(Some((why, Name::new(name)?)));
             }
             if resolver.has_signatures() && !resolver.accepts(name, callee.signature) {
                 let (function, callee) = (function.name().clone(), Name::new(name)?);
