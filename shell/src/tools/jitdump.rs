@@ -11,6 +11,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -42,7 +43,8 @@ const CODE_LOAD_HEADER: usize = 56;
 /// The dump of a process.
 #[derive(Debug)]
 pub(super) struct Jitdump {
-    file: File,
+    /// Never closed: a child, which opens its own, may have closed the descriptor and have a file of that number.
+    file: ManuallyDrop<File>,
     /// The directory for the dump of a forked child.
     directory: Box<[u8]>,
     process: u32,
@@ -72,7 +74,7 @@ impl Jitdump {
         written.map_err(ToolError::system(Tool::Jitdump, "write to its file"))?;
         let mapped = map_for_perf(&file);
         mapped.map_err(ToolError::system(Tool::Jitdump, "map its file so that perf sees it"))?;
-        Ok(Self { file, directory, process, next: 0 })
+        Ok(Self { file: ManuallyDrop::new(file), directory, process, next: 0 })
     }
 
     /// Appends a record for each function, behind one for its lines, if it has any.
@@ -172,7 +174,9 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fork::tests::in_child;
     use crate::tools::Line;
+    use crate::tools::tests::{give_number_to_pipe, is_pipe};
 
     #[test]
     fn record_has_the_specified_layout() {
@@ -205,6 +209,20 @@ mod tests {
     fn header_has_the_specified_size() {
         let header = header(1).unwrap();
         assert_eq!((header.len(), &header[..4]), (40, &0x4a69_5444u32.to_ne_bytes()[..]));
+    }
+
+    #[test]
+    fn child_does_not_close_a_file_of_its_own() {
+        let directory = std::env::temp_dir().join(format!("smf-forked-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut dump = Jitdump::open(&directory).unwrap();
+        let is_open = in_child(|| {
+            let number = give_number_to_pipe(&mut dump.file);
+            dump.append(&[], &[]).unwrap();
+            is_pipe(number)
+        });
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(is_open);
     }
 
     #[test]

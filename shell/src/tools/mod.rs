@@ -276,3 +276,26 @@ fn frames(functions: &[Function<'_>]) -> Vec<u8> {
     };
     frames.unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io;
+    use std::mem::{self, ManuallyDrop};
+    use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+    /// Closes the file of a tool and gives its number to a pipe, as a child may that closes the descriptors of its parent.
+    pub(super) fn give_number_to_pipe(file: &mut ManuallyDrop<File>) -> RawFd {
+        let (reader, writer) = io::pipe().unwrap();
+        let meanwhile = ManuallyDrop::new(File::from(OwnedFd::from(writer)));
+        let mut own = OwnedFd::from(ManuallyDrop::into_inner(mem::replace(file, meanwhile)));
+        rustix::io::dup2(&reader, &mut own).unwrap();
+        *file = ManuallyDrop::new(File::from(own));
+        file.as_raw_fd()
+    }
+
+    pub(super) fn is_pipe(number: RawFd) -> bool {
+        let link = fs::read_link(format!("/proc/self/fd/{number}"));
+        link.is_ok_and(|link| link.to_string_lossy().starts_with("pipe:"))
+    }
+}

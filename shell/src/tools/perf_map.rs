@@ -15,6 +15,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, Write};
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, SystemTime};
@@ -29,7 +30,8 @@ use crate::fallible_buf::FallibleBuf;
 /// The map of a process.
 #[derive(Debug)]
 pub(super) struct PerfMap {
-    file: File,
+    /// Never closed: a child, which opens its own, may have closed the descriptor and have a file of that number.
+    file: ManuallyDrop<File>,
     /// The process of the map; a forked child opens its own.
     process: u32,
     /// The lines that name code, live or freed.
@@ -82,6 +84,7 @@ impl PerfMap {
             file.set_len(0).map_err(ToolError::system(Tool::PerfMap, "empty its file"))?;
         }
         let (lines, next_batch, appended, live) = (Vec::new(), 0, 0, 0);
+        let file = ManuallyDrop::new(file);
         Ok(Self { file, process, lines, next_batch, appended, live })
     }
 
@@ -255,6 +258,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::fork::tests::in_child;
+    use crate::tools::tests::{give_number_to_pipe, is_pipe};
 
     #[test]
     fn line_has_two_numbers_and_a_printable_name() {
@@ -381,6 +386,20 @@ mod tests {
             }
         }
         std::fs::remove_file(path()).unwrap();
+    }
+
+    #[test]
+    fn child_does_not_close_a_file_of_its_own() {
+        let _file = FILE.lock().unwrap();
+        let mut map = PerfMap::open().unwrap();
+        let is_open = in_child(|| {
+            let number = give_number_to_pipe(&mut map.file);
+            map.append(&[Function { address: 1, size: 2, name: b"f" }], &[]).unwrap();
+            std::fs::remove_file(path()).unwrap();
+            is_pipe(number)
+        });
+        std::fs::remove_file(path()).unwrap();
+        assert!(is_open);
     }
 
     #[test]
