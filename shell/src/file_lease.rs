@@ -174,6 +174,13 @@ fn end_unused_thread(mut leases: ProcessGuard<Leases>) {
     let Some(Receiver(thread)) = leases.thread.take() else { return };
     // The thread may be waiting for the lock.
     drop(leases);
+    // SAFETY: the call has no requirement.
+    if unsafe { libc::pthread_self() } == thread {
+        // A receiver of an event on this thread has dropped the last loader. The thread ends when it returns.
+        // SAFETY: nothing joins the thread, which the table does not contain any more.
+        unsafe { libc::pthread_detach(thread) };
+        return;
+    }
     // SAFETY: the thread has not been joined.
     unsafe { libc::pthread_kill(thread, libc::SIGIO) };
     // SAFETY: as above; the table does not contain it any more.
@@ -298,8 +305,10 @@ fn end_lease(descriptor: RawFd) {
             return;
         }
         if file.make_private().is_ok() {
-            events::emit("lease_break", &[("descriptor", Field::Text(&descriptor))]);
-            return release_lease(file.descriptor());
+            release_lease(file.descriptor());
+            // Without the lock: a receiver of the event may load a module.
+            drop(leases);
+            return events::emit("lease_break", &[("descriptor", Field::Text(&descriptor))]);
         }
         drop(leases);
         thread::sleep(INTERVAL);
@@ -317,11 +326,14 @@ pub(crate) fn begin_child() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::{Event, EventSink};
     use smf_core::memory::{FileContents, FilePolicy, GuardedFile};
     use std::fs;
     use std::io::Write;
     use std::os::unix::ffi::OsStrExt;
     use std::path::PathBuf;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
     use std::time::Instant;
 
     static GUARDS: FileLeases = FileLeases;
@@ -355,6 +367,39 @@ mod tests {
         fs::write(&path, b"new").unwrap();
         assert_eq!(guarded.as_slice(), old);
         drop(guarded);
+        fs::remove_file(&path).unwrap();
+    }
+
+    /// Opens a file under a lease when another lease ends.
+    struct OpensFile(Mutex<Option<Sender<bool>>>);
+
+    impl EventSink for OpensFile {
+        fn event(&self, event: &Event<'_>) {
+            if event.name == "lease_break"
+                && let Some(opened) = self.0.lock().unwrap().take()
+            {
+                let path = file("meanwhile", &[2; 1_000_000]);
+                let _user = LeaseUser::new();
+                opened.send(open(&path).is_some()).unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn receiver_of_the_end_of_a_lease_may_open_files() {
+        static SINK: OpensFile = OpensFile(Mutex::new(None));
+        assert!(events::set_sink(&SINK));
+        let path = file("receiver", &[1; 1_000_000]);
+        let Some(guarded) = open(&path) else {
+            eprintln!("SKIPPED: no leases on the file system of {}", path.display());
+            return;
+        };
+        let (opened, is_open) = channel();
+        *SINK.0.lock().unwrap() = Some(opened);
+        fs::write(&path, b"new").unwrap();
+        assert!(is_open.recv().unwrap());
+        assert_eq!(guarded.as_slice(), [1; 1_000_000]);
         fs::remove_file(&path).unwrap();
     }
 
