@@ -24,13 +24,43 @@ pub struct HostSymbols {
     has_runtime: bool,
 }
 
-/// A handle of dlopen(3), never closed.
-struct Source(*mut c_void);
+/// A handle of dlopen(3).
+pub(crate) struct Source(*mut c_void);
 
 // SAFETY: dlsym(3) may be called with any handle from any thread.
 unsafe impl Send for Source {}
 // SAFETY: as above.
 unsafe impl Sync for Source {}
+
+impl Source {
+    /// Of a library that stays open.
+    pub(crate) fn new(library: Library) -> Self {
+        Self(library.into_raw())
+    }
+
+    /// The address of a symbol of the library, or of those that it needs; `None` without memory.
+    pub(crate) fn resolve(&self, name: &[u8]) -> Option<u64> {
+        self.symbol(CStr::from_bytes_with_nul(&try_concat(&[name, b"\0"]).ok()?).ok()?)
+    }
+
+    fn symbol(&self, name: &CStr) -> Option<u64> {
+        // SAFETY: a handle of an open library, and a NUL-terminated name.
+        let mut symbol = unsafe { libc::dlsym(self.0, name.as_ptr()) };
+        if symbol.is_null() && name.to_bytes().starts_with(b"__cpu_") {
+            symbol = processor_symbol(self.0, name);
+        }
+        (!symbol.is_null()).then_some(symbol.addr() as u64)
+    }
+
+    /// Closes the library for one of its users.
+    ///
+    /// # Safety
+    /// The value is not used afterwards, and its user does not use addresses in the library.
+    pub(crate) unsafe fn close(&mut self) {
+        // SAFETY: a handle of dlopen(3); the caller's contract.
+        drop(unsafe { Library::from_raw(self.0) });
+    }
+}
 
 /// A shared library that could not be opened.
 #[derive(Debug, Error)]
@@ -88,7 +118,7 @@ impl HostSymbols {
             return Err(ProcessSymbolsError::NoLoader);
         }
         let mut sources = Vec::new();
-        try_push(&mut sources, Source(Library::this().into_raw()))?;
+        try_push(&mut sources, Source::new(Library::this()))?;
         Ok(Self { sources, has_runtime: true })
     }
 
@@ -118,7 +148,7 @@ impl HostSymbols {
             let found = if name.contains('/') { None } else { by_short_name() };
             found.ok_or_else(|| HostLibraryError { name: name.into(), error })
         })?;
-        self.sources.push(Source(library.into_raw()));
+        self.sources.push(Source::new(library));
         Ok(())
     }
 }
@@ -135,18 +165,9 @@ impl Resolve for HostSymbols {
         // Without memory the symbol is not found.
         let text = try_concat(&[name, b"\0"]).ok()?;
         let text = CStr::from_bytes_with_nul(&text).ok()?;
-        let found = self.sources.iter().find_map(|source| symbol(source, text));
+        let found = self.sources.iter().find_map(|source| source.symbol(text));
         found.or_else(|| if self.has_runtime { compiler_runtime(text) } else { None })
     }
-}
-
-fn symbol(Source(handle): &Source, name: &CStr) -> Option<u64> {
-    // SAFETY: a handle of dlopen(3) that is never closed, and a NUL-terminated name.
-    let mut symbol = unsafe { libc::dlsym(*handle, name.as_ptr()) };
-    if symbol.is_null() && name.to_bytes().starts_with(b"__cpu_") {
-        symbol = processor_symbol(*handle, name);
-    }
-    (!symbol.is_null()).then_some(symbol.addr() as u64)
 }
 
 /// A function of the compiler's runtime, such as `__udivti3` or `__multf3`: programs have those that they need themselves, from
@@ -159,7 +180,7 @@ fn compiler_runtime(name: &CStr) -> Option<u64> {
     // is never closed.
     let library =
         with_system_loader(|| unsafe { libc::dlopen(c"libgcc_s.so.1".as_ptr(), libc::RTLD_NOW) });
-    if library.is_null() { None } else { symbol(&Source(library), name) }
+    if library.is_null() { None } else { Source(library).symbol(name) }
 }
 
 /// The symbol by which code of a compiler chooses functions for the processor (`target_clones`,
@@ -167,7 +188,7 @@ fn compiler_runtime(name: &CStr) -> Option<u64> {
 /// compiler; the shared one defines it under an old version alone, which dlsym(3) does not find.
 fn processor_symbol(handle: *mut c_void, name: &CStr) -> *mut c_void {
     #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-    // SAFETY: a handle of dlopen(3) that is never closed, and NUL-terminated names.
+    // SAFETY: a handle of an open library, and NUL-terminated names.
     return unsafe { libc::dlvsym(handle, name.as_ptr(), c"GCC_4.8.0".as_ptr()) };
     #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
     {

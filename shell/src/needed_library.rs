@@ -3,22 +3,29 @@
 //! A token is the address of a leaked box with the library and its name.
 #![allow(unsafe_code)]
 
-use std::ffi::{OsStr, c_void};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use libc::{RTLD_NOLOAD, c_int};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use smf_core::alloc_util::{AllocError, try_box, try_concat, try_copy_bytes};
+use smf_core::alloc_util::{AllocError, try_box, try_copy_bytes};
 use smf_core::link::{HostService, HostServiceError, LibraryError, LibraryToken, Name};
 
 use crate::fork::system_loader::with_system_loader;
-use crate::host_symbols::open_error;
+use crate::host_symbols::{Source, open_error};
 use crate::shared_object::SharedObject;
 use crate::tls_object::{self, Request};
 
 struct OpenLibrary {
-    library: Library,
+    source: Source,
     name: Box<[u8]>,
+}
+
+impl Drop for OpenLibrary {
+    fn drop(&mut self) {
+        // SAFETY: the library was opened for this value.
+        unsafe { self.source.close() };
+    }
 }
 
 /// Opens libraries, a path where a name contains a slash, or counts one more user of each. Their symbols do not become
@@ -91,7 +98,8 @@ unsafe fn with_flags(name: &[u8], flags: c_int) -> Result<Library, libloading::E
 
 fn token(library: Library, name: &[u8]) -> Result<LibraryToken, LibraryError> {
     let name = try_copy_bytes(name)?;
-    let token = Box::into_raw(try_box(OpenLibrary { library, name })?).expose_provenance();
+    let library = OpenLibrary { source: Source::new(library), name };
+    let token = Box::into_raw(try_box(library)?).expose_provenance();
     Ok(LibraryToken(token as u64))
 }
 
@@ -118,12 +126,7 @@ pub(crate) fn name<'l>(library: LibraryToken) -> &'l [u8] {
 
 /// The address of `name` in a library or in those that it needs.
 pub(crate) fn symbol(library: LibraryToken, name: &[u8]) -> Option<u64> {
-    // Without memory the symbol is not found.
-    let text = try_concat(&[name, b"\0"]).ok().filter(|_| !name.contains(&0))?;
-    // SAFETY: the pointer is only converted to an address.
-    let symbol = unsafe { get(library)?.library.get::<*mut c_void>(&*text) }.ok()?;
-    let address = symbol.as_raw_ptr().addr() as u64;
-    (address != 0).then_some(address)
+    get(library)?.source.resolve(name)
 }
 
 /// Closes a library for one of its users.
@@ -145,6 +148,15 @@ mod tests {
         assert_eq!(name(library), b"libm.so.6");
         assert!(symbol(library, b"cos").is_some());
         assert_eq!((symbol(library, b"no_such_symbol"), symbol(library, b"a\0b")), (None, None));
+        close(library);
+    }
+
+    /// The compiler's runtime has it under an old version alone.
+    #[test]
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    fn symbol_without_a_default_version_is_found() {
+        let library = open(&[b"libgcc_s.so.1"]).unwrap()[0];
+        assert!(symbol(library, b"__cpu_model").is_some());
         close(library);
     }
 
