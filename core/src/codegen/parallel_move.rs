@@ -7,15 +7,15 @@ use arrayvec::ArrayVec;
 
 use super::machine::Register;
 
-/// The most moves at once: no more than there are registers.
-const MOST: usize = 16;
+/// The maximum number of moves at once, which is that of registers.
+const MAX_MOVES: usize = 16;
 
 /// Moves between registers of a class that happen at once. No register is the destination of two.
 #[derive(Debug)]
 pub(crate) struct RegisterMoves<R> {
     /// Apart from the sources, so that each is read as it was written.
-    destinations: ArrayVec<R, MOST>,
-    sources: ArrayVec<R, MOST>,
+    destinations: ArrayVec<R, MAX_MOVES>,
+    sources: ArrayVec<R, MAX_MOVES>,
 }
 
 impl<R> Default for RegisterMoves<R> {

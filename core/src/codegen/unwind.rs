@@ -77,9 +77,9 @@ const DW_CFA_AARCH64_NEGATE_RA_STATE: u8 = 0x2d;
 const DATA_ALIGNMENT: u8 = 0x78;
 
 /// `DW_EH_PE_absptr`: 8 bytes, an address.
-const ABSOLUTE: u8 = 0;
+pub(crate) const ABSOLUTE: u8 = 0;
 /// `DW_EH_PE_pcrel | DW_EH_PE_sdata4`: 4 bytes, the distance from the field.
-const DISTANCE: u8 = 0x1b;
+pub(crate) const DISTANCE_4: u8 = 0x1b;
 
 /// An `.eh_frame` section: one common record (CIE), and a record (FDE) for each function.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl UnwindTable {
     /// # Errors
     /// [`AllocError`].
     pub fn for_file(machine: UnwindMachine) -> Result<Self, AllocError> {
-        Self::with_encoding(machine, DISTANCE)
+        Self::with_encoding(machine, DISTANCE_4)
     }
 
     fn with_encoding(machine: UnwindMachine, encoding: u8) -> Result<Self, AllocError> {

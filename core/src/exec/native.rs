@@ -242,9 +242,9 @@ impl UnitCode {
         let instance = function.instance();
         let instance = instance.as_ref().map_err(|&error| failed(error.into()))?;
         let own_function = u32::try_from(index).ok();
-        // Other units call it through a stub.
-        // Otherwise a line is the offset of an instruction in a body that has no text.
+        // Without locations, lines would be the offsets of instructions in a function without a text.
         let source_map = self.source_map && instance.body().locations().len() != 0;
+        // The stub by which other units call it jumps to its address.
         let options = Options { own_function, source_map, landing_pad: true, ..Options::DEFAULT };
         let compiled =
             compiler.compile(instance, &options, level as u8, &lookup).map_err(failed)?;

@@ -11,12 +11,9 @@ use alloc::vec::Vec;
 
 use super::error::{LinkError, Result};
 use crate::alloc_util::try_push;
+use crate::codegen::unwind::{ABSOLUTE, DISTANCE_4};
 use crate::format::bytes::u32_at;
 
-/// `DW_EH_PE_absptr`: 8 bytes, an address.
-const ABSOLUTE: u8 = 0;
-/// `DW_EH_PE_pcrel | DW_EH_PE_sdata4`.
-const DISTANCE_4: u8 = 0x1b;
 /// `DW_EH_PE_pcrel | DW_EH_PE_sdata8`.
 const DISTANCE_8: u8 = 0x1c;
 /// `DW_EH_PE_pcrel | DW_EH_PE_absptr`, the same on 64-bit machines.

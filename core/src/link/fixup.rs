@@ -5,7 +5,7 @@
 
 use hashbrown::HashMap;
 
-use super::machine::{self, Operands, Requirement, VENEER, put};
+use super::machine::{self, Operands, Requirement, SLOT, VENEER, put};
 use crate::alloc_util::AllocError;
 use crate::format::{Arch, RelocKind};
 
@@ -67,9 +67,6 @@ pub(crate) struct FixupPlan {
     code: usize,
 }
 
-/// Bytes of a slot.
-const SLOT: usize = 8;
-
 impl FixupPlan {
     /// Assigns slots and veneers for `fixups` behind `code` bytes.
     ///
@@ -96,9 +93,9 @@ impl FixupPlan {
         end.filter(|end| *end <= self.code).ok_or(FixupError::Place)?;
         let Self { targets, size, .. } = self;
         targets.try_reserve(1).map_err(|_| FixupError::OutOfMemory(AllocError))?;
-        let mut place = |bytes: usize| {
-            let at = size.next_multiple_of(bytes);
-            *size = at + bytes;
+        let mut place = |bytes: u64| {
+            let at = size.next_multiple_of(bytes as usize);
+            *size = at + bytes as usize;
             at as u64
         };
         match requirement {
@@ -107,7 +104,7 @@ impl FixupPlan {
             }
             Requirement::Veneer if matches!(fixup.target, FixupTarget::Address(_)) => {
                 let slots = targets.entry(fixup.target).or_default();
-                slots.veneer.get_or_insert_with(|| place(VENEER as usize));
+                slots.veneer.get_or_insert_with(|| place(VENEER));
                 if machine::jumps_through_got(arch) {
                     slots.slot.get_or_insert_with(|| place(SLOT));
                 }

@@ -10,16 +10,13 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::error::{LinkError, Result};
-use super::machine::{self, Requirement, VENEER};
+use super::machine::{self, Requirement, SLOT, VENEER};
 use super::symbol_address::SymbolAddress;
 use crate::alloc_util::{try_box, try_filled, try_with_capacity};
 use crate::format::ext::prelink::{self, Prelink};
 use crate::format::ext::tls::TlsImport;
 use crate::format::{Reloc, RelocKind, RelocTable, Section, SectionKind, Smf, SymbolPlace};
 use crate::memory::{PageCount, Protection, Segment};
-
-/// Bytes of a GOT slot.
-pub(super) const SLOT: u64 = 8;
 
 /// The maximum number of bytes between sections that only alignments above a page explain.
 const MAX_PADDING: u64 = 64 << 20;

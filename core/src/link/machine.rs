@@ -29,6 +29,8 @@ pub const fn host_arch() -> Arch {
 
 /// Bytes of a veneer: code that jumps to one symbol at any address.
 pub(super) const VENEER: u64 = 16;
+/// Bytes of a GOT slot.
+pub(super) const SLOT: u64 = 8;
 
 /// What a relocation needs in addition to its own field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

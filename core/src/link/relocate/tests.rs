@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::super::host_services::Host;
-use super::super::layout::SLOT;
+use super::super::machine::SLOT;
 use super::*;
 use crate::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use crate::format::{Arch, Binding, Header, Layout, SectionKind, SymbolKind};
