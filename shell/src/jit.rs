@@ -16,7 +16,7 @@ use crate::code_map::CodeRange;
 use crate::events;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::generated_code::HostRegistry;
-use crate::stderr;
+use crate::unlocked_write;
 
 /// The symbols of instances by start address.
 static SYMBOLS: ProcessLock<Symbols> =
@@ -97,7 +97,7 @@ impl Observer for Announce {
     fn say(&self, what: &str) {
         // Without memory the message is dropped.
         if let Ok(line) = try_concat(&[b"[jit] ", what.as_bytes(), b"\n"]) {
-            stderr::write(&line);
+            unlocked_write::report(&line);
         }
     }
 }

@@ -89,7 +89,6 @@ mod source_line;
 pub mod source_trap;
 #[cfg(feature = "jit")]
 pub mod stack;
-mod stderr;
 #[cfg(feature = "host")]
 #[cfg_attr(not(target_env = "gnu"), path = "thread_exit_none.rs")]
 mod thread_exit;
@@ -102,6 +101,7 @@ mod tls_object;
 pub mod tools;
 #[cfg(any(feature = "jit", feature = "inspect"))]
 pub mod types_json;
+mod unlocked_write;
 #[cfg(feature = "host")]
 mod unwinding;
 

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use super::Field;
 use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
-use crate::stderr;
+use crate::unlocked_write;
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ fn value<'v>(name: &str, values: &[&'v str]) -> Option<&'v str> {
         let _ = write!(Quoted(&mut line), "{found}");
         let _ = writeln!(line, "`, which is unknown; known: {}", values.join(", "));
         if let Ok(line) = line.0.finish() {
-            stderr::write(&line);
+            unlocked_write::report(&line);
         }
     }
     known
@@ -65,7 +65,7 @@ pub(super) fn write(event: &str, fields: &[(&str, Field<'_>)]) {
     if line.event(form, event, fields).is_ok()
         && let Ok(line) = line.0.finish()
     {
-        stderr::write(&line);
+        unlocked_write::report(&line);
     }
 }
 

@@ -10,10 +10,9 @@
 use std::cell::RefCell;
 use std::fmt::{self, Write};
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use rustix::io::Errno;
+use crate::unlocked_write;
 
 /// The longest part of a line that is gathered, in bytes.
 const CAPACITY: usize = 1024;
@@ -71,21 +70,8 @@ pub fn output_error() -> Option<io::Error> {
     }
 }
 
-/// Writes bytes to a descriptor.
-fn write(file: impl AsFd, mut bytes: &[u8]) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match rustix::io::write(file.as_fd(), bytes) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 fn write_out(bytes: &[u8]) {
-    if let Err(error) = write(io::stdout(), bytes) {
+    if let Err(error) = unlocked_write::write(io::stdout(), bytes) {
         let number = error.raw_os_error();
         // The first error stays.
         let _ = OUTPUT_ERROR.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
@@ -130,8 +116,7 @@ impl Output {
             }
             Self::Error => {
                 flush();
-                // An error of standard error has no place to be reported.
-                let _ = write(io::stderr(), text);
+                unlocked_write::report(text);
             }
         }
     }

@@ -9,7 +9,7 @@ use super::cptr::slice_mut;
 use super::error::{ApiError, ArgumentError, attempt, or, succeeded};
 use super::values::{self, Bool, Bytes, to_bool};
 use super::{args, blocks, mappings};
-use crate::stderr;
+use crate::unlocked_write;
 
 /// `SMF_PROT_*` in `smf.h`.
 const READ: i32 = 1;
@@ -175,7 +175,7 @@ pub extern "C" fn rt_exec_memory_dump_stats() {
     );
     // Writing to a string does not fail.
     let _ = blocks::describe(&mut text);
-    stderr::write(text.as_bytes());
+    unlocked_write::report(text.as_bytes());
 }
 
 /// The most events that the audit log retains.

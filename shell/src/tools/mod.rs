@@ -43,7 +43,7 @@ use smf_core::alloc_util::try_push;
 
 use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
-use crate::stderr;
+use crate::unlocked_write;
 pub use elf::DebugSection;
 pub use error::{Tool, ToolError};
 pub use function::Function;
@@ -159,7 +159,7 @@ pub(crate) fn report(error: &ToolError) {
     // Writing to a buffer cannot fail; allocation failures are reported by `finish`.
     let _ = writeln!(line, "smf: {error}");
     if let Ok(line) = line.finish() {
-        stderr::write(&line);
+        unlocked_write::report(&line);
     }
 }
 
