@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
+use object::elf::{self, GnuPropertyType};
 use smf_core::format::ext::gnu_property::Properties;
 use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::{
@@ -29,8 +30,10 @@ mod instructions;
 mod x86_64;
 
 /// A property that all code has landing pads: its type and the bit, by machine.
-const X86_IBT: (u32, u32) = (0xc000_0002, 1);
-const AARCH64_BTI: (u32, u32) = (0xc000_0000, 1);
+const X86_IBT: (GnuPropertyType, u32) =
+    (elf::GNU_PROPERTY_X86_FEATURE_1_AND, elf::GNU_PROPERTY_X86_FEATURE_1_IBT);
+const AARCH64_BTI: (GnuPropertyType, u32) =
+    (elf::GNU_PROPERTY_AARCH64_FEATURE_1_AND, elf::GNU_PROPERTY_AARCH64_FEATURE_1_BTI);
 
 /// The result of a check.
 #[derive(Clone, Debug, Default)]
@@ -183,9 +186,9 @@ pub fn check(smf: &Smf<'_>) -> Result<Option<CfiReport>, FormatError> {
 }
 
 /// Whether the properties of a module have a bit.
-fn is_stated(smf: &Smf<'_>, (kind, bit): (u32, u32)) -> Result<bool, FormatError> {
+fn is_stated(smf: &Smf<'_>, (kind, bit): (GnuPropertyType, u32)) -> Result<bool, FormatError> {
     let properties = Properties::of(smf)?.into_iter().flatten().flatten();
-    let mut values = properties.filter(|property| property.kind == kind);
+    let mut values = properties.filter(|property| property.kind == kind.0);
     Ok(values.any(|property| property.number().is_ok_and(|value| value & bit != 0)))
 }
 

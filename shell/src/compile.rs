@@ -18,6 +18,7 @@ mod note;
 mod object;
 mod unwind_table;
 
+use ::object::elf;
 use indexmap::IndexMap;
 use smf_core::format::ext::{debug_addresses, gnu_property, prelink};
 use smf_core::format::template::{Container, Template, TemplateKind};
@@ -110,16 +111,17 @@ fn metadata<'a>(kind: SectionKind, name: &'a [u8], payload: Payload<'a>) -> NewS
 /// The payload of the section with the properties of the code: every function begins with a landing pad, and on x86-64
 /// returns match calls.
 fn properties(arch: Arch) -> Result<Option<Vec<u8>>> {
-    const X86_FEATURE_1_AND: u32 = 0xc000_0002;
-    const X86_IBT_AND_SHSTK: u32 = 3;
-    const AARCH64_FEATURE_1_AND: u32 = 0xc000_0000;
-    const AARCH64_BTI: u32 = 1;
-    let property = match arch {
-        Arch::X86_64 => (X86_FEATURE_1_AND, X86_IBT_AND_SHSTK),
-        Arch::AARCH64 => (AARCH64_FEATURE_1_AND, AARCH64_BTI),
+    let (kind, value) = match arch {
+        Arch::X86_64 => (
+            elf::GNU_PROPERTY_X86_FEATURE_1_AND,
+            elf::GNU_PROPERTY_X86_FEATURE_1_IBT | elf::GNU_PROPERTY_X86_FEATURE_1_SHSTK,
+        ),
+        Arch::AARCH64 => {
+            (elf::GNU_PROPERTY_AARCH64_FEATURE_1_AND, elf::GNU_PROPERTY_AARCH64_FEATURE_1_BTI)
+        }
         other => return Err(CompileError::Arch(other)),
     };
-    Ok(gnu_property::encode(&[property])?)
+    Ok(gnu_property::encode(&[(kind.0, value)])?)
 }
 
 fn header(

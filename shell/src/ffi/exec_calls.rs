@@ -342,8 +342,8 @@ fn result_of(value: Option<CoreValue>) -> SmfExecValue {
     }
 }
 
-/// The arguments that fit on the stack.
-const FEW: usize = 16;
+/// The maximum number of arguments on the stack.
+const MAX_ON_STACK: usize = 16;
 
 /// Calls `act` with the arguments.
 #[inline]
@@ -351,14 +351,14 @@ fn with_arguments<T>(
     arguments: &[SmfExecValue],
     act: impl FnOnce(&[CoreValue]) -> Result<T, handles::Failure>,
 ) -> Result<T, handles::Failure> {
-    if arguments.len() > FEW {
+    if arguments.len() > MAX_ON_STACK {
         let mut values = Vec::new();
         for (index, value) in arguments.iter().enumerate() {
             try_push(&mut values, argument(index, value)?).map_err(ApiError::from)?;
         }
         return act(&values);
     }
-    let mut values = [const { MaybeUninit::uninit() }; FEW];
+    let mut values = [const { MaybeUninit::uninit() }; MAX_ON_STACK];
     for ((index, value), place) in arguments.iter().enumerate().zip(&mut values) {
         place.write(argument(index, value)?);
     }
