@@ -6,20 +6,20 @@
 #[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum AssembleError {
     /// The caller's bytes are too few. `needed` are enough.
-    #[error("the code does not fit {room} bytes; {needed} are enough")]
-    Full { room: usize, needed: usize },
+    #[error("the code does not fit {capacity} bytes; {needed} are enough")]
+    Full { capacity: usize, needed: usize },
     /// The caller's table of labels has no free entry.
-    #[error("the code needs more than {room} labels")]
-    TooManyLabels { room: usize },
+    #[error("the code needs more than {capacity} labels")]
+    TooManyLabels { capacity: usize },
     /// The caller's list of relocations has no free entry.
-    #[error("the code needs more than {room} relocations")]
-    TooManyRelocations { room: usize },
+    #[error("the code needs more than {capacity} relocations")]
+    TooManyRelocations { capacity: usize },
     /// There is no memory for more.
     #[error("no memory for {bytes} bytes of code and labels")]
     OutOfMemory { bytes: usize },
     /// More code than distances within it can be kept for.
-    #[error("the code is larger than {most} bytes")]
-    TooLarge { most: usize },
+    #[error("the code is larger than {limit} bytes")]
+    TooLarge { limit: usize },
     /// A jump or an address leads to a label that never was bound.
     #[error("label {label} is used and never bound")]
     Unbound { label: u32 },

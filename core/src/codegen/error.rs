@@ -73,8 +73,8 @@ impl From<AssembleError> for CodegenError {
     fn from(error: AssembleError) -> Self {
         match error {
             AssembleError::OutOfMemory { .. } => Self::OutOfMemory,
-            AssembleError::TooLarge { most } => {
-                let most = most as u64;
+            AssembleError::TooLarge { limit } => {
+                let most = limit as u64;
                 Self::Limit { limit: Limit::CodeBytes, most, value: most.saturating_add(1) }
             }
             error => Self::Assemble(error),

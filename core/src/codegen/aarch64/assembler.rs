@@ -85,7 +85,7 @@ impl Assembler {
     #[inline(never)]
     fn grow(&mut self) {
         if self.bytes.len() >= MAX_CODE - 4 {
-            return self.fail(AssembleError::TooLarge { most: MAX_CODE });
+            return self.fail(AssembleError::TooLarge { limit: MAX_CODE });
         }
         let more = self.bytes.len().clamp(1024, MAX_CODE - self.bytes.len());
         if try_reserve(&mut self.bytes, more).is_err() {
@@ -99,7 +99,7 @@ impl Assembler {
         let zeros = self.bytes.len().next_multiple_of(align) - self.bytes.len();
         let more = zeros.saturating_add(bytes.len());
         if self.bytes.len().saturating_add(more) > MAX_CODE {
-            return self.fail(AssembleError::TooLarge { most: MAX_CODE });
+            return self.fail(AssembleError::TooLarge { limit: MAX_CODE });
         }
         if try_reserve(&mut self.bytes, more).is_err() {
             return self.fail(AssembleError::OutOfMemory { bytes: more });

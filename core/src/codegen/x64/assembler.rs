@@ -64,8 +64,8 @@ impl<S: Storage> Assembler<S> {
             self.keep(unbound);
         }
         match self.error {
-            Some(AssembleError::Full { room, .. }) => {
-                Err(AssembleError::Full { room, needed: self.at as usize })
+            Some(AssembleError::Full { capacity, .. }) => {
+                Err(AssembleError::Full { capacity, needed: self.at as usize })
             }
             Some(error) => Err(error),
             None => {

@@ -445,7 +445,7 @@ impl<S: Storage> Assembler<S> {
     pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
         let end = (self.at as usize).saturating_add(bytes.len());
         if end > MAX_CODE {
-            return self.keep(Err(AssembleError::TooLarge { most: MAX_CODE }));
+            return self.keep(Err(AssembleError::TooLarge { limit: MAX_CODE }));
         }
         let wanted = MAX_CODE.min(end + ROOM);
         if self.storage.bytes().len() < wanted && self.error.is_none() {

@@ -183,14 +183,14 @@ impl Storage for Fixed<'_> {
     }
 
     fn grow_bytes(&mut self, needed: usize) -> Result<(), AssembleError> {
-        Err(AssembleError::Full { room: self.bytes.len(), needed })
+        Err(AssembleError::Full { capacity: self.bytes.len(), needed })
     }
 
     fn grow_labels(&mut self, _: usize) -> Result<(), AssembleError> {
-        Err(AssembleError::TooManyLabels { room: self.labels.len() })
+        Err(AssembleError::TooManyLabels { capacity: self.labels.len() })
     }
 
     fn grow_relocations(&mut self, _: usize) -> Result<(), AssembleError> {
-        Err(AssembleError::TooManyRelocations { room: self.relocations.len() })
+        Err(AssembleError::TooManyRelocations { capacity: self.relocations.len() })
     }
 }

@@ -364,7 +364,7 @@ fn fixed_buffers_hold_the_same_code_or_report_the_shortage() {
         assert_eq!(fixed(len), Ok(len));
         if len != 0 {
             let room = random.below(len);
-            let Err(AssembleError::Full { room: told, needed }) = fixed(room) else {
+            let Err(AssembleError::Full { capacity: told, needed }) = fixed(room) else {
                 panic!("{len} bytes in {room}: {program:?}");
             };
             assert_eq!(told, room);

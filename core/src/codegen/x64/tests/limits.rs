@@ -75,7 +75,7 @@ fn code_ends_before_distances_do() {
     (0..7).for_each(|_| asm.ret());
     assert_eq!(asm.code().map(|code| code.bytes.len()), Ok(MAX_CODE));
     asm.ret();
-    assert_eq!(asm.code(), Err(AssembleError::TooLarge { most: MAX_CODE }));
+    assert_eq!(asm.code(), Err(AssembleError::TooLarge { limit: MAX_CODE }));
     assert_eq!(asm.at as usize, MAX_CODE);
 }
 
@@ -88,12 +88,12 @@ fn tables_that_are_full_are_errors() {
     let [first, second] = [asm.label(), asm.label()];
     asm.bind(first);
     asm.bind(second);
-    assert_eq!(asm.code(), Err(AssembleError::TooManyLabels { room: 1 }));
+    assert_eq!(asm.code(), Err(AssembleError::TooManyLabels { capacity: 1 }));
     asm.clear();
     asm.call_symbol(1);
     assert_eq!(asm.code().map(|code| code.relocations.len()), Ok(1));
     asm.call_symbol(2);
-    assert_eq!(asm.code(), Err(AssembleError::TooManyRelocations { room: 1 }));
+    assert_eq!(asm.code(), Err(AssembleError::TooManyRelocations { capacity: 1 }));
 }
 
 #[test]
