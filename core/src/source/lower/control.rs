@@ -305,15 +305,9 @@ impl Body<'_, '_, '_> {
         let subject = self.stable(subject, value, last);
         let mut merge = self.merge(want, is_used);
         let end = self.target();
-        let mut coverage = pattern::Coverage::default();
         for arm in tree.entries(&tree.arms, arms) {
             let next = self.target();
             let variables = self.variables.len();
-            if coverage.is_complete() && !self.unit.program.diagnostics.has_errors() {
-                let span = tree.pattern(arm.pattern).span;
-                self.warn(span, Code::Unreachable, format_args!("this arm is never reached"));
-            }
-            self.cover(&mut coverage, subject.ty, &arm);
             self.locate(tree.pattern(arm.pattern).span);
             self.test(arm.pattern, subject, next);
             self.mark_parts(variables);
@@ -326,7 +320,7 @@ impl Body<'_, '_, '_> {
             self.jump(end);
             self.bind(next);
         }
-        let covered = match coverage.is_complete() || subject.ty.fits_all() {
+        let covered = match subject.ty.fits_all() {
             true => Exhaustive::Yes,
             false => self.arms_cover(arms, subject.ty),
         };
@@ -337,7 +331,7 @@ impl Body<'_, '_, '_> {
                 self.leave();
             }
         } else {
-            self.not_exhaustive((&coverage, covered), &merge, subject.ty, span);
+            self.not_exhaustive((arms, covered), &merge, subject.ty, span);
         }
         self.bind(end);
         self.merged(&merge)
@@ -357,7 +351,7 @@ impl Body<'_, '_, '_> {
 
     fn not_exhaustive(
         &mut self,
-        (coverage, covered): (&pattern::Coverage, Exhaustive),
+        (arms, covered): (List, Exhaustive),
         merge: &Merge,
         ty: TypeId,
         span: Span,
@@ -366,7 +360,7 @@ impl Body<'_, '_, '_> {
         if !has_value || merge.has_conflict {
             return;
         }
-        let missing = self.missing(coverage, ty);
+        let missing = self.missing(arms, ty);
         let text = self.type_text(ty);
         if covered == Exhaustive::Unknown {
             let message = format_args!(

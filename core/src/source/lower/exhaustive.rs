@@ -1,9 +1,10 @@
-//! Whether the arms of a match cover every value of its subject.
+//! Whether the arms of a match cover every value of its subject, and which of them are never reached.
 //!
 //! The arms are the rows of a matrix of patterns, and the parts of the value its columns. The first column is split by the
 //! variants of its type, or by the ranges of an integer, and each part is examined for itself (Maranget, "Warnings for
-//! pattern matching", 2007). A row without tests ends the examination of its matrix, and variants that no row names are
-//! examined together, so that the work for the usual match is in proportion to its rows.
+//! pattern matching", 2007). The first row of a matrix is reached when it has no tests left, and without a guard it ends the
+//! examination. Where all rows were reached before, any row without tests ends it. Variants that no row names are examined
+//! together, so that the work for the usual match is in proportion to its rows.
 
 use super::*;
 use crate::alloc_util::{AllocError, try_collect, try_filled};
@@ -23,8 +24,52 @@ pub(super) enum Exhaustive {
     Unknown,
 }
 
-/// The patterns of an arm for each column; `None` matches every value.
-type Row = Vec<Option<PatternId>>;
+/// An arm, or an alternative of one.
+struct Row {
+    /// The number of the arm.
+    arm: usize,
+    /// Whether the arm may be passed over by a value that its tests take: it has a guard, or an unknown test.
+    is_partial: bool,
+    /// The pattern for each column; `None` matches every value.
+    tests: Vec<Option<PatternId>>,
+}
+
+impl Row {
+    fn has_no_test(&self) -> bool {
+        self.tests.iter().all(Option::is_none)
+    }
+
+    /// Whether every value with this first column is taken.
+    fn takes_rest(&self) -> bool {
+        !self.is_partial && self.tests.iter().skip(1).all(Option::is_none)
+    }
+
+    /// The row behind its first column.
+    fn rest(&self) -> Result<Self, AllocError> {
+        let tests = try_collect(self.tests.iter().skip(1).copied())?;
+        Ok(Self { tests, ..*self })
+    }
+}
+
+/// An examination of arms.
+struct Search {
+    /// The rows that may still be examined.
+    rows_left: usize,
+    /// By the number of an arm: whether a value reaches it.
+    reached: Vec<bool>,
+}
+
+impl Search {
+    fn is_reached(&self, row: &Row) -> bool {
+        self.reached.get(row.arm).copied().unwrap_or(true)
+    }
+
+    fn reach(&mut self, row: &Row) {
+        if let Some(reached) = self.reached.get_mut(row.arm) {
+            *reached = true;
+        }
+    }
+}
 
 /// What a pattern asks of the value in its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,23 +82,41 @@ enum Test {
 }
 
 impl Body<'_, '_, '_> {
-    /// Whether every value of `ty` matches an arm without guard.
+    /// Whether every value of `ty` matches an arm without guard. Warns of arms that no value reaches.
     pub(super) fn arms_cover(&mut self, arms: List, ty: TypeId) -> Exhaustive {
-        let tree = self.tree;
-        let arms = tree.entries(&tree.arms, arms).filter(|arm| arm.guard.is_none());
-        let mut rows = Vec::new();
-        let mut covered = Ok(());
-        for arm in arms {
-            let row = try_collect([self.needed(arm.pattern, ty)].into_iter());
-            covered = covered.and_then(|()| try_push(&mut rows, row?));
+        let reached = try_filled(self.tree.entries(&self.tree.arms, arms).count(), &false);
+        let reached = self.program().diagnostics.allocated(reached).unwrap_or_default();
+        let mut search = Search { rows_left: MAX_ROWS, reached };
+        let mut covered = self.examine(arms, ty, &mut search);
+        if search.rows_left == 0 {
+            // That there is an arm for each value may take fewer rows to see.
+            search.rows_left = MAX_ROWS;
+            search.reached.fill(true);
+            covered = self.examine(arms, ty, &mut search);
         }
-        let mut rows_left = MAX_ROWS;
-        let covered = covered.and_then(|()| self.rows_cover(rows, &[ty], 0, &mut rows_left));
+        if !self.unit.program.diagnostics.has_errors() {
+            let tree = self.tree;
+            let arms = tree.entries(&tree.arms, arms).zip(&search.reached);
+            for (arm, _) in arms.filter(|&(_, &is_reached)| !is_reached) {
+                let span = tree.pattern(arm.pattern).span;
+                self.warn(span, Code::Unreachable, format_args!("this arm is never reached"));
+            }
+        }
         match self.program().diagnostics.allocated(covered) {
             Some(true) => Exhaustive::Yes,
-            _ if rows_left == 0 => Exhaustive::Unknown,
+            _ if search.rows_left == 0 => Exhaustive::Unknown,
             _ => Exhaustive::No,
         }
+    }
+
+    fn examine(&mut self, arms: List, ty: TypeId, search: &mut Search) -> Result<bool, AllocError> {
+        let tree = self.tree;
+        let rows = tree.entries(&tree.arms, arms).enumerate().map(|(number, arm)| {
+            let tests = try_collect([self.needed(arm.pattern, ty)].into_iter())?;
+            Ok(Row { arm: number, is_partial: arm.guard.is_some(), tests })
+        });
+        let rows = try_collect_all(rows)?;
+        self.rows_cover(rows, &[ty], 0, search)
     }
 
     fn rows_cover(
@@ -61,57 +124,82 @@ impl Body<'_, '_, '_> {
         rows: Vec<Row>,
         types: &[TypeId],
         depth: usize,
-        rows_left: &mut usize,
+        search: &mut Search,
     ) -> Result<bool, AllocError> {
-        let Some((&ty, rest)) = types.split_first() else { return Ok(!rows.is_empty()) };
-        let rows = self.without_alternatives(rows, ty)?;
-        if rows.iter().any(has_no_test) {
+        for row in rows.iter().take_while(|row| row.has_no_test()) {
+            search.reach(row);
+            if !row.is_partial {
+                return Ok(true);
+            }
+        }
+        let is_known = rows.iter().all(|row| search.is_reached(row));
+        if is_known && rows.iter().any(|row| !row.is_partial && row.has_no_test()) {
             return Ok(true);
         }
-        *rows_left = rows_left.saturating_sub(rows.len());
+        let Some((&ty, rest)) = types.split_first() else { return Ok(false) };
+        let rows = self.without_alternatives(rows, ty)?;
+        search.rows_left = search.rows_left.saturating_sub(rows.len());
         if depth == MAX_COLUMNS {
-            *rows_left = 0;
+            search.rows_left = 0;
         }
-        if rows.is_empty() || *rows_left == 0 {
+        if rows.is_empty() || search.rows_left == 0 {
             return Ok(false);
         }
         let tests = try_collect(rows.iter().map(|row| self.test_of(row, ty)))?;
         let is_split = tests.iter().any(|&test| test != Test::Nothing);
         let is_integer = |scalar: &Scalar| !scalar.is_float() && *scalar != Scalar::Bool;
         if let Some(scalar) = self.scalar(ty).filter(|scalar| is_split && is_integer(scalar)) {
-            return self.ranges_cover(&rows, (ty, scalar), rest, depth, rows_left);
+            return self.ranges_cover(&rows, (ty, scalar), rest, depth, search);
         }
+        self.variants_cover((&rows, &tests), ty, rest, depth, search)
+    }
+
+    /// As [`rows_cover`](Self::rows_cover), where the first column has variants, or nothing that is listed.
+    fn variants_cover(
+        &mut self,
+        (rows, tests): (&[Row], &[Test]),
+        ty: TypeId,
+        rest: &[TypeId],
+        depth: usize,
+        search: &mut Search,
+    ) -> Result<bool, AllocError> {
         let variants = self.variant_count(ty);
-        let is_open = |&(_, test): &(_, &Test)| *test == Test::Nothing;
-        let open = try_collect(rows.iter().zip(&tests).filter(is_open).map(|(row, _)| row))?;
-        // The rows that name a variant, by its number.
-        let own = (0_usize..).zip(&tests).filter_map(|(row, test)| match *test {
-            Test::Variant(variant) if variant < variants => Some((variant, row)),
+        let variant = |test: Test| match test {
+            Test::Variant(variant) if variant < variants => Some(variant),
             _ => None,
-        });
+        };
+        let numbered = || (0_usize..).zip(tests).map(|(row, &test)| (variant(test), row));
+        // The rows that name a variant, by its number.
+        let own = numbered().filter_map(|(variant, row)| Some((variant?, row)));
         let mut own = try_collect(own)?;
         own.sort_unstable();
+        let open = numbered().filter(|(variant, _)| variant.is_none()).map(|(_, row)| row);
+        let open = try_collect(open)?;
         let is_same = |a: &(usize, usize), b: &(usize, usize)| a.0 == b.0;
+        let mut covered = true;
         if variants == 0 || own.chunk_by(is_same).count() < variants {
-            let kept = open.iter().map(|row| try_collect(row.iter().skip(1).copied()));
+            let kept = open.iter().filter_map(|&row| {
+                let is_unknown = tests.get(row) != Some(&Test::Nothing);
+                let row = rows.get(row)?.rest();
+                Some(row.map(|row| Row { is_partial: row.is_partial || is_unknown, ..row }))
+            });
             let kept = try_collect_all(kept)?;
-            if !self.rows_cover(kept, rest, depth.saturating_add(1), rows_left)? {
-                return Ok(false);
-            }
+            covered &= self.rows_cover(kept, rest, depth.saturating_add(1), search)?;
         }
         for group in own.chunk_by(is_same) {
             let variant = group.first().map_or(0, |first| first.0);
             let fields = self.payload(ty, variant);
             let types = fields.iter().map(|field| field.ty).chain(rest.iter().copied());
             let types = try_collect(types)?;
-            let own = group.iter().filter_map(|&(_, row)| rows.get(row));
-            let kept = own.chain(open.iter().copied()).map(|row| self.with_fields(row, &fields));
+            let numbers = group.iter().map(|&(_, row)| row).chain(open.iter().copied());
+            let mut numbers = try_collect(numbers)?;
+            numbers.sort_unstable();
+            let kept = numbers.iter().filter_map(|&row| rows.get(row).zip(tests.get(row)));
+            let kept = kept.map(|(row, &test)| self.with_fields((row, test), &fields));
             let kept = try_collect_all(kept)?;
-            if !self.rows_cover(kept, &types, depth.saturating_add(1), rows_left)? {
-                return Ok(false);
-            }
+            covered &= self.rows_cover(kept, &types, depth.saturating_add(1), search)?;
         }
-        Ok(true)
+        Ok(covered)
     }
 
     /// The number of variants of an enum or bool, 1 of a tuple, and 0 of what is not split.
@@ -131,7 +219,7 @@ impl Body<'_, '_, '_> {
         (ty, scalar): (TypeId, Scalar),
         rest: &[TypeId],
         depth: usize,
-        rows_left: &mut usize,
+        search: &mut Search,
     ) -> Result<bool, AllocError> {
         let lowest = lowest(scalar);
         let end = lowest.saturating_add(1_i128 << scalar.bits());
@@ -150,30 +238,30 @@ impl Body<'_, '_, '_> {
         // The rows that match the value, and the place of each there.
         let mut matching = Vec::new();
         let mut places = try_filled(rows.len(), &None)?;
+        let mut covered = true;
         let mut value = lowest;
         while value < end {
             while let Some((_, number)) = bounds.next_if(|&(bound, _)| bound <= value) {
                 toggle(&mut matching, &mut places, number)?;
             }
-            let behind = || {
-                let rows = matching.iter().filter_map(|&number: &usize| rows.get(number));
-                rows.map(|row| row.get(1..).unwrap_or(&[]))
-            };
-            if !behind().any(has_no_test) {
-                let kept = try_collect_all(behind().map(|row| try_collect(row.iter().copied())))?;
-                if !self.rows_cover(kept, rest, depth.saturating_add(1), rows_left)? {
-                    return Ok(false);
-                }
+            let mut here = matching.iter().filter_map(|&number: &usize| rows.get(number));
+            let is_known = here.clone().all(|row| search.is_reached(row));
+            if !(is_known && here.any(Row::takes_rest)) {
+                let mut numbers = try_collect(matching.iter().copied())?;
+                numbers.sort_unstable();
+                let kept = numbers.iter().filter_map(|&number| rows.get(number)).map(Row::rest);
+                let kept = try_collect_all(kept)?;
+                covered &= self.rows_cover(kept, rest, depth.saturating_add(1), search)?;
             }
             value = bounds.peek().map_or(end, |&(bound, _)| bound);
         }
-        Ok(true)
+        Ok(covered)
     }
 
     /// The values that the first column takes: from one up to and without another; `None` if they are not known.
     fn column_range(&mut self, row: &Row, (ty, scalar): (TypeId, Scalar)) -> Option<(i128, i128)> {
         let all = (lowest(scalar), lowest(scalar).checked_add(1_i128 << scalar.bits())?);
-        let Some(&Some(pattern)) = row.first() else { return Some(all) };
+        let Some(&Some(pattern)) = row.tests.first() else { return Some(all) };
         let (source, kind) = (self.source, self.tree.pattern(pattern).kind);
         let mut value = |id| match self.program().evaluate(source, id, Some(ty))?.value {
             ConstValue::Integer(value) => Some(value),
@@ -218,32 +306,32 @@ impl Body<'_, '_, '_> {
     /// The rows with one row for each alternative of a pattern in the first column.
     fn without_alternatives(&self, mut rows: Vec<Row>, ty: TypeId) -> Result<Vec<Row>, AllocError> {
         let tree = self.tree;
-        let is_list = |row: &Row| {
-            let first = row.first().copied().flatten();
-            first.is_some_and(|first| matches!(tree.pattern(first).kind, PatternKind::Or(_)))
+        let alternatives = |row: &Row| match tree.pattern(row.tests.first().copied()??).kind {
+            PatternKind::Or(parts) => Some(parts),
+            _ => None,
         };
-        if !rows.iter().any(is_list) {
+        if !rows.iter().any(|row| alternatives(row).is_some()) {
             return Ok(rows);
         }
         let mut done = Vec::new();
         while let Some(row) = rows.pop() {
-            let first = row.first().copied().flatten();
-            let Some(PatternKind::Or(parts)) = first.map(|first| tree.pattern(first).kind) else {
+            let Some(parts) = alternatives(&row) else {
                 try_push(&mut done, row)?;
                 continue;
             };
             for &part in tree.list(parts) {
-                let rest = row.iter().skip(1).copied();
                 let part = self.needed(PatternId(part), ty);
-                try_push(&mut rows, try_collect([part].into_iter().chain(rest))?)?;
+                let tests = [part].into_iter().chain(row.tests.iter().skip(1).copied());
+                try_push(&mut rows, Row { tests: try_collect(tests)?, ..row })?;
             }
         }
+        done.reverse();
         Ok(done)
     }
 
     /// The test of the first column.
     fn test_of(&self, row: &Row, ty: TypeId) -> Test {
-        let Some(&Some(pattern)) = row.first() else { return Test::Nothing };
+        let Some(&Some(pattern)) = row.tests.first() else { return Test::Nothing };
         let variant = |name| usize::try_from(self.variant_of(ty, name)?.0).ok();
         match self.tree.pattern(pattern).kind {
             PatternKind::Wildcard | PatternKind::Error | PatternKind::Typed(..) => Test::Nothing,
@@ -270,13 +358,14 @@ impl Body<'_, '_, '_> {
     }
 
     /// The row for the fields of the variant that it names and the columns behind the first.
-    fn with_fields(&self, row: &Row, fields: &[Field]) -> Result<Row, AllocError> {
-        let first = row.first().copied().flatten();
-        let fields = fields.iter().enumerate().map(|(position, field)| {
+    fn with_fields(&self, (row, test): (&Row, Test), fields: &[Field]) -> Result<Row, AllocError> {
+        let first = row.tests.first().copied().flatten();
+        let tests = fields.iter().enumerate().map(|(position, field)| {
             let part = self.pattern_of_field(first?, field, position)?;
             self.needed(part, field.ty)
         });
-        try_collect(fields.chain(row.iter().skip(1).copied()))
+        let tests = try_collect(tests.chain(row.tests.iter().skip(1).copied()))?;
+        Ok(Row { tests, is_partial: row.is_partial || test == Test::Other, ..*row })
     }
 
     /// The fields of a variant, or those of a tuple.
@@ -307,11 +396,6 @@ impl Body<'_, '_, '_> {
             _ => None,
         }
     }
-}
-
-/// Whether every value matches a row.
-fn has_no_test(row: impl AsRef<[Option<PatternId>]>) -> bool {
-    row.as_ref().iter().all(Option::is_none)
 }
 
 /// Adds a row to those that match, or removes it; `places` has the place of each there.

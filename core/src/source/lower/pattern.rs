@@ -4,37 +4,19 @@ use super::*;
 use crate::ir::Condition;
 use crate::plural;
 
-/// The values that the arms of a match cover, as far as that is known.
+/// The values that the arms of a match cover, as far as that is known: by the number of a variant or bool, whether an arm
+/// does.
 #[derive(Default)]
-pub(super) struct Coverage {
-    is_complete: bool,
-    /// By the number of a variant or bool: whether an arm covers it.
-    values: Vec<bool>,
-}
+struct Coverage(Vec<bool>);
 
 impl Coverage {
-    pub(super) fn is_complete(&self) -> bool {
-        self.is_complete
-    }
-
     fn has(&self, value: usize) -> bool {
-        self.values.get(value).copied().unwrap_or(false)
+        self.0.get(value).copied().unwrap_or(false)
     }
 }
 
 impl<'s> Body<'_, '_, 's> {
-    /// Adds what an arm covers.
-    pub(super) fn cover(&mut self, coverage: &mut Coverage, ty: TypeId, arm: &Arm) {
-        if arm.guard.is_none() {
-            self.cover_pattern(coverage, ty, arm.pattern);
-        }
-    }
-
     fn cover_pattern(&mut self, coverage: &mut Coverage, ty: TypeId, pattern: PatternId) {
-        if self.is_irrefutable(pattern, ty) {
-            coverage.is_complete = true;
-            return;
-        }
         match self.tree.pattern(pattern).kind {
             PatternKind::Or(parts) => {
                 let tree = self.tree;
@@ -69,10 +51,10 @@ impl<'s> Body<'_, '_, 's> {
 
     fn add_covered(&mut self, coverage: &mut Coverage, value: i128) {
         let Ok(value) = usize::try_from(value) else { return };
-        let wanted = coverage.values.len().max(value.saturating_add(1));
-        let grown = crate::alloc_util::try_resize(&mut coverage.values, wanted, false);
+        let wanted = coverage.0.len().max(value.saturating_add(1));
+        let grown = crate::alloc_util::try_resize(&mut coverage.0, wanted, false);
         self.program().diagnostics.allocated(grown);
-        if let Some(place) = coverage.values.get_mut(value) {
+        if let Some(place) = coverage.0.get_mut(value) {
             *place = true;
         }
     }
@@ -122,7 +104,12 @@ impl<'s> Body<'_, '_, 's> {
     }
 
     /// The name of a value that no arm covers.
-    pub(super) fn missing(&self, coverage: &Coverage, ty: TypeId) -> Option<&'s str> {
+    pub(super) fn missing(&mut self, arms: List, ty: TypeId) -> Option<&'s str> {
+        let tree = self.tree;
+        let mut coverage = Coverage::default();
+        for arm in tree.entries(&tree.arms, arms).filter(|arm| arm.guard.is_none()) {
+            self.cover_pattern(&mut coverage, ty, arm.pattern);
+        }
         match self.head(ty) {
             Head::Scalar(Scalar::Bool) => Some(if coverage.has(1) { "false" } else { "true" }),
             Head::Enum(number) => {
