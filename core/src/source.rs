@@ -95,7 +95,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::alloc_util::{AllocError, try_copy_str, try_push, try_with_capacity};
-use crate::plural;
 use crate::types::Type;
 
 pub use code::Code;
@@ -262,11 +261,11 @@ fn with_program(
     let (unresolved, first) = generator.unresolved;
     let (kept, mut diagnostics) = generator.finish();
     memory.0 = kept;
-    if let Some((number, span)) = first
+    // The error of a single one says all.
+    if let Some((number, span)) = first.filter(|_| unresolved > 1)
         && let Some(source) = program::at(&sources, number)
     {
-        let (s, are) = (plural::s(unresolved), plural::is(unresolved));
-        let message = format_args!("{unresolved} generic call{s} {are} unresolved");
+        let message = format_args!("{unresolved} generic calls are unresolved");
         let code = Code::TooManyUnresolved;
         diagnostics.error(&source.file, span, code, message);
     }

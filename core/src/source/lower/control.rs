@@ -116,7 +116,8 @@ impl Body<'_, '_, '_> {
         merge.is_of_literal =
             !is_strict && value.flexible && wanted.is_some_and(|ty| ty != value.ty);
         let value = match wanted {
-            Some(ty) if value.flexible || is_strict && self.widen_type(value.ty, ty) => {
+            // A value of a wrong type is reported here, so that it asks nothing of the other branches.
+            Some(ty) if value.flexible || is_strict && value.ty != TypeId::UNIT => {
                 self.coerce(value, ty, span)
             }
             _ => self.settle(value),
@@ -151,12 +152,6 @@ impl Body<'_, '_, '_> {
         let Head::Array(_) = self.head(ty) else { return None };
         let (source, element) = (self.source, self.unit.program.types.part(ty, 0));
         Some(self.program().intern(source, span, Head::View, &[element]))
-    }
-
-    /// Whether a value of `from` becomes one of `to` without `as`.
-    fn widen_type(&self, from: TypeId, to: TypeId) -> bool {
-        self.scalar(from).is_some() && self.scalar(to).is_some()
-            || matches!((self.head(from), self.head(to)), (Head::Array(_), Head::View))
     }
 
     /// Writes a value to memory, unless it was computed there.

@@ -79,6 +79,8 @@ pub(in crate::source) struct Generator<'p, 's> {
     /// The number of generic calls without type arguments, and the place of the first one.
     pub(in crate::source) unresolved: (usize, Option<(u32, Span)>),
     inferring: u32,
+    /// Whether it was reported that there are more than [`MAX_INSTANCES`].
+    has_too_many: bool,
     /// By the number of a name: the walk and the number of the variable that it refers to.
     pub(super) visible: Vec<(u32, u32)>,
     walks: u32,
@@ -123,6 +125,7 @@ impl<'p, 's> Generator<'p, 's> {
             inner_index: HashIndex::default(),
             unresolved: (0, None),
             inferring: 0,
+            has_too_many: false,
             visible,
             walks,
             spare,
@@ -291,8 +294,12 @@ impl<'p, 's> Generator<'p, 's> {
             return None;
         }
         if self.instances.len() >= MAX_INSTANCES {
-            let message = format_args!("more than {MAX_INSTANCES} functions");
-            self.program.error(source, span, Code::InstanceLimit, message);
+            let is_first = !self.has_too_many;
+            if is_first && self.program.diagnostics.muted == 0 {
+                self.has_too_many = true;
+                let message = format_args!("more than {MAX_INSTANCES} functions");
+                self.program.error(source, span, Code::InstanceLimit, message);
+            }
             return None;
         }
         let arguments = List { start: count(&self.arguments), len: count(types) };

@@ -599,7 +599,19 @@ fn forms_of_other_languages_have_a_hint() {
         assert_eq!(found, [expected], "{text}");
     }
     let found = errors_of("fn none<T>() -> i64: 1\nfn f() -> i64: none()\n");
-    assert_eq!(found[1..], ["2: E-MONO-033: 1 generic call is unresolved"]);
+    assert_eq!(found, ["2: E-MONO-032: the type arguments of `none` are not known"]);
+    let head = "fn f(c: bool, n: i64) -> i64:\n    ";
+    for (body, expected) in [
+        ("if c: \"a\" else: 3\n", "2: E1401: expected `i64`, found `text`"),
+        ("if c: 3 else: \"a\"\n", "2: E1401: expected `i64`, found `text`"),
+        ("val x: i64 = if c: \"a\" elif n > 1: 2 else: 3\n    x\n", ""),
+        ("match n:\n        case 1: \"a\"\n        case 2: 2\n        case _: n\n", ""),
+        ("val x = match n:\n        case 1: \"a\"\n        case _: n\n    n\n", ""),
+    ] {
+        let found = errors_of(&format!("{head}{body}"));
+        assert_eq!(found.len(), 1, "{body}{found:?}");
+        assert!(found[0].ends_with(expected), "{body}{found:?}");
+    }
 }
 
 #[test]

@@ -135,6 +135,10 @@ fn limits_are_errors_with_names() {
     let found = errors_of(&errors);
     assert_eq!(found.len(), 101);
     assert!(found[100].contains("more than 100 errors"));
+    if !cfg!(miri) {
+        let functions: String = (0..65_540).map(|i| format!("fn f{i}(): pass\n")).collect();
+        assert_eq!(errors_of(&functions), ["65537: E1503: more than 65536 functions"]);
+    }
 }
 
 /// Each import is compared with the names of all files.
