@@ -548,6 +548,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
             let note = format_args!("two modules declare types of this name");
             return self.error_with_note(span, Code::TypeMismatch, message, note);
         }
+        if found == TypeId::UNIT {
+            let note = format_args!("a statement at the end of a body is no value of it");
+            return self.error_with_note(span, Code::TypeMismatch, message, note);
+        }
         let both = self.scalar(wanted).zip(self.scalar(found));
         if both.is_some_and(|(one, two)| one != Scalar::Bool && two != Scalar::Bool) {
             let note = format_args!("write `as {wanted_text}`");

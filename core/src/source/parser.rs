@@ -72,6 +72,7 @@ pub(super) fn parse<'s>(
         arguments: Vec::new(),
         operators: Vec::new(),
         top_bindings: Vec::new(),
+        own_names: None,
     };
     parser.go_to(0);
     parser.file();
@@ -104,6 +105,8 @@ struct Parser<'p, 's> {
     operators: Vec<BinaryOp>,
     /// By the number of a name.
     top_bindings: Vec<TopBinding>,
+    /// The names of types outside of the subset that the file gives to types of its own; `None` until there is such a name.
+    own_names: Option<Vec<Name>>,
 }
 
 /// What the last statement or constant at the top level that binds a name makes of it.
@@ -282,6 +285,7 @@ impl<'s> Parser<'_, 's> {
             ("mod", _) => "the remainder is `a % b`",
             (_, "new") => "a struct is made as `P(x: 1)`, without `new`",
             (_, "lambda") => LAMBDA,
+            (_, "continue") => "a label is written `'label`",
             (_, ")") if before(2).is_some_and(is_type) => "a conversion is `x as f64`",
             _ if is_type(&self.last) => {
                 "a type stands behind the name, as in `x: i64`; a loop is `for i in 0..n:`"
@@ -345,6 +349,16 @@ impl<'s> Parser<'_, 's> {
     fn word(&mut self, wanted: &str) -> Word {
         let Token { kind, name, span, .. } = self.token();
         if kind == TokenKind::Word {
+            self.bump();
+            return Word { name, span };
+        }
+        let starts_rest = matches!(self.peek(), TokenKind::LeftParen | TokenKind::Colon);
+        let is_keyword = name != Name::NONE && kind != TokenKind::Label;
+        if is_keyword && starts_rest && wanted.starts_with("the name of a") {
+            // Uses of the name are no errors of their own.
+            let message =
+                format_args!("expected {wanted}, found the keyword `{}`", self.text(span));
+            self.mistake(span, Code::Unexpected, message);
             self.bump();
             return Word { name, span };
         }

@@ -349,7 +349,7 @@ impl<'p, 's> Program<'p, 's> {
         note: Option<fmt::Arguments<'_>>,
     ) {
         // Muted errors are counted.
-        if self.diagnostics.muted == 0 && self.follows_from_import(source, span, kind.1) {
+        if self.diagnostics.muted == 0 && self.follows_from_missing(source, span, kind.1) {
             return self.diagnostics.drop_implied();
         }
         if let Some(source) = at(self.sources, source) {
@@ -357,17 +357,20 @@ impl<'p, 's> Program<'p, 's> {
         }
     }
 
-    /// Whether an error is one of a name that a failed import would have declared.
-    fn follows_from_import(&self, source: u32, span: Span, code: Code) -> bool {
+    /// Whether a failed import or a refused declaration would have declared the name.
+    pub(super) fn is_missing(&self, source: u32, name: Name) -> bool {
+        let same = |number: u32| at(&self.missing, number) == Some(&(source, name));
+        self.missing_index.find(Self::item_hash(source, name), same).is_some()
+    }
+
+    /// Whether an error is one of a name that a failed import or a refused declaration would have declared.
+    fn follows_from_missing(&self, source: u32, span: Span, code: Code) -> bool {
         let is_of_name =
             matches!(code, Code::UnknownName | Code::UnknownModule | Code::UnknownType);
         if self.missing.is_empty() || !is_of_name {
             return false;
         }
-        let is_missing = |name: Name| {
-            let same = |number: u32| at(&self.missing, number) == Some(&(source, name));
-            self.missing_index.find(Self::item_hash(source, name), same).is_some()
-        };
+        let is_missing = |name| self.is_missing(source, name);
         let text = at(self.sources, source).map_or("", |source| span.of(source.file.text));
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
         let word = text.split(|c| !is_part(c)).next().unwrap_or("");

@@ -500,6 +500,8 @@ pub(super) struct Tree {
     pub(super) calls: Vec<u32>,
     /// The numbers of the expressions with blocks, ascending.
     pub(super) branches: Vec<u32>,
+    /// Names that a construct outside of the subset declares, such as `class`.
+    pub(super) refused: Vec<Name>,
     /// Names in `export`, sorted.
     pub(super) exports: Vec<Name>,
     /// Whether a function is marked by `pub`, or anything by `export`: then functions without a mark are private.

@@ -191,7 +191,13 @@ impl Body<'_, '_, '_> {
             _ => {
                 let text = self.type_text(array.ty);
                 let message = format_args!("`{text}` has no elements to loop over");
-                self.error(span, Code::NoOperation, message);
+                let is_number = self.scalar(array.ty).is_some_and(|s| s != Scalar::Bool);
+                if is_number {
+                    let note = format_args!("a loop that counts is `for i in 0..n:`");
+                    self.error_with_note(span, Code::NoOperation, message, note);
+                } else {
+                    self.error(span, Code::NoOperation, message);
+                }
                 return;
             }
         };

@@ -286,7 +286,14 @@ impl Body<'_, '_, '_> {
             return self.refuse(span, "the composition of functions `>>`", reason);
         }
         let message = format_args!("`{op}` has no meaning for `{one}` and `{two}`");
-        self.error(self.operator_span(op, span), Code::NoOperation, message)
+        let place = self.operator_span(op, span);
+        let is_equality = left == right && matches!(op, "==" | "!=");
+        let note = match self.head(left) {
+            Head::Enum(_) if is_equality => "a variant is tested by `x is E.A`, or by `match`",
+            Head::Array(_) | Head::View if is_equality => "compare the elements in a loop",
+            _ => return self.error(place, Code::NoOperation, message),
+        };
+        self.error_with_note(place, Code::NoOperation, message, format_args!("{note}"))
     }
 
     /// The operator of the operation at `span`, or all of an operation without two operands.

@@ -449,7 +449,9 @@ impl<'s> Body<'_, '_, 's> {
                 None => payload.get(position),
             };
             let Some(target) = target else {
-                let message = format_args!("the variant has no field of that name");
+                let variant = self.name(variant);
+                let field = field.name.map_or("", |field| self.name(field));
+                let message = format_args!("variant `{variant}` has no field `{field}`");
                 self.error(span, Code::UnknownField, message);
                 continue;
             };

@@ -78,6 +78,9 @@ const WORDS: &[(Name, Follow, &str, &str)] = &[
 /// Words of custom blocks, in front of `{`.
 const BLOCKS: &[&str] = &["m", "sh", "sql", "re", "md", "html", "graph", "img"];
 
+/// The words among them that declare a type or a bound.
+const TYPES: &[Name] = &[Name::CLASS, Name::TRAIT, Name::MIXIN, Name::ACTOR, Name::UNION];
+
 impl Parser<'_, '_> {
     /// Reports a construct that is not supported.
     pub(super) fn refuse(&mut self, span: Span, construct: &str, reason: &str) {
@@ -144,6 +147,9 @@ impl Parser<'_, '_> {
             self.refuse(span, "`static fn` outside of a type", reason);
         } else if starts {
             self.refuse(span, construct, reason);
+            if next.kind == TokenKind::Word && TYPES.contains(&name) {
+                self.add(|tree| &mut tree.refused, next.name);
+            }
         }
         starts
     }

@@ -72,7 +72,7 @@ impl Parser<'_, '_> {
             }
             _ => None,
         };
-        if let Some((construct, reason)) = refused.filter(|_| self.declares_no_type(name)) {
+        if let Some((construct, reason)) = refused.filter(|_| !self.declares(name)) {
             self.refuse(start, construct, reason);
             self.bump();
             if self.is(TokenKind::Less) {
@@ -100,11 +100,24 @@ impl Parser<'_, '_> {
         self.add_type(kind, start.to(self.last_span()))
     }
 
-    /// Whether the file declares no type with this name.
-    fn declares_no_type(&self, name: Name) -> bool {
-        let structs = self.tree.structs.iter().map(|declaration| declaration.word.name);
-        let enums = self.tree.enums.iter().map(|declaration| declaration.word.name);
-        !structs.chain(enums).any(|known| known == name)
+    /// Whether the file declares or imports something with this name of a type outside of the subset. In the braces of a text
+    /// that is not known.
+    fn declares(&mut self, name: Name) -> bool {
+        if self.own_names.is_none() && self.in_text == 0 {
+            let mut names = Vec::new();
+            let (mut before, mut is_use) = (TokenKind::Newline, false);
+            for token in &self.tokens {
+                is_use = token.kind == TokenKind::Use || is_use && !token.kind.ends_line();
+                let is_declared = is_use || matches!(before, TokenKind::Struct | TokenKind::Enum);
+                let is_other = (Name::ISO..=Name::VEC).contains(&token.name);
+                if is_declared && is_other && !names.contains(&token.name) {
+                    self.diagnostics.allocated(try_push(&mut names, token.name));
+                }
+                before = token.kind;
+            }
+            self.own_names = Some(names);
+        }
+        self.own_names.as_ref().is_none_or(|names| names.contains(&name))
     }
 
     /// `<A, B>`, at `<`.

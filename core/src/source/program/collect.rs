@@ -65,6 +65,9 @@ impl<'p> Program<'p, '_> {
     /// The names that a file declares.
     fn declare(&mut self, number: u32) {
         let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
+        for &name in &tree.refused {
+            self.note_missing(number, name);
+        }
         for (decl, info) in (0..).zip(&tree.structs) {
             let nominal = NominalInfo {
                 source: number,
@@ -233,7 +236,7 @@ impl<'p> Program<'p, '_> {
         }
     }
 
-    /// Notes a name of a file that a failed import would have declared; [`Name::NONE`] for names that are not known.
+    /// Notes a name of a file that a failed import or a refused declaration would have declared; [`Name::NONE`] for names that are not known.
     fn note_missing(&mut self, source: u32, name: Name) {
         let entry = self.push(|program| &mut program.missing, (source, name));
         let inserted = self.missing_index.insert(Self::item_hash(source, name), entry);
@@ -507,7 +510,7 @@ impl<'p> Program<'p, '_> {
         }
     }
 
-    /// Refuses `impl P<T>:` for `impl<T> P<T>:`. The methods are not known, so that the type is an error.
+    /// Refuses `impl P<T>:` and `impl P:` for `impl<T> P<T>:`. The methods are not known, so that the type is an error.
     fn refuse_undeclared_params(&mut self, number: u32) {
         let Some(source) = self.source(number) else { return };
         let tree = &source.tree;
@@ -515,9 +518,10 @@ impl<'p> Program<'p, '_> {
             let Some(item) = self.undeclared_params(number, tree, decl) else { continue };
             let span = tree.ty(decl.ty).span;
             let text = span.of(source.file.text);
-            let (_, params) = text.split_once('<').unwrap_or_default();
+            let declared = self.type_params_text(item);
+            let (name, params) = text.split_once('<').unwrap_or((text, &declared));
             let message = format_args!("the type parameters of `{text}` are not declared");
-            let note = format_args!("write `impl<{params} {text}:`");
+            let note = format_args!("write `impl<{params} {name}<{params}:`");
             let kind = (Severity::Error, Code::UnknownType);
             self.report(number, span, kind, message, Some(note));
             let info = match item {
@@ -531,7 +535,32 @@ impl<'p> Program<'p, '_> {
         }
     }
 
-    /// The generic type of an implementation without type parameters whose type arguments are no types.
+    /// The type parameters of a struct or enum as they are declared, up to the `>`.
+    fn type_params_text(&self, item: Item) -> alloc::string::String {
+        let info = match item {
+            Item::Struct(number) => at(&self.structs, number),
+            Item::Enum(number) => at(&self.enums, number),
+            _ => None,
+        };
+        let params = info.and_then(|info| {
+            let tree = &self.source(info.source)?.tree;
+            let params = match item {
+                Item::Struct(_) => entry(&tree.structs, info.decl)?.type_params,
+                _ => entry(&tree.enums, info.decl)?.type_params,
+            };
+            Some(range(&tree.type_params, params))
+        });
+        let shown = fmt::from_fn(|f| {
+            for (index, param) in params.unwrap_or(&[]).iter().enumerate() {
+                f.write_str(if index == 0 { "" } else { ", " })?;
+                f.write_str(self.name(param.word.name))?;
+            }
+            f.write_str(">")
+        });
+        super::super::diagnostic::formatted(format_args!("{shown}")).unwrap_or_default()
+    }
+
+    /// The generic type of an implementation without type parameters whose type arguments are missing, or no types.
     fn undeclared_params(&self, number: u32, tree: &Tree, decl: &ImplDecl) -> Option<Item> {
         let TypeKind::Named(name, arguments) = tree.ty(decl.ty).kind else { return None };
         let is_unknown = |&argument: &u32| match tree.ty(TypeNodeId(argument)).kind {
@@ -543,11 +572,16 @@ impl<'p> Program<'p, '_> {
             _ => false,
         };
         let arguments = tree.list(arguments);
-        let are_params = decl.type_params.is_empty()
-            && !arguments.is_empty()
-            && arguments.iter().all(is_unknown);
-        self.item(number, name)
-            .filter(|item| are_params && matches!(item, Item::Struct(_) | Item::Enum(_)))
+        let are_params = decl.type_params.is_empty() && arguments.iter().all(is_unknown);
+        self.item(number, name).filter(|&item| {
+            let info = match item {
+                Item::Struct(number) => at(&self.structs, number),
+                Item::Enum(number) => at(&self.enums, number),
+                _ => None,
+            };
+            let is_generic = info.is_some_and(|info| info.type_params > 0);
+            info.is_some() && are_params && (is_generic || !arguments.is_empty())
+        })
     }
 
     fn add_method(

@@ -159,7 +159,8 @@ impl Program<'_, '_> {
         let text = super::super::diagnostic::formatted(format_args!("{names}"));
         let Some(text) = self.diagnostics.allocated(text) else { return };
         let message = format_args!("type `{text}` contains itself");
-        self.error(source, span, Code::RecursiveType, message);
+        let note = format_args!("a value in an array is named by its index, an `i64`");
+        self.report(source, span, (Severity::Error, Code::RecursiveType), message, Some(note));
     }
 
     fn declaration_of(&self, ty: TypeId) -> (u32, Span) {

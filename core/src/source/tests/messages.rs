@@ -615,6 +615,60 @@ fn forms_of_other_languages_have_a_hint() {
 }
 
 #[test]
+fn type_with_the_name_of_a_refused_one_may_be_declared_anywhere() {
+    let text = "fn f(l: List, o: Option<i64>) -> i64: l.v\nstruct List:\n    v: i64\n\
+        enum Option<T>:\n    None\n    Some(T)\n";
+    assert_eq!(errors_of(text), [""; 0]);
+    assert_eq!(errors_of("use m.{Set}\nfn f(s: Set): pass\n").len(), 1);
+    let text = "enum List:\n    Nil\n    Cons(i64, List)\n";
+    assert_eq!(errors_of(text), ["1: E1411: type `List` contains itself"]);
+}
+
+#[test]
+fn equality_that_a_type_does_not_have_has_a_proposal() {
+    let head = "enum E:\n    A(i64)\n    B\nfn f(a: E, x: [i64; 2], n: i64) -> bool: ";
+    for (body, note) in [
+        ("a == E.B", Some("a variant is tested by `x is E.A`, or by `match`")),
+        ("x != x", Some("compare the elements in a loop")),
+        ("a < a", None),
+    ] {
+        let found = compiled(&format!("{head}{body}\n"), Mode::Compile).diagnostics;
+        assert_eq!(found.iter().map(|d| d.note.as_deref()).collect::<Vec<_>>(), [note], "{body}");
+    }
+    let found = compiled("fn f(n: i64):\n    for i in n: print i\n", Mode::Compile).diagnostics;
+    assert_eq!(found[0].note.as_deref(), Some("a loop that counts is `for i in 0..n:`"));
+}
+
+#[test]
+fn implementation_of_a_generic_type_without_its_parameters_is_one_error() {
+    let text = "struct P<A, B>:\n    a: A\n    b: B\nimpl P:\n    fn f(a: A) -> A: a\n\
+        fn g() -> i64: P(a: 1, b: true).f(2)\n";
+    let found = compiled(text, Mode::Compile).diagnostics;
+    let found: Vec<_> = found.iter().map(|d| (&*d.message, d.note.as_deref())).collect();
+    let message = "the type parameters of `P` are not declared";
+    assert_eq!(found, [(message, Some("write `impl<A, B> P<A, B>:`"))]);
+}
+
+#[test]
+fn uses_of_a_refused_type_are_no_errors() {
+    let text = "class Foo:\n    x: i64\nfn f(a: Foo) -> i64: a.x\nfn g(): print f(Foo(x: 1))\n";
+    let expected = "1: E1201: `class` is not supported: ";
+    let found = errors_of(text);
+    assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    let text = "trait Shape:\n    fn area() -> f64\nfn f<T: Shape>(s: T): pass\nfn g(): f(1)\n";
+    let found = errors_of(text);
+    assert!(found.len() == 1 && found[0].contains("`trait`"), "{found:?}");
+}
+
+#[test]
+fn keyword_as_the_name_of_a_function_is_one_error() {
+    let text = "struct P:\n    x: i64\nimpl P:\n    fn or(d: i64) -> i64: self.x + d\n\
+        fn f(p: P) -> i64: p.or(1) + p.or(2)\n";
+    let expected = "4: E1101: expected the name of a function, found the keyword `or`";
+    assert_eq!(errors_of(text), [expected]);
+}
+
+#[test]
 fn similar_name_is_proposed_for_all_kinds_of_names() {
     let head = "fn average(x: i64) -> i64: x\nconst LIMIT = 3\nstruct P:\n    xpos: i64\n    fn length() -> i64: self.xpos\n\
                 enum Color:\n    Red\n    Green(shade: i64)\n";
