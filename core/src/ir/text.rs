@@ -101,7 +101,8 @@
 //! quotation marks, in which `\" \\ \n \r \t \0 \xNN` are escape sequences. Locals, labels, slots, data and functions have
 //! name spaces of their own.
 //!
-//! Numbers are decimal, or hexadecimal behind `0x`; floating-point constants have a point or an exponent.
+//! Numbers are decimal, or hexadecimal behind `0x`; floating-point constants have a point or an exponent, or are their bits in
+//! hexadecimal.
 
 mod error;
 mod lexer;

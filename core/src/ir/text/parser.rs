@@ -410,6 +410,11 @@ mod tests {
         assert_eq!(bits("f64", "-1.5"), Some((-1.5f64).to_bits()));
         assert_eq!(bits("f32", "2.5e3"), Some(2500f32.to_bits().into()));
         assert_eq!(bits("f32", "7"), Some(7));
+        // The bits of floats, those of NaN with a payload among them.
+        assert_eq!(bits("f64", "0x7ff8000000000001"), Some(0x7ff8_0000_0000_0001));
+        assert_eq!(bits("f64", "0xfff0000000000000"), Some(f64::NEG_INFINITY.to_bits()));
+        assert_eq!(bits("f32", "0xffc00001"), Some(0xffc0_0001));
+        assert_eq!(bits("f32", "0x100000000"), None);
         assert_eq!(bits("i64", "1.5"), None);
     }
 }

@@ -225,7 +225,7 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// The bits of a number that a scalar can hold.
+/// The bits of a number that a scalar can hold. Those of a float are stated in hexadecimal.
 pub(super) fn wide(
     scalar: Scalar,
     negative: bool,
@@ -234,14 +234,17 @@ pub(super) fn wide(
 ) -> Option<u64> {
     let sign = if negative { -1.0 } else { 1.0 };
     match scalar {
+        _ if digits.starts_with("0x") && !negative => {
+            u64::try_from(value?).ok().filter(|&bits| bits <= u64::MAX >> (64 - scalar.bits()))
+        }
         Scalar::F32 => Some((digits.parse::<f32>().ok()? * sign).to_bits().into()),
         Scalar::F64 => Some((digits.parse::<f64>().ok()? * f64::from(sign)).to_bits()),
         _ => {
             let value = value?;
             let bits = u64::try_from(value).ok();
             let bits = bits.or_else(|| i64::try_from(value).ok().map(i64::cast_unsigned))?;
-            // A number below 0 is all ones above the width.
             let width = u64::MAX >> (64 - scalar.bits());
+            // A number below 0 is all ones above the width.
             (bits <= width || value < 0).then_some(bits & width)
         }
     }
