@@ -162,12 +162,15 @@ impl Type {
     }
 }
 
-/// The integer, float, `bool`, `text` or `ptr` that `word` spells.
+/// The integer, float, `bool`, `text` or `ptr` that `word` spells, also by an alias that Simple has for it.
 fn primitive(word: &str) -> Option<Type> {
     match word {
         "bool" => return Some(Type::Bool),
         "text" => return Some(Type::Text),
         "ptr" => return Some(Type::Pointer),
+        "int" => return Some(Type::I64),
+        "usize" => return Some(Type::int(64, false)),
+        "float" => return Some(Type::F64),
         _ => {}
     }
     let (kind, digits) = word.split_at_checked(1)?;
@@ -265,6 +268,14 @@ mod tests {
         {
             let named = Type::Named { name: word.into(), args: vec![] };
             assert_eq!(Type::from_word(word), Ok(named));
+        }
+    }
+
+    #[test]
+    fn alias_is_the_type_that_it_stands_for() {
+        for (alias, word) in [("int", "i64"), ("usize", "u64"), ("float", "f64")] {
+            let ty = Type::from_word(alias).unwrap();
+            assert_eq!((ty.to_string(), Type::from_word(word)), (word.into(), Ok(ty)));
         }
     }
 

@@ -133,6 +133,7 @@ fn jit_takes_templates_with_types_and_with_inferred_ones() {
         text(&output.stdout) + &text(&output.stderr)
     };
     assert_eq!(run(&["max<i64>", "3", "4"]), "4\n");
+    assert_eq!(run(&["max<float>", "3", "4"]), "4.0\n");
     assert_eq!(run(&["max$f64", "3.5", "4"]), "4.0\n");
     // The note lists a use of `max` for f64.
     assert_eq!(run(&["max", "3.5", "4"]), "4.0\n");
