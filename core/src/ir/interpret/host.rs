@@ -99,6 +99,21 @@ pub trait Host {
         arguments: &[u64],
     ) -> Result<u64, Stop>;
 
+    /// [`Host::call`] of a callee that may be passed addresses of stack slots: `_stack` is the address of the first byte of the
+    /// slots, and the bytes. By default it is that call, and the callee cannot access them.
+    ///
+    /// # Errors
+    /// As [`Host::call`].
+    fn call_with_stack(
+        &mut self,
+        caller: &FunctionInstance<'_, '_>,
+        callee: &Callee<'_>,
+        arguments: &[u64],
+        _stack: (u64, &mut [u8]),
+    ) -> Result<u64, Stop> {
+        self.call(caller, callee, arguments)
+    }
+
     /// Calls the function at `address`, which has the signature of `callee`.
     ///
     /// # Errors

@@ -141,12 +141,23 @@ impl<'p> ProgramHost<'p> {
             let callee = instance.body().callee(callee).map_err(|_| Stop::Callee)?;
             let Some(next) = self.find(&instance, &callee, address)? else {
                 return match address {
-                    None => self.outer.call(&instance, &callee, &owned),
+                    None => self.call_outer(&instance, &callee, &owned),
                     Some(address) => self.outer.call_indirect(&instance, &callee, address, &owned),
                 };
             };
             (index, arguments) = (next, &owned);
         }
+    }
+
+    /// Calls a function of the outer host, which gets the stack slots.
+    fn call_outer(
+        &mut self,
+        caller: &FunctionInstance<'_, '_>,
+        callee: &Callee<'_>,
+        arguments: &[u64],
+    ) -> Result<u64, Stop> {
+        let stack = (STACK, &mut *self.stack);
+        self.outer.call_with_stack(caller, callee, arguments, stack)
     }
 
     /// The function of the program that a callee stands for, if it is one.
@@ -214,7 +225,7 @@ impl Host for ProgramHost<'_> {
     ) -> Result<u64, Stop> {
         match self.find(caller, callee, None)?.map(u32::try_from) {
             Some(Ok(index)) => self.call_function(index, arguments),
-            _ => self.outer.call(caller, callee, arguments),
+            _ => self.call_outer(caller, callee, arguments),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The interpreter of the intermediate representation as a back end.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use smf_core::exec::{ManagerError, Value};
 use smf_core::ir::{
     Callee, CalleeKind, FunctionInstance, Host, ProgramHost, Scalar, Stop, data_addresses,
@@ -17,6 +19,9 @@ use crate::values::ArgumentMemory;
 
 /// The maximum depth of calls, for which [the stack](super::stack) suffices.
 const MAX_DEPTH: usize = 20_000;
+
+/// The addresses of functions, data and stack slots in [`ProgramHost`], which the process does not have.
+const OWN_ADDRESSES: Range<u64> = 1 << 44..1 << 45;
 
 /// What interpreted functions use beside each other: the memory of arguments, and functions of the host.
 struct Outside<'p> {
@@ -115,14 +120,24 @@ fn refusal(executable: &Executable, caller: Option<usize>, symbol: &str) -> Stri
     let name = name.map(|caller| format!(", in function `{}`", caller.name())).unwrap_or_default();
     let at = if places.is_empty() { "" } else { " at " };
     format!(
-        "the interpreter cannot pass the address of a local array, struct or function to the external function `{symbol}`{name}{at}{}; use another back end",
+        "the interpreter cannot pass the address of a function, or of locals with texts or functions, to the external function `{symbol}`{name}{at}{}; use another back end",
         places.join(" or ")
     )
 }
 
 impl Outside<'_> {
-    /// The address at which the process has the memory of an address of the program.
-    fn translate(&mut self, address: u64) -> Result<u64, Stop> {
+    /// The address at which the process has the memory of an address of the program; `stack` is that of the slots.
+    fn translate(&mut self, address: u64, (start, stack): (u64, &mut [u8])) -> Result<u64, Stop> {
+        let offset = address.checked_sub(start).and_then(|offset| usize::try_from(offset).ok());
+        let slots = offset.and_then(|offset| stack.get_mut(offset..)).filter(|s| !s.is_empty());
+        if let Some(slots) = slots {
+            // The function would find an address in them that the process does not have.
+            let mut words = slots.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word));
+            if words.any(|word| OWN_ADDRESSES.contains(&word)) {
+                return Err(Stop::Address(address));
+            }
+            return Ok(slots.as_mut_ptr().expose_provenance() as u64);
+        }
         let after = self.data.partition_point(|&(start, _)| start <= address);
         let found = after.checked_sub(1).and_then(|index| self.data.get(index));
         let inside = found.and_then(|&(start, bytes)| {
@@ -132,15 +147,14 @@ impl Outside<'_> {
         match inside {
             Some(bytes) => Ok(bytes.as_ptr().expose_provenance() as u64),
             None if address == 0 || self.memory.bytes_at(address, 0).is_some() => Ok(address),
-            // Addresses of stack slots, which the process does not have.
-            None if (1 << 44..1 << 45).contains(&address) => Err(Stop::Address(address)),
+            None if OWN_ADDRESSES.contains(&address) => Err(Stop::Address(address)),
             None => Ok(address),
         }
     }
 
     fn text_at(&mut self, at: u64) -> Result<String, Stop> {
         let (address, length) = (self.load(at, 8)?, self.load(at + 8, 8)?);
-        let address = self.translate(address)?;
+        let address = self.translate(address, (0, &mut []))?;
         // SAFETY: the function returned the address and the length of a text.
         Ok(unsafe { text(address, length) })
     }
@@ -164,13 +178,23 @@ impl Host for Outside<'_> {
         callee: &Callee<'_>,
         arguments: &[u64],
     ) -> Result<u64, Stop> {
+        self.call_with_stack(caller, callee, arguments, (0, &mut []))
+    }
+
+    fn call_with_stack(
+        &mut self,
+        caller: &FunctionInstance<'_, '_>,
+        callee: &Callee<'_>,
+        arguments: &[u64],
+        (start, stack): (u64, &mut [u8]),
+    ) -> Result<u64, Stop> {
         let address = self.resolver.resolve(callee.name.as_bytes()).ok_or(Stop::Callee)?;
         let (params, result) = caller.concrete(&callee.signature);
         let mut words = Vec::with_capacity(arguments.len());
         for (&bits, scalar) in arguments.iter().zip(params) {
             words.push(match scalar {
                 Some(Scalar::Pointer) => {
-                    let address = self.translate(bits);
+                    let address = self.translate(bits, (start, &mut *stack));
                     if address.is_err() {
                         self.refused = Some(callee.name.to_string());
                     }

@@ -269,27 +269,51 @@ fn recursion_without_end_exhausts_the_stack_at_every_level_of_every_back_end() {
 }
 
 #[test]
-fn interpreter_passes_no_addresses_of_its_own_to_functions_of_the_host() {
+fn interpreter_passes_memory_of_locals_to_functions_of_the_host() {
     let directory = scratch("source-extern-addresses");
     let text = "extern fn strnlen(bytes: [u8]) -> u64\nextern fn labs(x: i64) -> i64\n\
-        fn once(n: u8) -> u64:\n    val bytes = [n, n, 0u8]\n    strnlen(bytes)\n\
-        fn twice(n: u8) -> u64:\n    val bytes = [n, 0u8]\n    strnlen(bytes) +\n        strnlen(bytes)\n\
+        fn local(n: u8) -> u64:\n    val bytes = [n, n, 0u8]\n    strnlen(bytes)\n\
         fn given(bytes: [u8]) -> u64: strnlen(bytes)\n";
     let file = source(&directory, "a.spl", text);
-    let host = ["--host-symbols", "--backend"];
-    for (call, expected, places) in [("once", "2\n", "5:5"), ("twice", "2\n", "8:5 or FILE:9:9")] {
-        let args = [&["run", &file, call, "7"], &host[..]].concat();
-        assert_eq!(ok(&[&args[..], &["native"]].concat()), expected);
+    let library = "struct Pair:\n    a: i64\n    b: i64\n\
+        fn sign(x: i64) -> text: if x < 0: \"below\" else: \"above\"\n\
+        fn swapped(p: Pair) -> Pair: Pair(a: p.b, b: p.a)\n\
+        fn clear(mut xs: [i64]): xs[1] = 0\n";
+    let library = source(&directory, "lib.spl", library);
+    let module = format!("{}/lib.smf", directory.display());
+    ok(&["compile", &library, "-o", &module]);
+    let text = "struct Pair:\n    a: i64\n    b: i64\nextern fn sign(x: i64) -> text\n\
+        extern fn swapped(p: Pair) -> Pair\nextern fn clear(mut xs: [i64])\n\
+        fn f(x: i64) -> text:\n    val p = swapped(Pair(a: x, b: 5))\n    var xs = [x, x]\n\
+        \x20   clear(xs)\n    print sign(x - 3), p.a, p.b, xs[0], xs[1]\n    sign(x)\n";
+    let app = source(&directory, "app.spl", text);
+    for backend in BACKENDS {
+        for call in [["local", "7"], ["given", "1,2,0,3"]] {
+            let host = ["--host-symbols", "--backend", backend];
+            assert_eq!(ok(&[&["run", &file], &call[..], &host].concat()), "2\n");
+        }
+        let found = ok(&["run", &app, "f", "2", "--with", &module, "--backend", backend]);
+        assert_eq!(found, "below 5 2 2 0\nabove\n");
+    }
+}
+
+#[test]
+fn interpreter_passes_no_addresses_of_its_own_to_functions_of_the_host() {
+    let directory = scratch("source-extern-own-addresses");
+    let text = "struct Named:\n    name: text\nextern fn strnlen(named: Named, n: u64) -> u64\n\
+        extern fn strlen(f: fn(u64) -> u64) -> u64\nfn same(n: u64): n\n\
+        fn once(n: u64) -> u64: strlen(same)\n\
+        fn twice(n: u64) -> u64:\n    val named = Named(name: \"a\")\n    strnlen(named, n) +\n        strnlen(named, n)\n";
+    let file = source(&directory, "a.spl", text);
+    for (call, symbol, places) in
+        [("once", "strlen", "6:25"), ("twice", "strnlen", "9:5 or FILE:10:9")]
+    {
+        let args = ["run", &file, call, "0", "--host-symbols", "--backend"];
         let places = places.replace("FILE", &file);
         let error = format!(
-            "error: the interpreter cannot pass the address of a local array, struct or function to the external function `strnlen`, in function `{call}` at {file}:{places}; use another back end\n"
+            "error: the interpreter cannot pass the address of a function, or of locals with texts or functions, to the external function `{symbol}`, in function `{call}` at {file}:{places}; use another back end\n"
         );
         assert_eq!(fails(&[&args[..], &["interpret"]].concat()), error);
-    }
-    // The memory of arguments is that of the process.
-    for backend in BACKENDS {
-        let args = [&["run", &file, "given", "1,2,0,3"], &host[..], &[backend]].concat();
-        assert_eq!(ok(&args), "2\n");
     }
 }
 
