@@ -100,6 +100,11 @@ pub(crate) fn module_of_archive(path: &Path) -> Option<(&Path, &str)> {
     (!path.exists() && archive.is_file()).then_some((archive, module))
 }
 
+/// The file that [`read`] reads for `path`: the archive of `ARCHIVE:MODULE`, else the path itself.
+pub fn input_file(path: &Path) -> &Path {
+    module_of_archive(path).map_or(path, |(archive, _)| archive)
+}
+
 /// Reads the file at `path`, or a module of an archive (`ARCHIVE:MODULE`); standard input for `-`.
 ///
 /// # Errors

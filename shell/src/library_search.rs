@@ -93,6 +93,13 @@ pub struct Found {
     paths: HashSet<(PathBuf, bool)>,
 }
 
+impl Found {
+    /// The paths of the files, and of the linker scripts that name them.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().map(|(path, _)| path.as_path())
+    }
+}
+
 /// The directories of libraries for one machine.
 #[derive(Debug)]
 pub struct LibrarySearch {
@@ -187,6 +194,7 @@ impl LibrarySearch {
             return Err(malformed("linker scripts refer to each other too often"));
         }
         let files = script_files(script).map_err(malformed)?;
+        found.paths.insert((path.to_owned(), demand.as_needed));
         let dir = path.parent().unwrap_or(Path::new("."));
         for (file, as_needed) in files {
             let demand =

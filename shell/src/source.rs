@@ -66,6 +66,8 @@ struct ProgramFile {
 #[derive(Debug)]
 pub struct Program {
     files: Vec<ProgramFile>,
+    /// Those of the modules.
+    paths: Vec<PathBuf>,
 }
 
 impl Program {
@@ -103,7 +105,7 @@ impl Program {
             directory: directory.to_owned(),
             text,
         };
-        let mut program = Self { files: vec![first] };
+        let mut program = Self { files: vec![first], paths: Vec::new() };
         let mut next = 0;
         while let Some(file) = program.files.get(next) {
             let own = file.directory.clone();
@@ -141,9 +143,15 @@ impl Program {
             let name = file.to_string_lossy().into_owned();
             let directory = file.parent().unwrap_or(root).to_owned();
             self.files.push(ProgramFile { name, module, directory, text });
+            self.paths.push(file);
             return Ok(());
         }
         Ok(())
+    }
+
+    /// The paths of the modules that the first file uses, directly or through others.
+    pub fn module_paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// The files for the compiler, the first one of the program first.

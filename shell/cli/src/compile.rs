@@ -57,7 +57,8 @@ impl Target {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let program = Program::read(&args.file)?;
-    output::check_distinct(&args.output, std::iter::once(&*args.file))?;
+    let inputs = program.module_paths().iter().chain([&args.file]);
+    output::check_distinct(&args.output, inputs.map(PathBuf::as_path))?;
     let unit = checked(compile(&program.files(), Mode::Compile)?, true)?;
     let options = CompileOptions { arch: args.target.arch(), level: args.opt, debug: args.debug };
     let bytes = module::compile(&unit, &options).at(&args.file)?;

@@ -28,6 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    output::check_keeps_archive(&args.output, &args.file)?;
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     let converted = convert::convert(&smf, args.layout.into()).at(&args.file)?;

@@ -176,7 +176,7 @@ pub(crate) fn show(
     })
 }
 
-/// Refuses an output that would replace an input.
+/// Refuses an output that would replace an input, or the archive of an input.
 pub(crate) fn check_distinct<'p>(
     output: &Path,
     mut inputs: impl Iterator<Item = &'p Path>,
@@ -185,9 +185,19 @@ pub(crate) fn check_distinct<'p>(
     let Some(existing) = file(output).filter(|_| !files::is_standard_stream(output)) else {
         return Ok(());
     };
-    match inputs.any(|input| !files::is_standard_stream(input) && file(input) == Some(existing)) {
+    let is_output = |input: &Path| file(files::input_file(input)) == Some(existing);
+    match inputs.any(|input| !files::is_standard_stream(input) && is_output(input)) {
         true => Err(Failure::of(output, "the output is one of the inputs")),
         false => Ok(()),
+    }
+}
+
+/// Refuses an output that would replace the archive of the input. A module that is a file may be replaced by what is made
+/// of it.
+pub(crate) fn check_keeps_archive(output: &Path, input: &Path) -> Result<(), Failure> {
+    match files::input_file(input) == input {
+        true => Ok(()),
+        false => check_distinct(output, std::iter::once(input)),
     }
 }
 

@@ -121,9 +121,6 @@ impl From<Compression> for Algorithm {
 const LARGE: usize = 2 << 20;
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let others = [&args.stub, &args.phases].into_iter().flatten();
-    let inputs = args.objects.iter().chain(others).map(PathBuf::as_path);
-    output::check_distinct(&args.output, inputs)?;
     let sizes = args.objects.iter().filter_map(|path| std::fs::metadata(path).ok());
     let size = sizes.fold(0, |all: u64, found| all.saturating_add(found.len()));
     if let Ok(size @ LARGE..) = usize::try_from(size) {
@@ -142,6 +139,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let exports: Vec<_> = args.export.iter().map(String::as_str).collect();
     let found = search(args, &inputs)?;
+    let others = [&args.stub, &args.phases].into_iter().flatten();
+    let files = args.objects.iter().chain(others).map(PathBuf::as_path);
+    output::check_distinct(&args.output, files.chain(found.paths()))?;
     let libraries: Vec<_> = found.archives.iter().map(FoundFile::input).collect();
     let needed = args.needed.iter().map(|name| SharedLibrary::new(name));
     let needed: Vec<_> = needed.chain(found.shared.iter().map(FoundLibrary::library)).collect();

@@ -66,6 +66,7 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
     let (executable, index) = match kind {
         Kind::Source => {
             let program = Program::read(&args.file)?;
+            trace::check_inputs(program.module_paths())?;
             drop(read);
             let _span = trace::span("compile", &args.file);
             let executable = Executable::compile(&program, Mode::Manager)?;

@@ -18,6 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn strip(args: &Args) -> Result<(), Failure> {
+    output::check_keeps_archive(&args.output, &args.file)?;
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     if smf.layout() == Layout::Dynlib {
@@ -29,6 +30,7 @@ pub(crate) fn strip(args: &Args) -> Result<(), Failure> {
 }
 
 pub(crate) fn extract(args: &Args) -> Result<(), Failure> {
+    output::check_keeps_archive(&args.output, &args.file)?;
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     match smf.shared_object() {

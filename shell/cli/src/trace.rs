@@ -57,6 +57,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     result
 }
 
+/// Refuses a trace that would replace one of the files of a program, which are known when they are read.
+pub(crate) fn check_inputs(files: &[PathBuf]) -> Result<(), Failure> {
+    let Some(recorder) = RECORDER.get() else { return Ok(()) };
+    let checked = output::check_distinct(&recorder.output, files.iter().map(PathBuf::as_path));
+    checked.inspect_err(|_| recorder.discard())
+}
+
 /// A span of this command that concerns a file or a function.
 pub(crate) fn span(name: &'static str, subject: &Path) -> Span {
     events::span(name, &[("name", Field::Text(&subject.display()))])
@@ -177,6 +184,11 @@ impl Recorder {
         let title = format!("smf {}", args.run.file.display());
         let (start, output, state) = (Instant::now(), args.output.clone(), Mutex::default());
         Self { start, output, title, state }
+    }
+
+    /// Makes [`write`](Self::write) write nothing.
+    fn discard(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_written = true;
     }
 
     /// Writes the trace, once. Spans that have not ended end now.

@@ -158,6 +158,47 @@ fn output_that_is_an_input_is_refused() {
 }
 
 #[test]
+fn output_that_is_the_archive_or_an_implied_file_of_an_input_is_refused() {
+    let (object, module) = object("implied-input", "long f(void) { return 1; }");
+    let directory = Path::new(&object).parent().unwrap();
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let written = |name: &str, contents: &[u8]| {
+        fs::write(path(name), contents).unwrap();
+        path(name)
+    };
+    let source = written("a.spl", b"use b.{f}\nfn main() -> i64: f(41)\n");
+    let used = written("b.spl", b"pub fn f(x: i64) -> i64: x + 1\n");
+    let found = written("libfoo.a", &fs::read(&object).unwrap());
+    let script = written("libbar.a", b"INPUT ( libfoo.a )\n");
+    ok(&["pack", &object, "-o", &module]);
+    let archive = path("z.lsm");
+    ok(&["lib", "create", "-o", &archive, &format!("g={module}")]);
+    let member = format!("{archive}:g");
+    let files = [&used, &found, &script, &archive];
+    let read = || files.map(|file| fs::read(file).unwrap());
+    let before = read();
+    for command in [
+        &["compile", &source, "-o", &used][..],
+        &["trace", &source, "-o", &used],
+        &["pack", &object, "-L", &path(""), "-l", "foo", "-o", &found],
+        &["pack", &object, "-L", &path(""), "-l", "bar", "-o", &found],
+        &["pack", &object, "-L", &path(""), "-l", "bar", "-o", &script],
+        &["map", &member, "-o", &archive],
+        &["trace", &member, "f", "-o", &archive],
+        &["extract", &member, "-o", &archive],
+        &["strip-stub", &member, "-o", &archive],
+        &["convert", &member, "--layout", "packed", "-o", &archive],
+        &["lib", "create", "-o", &archive, &format!("h={member}")],
+    ] {
+        contains(&fails(command), &["the output is one of the inputs"]);
+        assert_eq!(read(), before, "{command:?}");
+    }
+    // A file is replaced by what is made of it.
+    ok(&["strip-stub", &module, "-o", &module]);
+    ok(&["convert", &module, "--layout", "packed", "-o", &module]);
+}
+
+#[test]
 fn phase_list_orders_the_code() {
     use std::fmt::Write;
     let mut source = String::from("long v[64];\n");
