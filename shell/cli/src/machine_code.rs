@@ -18,9 +18,8 @@ pub(crate) fn disassemble(
     smf: &Smf<'_>,
     name: Option<&str>,
 ) -> Result<Option<String>, Box<dyn Error>> {
-    let Some(code) = smf.sections().of_kind(SectionKind::Code) else { return Ok(None) };
-    let bytes = smf.contents(&code)?;
-    if bytes.starts_with(b"\x7fELF") {
+    let Some(first) = smf.sections().of_kind(SectionKind::Code) else { return Ok(None) };
+    if smf.contents(&first)?.starts_with(b"\x7fELF") {
         return Ok(None);
     }
     let is_function = |symbol: &Symbol<'_>| {
@@ -29,19 +28,24 @@ pub(crate) fn disassemble(
     };
     let symbols = smf.symbols().iter().collect::<Result<Vec<_>, _>>()?;
     let mut functions: Vec<_> = symbols.into_iter().filter(is_function).collect();
-    functions.sort_by_key(|symbol| symbol.value);
+    functions.sort_by_key(|symbol| (symbol.section, symbol.value));
     let is_wanted = |other: &[u8]| name.is_none_or(|name| other == name.as_bytes());
     let debug_info = DebugInfo::of(smf);
     let lines = debug_info.lines();
     let mut text = String::new();
     for function in functions.iter().filter(|function| is_wanted(function.name())) {
+        let section = function.section.and_then(|section| smf.sections().get(section));
+        let Some(section) = section.filter(|s| s.kind == SectionKind::Code) else { continue };
+        let bytes = smf.contents(&section)?;
         let start = usize::try_from(function.value).unwrap_or(usize::MAX);
         let size = usize::try_from(function.size).unwrap_or(usize::MAX);
         let code = bytes.get(start..).and_then(|code| code.get(..size));
-        let code = code.ok_or("a function is outside of the code section")?;
+        let code = code.ok_or("a function is outside of its code section")?;
         let shown = String::from_utf8_lossy(function.name());
         writeln!(text, "function {}, {size} bytes", output::one_line(&shown))?;
-        write_function(&mut text, smf.header().arch, code, function.value, &lines)?;
+        // The line tables have offsets without a section.
+        let line = |at| lines(at).filter(|_| section.index == first.index);
+        write_function(&mut text, smf.header().arch, code, function.value, &line)?;
     }
     write_templates(&mut text, smf, &is_wanted)?;
     if let (Some(name), true) = (name, text.is_empty()) {

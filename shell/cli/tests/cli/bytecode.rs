@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
+use smf_core::format::{Arch, Header, Layout, SymbolKind};
+
 use super::{contains, fails, fed, ok, sample, scratch, smf, text};
 
 /// A directory for sources and modules.
@@ -73,6 +76,37 @@ fn bytecode_is_assembled_disassembled_and_run() {
         fs::write(&source, format!("function f, 0, 0\n    {line}\n")).unwrap();
         contains(&fails(&["asm", &source, "-o", &again]), &[shown]);
     }
+}
+
+#[test]
+fn disasm_shows_the_functions_of_every_code_section() {
+    let sections = [
+        NewSection::code(b"\xb8\x01\0\0\0\xc3"),
+        NewSection { name: b".text2", ..NewSection::code(b"\x90\xb8\x02\0\0\0\xc3") },
+    ];
+    let function = |name, section, size| NewSymbol {
+        name,
+        kind: SymbolKind::Function,
+        place: Place::Section(section),
+        size,
+        ..NewSymbol::default()
+    };
+    let symbols = [function(b"two", 1, 7), function(b"one", 0, 6)];
+    let header = Header { arch: Arch::X86_64, ..Header::default() };
+    let module = Module {
+        layout: Layout::Packed,
+        header,
+        stub: &[],
+        sections: &sections,
+        symbols: &symbols,
+    };
+    let path = Scratch::new("two-code-sections").path("two.smf");
+    fs::write(&path, module.to_vec().unwrap()).unwrap();
+    let two = ok(&["disasm", &path, "two"]);
+    contains(&two, &["function two, 7 bytes\n", "mov eax, 2\n"]);
+    let one = ok(&["disasm", &path, "one"]);
+    contains(&one, &["function one, 6 bytes\n", "mov eax, 1\n"]);
+    assert_eq!(ok(&["disasm", &path]), one + &two);
 }
 
 #[test]
