@@ -22,6 +22,7 @@ use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
 use smf_loader::source_trap::SourceTrap;
 
+use crate::nm::sized_symbols;
 use crate::output::one_line;
 use crate::{source, trace};
 
@@ -422,7 +423,7 @@ pub(crate) fn function_name_at(address: u64) -> Option<String> {
 
 /// The function around an address, and the distance from its first byte.
 fn function_at(module: &ModuleRef<'_>, address: u64) -> Option<(String, u64)> {
-    let symbols = module.linked().into_iter().flat_map(|smf| smf.symbols().iter().flatten());
+    let symbols = sized_symbols(module.linked()?).ok()?.into_iter();
     let functions = symbols.filter(|symbol| symbol.kind == SymbolKind::Function && symbol.defined);
     let starts = functions.filter_map(|symbol| Some((module.address(&symbol)?, symbol)));
     let around = starts.filter(|(start, symbol)| {

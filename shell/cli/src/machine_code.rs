@@ -11,6 +11,7 @@ use smf_loader::inspect::Parts;
 use smf_loader::{DebugInfo, SourceLine};
 
 use crate::bytecode::write_instructions;
+use crate::nm::sized_symbols;
 use crate::output;
 
 /// The text of a function or template, or of all of them; `None` for a module without machine code.
@@ -18,25 +19,22 @@ pub(crate) fn disassemble(
     smf: &Smf<'_>,
     name: Option<&str>,
 ) -> Result<Option<String>, Box<dyn Error>> {
-    let Some(first) = smf.sections().of_kind(SectionKind::Code) else { return Ok(None) };
-    if smf.contents(&first)?.starts_with(b"\x7fELF") {
-        return Ok(None);
-    }
+    // Of a module whose code is an ELF object, the functions of the object.
+    let linked = smf.linked()?;
+    let Some(first) = linked.sections().of_kind(SectionKind::Code) else { return Ok(None) };
     let is_function = |symbol: &Symbol<'_>| {
         let is_code = symbol.kind == SymbolKind::Function && !symbol.is_import();
         is_code && symbol.size > 0
     };
-    let symbols = smf.symbols().iter().collect::<Result<Vec<_>, _>>()?;
-    let mut functions: Vec<_> = symbols.into_iter().filter(is_function).collect();
-    functions.sort_by_key(|symbol| (symbol.section, symbol.value));
+    let functions: Vec<_> = sized_symbols(&linked)?.into_iter().filter(is_function).collect();
     let is_wanted = |other: &[u8]| name.is_none_or(|name| other == name.as_bytes());
     let debug_info = DebugInfo::of(smf);
     let lines = debug_info.lines();
     let mut text = String::new();
     for function in functions.iter().filter(|function| is_wanted(function.name())) {
-        let section = function.section.and_then(|section| smf.sections().get(section));
+        let section = function.section.and_then(|section| linked.sections().get(section));
         let Some(section) = section.filter(|s| s.kind == SectionKind::Code) else { continue };
-        let bytes = smf.contents(&section)?;
+        let bytes = linked.contents(&section)?;
         let start = usize::try_from(function.value).unwrap_or(usize::MAX);
         let size = usize::try_from(function.size).unwrap_or(usize::MAX);
         let code = bytes.get(start..).and_then(|code| code.get(..size));

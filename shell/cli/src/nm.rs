@@ -57,6 +57,35 @@ pub(crate) fn symbols<'d>(smf: &Smf<'d>) -> Result<Vec<Symbol<'d>>, smf_core::fo
     smf.symbols().iter().collect()
 }
 
+/// As [`symbols`], but a function of machine code without a size, as those of assembly and of the native layout 0.1 are,
+/// extends to the next one of its section or to the end of that.
+pub(crate) fn sized_symbols<'d>(
+    smf: &Smf<'d>,
+) -> Result<Vec<Symbol<'d>>, smf_core::format::FormatError> {
+    let mut symbols = symbols(smf)?;
+    symbols.sort_by_key(|symbol| (symbol.section, symbol.value));
+    let (mut here, mut end) = ((None, u64::MAX), 0);
+    for symbol in symbols.iter_mut().rev() {
+        let section = symbol.section.and_then(|section| smf.sections().get(section));
+        let Some(section) = section.filter(|section| section.kind == SectionKind::Code) else {
+            continue;
+        };
+        if symbol.kind != SymbolKind::Function || stands_for_section(smf, symbol) {
+            continue;
+        }
+        if here.0 != symbol.section {
+            (here, end) = ((symbol.section, symbol.value), section.size);
+        } else if symbol.value < here.1 {
+            // Several symbols may have one value.
+            (here.1, end) = (symbol.value, here.1);
+        }
+        if symbol.size == 0 {
+            symbol.size = end.saturating_sub(symbol.value);
+        }
+    }
+    Ok(symbols)
+}
+
 pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
     for file in &args.files {
         let data = output::read(file)?;
@@ -205,12 +234,13 @@ pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
 
 pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
-    let smf = output::module(&args.file, &data)?;
-    let mut symbols = symbols(&smf).at(&args.file)?;
+    let smf = output::module(&args.file, &data)?.linked().at(&args.file)?;
+    let mut symbols = sized_symbols(&smf).at(&args.file)?;
     symbols.retain(|symbol| symbol.defined && symbol.size > 0 && symbol.section.is_some());
     let all: u64 = symbols.iter().map(|symbol| symbol.size).sum();
     symbols.sort_by_key(|symbol| Reverse(symbol.size));
     let mut sections: Vec<_> = smf.sections().iter().collect();
+    sections.retain(|section| section.memory_size() > 0);
     sections.sort_by_key(|section| Reverse(section.memory_size()));
     output::to_stdout(|out| {
         writeln!(out, "      size  share  symbol")?;

@@ -121,3 +121,29 @@ fn inspect_shows_selected_parts_and_matching_rows() {
     let output = smf(&["inspect", "--json", "--symbols", "packed.smf"]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn functions_without_a_size_extend_to_the_next_one() {
+    let directory = scratch("sizeless");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let assembly = ".text\n.globl f\nf: mov $42, %eax\n ret\n.globl g\ng: movq $0, 0\n ret\n\
+        .section .note.GNU-stack,\"\",@progbits\n";
+    fs::write(path("a.s"), assembly).unwrap();
+    fs::write(path("c.c"), "long sized(long a) { return a + 1; }\n").unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-c", "-O1", "a.s", "c.c"]).current_dir(&directory);
+    assert!(compiler.status().unwrap().success());
+    let module = path("a.smf");
+    ok(&["pack", &path("a.o"), &path("c.o"), "-o", &module]);
+    let listed = ok(&["disasm", &module]);
+    contains(&listed, &["function f, 6 bytes\n", "function g, 13 bytes\n", "function sized, "]);
+    contains(&ok(&["disasm", &module, "f"]), &["mov eax, 0x2a\n"]);
+    contains(&ok(&["top", &module]), &["  T f\n"]);
+    let crashed = text(&smf(&["run", &module, "g"]).stderr);
+    contains(&crashed, &["SIGSEGV", "#0 ", " in g + 0x0 ("]);
+    contains(&ok(&["disasm", "native-stub219.smf"]), &["function main, 6 bytes\n"]);
+    // The functions of an ELF object.
+    contains(&ok(&["disasm", "elf-object.smf", "answer"]), &["function answer, 15 bytes\n"]);
+    contains(&ok(&["top", "elf-object.smf"]), &["15 ", "T answer\n", ".rodata.str1.1\n"]);
+}
