@@ -8,21 +8,24 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use smf_core::exec::{ExternalFunctions, Level};
+use smf_core::exec::{ExternalFunctions, Level, Unit};
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{Header, Layout, SectionKind};
 use smf_core::ir::Signature;
-use smf_core::link::Resolve;
-use smf_core::loader::LoaderOptions;
+use smf_core::link::{Resolve, host_arch};
+use smf_core::loader::{LoaderOptions, ModuleBytes};
 use smf_core::source::Mode;
 use smf_loader::counters;
 use smf_loader::exec::{accepts_signature, host_functions};
 use smf_loader::files::{self, ReadError};
-use smf_loader::loader::Loader;
+use smf_loader::loader::{LoadFileError, Loader, MappedFile};
 use smf_loader::source::{Program, is_source};
 
 use crate::output::{self, At, Failure};
 use crate::run::{Args, host, print, providers, report_counters, report_times};
 use crate::source::execute::{Execution, Outcome, execute};
 use crate::source::generic_call::{Target, instance, with_defaults};
+use crate::source::interpret::host_callees;
 use crate::source::{BackendName, Executable, arguments};
 use crate::trace;
 use crate::values::Returns;
@@ -84,7 +87,7 @@ pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
     };
     let compiled = Instant::now();
     let mut arguments = arguments::parse(&executable, index, &args.args)?;
-    let resolver = resolver(args)?;
+    let resolver = resolver(args, &executable.unit)?;
     let (asked, providers) = (resolver.clone(), providers(args));
     let execution = Execution {
         backend: args.backend.unwrap_or(match args.interpret {
@@ -216,7 +219,7 @@ impl ExternalFunctions for HostFunctions {
     }
 }
 
-fn resolver(args: &Args) -> Result<Arc<HostFunctions>, Failure> {
+fn resolver(args: &Args, unit: &Unit) -> Result<Arc<HostFunctions>, Failure> {
     let libraries = host(args)?;
     let loader: Option<&'static Loader> = match args.with.is_empty() {
         true => None,
@@ -229,12 +232,43 @@ fn resolver(args: &Args) -> Result<Arc<HostFunctions>, Failure> {
             loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
             for path in &args.with {
                 // SAFETY: the user names the file and trusts its initialisers as those of a program.
-                unsafe { loader.load_file(path) }?;
+                unsafe { loader.register_provider(path) }?;
             }
+            load_needed(args, loader, unit)?;
             Some(loader)
         }
     };
     Ok(Arc::new(HostFunctions { loader, libraries: Box::new(libraries) }))
+}
+
+/// Loads the providers of the functions that the program imports, and what they need, as for a module with these imports.
+fn load_needed(args: &Args, loader: &Loader, unit: &Unit) -> Result<(), Failure> {
+    let name = args.file.to_string_lossy();
+    let header = Header { arch: host_arch(), ..Header::default() };
+    // A module has code or data.
+    let sections = &[NewSection::new(SectionKind::RoData, b".rodata", Payload::Bytes(&[0]))];
+    let mut wanted = host_callees(unit)?;
+    wanted.retain(|callee| host_functions::address(callee.as_bytes()).is_none());
+    while !wanted.is_empty() {
+        let names = wanted.iter().map(String::as_bytes);
+        let symbols: Vec<_> = names
+            .map(|name| NewSymbol { name, place: Place::Import, ..NewSymbol::default() })
+            .collect();
+        let (layout, symbols) = (Layout::Packed, &symbols[..]);
+        let module = Module { layout, header, stub: &[], sections, symbols }.to_vec()?;
+        let module = ModuleBytes::new(module)?;
+        let (missing, reasons) = match loader.map_module(&name, module).and_then(MappedFile::link) {
+            Err(LoadFileError::MissingImports { imports, reasons }) => (imports, reasons),
+            loaded => return loaded.map(drop).map_err(Failure::from),
+        };
+        if missing.is_empty() || missing.iter().any(|import| import.module != name) {
+            let error = LoadFileError::MissingImports { imports: missing, reasons };
+            return Err(Failure::Because(error.to_string() + &providers(args)));
+        }
+        // What nothing provides is reported with its caller.
+        wanted.retain(|callee| missing.iter().all(|import| import.name != *callee));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

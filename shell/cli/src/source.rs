@@ -14,7 +14,7 @@ pub(crate) mod arguments;
 pub(crate) mod execute;
 pub(crate) mod generic_call;
 pub(crate) mod host;
-mod interpret;
+pub(crate) mod interpret;
 pub(crate) mod stack;
 pub(crate) mod trap;
 

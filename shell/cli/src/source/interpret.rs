@@ -1,9 +1,10 @@
 //! The interpreter of the intermediate representation as a back end.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
-use smf_core::exec::{ManagerError, Value};
+use smf_core::exec::{ManagerError, Unit, Value};
 use smf_core::ir::{
     Callee, CalleeKind, FunctionInstance, Host, ProgramHost, Scalar, Stop, data_addresses,
 };
@@ -111,6 +112,21 @@ pub(super) fn undefined_callee(
         }
     }
     Ok(None)
+}
+
+/// The names of the functions that a unit calls and does not define.
+pub(crate) fn host_callees(unit: &Unit) -> Result<BTreeSet<String>, Failure> {
+    let mut names = BTreeSet::new();
+    for function in unit.functions() {
+        let instance = function.instance()?;
+        for number in 0..instance.body().callee_count() {
+            let callee = instance.body().callee(number)?;
+            if callee.kind == CalleeKind::Host {
+                names.insert(callee.name.to_string());
+            }
+        }
+    }
+    Ok(names)
 }
 
 /// The error of a call of a function of the host with an address that only the interpreter has.

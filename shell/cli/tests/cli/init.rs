@@ -617,6 +617,44 @@ fn crash_is_reported_with_signal_function_line_and_backtrace() {
     crash(&plain, &args, libc::SIGSEGV, &words);
 }
 
+/// Of modules that source may import from.
+#[test]
+fn source_loads_the_providers_that_it_needs() {
+    let program = Program::new("init-source");
+    let pack = |name: &str, source: &str| {
+        let object = program.object(&format!("{name}.c"), source, &["-O1"]);
+        let module = program.path(&format!("{name}.smf"));
+        ok(&["pack", &object, "-o", &module]);
+        module
+    };
+    let start = "#include <stdio.h>\n__attribute__((constructor)) static void start(void)";
+    let unused = pack("unused", &format!("{start} {{ puts(\"unused\"); }} int other;"));
+    let used = pack(
+        "used",
+        &format!(
+            "{start} {{ puts(\"used\"); fflush(stdout); }} long twice(long n) {{ return 2 * n; }}"
+        ),
+    );
+    let archive = program.path("all.lsm");
+    ok(&["lib", "create", "-o", &archive, &format!("unused={unused}"), &format!("used={used}")]);
+    let source = program.path("a.spl");
+    fs::write(&source, "extern fn twice(n: i64) -> i64\nfn f() -> i64: 3\nprint twice(4)\n")
+        .unwrap();
+    let plain = program.path("plain.spl");
+    fs::write(&plain, "print 1\n").unwrap();
+    assert_eq!(ok(&["run", &plain, "--with", &unused]), "1\n");
+    for backend in ["native", "interpret"] {
+        let run = ["run", &source, "--host-symbols", "--backend", backend, "--with"];
+        assert_eq!(ok(&[&run[..], &[&archive]].concat()), "used\n8\n");
+        assert_eq!(ok(&[&run[..], &[&unused, "--with", &used]].concat()), "used\n8\n");
+    }
+    let error = fails(&["run", &source, "--with", &used]);
+    let words = ["unresolved imports `puts`", "used.smf)", "--host-symbols"];
+    contains(&error, &words);
+    let error = fails(&["run", &source, "--with", &unused]);
+    contains(&error, &["calls `twice`, which is undefined", "--host-symbols"]);
+}
+
 /// Of a function in two objects a partial link keeps one; what it leaves of the unwinding tables of the other differs by
 /// linker.
 #[test]
