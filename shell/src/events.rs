@@ -202,7 +202,7 @@ pub(crate) fn on_phase(phase: Phase, edge: Edge, subject: &[u8]) {
     if SINK.get().is_none() {
         return;
     }
-    let subject = subject.escape_ascii();
+    let subject = text(subject);
     let fields = match phase {
         Phase::Instantiate => [("symbol", Field::Text(&subject))],
         Phase::Compile => [("function", Field::Text(&subject))],
@@ -227,22 +227,22 @@ pub(crate) fn on_load_event(event: &LoadEvent<'_>) {
     }
     match event {
         LoadEvent::Loaded { module, bytes } => {
-            let module = module.escape_ascii();
+            let module = text(module);
             emit("load", &[("module", Field::Text(&module)), ("bytes", number(*bytes))]);
         }
         LoadEvent::Reloaded { module, bytes, symbols } => {
             let fields = [
-                ("module", Field::Text(&module.escape_ascii())),
+                ("module", Field::Text(&text(module))),
                 ("bytes", number(*bytes)),
                 ("copied_symbols", Field::Number((*symbols).into())),
             ];
             emit("reload", &fields);
         }
         LoadEvent::Unloaded { module } => {
-            emit("unload", &[("module", Field::Text(&module.escape_ascii()))]);
+            emit("unload", &[("module", Field::Text(&text(module)))]);
         }
         LoadEvent::Refused { module, error } => {
-            let module = module.escape_ascii();
+            let module = text(module);
             emit("refuse", &[("module", Field::Text(&module)), ("error", Field::Text(error))]);
         }
         _ => {}
@@ -265,7 +265,7 @@ pub(crate) fn on_link(name: &[u8], module: &Module<'_>) {
     let tables = module.linked().reloc_tables().filter_map(Result::ok);
     let relocations: usize = tables.map(|table| table.iter().count()).sum();
     let fields = [
-        ("module", Field::Text(&name.escape_ascii())),
+        ("module", Field::Text(&text(name))),
         ("code_bytes", number(code)),
         ("relocations", number(relocations)),
     ];
@@ -277,10 +277,20 @@ pub(crate) fn on_link(name: &[u8], module: &Module<'_>) {
 pub(crate) fn on_instance(symbol: &[u8], code: &Range<usize>) {
     probes::instantiate(symbol, code.len());
     if is_on() {
-        let symbol = symbol.escape_ascii();
+        let symbol = text(symbol);
         let fields = [("symbol", Field::Text(&symbol)), ("code_bytes", number(code.len()))];
         emit("instance", &fields);
     }
+}
+
+/// A name, with U+FFFD in place of what is not UTF-8. Receivers escape what their form requires.
+fn text(name: &[u8]) -> impl Display {
+    fmt::from_fn(move |f| {
+        name.utf8_chunks().try_for_each(|chunk| {
+            f.write_str(chunk.valid())?;
+            if chunk.invalid().is_empty() { Ok(()) } else { f.write_str("\u{fffd}") }
+        })
+    })
 }
 
 /// A number of bytes or things.

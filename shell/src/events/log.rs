@@ -1,7 +1,7 @@
 //! A line on standard error for each event of loaders and instantiators, where the environment variable `SMF_LOG` is
 //! `info`: as text, or with `SMF_LOG_FORMAT=json` as one object of JSON.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Write};
 
 use super::Field;
 use crate::fallible_buf::FallibleBuf;
@@ -81,12 +81,12 @@ impl Line {
             match (form, value) {
                 (Form::Text, Field::Number(number)) => write!(self, " {name}={number}")?,
                 (Form::Json, Field::Number(number)) => write!(self, ",\"{name}\":{number}")?,
-                (Form::Text, Field::Text(text)) => {
-                    write!(self, " {name}=")?;
-                    write!(Quoted(self), "{text}")?;
-                }
-                (Form::Json, Field::Text(text)) => {
-                    write!(self, ",\"{name}\":\"")?;
+                (Form::Text, Field::Text(text)) if is_word(text) => write!(self, " {name}={text}")?,
+                (form, Field::Text(text)) => {
+                    match form {
+                        Form::Text => write!(self, " {name}=\"")?,
+                        Form::Json => write!(self, ",\"{name}\":\"")?,
+                    }
                     write!(Quoted(self), "{text}")?;
                     self.write_str("\"")?;
                 }
@@ -100,6 +100,22 @@ impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.put(text.as_bytes());
         Ok(())
+    }
+}
+
+/// Whether a text stands in a line of text as it is, without quotes.
+fn is_word(text: &dyn Display) -> bool {
+    write!(Word, "{text}").is_ok()
+}
+
+/// Refuses what is quoted.
+struct Word;
+
+impl Write for Word {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let is_quoted =
+            |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\\' | '=');
+        if text.contains(is_quoted) { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -135,7 +151,9 @@ mod tests {
     fn lines_are_text_or_json() {
         let fields = [("module", Field::Text(&"a \"b\"\n")), ("relocations", Field::Number(3))];
         let text = line(Form::Text, &fields).unwrap();
-        assert_eq!(text, "smf: load module=a \\\"b\\\"\\u000a relocations=3\n");
+        assert_eq!(text, "smf: load module=\"a \\\"b\\\"\\u000a\" relocations=3\n");
+        let plain = line(Form::Text, &[("module", Field::Text(&"ü/中.smf"))]).unwrap();
+        assert_eq!(plain, "smf: load module=ü/中.smf\n");
         let json = line(Form::Json, &fields).unwrap();
         assert_eq!(
             json,

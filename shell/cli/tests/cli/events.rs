@@ -41,6 +41,25 @@ fn loads_and_refusals_are_lines() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn names_are_escaped_once() {
+    let directory = scratch("events-names");
+    for (name, shown) in [("ü中.smf", "ü中.smf"), ("a \\.smf", "a \\\\.smf")] {
+        let path = directory.join(name);
+        fs::copy(sample("packed.smf"), &path).unwrap();
+        let path = path.to_str().unwrap();
+        let said = run(&["run", path, "answer"], "json");
+        let events: Vec<Value> =
+            said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(events.iter().all(|event| event["module"] == path), "{said}");
+        let said = run(&["run", path, "answer"], "text");
+        let quote = if name.contains(' ') { "\"" } else { "" };
+        let module = format!("module={quote}{}/{shown}{quote} ", directory.display());
+        assert!(said.lines().all(|line| line.contains(&module)), "{module}: {said}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn instances_are_lines() {
     let records = sample("records.smf");
     let said = run(&["jit", records.to_str().unwrap(), "max$i64", "3", "4"], "text");
@@ -78,7 +97,7 @@ fn file_that_cannot_be_read_is_a_line() {
     let place = scratch("events-unreadable");
     let text = run(&["run", "no/such/file.smf"], "text");
     assert!(
-        text.starts_with("smf: refuse module=no/such/file.smf error=no/such/file.smf: "),
+        text.starts_with("smf: refuse module=no/such/file.smf error=\"no/such/file.smf: "),
         "{text}"
     );
     let said = run(&["run", place.to_str().unwrap()], "json");
