@@ -78,6 +78,12 @@ fn unblock() {
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
 }
 
+/// Makes a write beyond the limit of file sizes (RLIMIT_FSIZE) fail, where SIGXFSZ would end the command.
+pub(crate) fn report_file_limit() {
+    // SAFETY: the signal is ignored, so that no handler runs.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 extern "C" fn wait_for_signal(_: *mut c_void) -> *mut c_void {
     let (set, mut signal) = (signals(), 0);
     // SAFETY: an initialised set of signals that all threads block, and memory for one.

@@ -12,7 +12,7 @@ use smf_core::format::{File, Smf};
 use smf_loader::files::{self, Input, system_error};
 use smf_loader::inspect::{self, Selection};
 
-use crate::color;
+use crate::{color, interrupt};
 
 /// Size of the buffer for standard output, in bytes.
 const OUTPUT_BUFFER: usize = 1 << 16;
@@ -203,6 +203,7 @@ pub(crate) fn check_keeps_archive(output: &Path, input: &Path) -> Result<(), Fai
 
 /// Writes an output; a program is executable if `source` is.
 pub(crate) fn write(path: &Path, bytes: &[u8], source: Option<&Path>) -> Result<(), Failure> {
+    interrupt::report_file_limit();
     let executable = files::is_program(bytes) && source.is_some_and(files::is_executable);
     files::write(path, bytes, executable).map_err(|error| match files::is_standard_stream(path) {
         true => Failure::Output(error),

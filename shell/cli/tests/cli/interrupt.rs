@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::{ok, sample, scratch};
+use super::{contains, ok, sample, scratch, text};
 
 /// How often each command is interrupted.
 const ROUNDS: u32 = 16;
@@ -73,6 +73,30 @@ fn interrupt(directory: &Path, arguments: &[&str], seed: u32) {
     assert_ne!(interrupted, 0, "{arguments:?}: no signal came in time");
     // The next command may read it.
     fs::write(&out, new).unwrap();
+}
+
+#[test]
+fn output_beyond_the_file_size_limit_is_an_error() {
+    let directory = scratch("file-size-limit");
+    let out = directory.join("out.file");
+    for command in [
+        &["map", "packed.smf"][..],
+        &["extract", "services.smf"],
+        #[cfg(target_arch = "x86_64")]
+        &["trace", "packed.smf", "answer"],
+    ] {
+        fs::write(&out, "old").unwrap();
+        let mut limited = Command::new("sh");
+        // At most 1024 bytes: the unit depends on the shell.
+        limited.args(["-c", "ulimit -f 1 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_smf")]);
+        limited.args(command).arg("-o").arg(&out).current_dir(sample("."));
+        let output = limited.output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {error}");
+        contains(&error, &["out.file: cannot write the file: the file would be too large\n"]);
+        assert_eq!(fs::read(&out).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "{command:?}");
+    }
 }
 
 #[test]
