@@ -7,6 +7,7 @@ use smf_core::source::{Mode, compile};
 use smf_loader::compile::{self as module, CompileOptions};
 use smf_loader::source::Program;
 
+use crate::integer::up_to;
 use crate::output::{self, At, Failure};
 use crate::source::checked;
 
@@ -25,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ARCH", value_enum, default_value_t = Target::HOST)]
     target: Target,
     /// The optimisation level
-    #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3))]
+    #[arg(long, value_name = "LEVEL", default_value_t = 2, value_parser = up_to::<u8>(3))]
     opt: u8,
     /// Add line tables for debuggers, profilers and reports of crashes
     #[arg(short = 'g', long)]

@@ -9,6 +9,7 @@ use smf_core::source::{Code, Diagnostic, Mode, compile};
 use smf_loader::exec::host_functions;
 use smf_loader::source::Program;
 
+use crate::integer::up_to;
 use crate::output::Failure;
 use crate::run::print;
 use crate::source::arguments::Arguments;
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_enum, default_value_t = BackendName::Native)]
     backend: BackendName,
     /// The optimisation level
-    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=3))]
+    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = up_to::<u8>(3))]
     opt: u8,
 }
 

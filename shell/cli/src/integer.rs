@@ -19,6 +19,15 @@ pub(crate) fn integer(text: &str) -> Result<i64, String> {
     value.ok_or_else(|| "not a 64-bit integer, decimal or 0x hexadecimal".to_owned())
 }
 
+/// A parser of integers from 0 to `max`, in the forms of [`integer`].
+pub(crate) fn up_to<T: TryFrom<i64>>(max: i64) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let number = integer(text).ok().filter(|number| (0..=max).contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| format!("not an integer from 0 to {max}, decimal or 0x hexadecimal"))
+    }
+}
+
 /// The arguments with `-0x10` spelled `-16`: clap parses the latter as a value and the former as an unknown
 /// option. Arguments after `--` are unchanged, because they are never options.
 pub(crate) fn with_decimal_negatives(

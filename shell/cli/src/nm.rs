@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use smf_core::format::functions::Function;
 use smf_core::format::{Binding, SectionKind, Smf, Symbol, SymbolKind};
 
+use crate::integer::up_to;
 use crate::output::{self, At, Failure};
 
 /// Lists the symbols of modules
@@ -48,7 +49,7 @@ pub(crate) struct TopArgs {
     /// The module
     file: PathBuf,
     /// The number of rows of each table
-    #[arg(short, long, default_value_t = 20)]
+    #[arg(short, long, default_value_t = 20, value_parser = up_to::<usize>(i64::MAX))]
     number: usize,
 }
 

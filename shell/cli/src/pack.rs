@@ -13,6 +13,7 @@ use smf_loader::pack::{
 };
 
 use crate::allocator;
+use crate::integer::up_to;
 use crate::layout::WrittenLayout;
 use crate::output::{self, At, Failure};
 use crate::progress;
@@ -71,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     phases: Option<PathBuf>,
     /// Record in the header how many of a program's files to prefetch
-    #[arg(long, value_name = "FILES", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "FILES", default_value_t = 0, hide_default_value = true, value_parser = up_to::<u8>(255))]
     prefetch: u8,
     /// Leave the unwinding tables out
     ///

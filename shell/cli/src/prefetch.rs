@@ -17,7 +17,7 @@ use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
 use smf_loader::files;
 use smf_loader::prefetch::{self, Failure as FailedFile, MAX_THREADS, Options, Report, Watch};
 
-use crate::integer::integer;
+use crate::integer::up_to;
 use crate::output::{self, Failure};
 use crate::progress;
 
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "FILE", value_parser = OsStringValueParser::new().try_map(file))]
     files: Vec<PathBuf>,
     /// The number of reading threads, at most 256; 0 is one for each core
-    #[arg(long, value_name = "N", default_value = "0", value_parser = threads)]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = up_to::<usize>(MAX_THREADS as i64))]
     threads: usize,
     /// Print one JSON object with the statistics of the cache and the failures
     #[arg(long)]
@@ -52,11 +52,6 @@ fn file(path: OsString) -> Result<PathBuf, &'static str> {
         return Err("standard input cannot be prefetched; for a file of that name write `./-`");
     }
     Ok(path.into())
-}
-
-fn threads(text: &str) -> Result<usize, String> {
-    let count = usize::try_from(integer(text)?).ok().filter(|&count| count <= MAX_THREADS);
-    count.ok_or_else(|| format!("not a number of threads: 0 to {MAX_THREADS}"))
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {

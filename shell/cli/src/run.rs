@@ -33,7 +33,7 @@ use crate::args;
 use crate::bytecode;
 use crate::crash;
 use crate::initial_stack::InitialStack;
-use crate::integer::integer;
+use crate::integer::{integer, up_to};
 use crate::output::{self, At, Failure};
 use crate::run_source;
 use crate::signature::{self, Signature};
@@ -62,7 +62,8 @@ pub(crate) struct Args {
     ///
     /// Numbers without a type are i64, or f64 if they have a point or an exponent. Strings, arrays and buffers (so many
     /// zeroed bytes) are passed by address; arrays and buffers are printed if the function has changed them. Missing
-    /// arguments are 0. Functions of bytecode take integers.
+    /// arguments of machine code are 0, unless the module states the types of the function. Functions of bytecode take
+    /// integers.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
     pub(crate) args: Vec<OsString>,
     /// Call `main` as a program: with argc, argv and environ, and with its result as exit status
@@ -109,7 +110,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_enum)]
     pub(crate) backend: Option<BackendName>,
     /// The optimisation level of source, 0 to 3 [default: 2]
-    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3))]
+    #[arg(long, value_name = "LEVEL", value_parser = up_to::<u8>(3))]
     pub(crate) opt: Option<u8>,
     /// Print the duration of load, link and call on standard error
     #[arg(long)]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
+use smf_core::format::Smf;
 
 mod bytecode;
 mod cfi;
@@ -154,6 +155,32 @@ fn wrong_usage_exits_with_status_2() {
     }
     let stderr = text(&smf(&["run", "packed.smf", "add", "one"]).stderr);
     contains(&stderr, &["`one` is not a number", "Usage: smf run "]);
+}
+
+#[test]
+fn numbers_of_options_are_decimal_or_hexadecimal() {
+    let directory = scratch("numbers");
+    let (source, out) = (directory.join("a.spl"), directory.join("out.smf"));
+    fs::write(&source, "print 1\n").unwrap();
+    let (source, out) = (source.to_str().unwrap(), out.to_str().unwrap());
+    for (command, good, bad) in [
+        (&["top", "packed.smf", "-n"][..], "0x1", "0x"),
+        (&["run", source, "--opt"], "0x1", "0x4"),
+        (&["eval", "print 1", "--opt"], "0x1", "-1"),
+        (&["compile", source, "-o", out, "--opt"], "0X3", "4"),
+        (&["prefetch", source, "--threads"], "0x2", "0x101"),
+        (&["pack", "properties.smf", "-o", out, "--prefetch"], "0x5", "256"),
+    ] {
+        let run = |number| smf(&[command, &[number]].concat());
+        let output = run(good);
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", text(&output.stderr));
+        let output = run(bad);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {error}");
+    }
+    let module = fs::read(out).unwrap();
+    assert_eq!(Smf::parse(&module).unwrap().header().files_to_prefetch(), 5);
+    contains(&text(&smf(&["run", source, "--opt", "4"]).stderr), &["not an integer from 0 to 3"]);
 }
 
 #[test]
