@@ -93,11 +93,15 @@ pub enum ReadError {
     NoSuchModule(String),
 }
 
-/// The archive and the module in `ARCHIVE:MODULE`; `None` if a file has this name, or none has the name of the archive.
+/// The archive and the module in `ARCHIVE:MODULE`, where both names may contain `:`; `None` if a file has this name, or none
+/// has the name of the archive.
 pub(crate) fn module_of_archive(path: &Path) -> Option<(&Path, &str)> {
-    let (archive, module) = path.to_str()?.rsplit_once(':')?;
-    let archive = Path::new(archive);
-    (!path.exists() && archive.is_file()).then_some((archive, module))
+    let text = path.to_str()?;
+    if !text.contains(':') || path.exists() {
+        return None;
+    }
+    let split = |(at, _)| Some((Path::new(text.get(..at)?), text.get(at + 1..)?));
+    text.match_indices(':').filter_map(split).find(|(archive, _)| archive.is_file())
 }
 
 /// The file that [`read`] reads for `path`: the archive of `ARCHIVE:MODULE`, else the path itself.

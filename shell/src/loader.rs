@@ -53,7 +53,8 @@ pub enum LoadFileError {
     },
     /// An archive instead of a module.
     #[error(
-        "{archive}: this is an archive of {modules} modules: name one of them, as in {archive}:NAME (`smf lib list` shows them)"
+        "{archive}: this is an archive of {modules} module{}: name one of them, as in {archive}:NAME (`smf lib list` shows them)",
+        plural::s(*modules)
     )]
     Archive {
         /// The name of the archive.

@@ -29,3 +29,17 @@ fn archive_is_created_listed_and_extracted() {
     let long = format!("{}=lib.smf", "x".repeat(64));
     contains(&fails(&["lib", "create", "-o", out, &long]), &["63"]);
 }
+
+#[test]
+fn names_with_colons_are_found() {
+    let directory = scratch("lib-colons");
+    let archive = directory.join("a:b.lsm");
+    let archive = archive.to_str().unwrap();
+    ok(&["lib", "create", "-o", archive, "std::math=packed.smf"]);
+    contains(&ok(&["nm", &format!("{archive}:std::math")]), &["T answer"]);
+    contains(&fails(&["nm", &format!("{archive}:std:math")]), &["no module called std:math"]);
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(ok(&["run", &format!("{archive}:std::math"), "answer"]), "42\n");
+    }
+    contains(&fails(&["run", archive]), &["this is an archive of 1 module: name one of them"]);
+}
