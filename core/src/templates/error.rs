@@ -208,9 +208,8 @@ pub enum InstantiateErrorKind {
     NoTemplate { template: ShortName },
     /// The number of type arguments differs from the number of parameters.
     #[error(
-        "the template `{template}` has {parameters} type parameter{}, but note.sdn lists {arguments} argument{}",
-        plural::s(*parameters),
-        plural::s(*arguments)
+        "the template `{template}` has {parameters} type parameter{}, not {arguments}",
+        plural::s(*parameters)
     )]
     Parameters { template: ShortName, parameters: u8, arguments: usize },
     /// The template has more than [`MAX_ARGUMENTS`] parameters.

@@ -117,7 +117,7 @@ fn verify_library(library: &Library<'_>, is_cfi: bool) -> Result<Remarks, Box<dy
         let module = module?;
         let verified = Smf::parse(module.data).map_err(Into::into);
         let remark = verified.and_then(|smf| verify_module(&smf, is_cfi)).map_err(|error| {
-            format!("module `{}` (at 0x{:x}): {error} of the module", module.name, module.offset)
+            format!("module `{}`, which starts at 0x{:x}: {error}", module.name, module.offset)
         })?;
         remarks.extend(remark.map(|remark| format!("{remark} in `{}`", module.name)));
     }

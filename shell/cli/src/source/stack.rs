@@ -48,7 +48,15 @@ pub(crate) fn find_functions(find: impl Fn(u64) -> Option<String> + Send + Sync 
 /// The reason why there is no such thread.
 pub(crate) fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> Result<R, String> {
     let returned = on_thread(run);
-    returned.map_err(|error| format!("cannot run on a thread: {}", system_error(&error)))
+    returned.map_err(|error| match error.raw_os_error() {
+        Some(libc::EAGAIN) => {
+            let mib = STACK >> 20;
+            format!(
+                "cannot run on a thread: there is no memory for its stack of {mib} MiB, or the limit of threads is reached"
+            )
+        }
+        _ => format!("cannot run on a thread: {}", system_error(&error)),
+    })
 }
 
 fn on_thread<R: Send>(run: impl FnOnce() -> R + Send) -> io::Result<R> {

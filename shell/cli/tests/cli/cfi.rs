@@ -94,6 +94,13 @@ fn report_of_many_places_ends_with_an_ellipsis() {
     let error = fails(&["verify", "--cfi", &out]);
     contains(&error, &["30 of 30 landing pads are missing; ", "; ...\n"]);
     assert_eq!(error.matches("is exported").count(), 20, "{error}");
+    let archive = out.replace(".smf", ".lsm");
+    ok(&["lib", "create", "-o", &archive, &format!("m={out}")]);
+    let error = fails(&["verify", "--cfi", &archive]);
+    assert!(
+        error.contains(": module `m`, which starts at 0x") && error.ends_with("; ...\n"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -99,3 +99,13 @@ fn commands_report_allocation_failure() {
     }
     assert!(refused > 100, "memory was refused only {refused} times");
 }
+
+#[test]
+fn missing_memory_for_the_stack_of_a_program_is_named() {
+    let source = scratch("memory-stack").join("a.spl");
+    fs::write(&source, "print 1\n").unwrap();
+    let output = limited(200 << 10, &["run", source.to_str().unwrap()]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("there is no memory for its stack of 256 MiB"), "{error}");
+}
