@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Command;
 use clap_complete::Shell;
+use clap_mangen::Man;
 use smf_loader::files::system_error;
 
 use crate::output::{self, At, Failure};
@@ -62,17 +63,41 @@ pub(crate) fn completions(
 pub(crate) fn man(
     names: &[String],
     directory: Option<&Path>,
-    mut page: Command,
+    command: Command,
 ) -> Result<(), Failure> {
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
     if let Some(directory) = directory {
-        let unwritten = |error| format!("cannot write the pages: {}", system_error(&error));
-        return clap_mangen::generate_to(page, directory).map_err(unwritten).at(directory);
+        return write_pages(&command, directory);
     }
-    page.build();
     for name in names {
-        let command = page.find_subcommand(name).cloned();
+        let found = command.find_subcommand(name).cloned();
         let unknown = || Failure::Because(format!("no command `{}`", names.join(" ")));
-        page = command.ok_or_else(unknown)?;
+        command = found.ok_or_else(unknown)?;
     }
-    output::to_stdout(|out| clap_mangen::Man::new(page).render(out))
+    let page = page(&command)?;
+    output::to_stdout(|out| out.write_all(page.as_bytes()))
+}
+
+/// Writes the pages of a command and of its commands.
+fn write_pages(command: &Command, directory: &Path) -> Result<(), Failure> {
+    for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        write_pages(command, directory)?;
+    }
+    let path = directory.join(Man::new(command.clone()).get_filename());
+    output::write(&path, page(command)?.as_bytes(), None)
+}
+
+/// The page of a command, with the usage that `--help` shows as its synopsis: that of `clap_mangen` has neither the values of
+/// options nor that arguments may be repeated.
+fn page(command: &Command) -> Result<String, Failure> {
+    const SYNOPSIS: &str = "\n.SH SYNOPSIS\n";
+    let mut page = Vec::new();
+    Man::new(command.clone()).render(&mut page)?;
+    let page = String::from_utf8(page)?;
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim().replace('-', "\\-");
+    let (before, behind) = page.split_once(SYNOPSIS).unwrap_or((&page, ""));
+    let behind = behind.find("\n.SH ").and_then(|end| behind.get(end..)).unwrap_or_default();
+    Ok(format!("{before}{SYNOPSIS}{usage}{behind}"))
 }

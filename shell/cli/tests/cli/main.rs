@@ -240,6 +240,15 @@ fn man_pages_and_completions_are_written() {
     }
     let page = fs::read_to_string(directory.join("smf-lib-create.1")).unwrap();
     assert_eq!(ok(&["man", "lib", "create"]), page);
+    for command in [&["run"][..], &["pack"], &["lib", "create"], &["man"], &[]] {
+        let help = ok(&[command, &["--help"]].concat());
+        let usage = help.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap();
+        let page = ok(&[&["man"], command].concat());
+        contains(
+            &page.replace("\\-", "-"),
+            &[&format!(".SH SYNOPSIS\n{usage}\n.SH DESCRIPTION\n")],
+        );
+    }
     contains(&fails(&["man", "lib", "other"]), &["no command `lib other`"]);
     let absent = directory.join("absent");
     contains(&fails(&["man", "--directory", absent.to_str().unwrap()]), &["absent"]);
@@ -391,7 +400,7 @@ fn unwritable_output_is_named_in_the_error() {
     let args = ["convert", "app.smf", "-o", "absent/out", "--layout", "native"];
     contains(&fails(&args), &["absent/out: cannot write the file: no such file or directory"]);
     let error = fails(&["man", "--directory", "absent/pages"]);
-    contains(&error, &["absent/pages: cannot write the pages: no such file or directory"]);
+    contains(&error, &["absent/pages/smf", ": cannot write the file: no such file or directory"]);
     contains(&fails(&["extract", "packed.smf", "-o", "bad"]), &["bad: cannot write"]);
 }
 
