@@ -154,17 +154,11 @@ fn describe(directories: &Directories, is_tagged: bool, needs_libffi: bool) -> R
     if is_tagged {
         return Ok(());
     }
-    let include = directories.prefix.join("include");
-    let text = fill("smf-config.cmake.in")?.replace("@includedir@", &include.display().to_string());
+    let up = Path::new(&directories.libraries).components().map(|_| "../").collect::<String>();
     let cmake = directories.library_directory("cmake/smf")?;
+    let text = fill("smf-config.cmake.in")?.replace("@up@", &up);
     write(&cmake.join("smf-config.cmake"), &text)?;
-    let version = env!("CARGO_PKG_VERSION");
-    let text = format!(
-        "set(PACKAGE_VERSION \"{version}\")\n\
-         if(PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)\n    set(PACKAGE_VERSION_COMPATIBLE FALSE)\n\
-         else()\n    set(PACKAGE_VERSION_COMPATIBLE TRUE)\nendif()\n"
-    );
-    write(&cmake.join("smf-config-version.cmake"), &text)
+    write(&cmake.join("smf-config-version.cmake"), &fill("smf-config-version.cmake.in")?)
 }
 
 /// Installs the command, its man pages and its completions.
@@ -222,4 +216,66 @@ fn replace_link(path: &Path, target: &str) -> Result<(), Error> {
         fs::remove_file(path).map_err(broken)?;
     }
     symlink(target, path).map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sets of `find_package`, and whether this version is compatible and exact.
+    fn requests() -> Vec<(String, [bool; 2])> {
+        let version = env!("CARGO_PKG_VERSION");
+        let one = |wanted: &str| format!("set(PACKAGE_FIND_VERSION {wanted})");
+        let range = |min: &str, kind: &str, max: &str| {
+            format!(
+                "{}\nset(PACKAGE_FIND_VERSION_RANGE {min}...{max})\nset(PACKAGE_FIND_VERSION_MAX {max})\n\
+                 set(PACKAGE_FIND_VERSION_RANGE_MAX {kind})",
+                one(min)
+            )
+        };
+        vec![
+            (one(version), [true, true]),
+            (one("0.0.1"), [true, false]),
+            (one("99.0"), [false, false]),
+            (range("0.0.1", "INCLUDE", version), [true, false]),
+            (range("0.0.1", "EXCLUDE", version), [false, false]),
+            (range("0.0.1", "INCLUDE", "0.0.2"), [false, false]),
+            (range("99.0", "INCLUDE", "99.1"), [false, false]),
+        ]
+    }
+
+    #[test]
+    fn cmake_finds_a_moved_installation_and_compares_its_version() {
+        let prefix = std::env::temp_dir().join(format!("install-{}", std::process::id()));
+        let libraries = "lib/x86_64-linux-gnu".to_owned();
+        let directories =
+            Directories { prefix: prefix.clone(), libraries, destination: PathBuf::new() };
+        describe(&directories, false, false).unwrap();
+        let cmake = directories.library_directory("cmake/smf").unwrap();
+        let config = read(&cmake.join("smf-config.cmake")).unwrap();
+        assert!(
+            !config.contains(&prefix.display().to_string()) && !config.contains('@'),
+            "{config}"
+        );
+        assert!(config.contains("${_smf_libdir}/../../include"), "{config}");
+        let (script, version) = (prefix.join("test.cmake"), cmake.join("smf-config-version.cmake"));
+        for (request, expected) in requests() {
+            let (start, show) = (
+                "set(PACKAGE_VERSION_EXACT FALSE)",
+                "message(\"${PACKAGE_VERSION_COMPATIBLE} ${PACKAGE_VERSION_EXACT}\")",
+            );
+            let version = version.display();
+            let text = format!("{start}\n{request}\ninclude({version})\n{show}\n");
+            write(&script, &text).unwrap();
+            let run = std::process::Command::new("cmake").arg("-P").arg(&script).output();
+            let Ok(output) = run else {
+                eprintln!("SKIPPED: cmake is not installed");
+                break;
+            };
+            let shown = String::from_utf8_lossy(&output.stderr);
+            let expected = expected.map(|is| is.to_string().to_uppercase()).join(" ");
+            assert_eq!(shown.trim_end(), expected, "{request}");
+        }
+        fs::remove_dir_all(&prefix).unwrap();
+    }
 }
