@@ -22,13 +22,16 @@ use super::{BackendName, Executable};
 use crate::output::Failure;
 use crate::trace;
 
+/// Why the host does not have a function of this name, or what may provide it, behind a semicolon; empty if nothing does.
+type Explain = dyn Fn(&[u8]) -> String + Sync;
+
 /// How a function is executed.
 pub(crate) struct Execution {
     pub(crate) backend: BackendName,
     pub(crate) level: Level,
     pub(crate) resolver: Arc<Resolver>,
-    /// Why the host does not have a function, or what may provide it, behind a semicolon; empty if nothing does.
-    pub(crate) explain: Box<dyn Fn(&[u8]) -> String + Sync>,
+    /// For a function that is undefined.
+    pub(crate) explain: Box<Explain>,
 }
 
 /// What a function returned.
