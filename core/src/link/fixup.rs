@@ -16,7 +16,18 @@ pub(crate) struct Fixup {
     pub(crate) offset: u32,
     pub(crate) kind: RelocKind,
     pub(crate) target: FixupTarget,
+    /// On aarch64 a GOT slot contains the sum of target and addend; on x86-64 the addend is added to the address of the slot.
     pub(crate) addend: i64,
+}
+
+impl Fixup {
+    /// What the slot of the target contains, and the addend that is left.
+    fn parts(&self, arch: Arch) -> (FixupTarget, i64) {
+        match machine::slot_has_addend(arch, self.kind) {
+            true => (self.target.plus(self.addend), 0),
+            false => (self.target, self.addend),
+        }
+    }
 }
 
 /// What a field refers to.
@@ -28,6 +39,13 @@ pub(crate) enum FixupTarget {
 }
 
 impl FixupTarget {
+    fn plus(self, addend: i64) -> Self {
+        match self {
+            Self::Code(offset) => Self::Code(offset.wrapping_add_signed(addend)),
+            Self::Address(address) => Self::Address(address.wrapping_add_signed(addend)),
+        }
+    }
+
     /// The address, where the code starts at `base`.
     fn address(self, base: u64) -> u64 {
         match self {
@@ -91,6 +109,7 @@ impl FixupPlan {
         let width = usize::try_from(fixup.kind.width()).unwrap_or(usize::MAX);
         let end = usize::try_from(fixup.offset).ok().and_then(|at| at.checked_add(width));
         end.filter(|end| *end <= self.code).ok_or(FixupError::Place)?;
+        let (target, _) = fixup.parts(arch);
         let Self { targets, size, .. } = self;
         targets.try_reserve(1).map_err(|_| FixupError::OutOfMemory(AllocError))?;
         let mut place = |bytes: u64| {
@@ -100,10 +119,10 @@ impl FixupPlan {
         };
         match requirement {
             Requirement::GotSlot => {
-                targets.entry(fixup.target).or_default().slot.get_or_insert_with(|| place(SLOT));
+                targets.entry(target).or_default().slot.get_or_insert_with(|| place(SLOT));
             }
-            Requirement::Veneer if matches!(fixup.target, FixupTarget::Address(_)) => {
-                let slots = targets.entry(fixup.target).or_default();
+            Requirement::Veneer if matches!(target, FixupTarget::Address(_)) => {
+                let slots = targets.entry(target).or_default();
                 slots.veneer.get_or_insert_with(|| place(VENEER));
                 if machine::jumps_through_got(arch) {
                     slots.slot.get_or_insert_with(|| place(SLOT));
@@ -138,12 +157,13 @@ impl FixupPlan {
         fixup: &Fixup,
         memory: &mut [u8],
     ) -> Result<(), FixupError> {
-        let slots = self.targets.get(&fixup.target).copied().unwrap_or_default();
+        let (target, addend) = fixup.parts(arch);
+        let slots = self.targets.get(&target).copied().unwrap_or_default();
         let at = u64::from(fixup.offset);
-        let (place, symbol) = (base.wrapping_add(at), fixup.target.address(base));
+        let (place, symbol) = (base.wrapping_add(at), target.address(base));
         let slot = base.wrapping_add(slots.slot.unwrap_or(0));
         let veneer = slots.veneer.map(|veneer| base.wrapping_add(veneer));
-        let operands = Operands { place, symbol, addend: fixup.addend, slot, veneer };
+        let operands = Operands { place, symbol, addend, slot, veneer };
         match machine::apply(arch, fixup.kind, &operands, memory, at) {
             Ok(applied) => applied.ok_or(FixupError::Place),
             Err(_) => Err(FixupError::Overflow { place, target: symbol }),
@@ -251,6 +271,31 @@ mod tests {
         let veneer = u64::from(u32_at(&code, 4).unwrap() & 0x3ff_ffff) * 4 + 4;
         assert!(veneer.is_multiple_of(16) && veneer < code.len() as u64);
         assert!(code.windows(8).any(|word| word == 0x4000u64.to_le_bytes()));
+    }
+
+    #[test]
+    fn aarch64_got_slot_holds_the_sum_of_target_and_addend() {
+        const ADRP: u32 = 0x9000_0000;
+        const LDR: u32 = 0xf940_0000;
+        let code = [ADRP, LDR, ADRP, LDR].map(u32::to_le_bytes);
+        let load = |offset, addend| {
+            [
+                (RelocKind::Arm64GotLoadPage21, offset),
+                (RelocKind::Arm64GotLoadPageOff12, offset + 4),
+            ]
+            .map(|(kind, offset)| Fixup {
+                offset,
+                kind,
+                target: FixupTarget::Code(0),
+                addend,
+            })
+        };
+        let code =
+            link(Arch::AARCH64, code.as_flattened(), [load(0, 0), load(8, 12)].as_flattened());
+        let code = code.unwrap();
+        let slots = [4, 12].map(|at| (u32_at(&code, at).unwrap() >> 10 & 0xfff) as usize * 8);
+        assert_eq!(slots, [16, 24]);
+        assert_eq!(code[16..], [BASE, BASE + 12].map(u64::to_le_bytes).concat());
     }
 
     #[test]

@@ -70,6 +70,12 @@ pub(super) fn requirement(arch: Arch, kind: RelocKind) -> Option<Requirement> {
     })
 }
 
+/// Whether the GOT slot of a relocation contains the sum of symbol and addend, instead of the symbol alone.
+pub(super) fn slot_has_addend(arch: Arch, kind: RelocKind) -> bool {
+    supported(arch) == Arch::AARCH64
+        && matches!(kind, RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12)
+}
+
 /// The size of code, in bytes, within which every branch reaches every target. A module for x86-64 that is too large
 /// has distances that no relocation can hold.
 pub(super) fn branch_reach(arch: Arch) -> u64 {
