@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_push};
 use smf_core::format::{File, SectionKind};
 use smf_core::link::{Name, Resolve, ShortName};
-use smf_core::loader::{LoadError, ModuleBytes};
+use smf_core::loader::{LoadError, ModuleBytes, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
     Instance, InstantiateError, InstantiateErrorKind, JitConfig, JitInstantiator, MetadataError,
@@ -76,8 +76,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Resolve for Symbols {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
+        self.find(name, |modules| modules.resolve_import(name))
+    }
+
+    fn resolve_for(&self, module: &[u8], name: &[u8]) -> Option<u64> {
+        self.find(name, |modules| match modules.resolve_import_from(module, name) {
+            Ok(None) => modules.resolve_import(name),
+            own => own,
+        })
+    }
+}
+
+impl Symbols {
+    fn find(
+        &self,
+        name: &[u8],
+        find: impl FnOnce(&ModuleLoader) -> Result<Option<u64>, LoadError>,
+    ) -> Option<u64> {
         let loader = lock(&self.loader).clone()?;
-        let found = loader.modules().resolve_import(name);
+        let found = find(loader.modules());
         let mut errors = lock(&self.errors);
         if found.is_err() || !errors.is_empty() {
             let name = ShortName::new(name);

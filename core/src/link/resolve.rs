@@ -22,6 +22,13 @@ pub trait Resolve {
     /// The address of the exported symbol `name`; `None` if there is none.
     fn resolve(&self, name: &[u8]) -> Option<u64>;
 
+    /// The address of `name` for code that belongs to the module called `module`, whose own definition comes first. By default
+    /// that of the name in any module.
+    fn resolve_for(&self, module: &[u8], name: &[u8]) -> Option<u64> {
+        let _ = module;
+        self.resolve(name)
+    }
+
     /// The address of `import` while a module is linked. By default that of its name. `is_called`: code of the module
     /// jumps to it; the kind of the import itself is not reliable. `libraries`: the shared libraries that the module
     /// needs, which define what nothing else does.
@@ -58,6 +65,10 @@ impl<F: Fn(&[u8]) -> Option<u64>> Resolve for F {
 impl<R: Resolve + ?Sized> Resolve for TryArc<R> {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
         (**self).resolve(name)
+    }
+
+    fn resolve_for(&self, module: &[u8], name: &[u8]) -> Option<u64> {
+        (**self).resolve_for(module, name)
     }
 }
 

@@ -28,7 +28,7 @@ struct Call {
 pub(super) enum Used {
     /// An export of a module.
     Export { handle: ModuleHandle, name: Name, export: Export },
-    /// A function of a module of another load set in progress, by its [stub](super::forward).
+    /// A function of a module of another load set in progress, by the name of its [stub](super::forward).
     Forward(Name),
 }
 

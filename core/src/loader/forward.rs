@@ -12,7 +12,7 @@ use super::handle::ModuleHandle;
 use super::options::Context;
 use super::stub_table::StubTable;
 use super::version::Version;
-use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push};
 use crate::format::SymbolKind;
 use crate::link::{Export, Name};
 use crate::memory::lock::Lock;
@@ -38,6 +38,7 @@ struct Loading {
     member: u32,
     /// The thread that loads it.
     thread: i32,
+    module: Name,
     exports: OwnedExports,
 }
 
@@ -46,11 +47,30 @@ pub(super) struct ForwardStub {
     pub(super) set: u64,
     pub(super) member: u32,
     pub(super) address: u64,
+    /// Its name among the stubs.
+    pub(super) key: Name,
+}
+
+/// A function of a module, which may not be loaded yet.
+#[derive(Clone)]
+struct Target {
+    /// The name of the stub, which is different for each module and function.
+    key: Name,
+    module: Name,
+    function: Name,
+}
+
+impl Target {
+    fn new(module: &Name, function: &[u8]) -> Result<Self, AllocError> {
+        // A name of a symbol contains no NUL.
+        let key = Name::new(&try_concat(&[function, b"\0", module])?)?;
+        Ok(Self { key, module: module.clone(), function: Name::new(function)? })
+    }
 }
 
 /// A function that has a stub.
 struct Reference {
-    function: Name,
+    target: Target,
     /// The module to which the stub leads.
     module: Option<ModuleHandle>,
     /// Whether that module was unloaded. Calls may be inside of it until its memory is freed.
@@ -66,7 +86,8 @@ impl Reference {
 
 /// A stub that is going to lead to a function of a new module.
 pub(super) struct Binding {
-    function: Name,
+    /// The name of the stub.
+    key: Name,
     /// The number of the member that defines it.
     member: usize,
     address: u64,
@@ -85,13 +106,14 @@ fn missing() -> u64 {
 }
 
 impl State {
-    /// The member that this thread loads and that exports the function, and its load set.
-    fn find_loading(&self, function: &[u8]) -> Option<(u64, u32)> {
+    /// The member that this thread loads and that exports the function; only the one called `module` if that is given.
+    fn find_loading(&self, module: Option<&[u8]>, function: &[u8]) -> Option<&Loading> {
         let thread = thread_id();
-        let mut own = self.loading.iter().filter(|loading| loading.thread == thread);
-        let found =
-            own.find(|loading| loading.exports.find(function).as_ref().is_some_and(is_function));
-        found.map(|loading| (loading.set, loading.member))
+        self.loading.iter().find(|loading| {
+            loading.thread == thread
+                && module.is_none_or(|module| *loading.module == *module)
+                && loading.exports.find(function).as_ref().is_some_and(is_function)
+        })
     }
 }
 
@@ -100,15 +122,22 @@ fn is_function(export: &Export) -> bool {
 }
 
 impl ForwardFunctions {
-    /// A stub for the function `name` of a module that this thread is loading; `None` if no such module
-    /// exports it.
+    /// A stub for the function `name` of a module that this thread is loading, of that called `module` if it is given; `None`
+    /// if no such module exports it.
     ///
     /// # Errors
     /// [`LoadError::Stub`]; [`LoadError::OutOfMemory`].
-    pub(super) fn stub(&self, name: &[u8], context: &Context) -> Result<Option<ForwardStub>> {
+    pub(super) fn stub(
+        &self,
+        module: Option<&[u8]>,
+        name: &[u8],
+        context: &Context,
+    ) -> Result<Option<ForwardStub>> {
         let mut forward = self.0.lock();
-        let Some((set, member)) = forward.find_loading(name) else { return Ok(None) };
-        let symbol = Name::new(name)?;
+        let Some(loading) = forward.find_loading(module, name) else { return Ok(None) };
+        let (set, member) = (loading.set, loading.member);
+        let target = Target::new(&loading.module, name)?;
+        let key = target.key.clone();
         let stubs = match &forward.stubs {
             Some(stubs) => stubs.clone(),
             None => {
@@ -117,27 +146,28 @@ impl ForwardFunctions {
                 forward.stubs.insert(stubs).clone()
             }
         };
-        if forward.references.iter().all(|known| known.function != symbol) {
-            let function = symbol.clone();
-            let reference = Reference { function, module: None, is_unloaded: false };
+        let module = target.module.clone();
+        if forward.references.iter().all(|known| known.target.key != key) {
+            let reference = Reference { target, module: None, is_unloaded: false };
             try_push(&mut forward.references, reference)?;
         }
         drop(forward);
-        let address = stubs.forward_stub(name, missing());
-        let address = address.map_err(|error| LoadError::Stub { module: symbol, error })?;
-        Ok(Some(ForwardStub { set, member, address }))
+        let address = stubs.forward_stub(&key, missing());
+        let address = address.map_err(|error| LoadError::Stub { module, error })?;
+        Ok(Some(ForwardStub { set, member, address, key }))
     }
 
     /// Adds a mapped member of a load set, which is `set` or a new one, with its number there. Returns the number of the set.
     pub(super) fn start_loading(
         &self,
         set: Option<u64>,
-        member: u32,
+        (member, module): (u32, &Name),
         exports: &OwnedExports,
     ) -> Result<u64, AllocError> {
         let mut state = self.0.lock();
         let set = set.unwrap_or(state.next_set);
-        let loading = Loading { set, member, thread: thread_id(), exports: exports.clone() };
+        let (thread, module, exports) = (thread_id(), module.clone(), exports.clone());
+        let loading = Loading { set, member, thread, module, exports };
         try_push(&mut state.loading, loading)?;
         state.next_set = state.next_set.max(set.wrapping_add(1));
         Ok(set)
@@ -158,20 +188,18 @@ impl ForwardFunctions {
         let unbound = {
             let forward = self.0.lock();
             let unbound = forward.references.iter().filter(|known| known.is_open());
-            try_collect(unbound.map(|known| known.function.clone()))?
+            try_collect(unbound.map(|known| known.target.clone()))?
         };
         let mut bindings = Vec::new();
-        for function in unbound {
-            let exporters = members.iter().enumerate();
-            let mut found = exporters.filter_map(|(number, member)| {
-                Some((number, member, member.body.find(&function).filter(is_function)?))
-            });
-            let Some((number, member, export)) = found.next() else { continue };
+        for Target { key, module, function } in unbound {
+            let mut named = members.iter().enumerate().filter(|(_, member)| member.name == module);
+            let Some((number, member)) = named.next() else { continue };
+            let Some(export) = member.body.find(&function).filter(is_function) else { continue };
             let address = match replaced.filter(|_| number == 0) {
                 Some(stubs) => stubs.next_version_stub(&member.name, &function)?,
                 None => member.stable_address(&function, &export, || None)?,
             };
-            try_push(&mut bindings, Binding { function, member: number, address })?;
+            try_push(&mut bindings, Binding { key, member: number, address })?;
         }
         Ok(bindings)
     }
@@ -183,10 +211,10 @@ impl ForwardFunctions {
         }
         let mut forward = self.0.lock();
         let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };
-        for Binding { function, member, address } in bindings {
+        for Binding { key, member, address } in bindings {
             let mut unbound = references.iter_mut().filter(|known| known.is_open());
-            if let Some(reference) = unbound.find(|known| known.function == function) {
-                stubs.set_target(&function, address);
+            if let Some(reference) = unbound.find(|known| known.target.key == key) {
+                stubs.set_target(&key, address);
                 (reference.module, reference.is_unloaded) = (handles.get(member).copied(), false);
             }
         }
@@ -197,12 +225,12 @@ impl ForwardFunctions {
         self.0.lock().references.iter().any(|reference| reference.module == Some(module))
     }
 
-    /// Whether the stub for one of `functions` leads to a function of a module.
-    pub(super) fn leads_to(&self, functions: &[Name], module: ModuleHandle) -> bool {
+    /// Whether one of `stubs` leads to a function of a module.
+    pub(super) fn leads_to(&self, stubs: &[Name], module: ModuleHandle) -> bool {
         let leads = |reference: &Reference| {
-            reference.module == Some(module) && functions.contains(&reference.function)
+            reference.module == Some(module) && stubs.contains(&reference.target.key)
         };
-        !functions.is_empty() && self.0.lock().references.iter().any(leads)
+        !stubs.is_empty() && self.0.lock().references.iter().any(leads)
     }
 
     /// Lets new modules define the functions of modules that were unloaded. Until then, or until [`free`](Self::free), their
@@ -219,7 +247,7 @@ impl ForwardFunctions {
         let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };
         for reference in references {
             if reference.is_unloaded && reference.module == Some(handle) {
-                stubs.set_target(&reference.function, missing());
+                stubs.set_target(&reference.target.key, missing());
                 (reference.module, reference.is_unloaded) = (None, false);
             }
         }

@@ -184,7 +184,8 @@ impl<'l> LoadSet<'l> {
         // Nothing else asks for functions of members.
         if self.loader.state().fallback_resolver.is_some() {
             let member = member_handle(self.members.len()).slot;
-            self.number = Some(self.loader.forward.start_loading(self.number, member, &exports)?);
+            self.number =
+                Some(self.loader.forward.start_loading(self.number, (member, &name), &exports)?);
         }
         let is_version = self.replaced.is_some() && self.members.is_empty();
         if self.members.is_empty() {
@@ -304,8 +305,8 @@ impl<'l> LoadSet<'l> {
                 self.report_missing_tls(&unresolved)?;
             }
             let module = module?;
-            let Imports { member, dependencies, forward_functions, .. } = imports;
-            let uses = (dependencies.into_inner(), forward_functions.into_inner());
+            let Imports { member, dependencies, forward_stubs, .. } = imports;
+            let uses = (dependencies.into_inner(), forward_stubs.into_inner());
             linked.push(self.version(member, module, uses)?);
         }
         for version in &linked {
@@ -408,7 +409,7 @@ struct Imports<'s, 'l, 'u> {
     handle: ModuleHandle,
     member: &'s Member,
     dependencies: RefCell<Vec<Dependency>>,
-    forward_functions: RefCell<Vec<Name>>,
+    forward_stubs: RefCell<Vec<Name>>,
     unresolved: &'s Unresolved<'u>,
     /// The error of an import, which the linker cannot represent.
     error: Cell<Option<LoadError>>,
@@ -429,9 +430,9 @@ impl<'s, 'l, 'u> Imports<'s, 'l, 'u> {
         member: &'s Member,
         unresolved: &'s Unresolved<'u>,
     ) -> Self {
-        let (dependencies, forward_functions) = (RefCell::default(), RefCell::default());
+        let (dependencies, forward_stubs) = (RefCell::default(), RefCell::default());
         let (handle, error) = (member_handle(me), Cell::new(None));
-        Self { set, handle, member, dependencies, forward_functions, unresolved, error }
+        Self { set, handle, member, dependencies, forward_stubs, unresolved, error }
     }
 
     /// The error of an import in place of that of the linker.
@@ -492,8 +493,8 @@ impl Imports<'_, '_, '_> {
         for used in used {
             match used {
                 Used::Export { handle, name, export } => self.depend_on(handle, &name, &export)?,
-                Used::Forward(function) => {
-                    try_push(&mut self.forward_functions.borrow_mut(), function)?;
+                Used::Forward(stub) => {
+                    try_push(&mut self.forward_stubs.borrow_mut(), stub)?;
                 }
             }
         }

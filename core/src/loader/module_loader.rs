@@ -275,41 +275,79 @@ impl ModuleLoader {
     /// # Errors
     /// Those of [`Self::resolve`], and those of loading the provider.
     pub fn resolve_import(&self, name: &[u8]) -> Result<Option<u64>> {
-        if let Some(address) = self.resolve_without_providers(name)? {
+        self.resolve_import_in(None, name)
+    }
+
+    /// As [`resolve_import`](Self::resolve_import), in one module: the loaded one called `module`, that which this thread is
+    /// loading, or else the provider, which is loaded. `None` if it does not export `name`.
+    ///
+    /// # Errors
+    /// As [`resolve_import`](Self::resolve_import).
+    pub fn resolve_import_from(&self, module: &[u8], name: &[u8]) -> Result<Option<u64>> {
+        self.resolve_import_in(Some(module), name)
+    }
+
+    fn resolve_import_in(&self, module: Option<&[u8]>, name: &[u8]) -> Result<Option<u64>> {
+        if let Some(address) = self.resolve_without_providers(module, name)? {
             return Ok(Some(address));
         }
-        let found = self.providers().find(name);
-        let Some((_, Provider { name: module, parsed })) = found else { return Ok(None) };
-        let set = self.notify_refusal(&module, map_set(self, &module, &parsed));
-        let mapped = set.map(|set| MappedModule { loader: self, name: module, parsed, set });
+        let found = {
+            let providers = self.providers();
+            match module {
+                Some(module) => providers.find_in(module, name),
+                None => providers.find(name).map(|(_, provider)| provider),
+            }
+        };
+        let Some(Provider { name: provider, parsed }) = found else { return Ok(None) };
+        let set = self.notify_refusal(&provider, map_set(self, &provider, &parsed));
+        let mapped = set.map(|set| MappedModule { loader: self, name: provider, parsed, set });
         let loaded = mapped.and_then(|mapped| mapped.link(&mut |_| {}));
         // Another thread may have loaded it meanwhile, so that its name is taken.
-        match self.resolve_without_providers(name)? {
+        match self.resolve_without_providers(module, name)? {
             None => loaded.map(|_| None),
             found => Ok(found),
         }
     }
 
-    /// As [`resolve_import`](Self::resolve_import), but loads no provider.
-    fn resolve_without_providers(&self, name: &[u8]) -> Result<Option<u64>> {
-        if let Some(found) = self.resolve_in_modules(name)? {
-            if let Some(module) = &found.module {
-                let used = |_| Used::export(module.handle(), name, (found.address, found.kind));
-                self.fallback_calls.add(used)?;
-            }
-            return Ok(Some(found.address));
-        }
-        if let Some(address) = self.resolve_in_host(name) {
+    /// As [`resolve_import_in`](Self::resolve_import_in), but loads no provider.
+    fn resolve_without_providers(&self, module: Option<&[u8]>, name: &[u8]) -> Result<Option<u64>> {
+        if let Some((handle, address, kind)) = self.find_loaded(module, name)? {
+            self.fallback_calls.add(|_| Used::export(handle, name, (address, kind)))?;
             return Ok(Some(address));
         }
-        let Some(stub) = self.forward.stub(name, &self.context)? else { return Ok(None) };
+        let in_host = || module.is_none().then(|| self.resolve_in_host(name)).flatten();
+        if let Some(address) = in_host() {
+            return Ok(Some(address));
+        }
+        let Some(stub) = self.forward.stub(module, name, &self.context)? else { return Ok(None) };
         self.fallback_calls.add(|set| match ModuleHandle::member(stub.member) {
             member if set == Some(stub.set) => {
                 Used::export(member, name, (stub.address, SymbolKind::Function))
             }
-            _ => Ok(Used::Forward(Name::new(name)?)),
+            _ => Ok(Used::Forward(stub.key)),
         })?;
         Ok(Some(stub.address))
+    }
+
+    /// The module that exports `name`, of all or the one called `module`, and the address and kind of the export.
+    fn find_loaded(
+        &self,
+        module: Option<&[u8]>,
+        name: &[u8],
+    ) -> Result<Option<(ModuleHandle, u64, SymbolKind)>> {
+        let Some(module) = module else {
+            let found = self.resolve_in_modules(name)?;
+            let of_module =
+                |found: Resolved<'_>| Some((found.module?.handle(), found.address, found.kind));
+            return Ok(found.and_then(of_module));
+        };
+        let Some(handle) = self.find(module) else { return Ok(None) };
+        match self.stable_export(handle, name) {
+            Ok(export) => Ok(export.map(|export| (handle, export.address, export.kind))),
+            // It was unloaded meanwhile.
+            Err(LoadError::Stale { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The export of a module at an address that stays valid across reloads: of a function of a reloadable module, that

@@ -136,6 +136,22 @@ impl ProviderIndex {
         self.providers.is_empty()
     }
 
+    /// The provider called `module`, if it exports `name`.
+    pub(super) fn find_in(&self, module: &[u8], name: &[u8]) -> Option<Provider> {
+        let provider = self.by_name(module)?;
+        let smf = provider.parsed.linked().ok()?;
+        let is_exported = smf.symbols().find_export(name).is_some()
+            || smf.functions().ok().flatten().is_some_and(|functions| {
+                functions.iter().flatten().any(|function| function.name() == name)
+            });
+        is_exported.then(|| provider.clone())
+    }
+
+    /// The first provider called `module`.
+    pub(super) fn by_name(&self, module: &[u8]) -> Option<&Provider> {
+        self.providers.iter().find(|provider| *provider.name == *module)
+    }
+
     /// The first provider that exports `name`, and its index.
     pub(super) fn find(&self, name: &[u8]) -> Option<(usize, Provider)> {
         let Self { providers, hasher, exports } = self;

@@ -349,7 +349,7 @@ impl State {
         self.all_versions().map(|version| &**version).filter(move |version| {
             let of_module = |dependency: &Dependency| dependency.handle == handle;
             version.dependencies.iter().any(of_module)
-                || forward.leads_to(&version.forward_functions, handle)
+                || forward.leads_to(&version.forward_stubs, handle)
         })
     }
 

@@ -70,8 +70,9 @@ pub(super) struct Version {
     pub(super) body: Body,
     /// Each module once.
     pub(super) dependencies: Vec<Dependency>,
-    /// Functions that it calls by [stubs](super::forward), of modules whose load sets were in progress when it was linked.
-    pub(super) forward_functions: Vec<Name>,
+    /// The names of [stubs](super::forward) that it calls, for functions of modules whose load sets were in progress when it was
+    /// linked.
+    pub(super) forward_stubs: Vec<Name>,
     /// Only of a reloadable module.
     pub(super) stubs: Option<VersionStubs>,
     /// Older versions whose memory holds data of this one. Emptied when no thread can be inside.
@@ -92,7 +93,7 @@ impl Version {
         name: Name,
         handle: ModuleHandle,
         (body, registration): (Body, Registration),
-        (dependencies, forward_functions): (Vec<Dependency>, Vec<Name>),
+        (dependencies, forward_stubs): (Vec<Dependency>, Vec<Name>),
         stubs: Option<VersionStubs>,
     ) -> Result<TryArc<Self>, AllocError> {
         TryArc::new(Self {
@@ -101,7 +102,7 @@ impl Version {
             registration: Lock::new(registration),
             body,
             dependencies,
-            forward_functions,
+            forward_stubs,
             stubs,
             data_owners: Lock::default(),
             holds: TryArc::new(Epochs::new())?,

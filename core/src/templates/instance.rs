@@ -33,6 +33,8 @@ pub(super) struct InstanceData {
 /// A symbol outside of the instances, and its address.
 #[derive(Clone)]
 pub(super) struct Import {
+    /// The module of the template whose instance refers to the symbol.
+    pub(super) module: Name,
     pub(super) symbol: Name,
     pub(super) address: u64,
 }

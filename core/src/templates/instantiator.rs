@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use super::compiler::Compiler;
 use super::derived::{DerivedInstance, Inferred};
 use super::error::{InstantiateError, MetadataError, UpdateError};
-use super::instance::Instance;
+use super::instance::{Import, Instance};
 use super::instance_table::InstanceTable;
 use super::ir_bodies::IrBodies;
 use super::jobs::{JobTable, NoteUpdate};
@@ -219,7 +219,8 @@ impl JitInstantiator {
         Ok(self)
     }
 
-    /// Sets the resolver of symbols that are not instances. An instance that calls one is found, and called by other instances,
+    /// Sets the resolver of symbols that are not instances, which gets also the path of the template's module
+    /// ([`Resolve::resolve_for`]). An instance that calls one is found, and called by other instances,
     /// as long as the resolver returns the same address; then it is compiled again.
     ///
     /// # Errors
@@ -432,8 +433,9 @@ impl JitInstantiator {
         self.instances.find(symbol, &|instance| {
             instance.0.imports.iter().all(|import| {
                 let resolver = self.symbols.as_ref();
-                let address = resolver.and_then(|resolver| resolver.resolve(&import.symbol));
-                address == Some(import.address)
+                let Import { module, symbol, address } = import;
+                let found = resolver.and_then(|resolver| resolver.resolve_for(module, symbol));
+                found == Some(*address)
             })
         })
     }

@@ -24,6 +24,7 @@ use crate::format::sdn::Cell;
 use crate::format::template::{Template, TemplateKind, Templates};
 use crate::format::write::note_edit::JIT_MEMORY;
 use crate::format::{File, SectionKind};
+use crate::link::Name;
 use crate::memory::FileBytes;
 
 #[cfg(feature = "source")]
@@ -128,7 +129,7 @@ impl Module {
         let smf = File::parse(bytes)?.module().ok_or(MetadataError::Archive)?;
         let cached = || CachedRecords::new(cached_code::payload_of(&smf).unwrap_or(&[]));
         let mut module = Self {
-            note: ModuleNote::new(try_copy_bytes(path)?, storage, cache_code),
+            note: ModuleNote::new(Name::new(path)?, storage, cache_code),
             bodies: Box::default(),
             templates: HashMap::new(),
             #[cfg(feature = "source")]

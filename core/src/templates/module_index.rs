@@ -46,7 +46,7 @@ impl ModuleIndex {
     /// # Errors
     /// No memory, or too many modules. The index is then unchanged.
     pub(super) fn insert(&mut self, module: Module) -> Result<TryArc<Module>, MetadataError> {
-        let old = self.paths.get(&module.note.path).map(|place| module_of(*place));
+        let old = self.paths.get(&*module.note.path).map(|place| module_of(*place));
         let next = u32::try_from(self.modules.len()).map_err(|_| MetadataError::TooLarge)?;
         let number = old.unwrap_or(next);
         let lost_symbols = self.reserve(&module)?;

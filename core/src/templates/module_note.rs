@@ -46,7 +46,7 @@ impl Storage {
 
 /// The note of a module, and the updates that its file has not got yet.
 pub(super) struct ModuleNote {
-    pub(super) path: Box<[u8]>,
+    pub(super) path: Name,
     storage: Storage,
     /// Whether the file gets the code of instances.
     caches_code: bool,
@@ -65,7 +65,7 @@ struct NoteState {
 }
 
 impl ModuleNote {
-    pub(super) fn new(path: Box<[u8]>, storage: Storage, caches_code: bool) -> Self {
+    pub(super) fn new(path: Name, storage: Storage, caches_code: bool) -> Self {
         Self { path, storage, caches_code, state: Lock::new(NoteState::default()) }
     }
 

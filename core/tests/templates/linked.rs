@@ -1,12 +1,12 @@
 //! Modules that import instances which do not exist yet.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
 use smf_core::link::Resolve;
 use smf_core::loader::epoch::Epochs;
-use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleLoader};
+use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitInstantiator, JitSymbolResolver};
 
@@ -20,8 +20,13 @@ pub(crate) fn user(import: &str) -> ModuleBytes {
 
 /// A module with a function that jumps to its import, and a function `seven`, which returns 7.
 fn importer(function: &str, import: &str) -> ModuleBytes {
-    // jmp import; mov eax, 7; ret
-    let code = [0xe9, 0, 0, 0, 0, 0xb8, 7, 0, 0, 0, 0xc3];
+    importer_with(function, import, 7)
+}
+
+/// As [`importer`], where `seven` returns `value`.
+fn importer_with(function: &str, import: &str, value: u8) -> ModuleBytes {
+    // jmp import; mov eax, value; ret
+    let code = [0xe9, 0, 0, 0, 0, 0xb8, value, 0, 0, 0, 0xc3];
     let section = |kind, name, flags, payload| NewSection {
         kind,
         name,
@@ -169,4 +174,63 @@ fn instance_reaches_its_unloaded_importer_during_a_call() {
     loader.collect();
     assert_eq!((loader.statistics().retired, call_at(start_of(other), &[])), (0, 7));
     loader.unload(other).unwrap();
+}
+
+/// The symbols of a loader, where an instance calls the functions of the module of its template first.
+struct OwnFirst(Weak<ModuleLoader>);
+
+impl Resolve for OwnFirst {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        self.0.upgrade()?.resolve_import(name).unwrap()
+    }
+
+    fn resolve_for(&self, module: &[u8], name: &[u8]) -> Option<u64> {
+        let own = self.0.upgrade()?.resolve_import_from(module, name).unwrap();
+        own.or_else(|| self.resolve(name))
+    }
+}
+
+/// A loader whose instances are those of a template of the module `own` that calls `seven`.
+fn with_templates() -> Arc<ModuleLoader> {
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let jit = JitInstantiator::new(SILENT, CodeMemory::default()).unwrap();
+    let jit = jit.with_compiler(compiler(Arc::default())).unwrap();
+    let jit = jit.with_symbols(OwnFirst(Arc::downgrade(&loader))).unwrap();
+    jit.load_smf_bytes(b"own", &Spec::new().both("up", "call seven").file()).unwrap();
+    let resolver = JitSymbolResolver::new(jit);
+    loader.set_fallback_resolver(Some(Box::new(resolver))).unwrap();
+    loader
+}
+
+fn call(loader: &ModuleLoader, module: ModuleHandle, function: &str) -> i64 {
+    call_at(loader.get(module).unwrap().function(function.as_bytes()).unwrap(), &[])
+}
+
+/// The importing module, and one that was loaded earlier, define a function of the same name.
+#[test]
+fn instance_calls_the_functions_of_the_module_of_its_template() {
+    let loader = with_templates();
+    loader.define(b"nine", 9).unwrap();
+    loader.load(b"earlier", importer_with("start", "nine", 5)).unwrap();
+    let user = loader.load(b"user", user("up$i64")).unwrap();
+    assert_eq!(call(&loader, user, "main"), 5, "no module is called `own`");
+    loader.unload(user).unwrap();
+    loader.register_provider(b"own", importer_with("own", "nine", 9)).unwrap();
+    let user = loader.load(b"user", importer("main", "up$i64")).unwrap();
+    assert_eq!(call(&loader, user, "main"), 9, "the provider is loaded");
+    let own = loader.find(b"own").unwrap();
+    assert!(matches!(loader.unload(own), Err(LoadError::Needed { .. })));
+    let other = loader.load(b"other", importer("main", "up$i64")).unwrap();
+    assert_eq!(call(&loader, other, "main"), 9, "it is loaded already");
+}
+
+#[test]
+fn instance_calls_the_functions_of_its_module_that_is_being_loaded() {
+    let loader = with_templates();
+    loader.register_provider(b"own", importer_with("start", "up$i64", 9)).unwrap();
+    // Both are loaded at once, and this one is the first that defines `seven`.
+    let user = loader.load(b"user", importer("main", "start")).unwrap();
+    assert_eq!(call(&loader, user, "main"), 9);
+    let own = loader.find(b"own").unwrap();
+    loader.unload_all(&[user, own]).unwrap();
 }

@@ -727,6 +727,31 @@ fn instance_states_why_there_is_none() {
     templates.detach().unwrap();
 }
 
+/// Another module has a function of the same name.
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn instance_calls_the_function_of_the_module_of_its_template() {
+    use smf_core::loader::{LoaderOptions, ModuleBytes};
+    use smf_core::trap;
+
+    use crate::loader::Loader;
+    use crate::loader_templates::LoaderTemplates;
+
+    let loader = TryArc::new(Loader::new(LoaderOptions::default()).unwrap()).unwrap();
+    let config = smf_core::templates::JitConfig { update_smf: false, ..Default::default() };
+    let templates = LoaderTemplates::attach(&loader, config, Default::default()).unwrap();
+    let modules = loader.modules();
+    let bytes = |text: &str| ModuleBytes::new(module(text)).unwrap();
+    modules.load(b"other", bytes("fn helper(a: i64) -> i64: 0 - a\n")).unwrap();
+    let text = "fn helper(a: i64) -> i64: a * 7\nfn calls<T>(x: T, a: i64) -> i64: helper(a)\n";
+    modules.register_provider(b"own", bytes(text)).unwrap();
+    let instance = templates.instance(b"calls$i64").unwrap().unwrap();
+    // SAFETY: the function has two parameters of type i64.
+    assert_eq!(unsafe { trap::call(instance.address(), &[1, 6]) }, Ok(42));
+    assert!(modules.find(b"own").is_some());
+    templates.detach().unwrap();
+}
+
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
 #[test]
 fn functions_of_a_module_have_the_types_that_it_states() {

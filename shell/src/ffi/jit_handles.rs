@@ -12,7 +12,7 @@ use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_copy_bytes, try
 use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::Resolve;
-use smf_core::loader::ModuleBytes;
+use smf_core::loader::{LoadError, ModuleBytes, ModuleLoader};
 use smf_core::templates::{
     CodeReloc, CompileError, CompileRequest, Compiled, Compiler, Environment, InstantiateError,
     JitInstantiator, JitSymbolResolver, Observer, Target,
@@ -172,22 +172,33 @@ impl LoaderJit {
         found
     }
 
-    fn find_symbol(&self, name: &[u8]) -> Option<u64> {
-        let loader = loader_handles::enter(self.loader).ok()?;
-        let found = loader.modules().resolve_import(name);
-        found.inspect_err(|error| link_failures::record(error)).ok()?
+    /// What `find` finds in the modules of the loader for whose import this thread makes an instance; `None` without one.
+    ///
+    /// # Errors
+    /// That of `find`, [`ApiError::NotOpen`] and [`ApiError::InUseAtFork`].
+    fn find(
+        find: impl FnOnce(&ModuleLoader) -> Result<Option<u64>, LoadError>,
+    ) -> Result<Option<u64>, ApiError> {
+        let Some(asking) = ASKING.with_borrow(Clone::clone) else { return Ok(None) };
+        let loader = loader_handles::enter(asking.loader)?;
+        let found = find(loader.modules()).inspect_err(|error| link_failures::record(error));
+        Ok(found?)
     }
 }
 
-/// The functions that instances call: registered ones, else those of the loader whose import an instance is.
+/// The functions that instances call: those of the template's module, else registered ones, else those of the loader whose
+/// import an instance is.
 pub(super) struct InstanceSymbols;
 
 impl Resolve for InstanceSymbols {
     fn resolve(&self, name: &[u8]) -> Option<u64> {
-        RegisteredSymbols::default().resolve(name).or_else(|| {
-            let asking = ASKING.with_borrow(Clone::clone);
-            asking?.find_symbol(name)
-        })
+        let registered = RegisteredSymbols::default().resolve(name);
+        registered.or_else(|| LoaderJit::find(|modules| modules.resolve_import(name)).ok()?)
+    }
+
+    fn resolve_for(&self, module: &[u8], name: &[u8]) -> Option<u64> {
+        let own = LoaderJit::find(|modules| modules.resolve_import_from(module, name));
+        own.ok()?.or_else(|| self.resolve(name))
     }
 }
 

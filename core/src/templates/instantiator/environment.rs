@@ -27,6 +27,8 @@ pub(super) struct CompileEnvironment<'j> {
     jit: &'j JitInstantiator,
     /// The symbol of the instance.
     symbol: &'j Name,
+    /// The path of the template's module.
+    module: &'j Name,
     targets: Vec<ResolvedTarget>,
     /// The declared signature of the code.
     pub(super) signature: Box<[u8]>,
@@ -46,10 +48,10 @@ struct ResolvedTarget {
 }
 
 impl<'j> CompileEnvironment<'j> {
-    pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Name) -> Self {
+    pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Name, module: &'j Name) -> Self {
         let (signature, tables) = (Box::default(), Vec::new());
         let (targets, imports) = (Vec::new(), Vec::new());
-        Self { jit, symbol, targets, signature, tables, failure: None, imports }
+        Self { jit, symbol, module, targets, signature, tables, failure: None, imports }
     }
 
     /// The code cache record of the compiled code.
@@ -103,7 +105,8 @@ impl<'j> CompileEnvironment<'j> {
     }
 
     fn add_import(&mut self, import: Import) -> Result<(), AllocError> {
-        match self.imports.iter().any(|known| known.symbol == import.symbol) {
+        let is_it = |known: &Import| known.symbol == import.symbol && known.module == import.module;
+        match self.imports.iter().any(is_it) {
             true => Ok(()),
             false => try_push(&mut self.imports, import),
         }
@@ -185,9 +188,11 @@ impl<'j> CompileEnvironment<'j> {
             }
         }
         let resolver = self.jit.symbols.as_ref();
-        match resolver.and_then(|resolver| resolver.resolve(symbol)) {
+        let module = self.module;
+        match resolver.and_then(|resolver| resolver.resolve_for(module, symbol)) {
             Some(address) => {
-                self.add_import(Import { symbol: Name::new(symbol)?, address })?;
+                let (module, symbol) = (module.clone(), Name::new(symbol)?);
+                self.add_import(Import { module, symbol, address })?;
                 self.add(address, None)
             }
             None => Err(CompileError::Missing(ShortName::new(symbol))),

@@ -199,7 +199,7 @@ impl Instantiation<'_> {
         {
             return cached;
         }
-        let mut environment = CompileEnvironment::new(self.jit, &self.symbol);
+        let mut environment = CompileEnvironment::new(self.jit, &self.symbol, &module.note.path);
         let compiled = {
             let _span = PhaseSpan::enter(self.jit.registry(), Phase::Compile, template);
             compiler.compile(&request, &mut environment)
@@ -276,7 +276,8 @@ impl Instantiation<'_> {
             if !code_cache::is_valid(&code, request, policy) {
                 continue;
             }
-            let mut environment = CompileEnvironment::new(self.jit, &self.symbol);
+            let mut environment =
+                CompileEnvironment::new(self.jit, &self.symbol, &module.note.path);
             match code_cache::link(&code, &mut environment) {
                 Ok(compiled) => {
                     if let Ok(instance) = self.publish(&compiled, environment, compiler.is_source())
