@@ -1437,7 +1437,8 @@ bool smf_jit_fail(uint64_t unit, const char *why);
  * notes of modules that the loader loads or registers as providers from then on; smf_jit_load is not needed for them.
  * Instances that are made for the loader call the functions of the module of their template first, which is loaded if it is a
  * provider, then registered symbols, then what the loader defines: its modules, the one that is being loaded included, its
- * symbols, and its providers, which are loaded.
+ * symbols, and its providers, which are loaded. Templates of a module whose load or reload fails are not used, except those
+ * of a module without code.
  *
  * A module imports from the modules that its instances call: they are not unloaded before it. An instance that calls what a
  * loader defines is found by that loader alone, with smf_loader_resolve, and until that is unloaded; then, and for another

@@ -145,6 +145,15 @@ impl LoaderTemplates {
         loader.modules().set_fallback_resolver(None)
     }
 
+    /// Withdraws a module that is not loaded after all.
+    fn forget(&self, name: &[u8]) {
+        let _loading = lock(&self.loading);
+        lock(&self.pending).retain(|(pending, _)| **pending != *name);
+        lock(&self.unreadable).retain(|(module, _)| **module != *name);
+        // Without memory its templates stay.
+        let _ = self.jit.forget_read_metadata(name);
+    }
+
     fn add(&self, name: &[u8], bytes: &ModuleBytes) -> Result<(), AllocError> {
         let smf = bytes.file().ok().and_then(File::module);
         let is_relevant = smf.is_some_and(|smf| {
@@ -234,9 +243,10 @@ impl LoaderTemplates {
 /// Sets the module sink and the fallback resolver of a loader.
 fn set(loader: &Loader, templates: &TryArc<LoaderTemplates>) -> Result<(), AllocError> {
     let of_sink = templates.clone();
-    let sink = move |name: &[u8], bytes: &ModuleBytes| {
+    let sink = move |name: &[u8], bytes: Option<&ModuleBytes>| match bytes {
         // Without memory the templates of the module are not found.
-        let _ = of_sink.add(name, bytes);
+        Some(bytes) => drop(of_sink.add(name, bytes)),
+        None => of_sink.forget(name),
     };
     let of_resolver = templates.clone();
     let resolver = move |name: &[u8]| of_resolver.resolve(name);

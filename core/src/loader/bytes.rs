@@ -311,6 +311,10 @@ impl LinkedModule {
         self.exports.parsed.smf()
     }
 
+    pub(super) fn bytes(&self) -> &ModuleBytes {
+        &self.exports.parsed.bytes
+    }
+
     /// As [`ParsedModule::linked`].
     pub(super) fn linked(&self) -> &Smf<'_> {
         self.native.as_ref().map_or_else(|| self.smf(), |module| module.linked())

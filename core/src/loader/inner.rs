@@ -20,8 +20,38 @@ use crate::memory::PagePool;
 use crate::memory::lock::{Lock, LockGuard};
 
 /// A function that receives the name and the bytes of each module that has been parsed and will be loaded, before its
-/// imports are resolved; also new versions of a module, and modules that may be loaded on demand. It must not use the loader.
-pub type ModuleSink = dyn Fn(&[u8], &ModuleBytes) + Send + Sync;
+/// imports are resolved; also new versions of a module, and modules that may be loaded on demand. If loading fails, it receives
+/// the bytes that the name had before, `None` if it had none; except for a module without code, which may be no more than its
+/// templates. It must not use the loader.
+pub type ModuleSink = dyn Fn(&[u8], Option<&ModuleBytes>) + Send + Sync;
+
+/// A module that the [sink](ModuleSink) has received and that is being loaded. Unless it is [kept](Self::keep), the sink receives
+/// on drop what the name had before.
+pub(super) struct Announced<'l> {
+    loader: &'l ModuleLoader,
+    name: Name,
+    is_kept: bool,
+}
+
+impl<'l> Announced<'l> {
+    pub(super) fn new(loader: &'l ModuleLoader, name: &Name, bytes: &ModuleBytes) -> Self {
+        loader.announce(name, Some(bytes));
+        Self { loader, name: name.clone(), is_kept: false }
+    }
+
+    pub(super) fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let previous = self.loader.bytes_of(&self.name);
+            self.loader.announce(&self.name, previous.as_ref());
+        }
+    }
+}
 
 /// A set of loaded modules. All methods may be called from any thread. See the [module documentation](super).
 pub struct ModuleLoader {
@@ -52,8 +82,20 @@ impl ModuleLoader {
         self.sink.lock()
     }
 
-    /// Passes a parsed module to the sink.
-    pub(super) fn parsed(&self, name: &[u8], bytes: &ModuleBytes) {
+    /// The bytes of the loaded module called `name`, or else of the provider.
+    fn bytes_of(&self, name: &[u8]) -> Option<ModuleBytes> {
+        let loaded = {
+            let state = self.state();
+            state.by_name(name).and_then(|handle| state.version(handle).ok().cloned())
+        };
+        if let Some(module) = loaded.as_ref().and_then(|version| version.body.linked()) {
+            return Some(module.bytes().clone());
+        }
+        self.providers().by_name(name).map(|provider| provider.parsed.bytes.clone())
+    }
+
+    /// Passes the bytes that a name has now to the sink.
+    pub(super) fn announce(&self, name: &[u8], bytes: Option<&ModuleBytes>) {
         let sink = self.sink().clone();
         if let Some(sink) = sink {
             sink(name, bytes);

@@ -9,16 +9,17 @@ use super::error::{LoadError, Result};
 use super::fallback::Used;
 use super::handle::ModuleHandle;
 use super::init::{construct, init_order};
-use super::inner::{ModuleLoader, ModuleSink};
+use super::inner::{Announced, ModuleLoader, ModuleSink};
 use super::load_set::LoadSet;
 use super::module_ref::{ModuleRef, Resolved};
 use super::observer::{LoadEvent, LoadObserver};
 use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
 use super::provider_index::{NewProviders, Provider};
+use super::state::Scope;
 use super::version::{Body, Version};
 use crate::alloc_util::{AllocError, TryArc, try_collect};
 use crate::format::SymbolKind;
-use crate::link::{Export, Name, NoImports, Resolve};
+use crate::link::{Export, LinkError, Name, NoImports, Resolve};
 
 /// A module and its providers, mapped and not linked yet.
 pub struct MappedModule<'l> {
@@ -26,6 +27,8 @@ pub struct MappedModule<'l> {
     name: Name,
     parsed: ParsedModule,
     set: LoadSet<'l>,
+    /// `None` for a provider, which the sink has received before.
+    announced: Option<Announced<'l>>,
 }
 
 impl MappedModule<'_> {
@@ -35,7 +38,7 @@ impl MappedModule<'_> {
     /// # Errors
     /// As [`ModuleLoader::load`].
     pub fn link(self, unresolved: &mut dyn FnMut(&UnresolvedImport<'_>)) -> Result<ModuleHandle> {
-        let Self { loader, name, parsed, set } = self;
+        let Self { loader, name, parsed, set, announced } = self;
         let mut mapped = Some(set);
         let linked = retry(loader, &name, |reservation| {
             let set = match mapped.take() {
@@ -53,7 +56,11 @@ impl MappedModule<'_> {
             }
             Ok(first)
         });
-        loader.notify_refusal(&name, linked)
+        let linked = loader.notify_refusal(&name, linked)?;
+        if let Some(announced) = announced {
+            announced.keep();
+        }
+        Ok(linked)
     }
 }
 
@@ -69,16 +76,18 @@ fn map_set<'l>(
     name: &Name,
     parsed: &ParsedModule,
 ) -> Result<LoadSet<'l>> {
-    let scope = {
-        let state = loader.state();
-        if state.by_name(name).is_some() {
-            return Err(LoadError::NameTaken { module: name.clone() });
-        }
-        state.scope()
-    };
-    let mut set = LoadSet::new(loader, scope, None);
+    let mut set = LoadSet::new(loader, scope_without(loader, name)?, None);
     set.map(name.clone(), parsed)?;
     Ok(set)
+}
+
+/// The loaded modules, of which none has the name.
+fn scope_without(loader: &ModuleLoader, name: &Name) -> Result<Scope> {
+    let state = loader.state();
+    match state.by_name(name) {
+        Some(_) => Err(LoadError::NameTaken { module: name.clone() }),
+        None => Ok(state.scope()),
+    }
 }
 
 impl ModuleLoader {
@@ -135,9 +144,20 @@ impl ModuleLoader {
     pub fn map(&self, name: &[u8], bytes: ModuleBytes) -> Result<MappedModule<'_>> {
         let name = Name::new(name)?;
         let parsed = self.parse(&name, bytes)?;
-        self.parsed(&name, &parsed.bytes);
-        let set = self.notify_refusal(&name, map_set(self, &name, &parsed))?;
-        Ok(MappedModule { loader: self, name, parsed, set })
+        let mapped = scope_without(self, &name).and_then(|_| {
+            let announced = Announced::new(self, &name, &parsed.bytes);
+            match map_set(self, &name, &parsed) {
+                Ok(set) => Ok((set, Some(announced))),
+                Err(error) => {
+                    if matches!(error, LoadError::Link { error: LinkError::NoCode, .. }) {
+                        announced.keep();
+                    }
+                    Err(error)
+                }
+            }
+        });
+        let (set, announced) = self.notify_refusal(&name, mapped)?;
+        Ok(MappedModule { loader: self, name, parsed, set, announced })
     }
 
     /// Adds symbols that are not those of an SMF module, such as a library that the system's loader has opened. They are
@@ -177,7 +197,7 @@ impl ModuleLoader {
         let providers = try_collect(new.providers().iter().cloned())?;
         self.providers().add(new)?;
         for Provider { name, parsed } in providers {
-            self.parsed(&name, &parsed.bytes);
+            self.announce(&name, Some(&parsed.bytes));
         }
         Ok(())
     }
@@ -300,7 +320,9 @@ impl ModuleLoader {
         };
         let Some(Provider { name: provider, parsed }) = found else { return Ok(None) };
         let set = self.notify_refusal(&provider, map_set(self, &provider, &parsed));
-        let mapped = set.map(|set| MappedModule { loader: self, name: provider, parsed, set });
+        let announced = None;
+        let mapped =
+            set.map(|set| MappedModule { loader: self, name: provider, parsed, set, announced });
         let loaded = mapped.and_then(|mapped| mapped.link(&mut |_| {}));
         // Another thread may have loaded it meanwhile, so that its name is taken.
         match self.resolve_without_providers(module, name)? {

@@ -14,7 +14,7 @@ use super::error::{LoadError, Result};
 use super::forward::Binding;
 use super::handle::ModuleHandle;
 use super::init::{construct, in_order, init_order, undo};
-use super::inner::ModuleLoader;
+use super::inner::{Announced, ModuleLoader};
 use super::load_set::LoadSet;
 use super::migrate::{Migrated, Transfer, transfer_data};
 use super::module_ref::ModuleRef;
@@ -89,7 +89,6 @@ impl ModuleLoader {
             // `old` is dropped before the second collection, which may free it.
             let name = &old.version().name;
             let parsed = self.parse(name, bytes)?;
-            self.parsed(name, &parsed.bytes);
             let reloaded = retry(self, name, |reservation| {
                 self.reload_once(&old, &parsed, migration, unresolved, reservation)
             });
@@ -129,6 +128,7 @@ impl ModuleLoader {
                 }
             }
         }
+        let announced = Announced::new(self, &old.name, &parsed.bytes);
         let mut set = LoadSet::new(self, self.state().scope(), Some(handle));
         in_use.map(&mut set, old, parsed, table)?;
         let (scope, members) = set.link(unresolved)?;
@@ -143,6 +143,7 @@ impl ModuleLoader {
         }
         let migrated =
             self.switch(old, &scope, members, transfer, (&in_use, &order), reservation)?;
+        announced.keep();
         let kept = u32::try_from(in_use.0.len()).unwrap_or(u32::MAX);
         Ok(Reloaded { migrated, kept })
     }

@@ -18,7 +18,7 @@ use super::ir_bodies::IrBodies;
 use super::jobs::{JobTable, NoteUpdate};
 use super::module::Module;
 use super::module_index::{ModuleIndex, ModuleRow};
-use super::module_note::Storage;
+use super::module_note::{ModuleNote, Storage};
 use super::precompiled::PrecompiledBodies;
 use crate::alloc_util::{
     AllocError, AttachResult, try_box, try_collect, try_copy_bytes, try_copy_str, try_push,
@@ -344,7 +344,7 @@ impl JitInstantiator {
         if templates.is_none() && note.is_none() {
             return Ok(());
         }
-        let mut storage = Storage::Memory;
+        let mut storage = Storage::Loader;
         if let Some(old) = self.state().modules.by_path(name) {
             let templates = templates.as_deref().unwrap_or(&[]);
             let note = note.as_ref().map_or(&[][..], |(note, _)| note);
@@ -354,6 +354,19 @@ impl JitInstantiator {
             storage = old.note.storage().try_clone()?;
         }
         self.insert(Module::parse(name, storage, self.config.keep_code, bytes)?)
+    }
+
+    /// Reverses [`load_read_metadata`](Self::load_read_metadata) for a module that is not loaded after all: it has no templates
+    /// and note any more. Its instances remain. Does nothing for a module that was loaded otherwise.
+    ///
+    /// # Errors
+    /// [`MetadataError`].
+    pub fn forget_read_metadata(&self, name: &[u8]) -> Result<(), MetadataError> {
+        let known = self.state().modules.by_path(name);
+        let known = known.filter(|module| matches!(module.note.storage(), Storage::Loader));
+        let Some(known) = known else { return Ok(()) };
+        let note = ModuleNote::new(known.note.path.clone(), Storage::Loader, false);
+        self.insert(Module::empty(note))
     }
 
     fn insert(&self, module: Module) -> Result<(), MetadataError> {

@@ -119,6 +119,23 @@ impl Module {
         Self::parse(&module_path, storage, cache_code, module.data)
     }
 
+    /// A module without templates and rows.
+    pub(super) fn empty(note: ModuleNote) -> Self {
+        Self {
+            note,
+            bodies: Box::default(),
+            templates: HashMap::new(),
+            #[cfg(feature = "source")]
+            declared: declaration::Declared::default(),
+            rows: Vec::new(),
+            lost_rows: Vec::new(),
+            cached: None,
+            text: String::new(),
+            uses: TemplateUses::default(),
+            instances: AtomicUsize::new(0),
+        }
+    }
+
     /// Parses a module.
     pub(super) fn parse(
         path: &[u8],
@@ -127,20 +144,11 @@ impl Module {
         bytes: &[u8],
     ) -> Result<Self, MetadataError> {
         let smf = File::parse(bytes)?.module().ok_or(MetadataError::Archive)?;
-        let cached = || CachedRecords::new(cached_code::payload_of(&smf).unwrap_or(&[]));
-        let mut module = Self {
-            note: ModuleNote::new(Name::new(path)?, storage, cache_code),
-            bodies: Box::default(),
-            templates: HashMap::new(),
-            #[cfg(feature = "source")]
-            declared: declaration::Declared::default(),
-            rows: Vec::new(),
-            lost_rows: Vec::new(),
-            cached: cache_code.then(cached).transpose()?,
-            text: String::new(),
-            uses: TemplateUses::default(),
-            instances: AtomicUsize::new(0),
-        };
+        let mut module = Self::empty(ModuleNote::new(Name::new(path)?, storage, cache_code));
+        if cache_code {
+            let payload = cached_code::payload_of(&smf).unwrap_or(&[]);
+            module.cached = Some(CachedRecords::new(payload)?);
+        }
         if let Some(section) = smf.sections().of_kind(SectionKind::TemplateCode) {
             module.bodies = try_copy_bytes(&smf.contents(&section)?)?;
             module.index_templates(section.offset)?;

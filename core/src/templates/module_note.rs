@@ -26,6 +26,8 @@ use crate::memory::{FileBytes, replace_file};
 pub(super) enum Storage {
     /// Memory only.
     Memory,
+    /// Memory only, of a module that a loader has read.
+    Loader,
     /// The file at the module's path.
     File,
     /// The module `name` of the archive at `path`.
@@ -36,6 +38,7 @@ impl Storage {
     pub(super) fn try_clone(&self) -> Result<Self, AllocError> {
         Ok(match self {
             Self::Memory => Self::Memory,
+            Self::Loader => Self::Loader,
             Self::File => Self::File,
             Self::Archive { path, name } => {
                 Self::Archive { path: try_copy_bytes(path)?, name: try_copy_str(name)? }
@@ -96,7 +99,8 @@ impl ModuleNote {
 
     /// Queues a code cache record. False if the module has no file, or code is not cached.
     pub(super) fn add_record(&self, record: Vec<u8>) -> bool {
-        let is_cached = self.caches_code && !matches!(self.storage, Storage::Memory);
+        let is_cached =
+            self.caches_code && !matches!(self.storage, Storage::Memory | Storage::Loader);
         // Without memory the record is lost, and the instance is compiled again by another process.
         is_cached && try_push(&mut self.state.lock().records, record).is_ok()
     }
@@ -113,7 +117,7 @@ impl ModuleNote {
         }
         let written = self.write(&pending, &records);
         match &self.storage {
-            Storage::Memory => {}
+            Storage::Memory | Storage::Loader => {}
             Storage::File => replaced(&self.path),
             Storage::Archive { path, .. } => replaced(path),
         }
@@ -145,7 +149,7 @@ impl ModuleNote {
             Ok::<_, UpdateError>(module)
         };
         match &self.storage {
-            Storage::Memory => {}
+            Storage::Memory | Storage::Loader => {}
             Storage::File => drop(replace_file(&self.path, FileBytes::DEFAULT_LIMIT, apply)?),
             Storage::Archive { path, name } => {
                 replace_file(path, FileBytes::DEFAULT_LIMIT, |old| {

@@ -234,3 +234,23 @@ fn instance_calls_the_functions_of_its_module_that_is_being_loaded() {
     let own = loader.find(b"own").unwrap();
     loader.unload_all(&[user, own]).unwrap();
 }
+
+#[test]
+fn module_that_is_not_loaded_after_all_has_no_templates() {
+    let file = |value: &str| Spec::new().both("f", value).file();
+    let (jit, _) = loaded(SILENT, &[]);
+    let value_of = |symbol: &[u8]| {
+        jit.try_jit_instantiate(symbol).map(|instance| call_at(instance.address(), &[])).ok()
+    };
+    jit.load_read_metadata(b"failed", &file("ret 1")).unwrap();
+    jit.forget_read_metadata(b"failed").unwrap();
+    assert!(!jit.has_template("f") && value_of(b"f$i64").is_none());
+    jit.load_read_metadata(b"other", &file("ret 2")).unwrap();
+    assert_eq!(value_of(b"f$i64"), Some(2));
+    // Nor does it take those away that the caller has loaded.
+    jit.load_smf_bytes(b"own", &Spec::new().both("g", "ret 3").file()).unwrap();
+    for module in [&b"own"[..], b"unknown"] {
+        jit.forget_read_metadata(module).unwrap();
+    }
+    assert_eq!(value_of(b"g$i64"), Some(3));
+}

@@ -727,10 +727,10 @@ fn instance_states_why_there_is_none() {
     templates.detach().unwrap();
 }
 
-/// Another module has a function of the same name.
+/// The templates of a loader, and the function of their module that has the name of one of another module.
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
 #[test]
-fn instance_calls_the_function_of_the_module_of_its_template() {
+fn instances_are_those_of_loaded_modules_and_call_functions_of_these() {
     use smf_core::loader::{LoaderOptions, ModuleBytes};
     use smf_core::trap;
 
@@ -749,6 +749,11 @@ fn instance_calls_the_function_of_the_module_of_its_template() {
     // SAFETY: the function has two parameters of type i64.
     assert_eq!(unsafe { trap::call(instance.address(), &[1, 6]) }, Ok(42));
     assert!(modules.find(b"own").is_some());
+
+    let text =
+        "extern fn nowhere() -> i64\nfn calls_it() -> i64: nowhere()\nfn late<T>(x: T) -> T: x\n";
+    modules.load(b"failed", bytes(text)).unwrap_err();
+    assert!(templates.instance(b"late$i64").unwrap().is_none());
     templates.detach().unwrap();
 }
 

@@ -413,7 +413,9 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
                 // Modules call its instances, also when another one is set or it is closed.
                 loader.keep(jit, try_box(shared.clone())?)?;
                 let fallback = LoaderJit::new(shared.clone(), handle)?;
-                let sink = move |name: &[u8], bytes: &ModuleBytes| shared.add(name, bytes);
+                let sink = move |name: &[u8], bytes: Option<&ModuleBytes>| {
+                    shared.set_module(name, bytes);
+                };
                 let sink = try_box(sink)? as Box<ModuleSink>;
                 let fallback = move |name: &[u8]| LoaderJit::resolve(&fallback, name);
                 (Some(try_box(fallback)? as Box<dyn Resolve + Send + Sync>), Some(sink))

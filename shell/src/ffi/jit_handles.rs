@@ -125,11 +125,15 @@ pub(super) struct SharedJit {
 }
 
 impl SharedJit {
-    /// Adds the templates and the note of a module that a loader has parsed. A malformed note is reported when it is loaded
-    /// by itself.
-    pub(super) fn add(&self, name: &[u8], bytes: &ModuleBytes) {
+    /// Adds the templates and the note of a module that a loader has parsed; without bytes, withdraws those of a module that
+    /// is not loaded after all. A malformed note is reported when it is loaded by itself.
+    pub(super) fn set_module(&self, name: &[u8], bytes: Option<&ModuleBytes>) {
         if let Some(_user) = self.users.enter() {
-            let _ = self.resolver.instantiator().load_read_metadata(name, bytes.as_slice());
+            let jit = self.resolver.instantiator();
+            let _ = match bytes {
+                Some(bytes) => jit.load_read_metadata(name, bytes.as_slice()),
+                None => jit.forget_read_metadata(name),
+            };
         }
     }
 
