@@ -99,6 +99,11 @@ pub enum LoadError {
         "{module}: `{symbol}` is called from outside, and the new version does not export it as a function"
     )]
     FunctionRemoved { module: Name, symbol: Name },
+    /// A new version whose function that is called from outside has other types.
+    #[error(
+        "{module}: `{symbol}` is called from outside, and has other parameters or another result in the new version"
+    )]
+    SignatureChanged { module: Name, symbol: Name },
     /// A new version that cannot use a datum at the address that another module refers to.
     #[error(
         "{module} cannot be replaced: {by} refers to its `{symbol}` by address, and the new version cannot use it there"

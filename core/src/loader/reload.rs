@@ -23,10 +23,11 @@ use super::options::UnresolvedImport;
 use super::retired::RetireCause;
 use super::state::{Reach, Scope, State};
 use super::stub_table::{Redirection, StubTable};
-use super::version::{Body, ImportedDatum, Version, VersionStubs, check_address};
+use super::version::{ImportedDatum, Version, VersionStubs, check_address};
 use crate::alloc_util::sort::sort_by;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
 use crate::format::SymbolKind;
+use crate::format::note::{FunctionSignature, Note};
 use crate::link::{DataSymbol, Name, has_init_functions};
 use crate::memory::lock::Lock;
 
@@ -72,7 +73,8 @@ impl ModuleLoader {
     ///
     /// # Errors
     /// [`LoadError`]; the old version is unchanged. [`LoadError::NotReloadable`] if the file does not allow it;
-    /// [`LoadError::FunctionRemoved`] if the new version lacks a function with a stub; [`LoadError::DataInUse`] if imported
+    /// [`LoadError::FunctionRemoved`] if the new version lacks a function with a stub, [`LoadError::SignatureChanged`] if the
+    /// notes of both versions state different types for it; [`LoadError::DataInUse`] if imported
     /// data cannot [stay in place](StateMigration::Copy); [`LoadError::ConstructedDataInUse`] if it would have to be
     /// [asked for](StateMigration::CopyConstructed); [`LoadError::ReplacedCodeLimit`] beyond
     /// [`max_replaced_bytes`](super::LoaderOptions::max_replaced_bytes); and every error of [`load`](Self::load).
@@ -274,11 +276,9 @@ fn prepare_switch<'t>(
     let new = members.first_mut().and_then(TryArc::get_mut).ok_or(AllocError)?;
     let VersionStubs { table, .. } = old.stubs.as_ref().ok_or(AllocError)?;
     let module = new.body.linked().ok_or(AllocError)?;
-    let migrated = match &old.body {
-        Body::Linked(from) => transfer_data(&old.name, from, module, transfer)?,
-        Body::Foreign(_) => Migrated::default(),
-    };
-    let redirection = redirect(table, &old.name, module)?;
+    let from = old.body.linked().ok_or(AllocError)?;
+    let migrated = transfer_data(&old.name, from, module, transfer)?;
+    let redirection = redirect(table, &old.name, from, module)?;
     let version = redirection.version();
     new.stubs = Some(VersionStubs { table: table.clone(), version });
     new.data_owners = Lock::new(in_use.owners(old)?);
@@ -298,11 +298,25 @@ fn transfer(migration: StateMigration, old: &Version, new: &ParsedModule) -> Tra
     }
 }
 
-/// Prepares the redirection of the stubs in `table`, those of the module `name`, to `new`.
-fn redirect<'t>(table: &'t StubTable, name: &Name, new: &LinkedModule) -> Result<Redirection<'t>> {
-    let refusal = Cell::new(None);
+/// Prepares the redirection of the stubs in `table`, those of the module `name`, from `old` to `new`.
+fn redirect<'t>(
+    table: &'t StubTable,
+    name: &Name,
+    old: &LinkedModule,
+    new: &LinkedModule,
+) -> Result<Redirection<'t>> {
+    let notes = [old, new].map(|module| module.smf().note_contents().ok().flatten());
+    let [old_types, new_types] =
+        notes.each_ref().map(|note| signatures(note.as_ref().map_or(&[], |(note, _)| note)));
+    let (old_types, new_types) = (old_types?, new_types?);
+    let (refusal, is_changed) = (Cell::new(None), Cell::new(false));
     let function = |symbol: &[u8]| {
         let export = new.find(symbol)?;
+        let [old_types, new_types] = [&old_types, &new_types].map(|all| types_of(all, symbol));
+        if old_types.is_some() && new_types.is_some() && old_types != new_types {
+            is_changed.set(true);
+            return None;
+        }
         if export.address == 0 {
             refusal.set(new.refusal(symbol));
             return None;
@@ -311,7 +325,30 @@ fn redirect<'t>(table: &'t StubTable, name: &Name, new: &LinkedModule) -> Result
     };
     let redirection = table.prepare(name, function);
     check_address(name, refusal.get())?;
-    redirection
+    match redirection {
+        Err(LoadError::FunctionRemoved { module, symbol }) if is_changed.get() => {
+            Err(LoadError::SignatureChanged { module, symbol })
+        }
+        redirection => redirection,
+    }
+}
+
+/// The functions of a note, by name, with the types of their parameters and results.
+type Signatures<'n> = Vec<(&'n str, [&'n str; 2])>;
+
+/// The functions of a note; none of a malformed one.
+fn signatures(note: &[u8]) -> Result<Signatures<'_>, AllocError> {
+    let Ok(note) = Note::parse(note, 0) else { return Ok(Vec::new()) };
+    let all = note.entries::<FunctionSignature<'_>>().filter_map(core::result::Result::ok);
+    let all = all.map(|of| (of.function().raw(), [of.parameters().raw(), of.result().raw()]));
+    let mut all = try_collect(all)?;
+    sort_by(&mut all, |one, two| one.0 < two.0);
+    Ok(all)
+}
+
+fn types_of<'n>(signatures: &Signatures<'n>, function: &[u8]) -> Option<[&'n str; 2]> {
+    let found = signatures.binary_search_by(|(name, _)| name.as_bytes().cmp(function));
+    found.ok().and_then(|at| signatures.get(at)).map(|(_, types)| *types)
 }
 
 /// The data of a module that other modules refer to, sorted by name.

@@ -40,6 +40,8 @@ pub(crate) struct Spec {
     /// Names and values of constants.
     constants: Vec<(&'static str, i64)>,
     imports: Vec<(String, Binding, SymbolKind)>,
+    /// Functions with the types of their parameters and results.
+    signatures: Vec<[&'static str; 3]>,
 }
 
 impl Spec {
@@ -88,12 +90,18 @@ impl Spec {
         self
     }
 
+    /// Adds a row of the table `signatures` to the note.
+    pub(crate) fn signature(mut self, function: &'static str, types: [&'static str; 2]) -> Self {
+        self.signatures.push([function, types[0], types[1]]);
+        self
+    }
+
     pub(crate) fn bytes(&self) -> ModuleBytes {
         ModuleBytes::new(self.file()).unwrap()
     }
 
     pub(crate) fn file(&self) -> Vec<u8> {
-        let mut made = Made::default();
+        let mut made = Made { note: self.note(), ..Made::default() };
         for (name, value, _) in &self.data {
             let at = made.data.len() as u64;
             made.data.extend_from_slice(&value.to_le_bytes());
@@ -129,10 +137,22 @@ impl Spec {
         }
         made.file(if self.reloadable { Flags::RELOADABLE } else { 0 })
     }
+
+    fn note(&self) -> String {
+        if self.signatures.is_empty() {
+            return String::new();
+        }
+        let mut note = String::from("signatures |id, function, parameters, result|\n");
+        for (id, [function, parameters, result]) in self.signatures.iter().enumerate() {
+            note += &format!("    {id}, \"{function}\", \"{parameters}\", \"{result}\"\n");
+        }
+        note + "# END_NOTE\n"
+    }
 }
 
 #[derive(Default)]
 struct Made {
+    note: String,
     code: Vec<u8>,
     data: Vec<u8>,
     constants: Vec<u8>,
@@ -249,13 +269,17 @@ impl Made {
             virtual_size: None,
             payload,
         };
-        let sections = [
+        let mut sections = vec![
             section(SectionKind::Code, ".text", 5, Payload::Bytes(&self.code)),
             section(SectionKind::Data, ".data", 3, Payload::Bytes(&self.data)),
             section(SectionKind::Reloc, ".rela", 0, Payload::Relocs(&self.relocs)),
             section(SectionKind::Reloc, ".rela.data", 0, Payload::Relocs(&self.data_relocs)),
             section(SectionKind::RoData, ".rodata", 1, Payload::Bytes(&self.constants)),
         ];
+        if !self.note.is_empty() {
+            let note = Payload::Bytes(self.note.as_bytes());
+            sections.push(section(SectionKind::Note, "note.sdn", 1, note));
+        }
         let symbol =
             |s: &'_ (String, Binding, SymbolKind, Place, u64, u64)| (s.1, s.2, s.3, s.4, s.5);
         let symbols: Vec<_> = self

@@ -8,7 +8,7 @@ use std::{env, fs};
 use smf_core::alloc_util::AttachResult;
 use smf_core::codegen::registry::{CodeRegistry, Edge, Phase};
 use smf_core::format::{Binding, SymbolKind};
-use smf_core::link::Module;
+use smf_core::link::{Module, Name};
 use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{
     LoadError, LoadEvent, LoadObserver, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader,
@@ -270,6 +270,29 @@ fn only_module_marked_reloadable_is_replaced() {
     let module = loader.load(b"m", plain.bytes()).unwrap();
     reload(&loader, module, &version(2)).unwrap();
     assert_eq!(call(&loader, module, "f", &[]), 2);
+}
+
+#[test]
+fn function_that_others_call_keeps_its_types() {
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    let of = |spec: Spec, types| spec.signature("g", ["i64", "f64"]).signature("f", types);
+    let module = loader.load(b"m", of(version(1), ["i64", "i64"]).bytes()).unwrap();
+    // Nothing has the address.
+    reload(&loader, module, &of(version(2), ["i64,i64", "i64"])).unwrap();
+    let resolved = address(&loader, "f").unwrap();
+    for types in [["i64", "i64"], ["i64,i64", "bool"]] {
+        let error = reload(&loader, module, &of(version(3), types)).unwrap_err();
+        let expected = LoadError::named(b"m", |module| LoadError::SignatureChanged {
+            module,
+            symbol: Name::new(b"f").unwrap(),
+        });
+        assert_eq!((error, call_at(resolved, &[])), (expected, 2), "{types:?}");
+    }
+    reload(&loader, module, &of(version(4), ["i64,i64", "i64"])).unwrap();
+    // A version without a note states nothing.
+    reload(&loader, module, &version(5)).unwrap();
+    reload(&loader, module, &of(version(6), ["bool", "()"])).unwrap();
+    assert_eq!(call_at(resolved, &[]), 6);
 }
 
 /// The sink is what gives an instantiator the templates of modules.

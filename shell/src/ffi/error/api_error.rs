@@ -335,7 +335,9 @@ impl Code {
             E::InUse { .. } | E::Needed { .. } | E::NeededByReplaced { .. } => Code::InUse,
             E::DataInUse { .. } | E::ConstructedDataInUse { .. } => Code::InUse,
             E::ThreadDestructors { .. } => Code::InUse,
-            E::NotReloadable { .. } | E::FunctionRemoved { .. } => Code::Reload,
+            E::NotReloadable { .. } | E::FunctionRemoved { .. } | E::SignatureChanged { .. } => {
+                Code::Reload
+            }
             E::ReplacedCodeLimit { .. } => Code::Ceiling,
             E::Changed { .. } => Code::State,
             _ => Code::System,
