@@ -83,6 +83,7 @@ mod lower;
 mod names;
 mod output;
 mod parser;
+mod parts;
 mod program;
 mod scope;
 mod syntax;
@@ -99,6 +100,7 @@ use crate::types::Type;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Severity};
+pub(crate) use parts::{Part, first_part};
 pub use program::Mode;
 pub use trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT, TrapCause};
 pub use unit::{

@@ -4,14 +4,17 @@
 //! they are indented, so two readings are tried in turn.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Write;
+use core::ops::Range;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::module::declaration::Declaration;
-use crate::alloc_util::{AllocError, TryWriter, try_push_str, try_to_string};
+use crate::alloc_util::{AllocError, TryWriter, try_push, try_push_str, try_to_string};
 use crate::format::template::{Container, TemplateKind, Templates};
 use crate::format::template_record::{TemplateRecord, Texts, VariantRecord};
+use crate::source::{Part, first_part};
 use crate::types::{Type, TypeList};
 
 /// How the lines of a body are indented.
@@ -109,28 +112,93 @@ fn put_block(
     texts: Texts<'_>,
     indentation: Indentation,
 ) -> Result<(), AllocError> {
-    let common = least_indentation(texts.iter().flat_map(str::lines));
-    for text in texts.iter() {
-        let own = least_indentation(text.lines().skip(1));
-        for (index, line) in text.lines().enumerate() {
+    // A literal may extend over several texts.
+    let mut joined = String::new();
+    for text in lines_of(texts) {
+        try_push_str(&mut joined, text)?;
+        try_push_str(&mut joined, "\n")?;
+    }
+    let literals = literals(&joined)?;
+    let mut lines = lines(&joined, &literals);
+    let common = least_indentation(lines.clone());
+    // A tab must not follow a blank.
+    let has_tab = |line: Line<'_>| line.blanks().contains('\t');
+    let block = if lines.clone().any(has_tab) { "\t" } else { BLOCK };
+    for text in lines_of(texts) {
+        let count = text.split('\n').count();
+        let own = least_indentation(lines.clone().take(count).skip(1));
+        for (index, line) in lines.by_ref().take(count).enumerate() {
             let cut = match (indentation, index) {
                 (Indentation::Common, _) => common,
-                (Indentation::Statements, 0) => line.len() - line.trim_start().len(),
+                (Indentation::Statements, 0) => line.blanks().len(),
                 (Indentation::Statements, _) => own,
             };
-            try_push_str(out, BLOCK)?;
+            let (block, cut) = if line.is_in_literal { ("", 0) } else { (block, cut) };
+            try_push_str(out, block)?;
             // A blank line may be shorter.
-            try_push_str(out, line.get(cut..).unwrap_or(""))?;
+            try_push_str(out, line.text.get(cut..).unwrap_or(""))?;
             try_push_str(out, "\n")?;
         }
     }
     Ok(())
 }
 
+/// The texts that have lines, without the line break at the end.
+fn lines_of(texts: Texts<'_>) -> impl Iterator<Item = &str> {
+    let texts = texts.iter().filter(|text| !text.is_empty());
+    texts.map(|text| text.strip_suffix('\n').unwrap_or(text))
+}
+
+/// A line of a body.
+#[derive(Clone, Copy)]
+struct Line<'t> {
+    text: &'t str,
+    /// Whether it begins inside of a literal, whose blanks are part of that.
+    is_in_literal: bool,
+}
+
+impl<'t> Line<'t> {
+    /// Its indentation.
+    fn blanks(self) -> &'t str {
+        let len = self.text.len() - self.text.trim_start().len();
+        if self.is_in_literal { "" } else { self.text.get(..len).unwrap_or("") }
+    }
+}
+
+/// The lines of a text whose literals of several lines are given.
+fn lines<'t>(
+    text: &'t str,
+    mut literals: &'t [Range<usize>],
+) -> impl Iterator<Item = Line<'t>> + Clone {
+    let mut at = 0_usize;
+    text.split_inclusive('\n').map(move |line| {
+        while let Some((_, rest)) = literals.split_first().filter(|(first, _)| first.end <= at) {
+            literals = rest;
+        }
+        let is_in_literal = literals.first().is_some_and(|literal| literal.start < at);
+        at = at.saturating_add(line.len());
+        Line { text: line.strip_suffix('\n').unwrap_or(line), is_in_literal }
+    })
+}
+
+/// The ranges of the literals of a text that have several lines.
+fn literals(text: &str) -> Result<Vec<Range<usize>>, AllocError> {
+    let (mut found, mut at) = (Vec::new(), 0_usize);
+    while let Some((part, len)) = text.get(at..).and_then(first_part) {
+        let range = at..at.saturating_add(len);
+        at = range.end;
+        let is_long = text.get(range.clone()).is_some_and(|literal| literal.contains('\n'));
+        if part == Part::Literal && is_long {
+            try_push(&mut found, range)?;
+        }
+    }
+    Ok(found)
+}
+
 /// The bytes of white space before the least indented line that is not blank.
-fn least_indentation<'t>(lines: impl Iterator<Item = &'t str>) -> usize {
-    let indented = lines.filter(|line| !line.trim().is_empty());
-    indented.map(|line| line.len() - line.trim_start().len()).min().unwrap_or(0)
+fn least_indentation<'t>(lines: impl Iterator<Item = Line<'t>>) -> usize {
+    let indented = lines.filter(|line| !line.is_in_literal && !line.text.trim().is_empty());
+    indented.map(|line| line.blanks().len()).min().unwrap_or(0)
 }
 
 /// Declarations by name.
@@ -182,14 +250,37 @@ pub(super) fn add_declarations(
         }
     }
     let mut at = 0;
-    while let Some(word) = next_word(text, &mut at) {
-        if let Some((kind, record)) = declarations.remove(word)
-            && !declares(text, record.name)
-        {
-            put_any(text, kind, &record, indentation)?;
+    // The text grows meanwhile.
+    while let Some((mut word_at, end)) = next_code(text, &mut at) {
+        while let Some(word) = text.get(..end).and_then(|text| next_word(text, &mut word_at)) {
+            if let Some((kind, record)) = declarations.remove(word)
+                && !declares(text, record.name)
+            {
+                put_any(text, kind, &record, indentation)?;
+            }
         }
     }
     Ok(())
+}
+
+/// The start and the end of the code in the next part of the text from `at`, which moves behind the part: of a literal that which
+/// may be in braces, nothing of a comment.
+fn next_code(text: &str, at: &mut usize) -> Option<(usize, usize)> {
+    let start = *at;
+    let rest = text.get(start..)?;
+    let (part, len) = first_part(rest)?;
+    let end = start.saturating_add(len);
+    *at = end;
+    let braces = || {
+        let literal = rest.get(..len)?;
+        let (open, close) = literal.find('{').zip(literal.rfind('}'))?;
+        Some((start.saturating_add(open), start.saturating_add(close)))
+    };
+    Some(match part {
+        Part::Code => (start, end),
+        Part::Literal => braces().unwrap_or((end, end)),
+        Part::Comment => (end, end),
+    })
 }
 
 /// The words of a text.

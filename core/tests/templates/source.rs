@@ -182,6 +182,60 @@ fn body_texts_are_joined_in_either_indentation() {
     }
 }
 
+/// Blanks in front of a line that begins inside of a literal belong to the literal.
+#[test]
+fn lines_of_literals_in_bodies_are_not_indented() {
+    let quotes = "\"\"\"";
+    for body in [
+        &[&*format!("val s = {quotes}a\n    b{quotes}"), "s.len()"][..],
+        &[&format!("val s = {quotes}a\n    b{quotes}\ns.len()")],
+        // One text a line.
+        &[&format!("    val s = {quotes}a"), &format!("    b{quotes}"), "    s.len()"],
+    ] {
+        let record = function("f", &["T"], &["x: T"], "i64", body);
+        assert_eq!(
+            run(&instance(&jit(&module(2, &[record], &[])), "f$i64"), &[0]),
+            Ok(7),
+            "{body:?}"
+        );
+    }
+}
+
+#[test]
+fn bodies_may_be_indented_with_tabs() {
+    for body in [
+        &["if x > 0:\n\treturn x", "x + x"][..],
+        &["if x > 0:", "\treturn x", "x + x"],
+        &["\tif x > 0:", "\t\treturn x", "\tx + x"],
+    ] {
+        let jit = jit(&module(2, &[function("f", &["T"], &["x: T"], "T", body)], &[]));
+        let instance = instance(&jit, "f$i64");
+        assert_eq!([3, -3].map(|x| run(&instance, &[x])), [Ok(3), Ok(-6)], "{body:?}");
+    }
+}
+
+/// Nor do words outside of the braces of a literal. The front end has no classes.
+#[test]
+fn words_of_comments_do_not_refer_to_declarations() {
+    let mut class = head("Klass", &[]);
+    list(&mut class, &["x: i64"]);
+    list(&mut class, &["fn x_of(self) -> i64: self.x"]);
+    class.extend([1, 0, 0, 0, 0, 0]);
+    let class = Record(TemplateKind::Class, "Klass".to_owned(), class);
+    let error_of = |body: &str| {
+        let record = function("f", &["T"], &["x: T"], "T", &[body]);
+        let jit = jit(&module(2, &[record, class.clone()], &[]));
+        jit.try_jit_instantiate(b"f$i64").err().map(|error| error.to_string())
+    };
+    for body in ["x  # as in Klass", "val s = \"Klass\"\nx", "/* Klass */ x"] {
+        assert_eq!(error_of(body), None, "{body}");
+    }
+    for body in ["Klass(x: 1)\nx", "val s = \"{Klass(x: 1).x}\"\nx"] {
+        let error = error_of(body).unwrap();
+        assert!(error.contains("`class` is not supported"), "{body}: {error}");
+    }
+}
+
 #[test]
 fn unlisted_symbol_in_any_spelling_is_one_instance() {
     let first = function("first", &["T"], &["a: T"], "T", &["a"]);
