@@ -1315,7 +1315,10 @@ bool smf_jit_load(uint64_t jit, const char *path);
 bool smf_jit_load_archived(uint64_t jit, const char *path, const char *module);
 bool smf_jit_load_bytes(uint64_t jit, const char *name, const uint8_t *bytes, int64_t length);
 
-/* Whether a loaded module lists a symbol as possible, or has the template whose instance it names. */
+/*
+ * Whether a loaded module lists a symbol as possible, or has the template whose instance it names. False for an instance that
+ * exists, or that a note records: smf_jit_resolve finds it, or makes it again.
+ */
 bool smf_jit_can_instantiate(uint64_t jit, const char *symbol);
 
 /* Results of smf_jit_instantiate. */

@@ -382,7 +382,7 @@ impl JitInstantiator {
     }
 
     /// Whether compilation is enabled, and a loaded module lists `symbol` as possible, or, with the feature `source`, has
-    /// the template whose instance for some types it names.
+    /// the template whose instance for some types it names. False for an instance that exists, or that a note records.
     pub fn can_jit_instantiate(&self, symbol: &[u8]) -> bool {
         let is_possible = || self.state().modules.is_possible(symbol);
         let can_derive = || cfg!(feature = "source") && self.can_derive(symbol);

@@ -211,7 +211,7 @@ fn refusal_of(module: &[u8]) -> impl FnOnce(MetadataError) -> ApiError {
     move |error| ApiError::Metadata { module, error }
 }
 
-/// Whether a loaded module has a template for a symbol.
+/// Whether a loaded module has a template for a symbol that is not an instance yet.
 ///
 /// # Safety
 /// `symbol` is null or NUL-terminated.

@@ -62,9 +62,12 @@ impl JitInstantiator {
 
     /// Whether a template fits `symbol`, which is not an instance yet, nor recorded as one.
     pub(super) fn can_derive(&self, symbol: &[u8]) -> bool {
-        let is_known =
-            self.instances.contains(symbol) || self.state().modules.find(symbol).is_some();
-        !is_known && matches!(self.find_derived(symbol), Ok(Some(_)))
+        let is_known = |symbol: &[u8]| {
+            self.instances.contains(symbol) || self.state().modules.find(symbol).is_some()
+        };
+        // The spelling may be another one than that of the instance.
+        !is_known(symbol)
+            && matches!(self.find_derived(symbol), Ok(Some(found)) if !is_known(&found.symbol))
     }
 
     fn instantiate_derived(&self, derived: DerivedInstance) -> Result<Instance> {
