@@ -185,6 +185,10 @@ impl<'t> Parser<'t> {
         let word = self.word();
         let close = match self.peek() {
             _ if word.is_empty() => return Err(self.syntax_error()),
+            // Symbols do not tell pointers apart.
+            _ if matches!(word, "*const" | "*mut") => {
+                return self.ty(depth + 1).map(|_| Type::Pointer);
+            }
             Some('(') if word == "fn" => return self.function(depth),
             Some('<') if word == "simd" => return self.vector(depth),
             Some('<') => '>',
@@ -271,6 +275,10 @@ mod tests {
                 vec![named("List", vec![named("Int", vec![])]), Type::Array(Box::new(Type::F64))],
             ),
             ("[i64; 3]", vec![named("array_3", vec![Type::I64])]),
+            (
+                "*const i64, [*mut *const Vec<T>]",
+                vec![Type::Pointer, Type::Array(Box::new(Type::Pointer))],
+            ),
             (
                 "[ array_2<u8> ;10 ]",
                 vec![named("array_10", vec![named("array_2", vec![Type::int(8, false)])])],
