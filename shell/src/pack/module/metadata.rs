@@ -1,5 +1,6 @@
 //! Merges what modules contain beside code and data: templates, notes, and sections that only one of them has.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use hashbrown::HashMap;
@@ -16,6 +17,9 @@ use super::inputs::{InputModule, Inputs};
 use super::instances::{Instance, Instances};
 use crate::pack::error::{PackError, Result};
 use crate::pack::resolve::Program;
+
+/// An empty cell.
+const EMPTY: &str = "\"\"";
 
 /// A section that is not loaded.
 pub(in crate::pack) struct ExtraSection {
@@ -212,11 +216,14 @@ fn merge_counts(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
     }))
 }
 
-/// The rows of one table of all notes, by column.
+/// The cells of a row that are not empty, by column; without that of the number of the row.
+type MergedRow = BTreeMap<usize, String>;
+
+/// The rows of one table of all notes. Of equal rows there is one.
 #[derive(Default)]
 struct MergedTable {
     columns: IndexSet<String>,
-    rows: Vec<HashMap<usize, String>>,
+    rows: IndexSet<MergedRow>,
 }
 
 impl MergedTable {
@@ -229,30 +236,22 @@ impl MergedTable {
         for row in table.rows() {
             let row = row.map_err(|error| module.malformed(error))?;
             let cells = columns.iter().copied().zip(row.cells().map(|cell| spelled(&cell)));
-            let cells: HashMap<usize, String> = cells.collect();
-            let id = self.columns.get_index_of("id");
-            let same = |other: &HashMap<usize, String>| {
-                let without_id = |cells: &HashMap<usize, String>| {
-                    let mut cells: Vec<_> = cells
-                        .iter()
-                        .filter(|(column, text)| Some(**column) != id && !text.is_empty())
-                        .map(|(column, text)| (*column, text.clone()))
-                        .collect();
-                    cells.sort();
-                    cells
-                };
-                without_id(other) == without_id(&cells)
-            };
-            if !self.rows.iter().any(same) {
-                self.rows.push(cells);
-            }
+            self.insert(cells);
         }
         Ok(())
     }
 
     fn push<const N: usize>(&mut self, cells: [(&str, String); N]) {
         let cells = cells.map(|(name, cell)| (self.column(name), cell));
-        self.rows.push(cells.into_iter().collect());
+        self.insert(cells);
+    }
+
+    fn insert(&mut self, cells: impl IntoIterator<Item = (usize, String)>) {
+        let id = self.columns.get_index_of("id");
+        let is_kept = |(column, cell): &(usize, String)| {
+            Some(*column) != id && !cell.is_empty() && cell != EMPTY
+        };
+        self.rows.insert(cells.into_iter().filter(is_kept).collect());
     }
 
     fn write(&self, name: &str, text: &mut String) -> std::fmt::Result {
@@ -263,7 +262,7 @@ impl MergedTable {
             let cells = (0..columns.len()).map(|column| match row.get(&column) {
                 _ if Some(column) == id => number.to_string(),
                 Some(cell) => cell.clone(),
-                None => "\"\"".to_owned(),
+                None => EMPTY.to_owned(),
             });
             writeln!(text, "    {}", cells.collect::<Vec<_>>().join(", "))?;
         }
@@ -358,16 +357,14 @@ fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance
     let columns = ["mangled_name", "template", "type_args", "required_by"];
     let columns = columns.map(|name| table.columns.get_index_of(name));
     let quoted_symbol = quoted(symbol);
-    let is_it = |cells: &HashMap<usize, String>| {
+    let is_it = |cells: &MergedRow| {
         let cell = columns.first().copied().flatten().and_then(|column| cells.get(&column));
         cell.is_some_and(|cell| *cell == quoted_symbol || *cell == symbol)
     };
-    let Some(at) = table.rows.iter().position(is_it) else { return };
-    let row = table.rows.remove(at);
+    let Some(row) = table.rows.iter().find(|row| is_it(row)).cloned() else { return };
     table.rows.retain(|row| !is_it(row));
-    let empty = || "\"\"".to_owned();
     let [_, template, arguments, required_by] = columns
-        .map(|column| column.and_then(|column| row.get(&column).cloned()).unwrap_or_else(empty));
+        .map(|column| column.and_then(|column| row.get(&column).cloned()).unwrap_or_default());
     let place = format!("{}:0:0:link", instance.module);
     let made = tables.entry("instantiations".to_owned()).or_default();
     let cells = [
@@ -381,7 +378,7 @@ fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance
         ("status", quoted("compiled")),
     ];
     made.push(cells);
-    if required_by != empty() && !required_by.is_empty() {
+    if !required_by.is_empty() {
         let edges = tables.entry("dependencies".to_owned()).or_default();
         let kind = quoted("type_param");
         edges.push([("from_inst", required_by), ("to_inst", quoted_symbol), ("dep_kind", kind)]);
