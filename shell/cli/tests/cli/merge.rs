@@ -1,6 +1,7 @@
 //! `smf pack` with modules as inputs.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
@@ -476,18 +477,14 @@ fn instances_are_compiled_with_those_that_they_require() {
 #[cfg(target_arch = "x86_64")]
 fn instances_call_the_module_that_imports_them() {
     let dir = scratch("merge-around");
-    let source = |name: &str, text: &str| {
-        let [source, module] = ["spl", "smf"].map(|end| dir.join(name).with_extension(end));
-        fs::write(&source, text).unwrap();
-        ok(&["compile", source.to_str().unwrap(), "-o", module.to_str().unwrap()]);
-        module.into_os_string().into_string().unwrap()
-    };
-    let own = source(
+    let own = of_source(
+        &dir,
         "own",
         "fn bump(n: i64) -> i64: n + 1\nfn wrap<T>(x: T, n: i64) -> i64: bump(n)\n\
          fn listed() -> i64: wrap<i8>(1, 2)\n",
     );
-    let extern_ = source(
+    let extern_ = of_source(
+        &dir,
         "extern",
         "extern fn host_add(a: i64, b: i64) -> i64\n\
          fn callback<T>(x: T, n: i64) -> i64: host_add(n, 5)\n",
@@ -542,4 +539,36 @@ fn instances_require_each_other_and_have_two_symbols() {
     let made = note["instantiations"].as_array().unwrap().iter();
     let made = made.filter(|row| row["mangled_name"].as_str().unwrap().ends_with("$i64"));
     assert_eq!(made.count(), 2, "{note}");
+}
+
+/// A module of Simple source.
+fn of_source(dir: &Path, name: &str, text: &str) -> String {
+    let [source, module] = ["spl", "smf"].map(|end| dir.join(name).with_extension(end));
+    fs::write(&source, text).unwrap();
+    ok(&["compile", source.to_str().unwrap(), "-o", module.to_str().unwrap()]);
+    module.into_os_string().into_string().unwrap()
+}
+
+const MAX: &str = "fn max<T>(a: T, b: T) -> T:\n    if a > b: a else: b\n";
+
+/// Two modules that were packed with one template library each contain its instance.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn modules_with_the_same_instance_are_merged() {
+    let dir = scratch("merge-twice");
+    let library = of_source(&dir, "max", MAX);
+    let modules = ["one", "two"].map(|name| {
+        let source = format!(
+            "double max(double, double) __asm__(\"max$f64\");
+             long {name}(void) {{ return 10 * max(1.5, 4.2); }}"
+        );
+        let (object, out) = compiled(&format!("merge-twice-{name}"), &source, &["-O2", "-fPIC"]);
+        packed(&[&object, &library, "-o", &out]);
+        out
+    });
+    let out = dir.join("out.smf");
+    let out = out.to_str().unwrap();
+    packed(&[&modules[0], &modules[1], "-o", out]);
+    assert_eq!(ok(&["run", out, "one"]) + &ok(&["run", out, "two"]), "42\n42\n");
+    assert_eq!(ok(&["run", out, "max$f64", "1", "2"]), "2.0\n");
 }

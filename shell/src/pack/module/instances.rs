@@ -469,9 +469,10 @@ fn object(
     tables: &[FunctionTables],
 ) -> Result<ElfObject, String> {
     let machine = if arch == Arch::X86_64 { elf::EM_X86_64 } else { elf::EM_AARCH64 };
-    let new_symbol = |name: &str, section, size| ElfSymbol {
+    // Another module may have been packed with the same instance.
+    let new_symbol = |name: &str, section: Option<usize>, size| ElfSymbol {
         name: name.as_bytes().to_vec(),
-        binding: elf::STB_GLOBAL,
+        binding: if section.is_some() { elf::STB_WEAK } else { elf::STB_GLOBAL },
         kind: if section == Some(0) { elf::STT_FUNC } else { elf::STT_NOTYPE },
         visibility: elf::STV_DEFAULT,
         section,
