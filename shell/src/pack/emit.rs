@@ -19,8 +19,10 @@ use super::object::{Symbol, text};
 use super::options::Options;
 use super::output::{OutputSection, Segment};
 use super::output_file::OutputFile;
-use super::relocate::{ExportedData, OutputOffset, OutputRelocs, RelocContext, Relocator};
-use super::resolve::{Export, Rank, Resolution};
+use super::relocate::{
+    ExportedData, OutputOffset, OutputRelocs, RelocContext, Relocator, WeakSymbols,
+};
+use super::resolve::{Export, Program, Rank, Resolution};
 use super::section_symbols;
 use super::shared_library;
 
@@ -49,6 +51,9 @@ pub(super) fn emit(
     let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
     let Exports { others, of_storage } = exports(addresses, warnings)?;
     symbols.extend(others);
+    let keeps_resolved = options.emit_relocs || options.reloadable;
+    let weak = keeps_resolved.then(|| weak_symbols(addresses.program, &symbols));
+    let weak = &weak.unwrap_or_default();
     let storage_name = |symbol: &NewSymbol<'_>| [tls::EXPORT, symbol.name].concat();
     let names: Vec<_> = of_storage.iter().map(storage_name).collect();
     symbols
@@ -64,9 +69,8 @@ pub(super) fn emit(
     // Code of the module may not use the storage.
     let is_unused = !of_storage.is_empty() && !tls.iter().any(|name| name == storage);
     symbols.extend(is_unused.then(|| import(storage, SymbolKind::Data, Binding::Global)));
-    let keeps_resolved = options.emit_relocs || options.reloadable;
     let context =
-        RelocContext { addresses, first_import, dso_handle, exported_data, keeps_resolved };
+        RelocContext { addresses, first_import, dso_handle, exported_data, weak, keeps_resolved };
     let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
     let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
@@ -344,6 +348,26 @@ fn exported_data(symbols: &[NewSymbol<'_>]) -> ExportedData {
         Some(((usize::from(section), exported.value), number))
     });
     places.collect()
+}
+
+/// The exported weak symbols among `symbols`.
+fn weak_symbols(program: &Program<'_>, symbols: &[NewSymbol<'_>]) -> WeakSymbols {
+    let mut weak = WeakSymbols::default();
+    let numbered = (0u32..).zip(symbols).filter(|(_, symbol)| symbol.is_export());
+    let exports = numbered.filter_map(|(number, symbol)| {
+        let id = program.find(symbol.name)?;
+        Some((number, symbol, id, program.resolve_global(id, false).ok()?))
+    });
+    let (weaks, others): (Vec<_>, Vec<_>) =
+        exports.partition(|(_, symbol, ..)| symbol.binding == Binding::Weak);
+    for (number, _, id, resolution) in weaks {
+        weak.numbers.insert(id, number);
+        weak.definitions.entry(resolution).or_insert(number);
+    }
+    for (.., resolution) in others {
+        weak.definitions.remove(&resolution);
+    }
+    weak
 }
 
 fn symbol_kind(output: SectionKind) -> SymbolKind {

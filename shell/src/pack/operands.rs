@@ -1,7 +1,8 @@
 //! Relocates operands of aarch64 instructions.
 //!
-//! A distance within a module section is final. A distance between sections is written for the prelinked
-//! image and kept as a relocation. The native layout has relocations alone, and no image.
+//! A distance within a module section is final, unless it is to a weak symbol that another module may define. A distance
+//! between sections is written for the prelinked image and kept as a relocation. The native layout has relocations alone,
+//! and no image.
 
 use smf_core::format::{Layout, RelocKind};
 use smf_core::link::aarch64::{self, Operand, PatchError};
@@ -47,7 +48,10 @@ impl Relocator<'_, '_, '_> {
         let is_paged = matches!(operand, Operand::Page21 | Operand::PageOff12);
         let section = self.addresses.outputs.get(output);
         let is_known = section.is_some_and(|s| !is_paged || s.alignment >= aarch64::PAGE);
-        if output == at.output && is_known {
+        let is_native_call =
+            operand == Operand::Branch26 && self.addresses.layout == Layout::Native;
+        let has_reloc = is_native_call || Self::reloc_kind(operand).is_some();
+        if output == at.output && is_known && !(self.refers_to_weak() && has_reloc) {
             return self.patch(at, operand, at.offset, target);
         }
         let Some((from, begin)) = self.image_offsets(at.output, output) else {

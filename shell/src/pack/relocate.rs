@@ -16,7 +16,7 @@ use super::eh_frame::Piece;
 use super::error::{PackError, Result};
 use super::init_sections::Fragment;
 use super::layout::{Address, ModuleLayout, SLOT};
-use super::object::{InputReloc, SectionId, Symbol, SymbolId};
+use super::object::{GlobalId, InputReloc, SectionId, SymbolId};
 use super::output::Segment;
 use super::pack_reloc::{ABS64, PC32, PackReloc, RelocForm, RelocTarget, Rewrite, Stub};
 use super::resolve::Resolution;
@@ -71,6 +71,15 @@ impl OutputRelocs {
 /// because a new version may place it elsewhere.
 pub(super) type ExportedData = HashMap<(usize, u64), u32>;
 
+/// The symbol numbers of exported weak symbols. Relocations refer to them by symbol, because a definition of another module
+/// takes precedence once modules are merged.
+#[derive(Default)]
+pub(super) struct WeakSymbols {
+    pub(super) numbers: HashMap<GlobalId, u32>,
+    /// By definition, of which slots hold the address; without those that have a strong symbol too.
+    pub(super) definitions: HashMap<Resolution, u32>,
+}
+
 /// Why a value cannot be written.
 pub(super) enum RelocError {
     Range,
@@ -116,6 +125,8 @@ pub(super) struct RelocContext<'e, 'd> {
     /// The number of the symbol at the `__dso_handle` that the packer defines.
     pub(super) dso_handle: Option<u32>,
     pub(super) exported_data: &'e ExportedData,
+    /// None unless relocations that the image satisfies are kept.
+    pub(super) weak: &'e WeakSymbols,
     /// Whether relocations that the image satisfies are kept.
     pub(super) keeps_resolved: bool,
 }
@@ -126,6 +137,7 @@ pub(super) struct Relocator<'e, 'd, 'b> {
     first_import: u32,
     dso_handle: Option<u32>,
     exported_data: &'e ExportedData,
+    weak: &'e WeakSymbols,
     keeps_resolved: bool,
     /// Of each module section, in order.
     pub(super) contents: Vec<SectionData<'b>>,
@@ -145,6 +157,8 @@ enum RefersTo {
     Section,
     /// A global symbol.
     Symbol,
+    /// The weak symbol with this number.
+    Weak(u32),
     /// The `__dso_handle` of the packer. Relocations name its symbol, because it is that of another module once modules
     /// are merged.
     DsoHandle,
@@ -163,13 +177,14 @@ impl RefersTo {
 
 impl<'e, 'd, 'b> Relocator<'e, 'd, 'b> {
     pub(super) fn new(context: RelocContext<'e, 'd>, contents: Vec<SectionData<'b>>) -> Self {
-        let RelocContext { addresses, first_import, dso_handle, exported_data, keeps_resolved } =
-            context;
+        let RelocContext { addresses, first_import, dso_handle, .. } = context;
+        let RelocContext { exported_data, weak, keeps_resolved, .. } = context;
         Relocator {
             addresses,
             first_import,
             dso_handle,
             exported_data,
+            weak,
             keeps_resolved,
             contents,
             eh_frame: addresses.output_of(Segment::EhFrame),
@@ -256,13 +271,15 @@ impl Relocator<'_, '_, '_> {
     /// Notes what the next value refers to: a symbol of the input and its definition, if it is not replaced by a table
     /// entry.
     fn refer_to(&mut self, symbol: SymbolId, resolution: Option<Resolution>) {
-        let is_global = |symbol: &Symbol<'_>| symbol.global.is_some();
-        let is_global = !self.exported_data.is_empty()
-            && self.addresses.program.symbol(symbol).is_some_and(is_global);
-        self.refers_to = match resolution {
-            Some(resolution) => RefersTo::new(resolution, is_global),
-            None if is_global => RefersTo::Symbol,
-            None => RefersTo::Section,
+        let depends_on_name = !self.exported_data.is_empty() || !self.weak.numbers.is_empty();
+        let symbol = depends_on_name.then(|| self.addresses.program.symbol(symbol)).flatten();
+        let global = symbol.and_then(|symbol| symbol.global);
+        let weak = global.and_then(|global| self.weak.numbers.get(&global));
+        self.refers_to = match (resolution, weak) {
+            (Some(_), Some(&number)) => RefersTo::Weak(number),
+            (Some(resolution), None) => RefersTo::new(resolution, global.is_some()),
+            (None, _) if global.is_some() => RefersTo::Symbol,
+            (None, _) => RefersTo::Section,
         };
     }
 
@@ -443,7 +460,9 @@ impl Relocator<'_, '_, '_> {
         for (number, &(resolution, addend)) in addresses.plan.slots.iter().enumerate() {
             let slot = OutputOffset::of(addresses.slot(number)).ok_or(NO_TARGET)?;
             let address = addresses.locate(resolution).ok_or(NO_TARGET)?;
-            self.refers_to = RefersTo::new(resolution, true);
+            let weak = self.weak.definitions.get(&resolution);
+            let of_symbol = RefersTo::new(resolution, true);
+            self.refers_to = weak.map_or(of_symbol, |&number| RefersTo::Weak(number));
             self.write_value(slot, form, Target { address, addend })?;
         }
         Ok(())
@@ -610,7 +629,7 @@ impl Relocator<'_, '_, '_> {
             return self.number(at, value + i128::from(target) - i128::from(from), bytes, None);
         }
         let is_handle = self.refers_to == RefersTo::DsoHandle;
-        let may_move = self.exported_data(output, offset).is_some();
+        let may_move = self.exported_data(output, offset).is_some() || self.refers_to_weak();
         if output == at.output && !(may_move && bytes == 4) && !is_handle {
             return self.number(at, value, bytes, None);
         }
@@ -680,6 +699,9 @@ impl Relocator<'_, '_, '_> {
             Address::Section { .. } if self.refers_to == RefersTo::DsoHandle => {
                 (self.dso_handle, Some(to.addend))
             }
+            Address::Section { .. } if let RefersTo::Weak(number) = self.refers_to => {
+                (Some(number), Some(to.addend))
+            }
             Address::Section { output, offset } => match self.exported_data(output, offset) {
                 Some(symbol) => (Some(symbol), Some(to.addend)),
                 None if output >= self.addresses.symbol_outputs => (None, None),
@@ -701,9 +723,15 @@ impl Relocator<'_, '_, '_> {
         Ok(Reloc { offset: at.offset, symbol, kind, addend })
     }
 
+    /// Whether the current relocation is kept by the name of its symbol.
+    pub(super) fn refers_to_weak(&self) -> bool {
+        matches!(self.refers_to, RefersTo::Weak(_))
+    }
+
     fn exported_data(&self, output: usize, offset: i64) -> Option<u32> {
         let place = (output, u64::try_from(offset).ok()?);
-        self.exported_data.get(&place).copied().filter(|_| self.refers_to == RefersTo::Symbol)
+        let is_global = matches!(self.refers_to, RefersTo::Symbol | RefersTo::Weak(_));
+        self.exported_data.get(&place).copied().filter(|_| is_global)
     }
 
     /// The error for a relocation.

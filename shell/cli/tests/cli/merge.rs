@@ -549,6 +549,65 @@ fn of_source(dir: &Path, name: &str, text: &str) -> String {
     module.into_os_string().into_string().unwrap()
 }
 
+/// Weak definitions give way to those of other modules, as between objects, also for references of their own module.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn weak_definitions_of_merged_modules_give_way() {
+    let strong = "int weak(void) { return 1; } int data = 10;";
+    let weak =
+        "__attribute__((weak)) int weak(void) { return 2; } __attribute__((weak)) int data = 20;
+        int *at = &data; int (*pointer)(void) = weak;
+        int go(void) { return weak() + 100 * pointer() + 10000 * data + 1000000 * *at; }";
+    for flags in [&["-O2", "-fPIC"][..], &["-O0", "-fPIC", "-fno-plt"], &["-O2", "-fno-pie"]] {
+        let objects = [("strong", strong), ("weak", weak)]
+            .map(|(name, source)| compiled(&format!("merge-weak-{name}"), source, flags).0);
+        let native = if flags.contains(&"-fno-pie") { "packed" } else { "native" };
+        for layout in ["packed", native] {
+            let [one, two] = objects.each_ref().map(|object| {
+                let module = object.replace("in.o", layout);
+                packed(&[object, "-o", &module, "--layout", layout]);
+                module
+            });
+            let out = scratch("merge-weak").join("out.smf");
+            let out = out.to_str().unwrap();
+            assert_eq!(ok(&["run", &two, "go"]), "20200202\n", "{flags:?} {layout}");
+            for order in [[&one, &two], [&two, &one]] {
+                packed(&[order[0], order[1], "-o", out]);
+                assert_eq!(ok(&["run", out, "go"]), "10100101\n", "{flags:?} {layout}");
+            }
+            // Merged with itself alone, the module keeps its definitions, and they give way later.
+            let again = out.replace("out.smf", "again.smf");
+            packed(&[&two, "-o", &again]);
+            assert_eq!(ok(&["run", &again, "go"]), "20200202\n", "{flags:?} {layout}");
+            packed(&[&again, &one, "-o", out]);
+            assert_eq!(ok(&["run", out, "go"]), "10100101\n", "{flags:?} {layout}");
+        }
+    }
+}
+
+/// A variable of an inline function and a static member of a template of C++ are one in all merged modules.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn variables_of_inline_functions_of_merged_modules_are_one() {
+    let source = "inline int &count() { static int n; return n; }
+        template <class T> struct Shared { static int n; };
+        template <class T> int Shared<T>::n = 7;
+        extern \"C\" int NAME() { Shared<int>::n += 10; return ++count() + Shared<int>::n; }";
+    let user = "int one(void), two(void); int go(void) { one(); two(); return one(); }";
+    for layout in ["packed", "native"] {
+        let modules = ["one", "two"].map(|name| {
+            let source = source.replace("NAME", name);
+            let flags = ["-x", "c++", "-O2", "-fPIC"];
+            let (object, out) = compiled(&format!("merge-inline-{name}"), &source, &flags);
+            packed(&[&object, "-o", &out, "--layout", layout]);
+            out
+        });
+        let (object, out) = compiled("merge-inline", user, &["-O2"]);
+        packed(&[&modules[0], &modules[1], &object, "-o", &out]);
+        assert_eq!(ok(&["run", &out, "go"]), "40\n", "{layout}");
+    }
+}
+
 const MAX: &str = "fn max<T>(a: T, b: T) -> T:\n    if a > b: a else: b\n";
 
 /// Two modules that were packed with one template library each contain its instance.
