@@ -14,7 +14,7 @@
 
 mod error;
 mod line_table;
-mod note;
+pub(crate) mod note;
 mod object;
 mod unwind_table;
 

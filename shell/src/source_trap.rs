@@ -23,23 +23,31 @@ pub struct SourceTrap {
 }
 
 impl SourceTrap {
-    /// What the note of a module of `smf compile` tells of a trap in the code of `function`; `None` if it does not list that.
+    /// What the note of a module of `smf compile` tells of a trap in the function that begins at `code_offset` in the code of the
+    /// module; `None` if it does not list that.
     ///
     /// # Errors
     /// No memory.
     pub fn of_module(
         module: &Smf<'_>,
-        function: &str,
+        code_offset: u64,
         trap: Trap,
     ) -> Result<Option<Self>, AllocError> {
         let Some((note, at)) = module.note_contents().ok().flatten() else { return Ok(None) };
         let Ok(note) = Note::parse(&note, at) else { return Ok(None) };
-        let Some(own) = note.signature(function) else { return Ok(None) };
+        let code = module.code().map(|code| code.index);
+        let symbols = module.symbols().iter().filter_map(Result::ok);
+        let mut here = symbols.filter(|symbol| {
+            symbol.defined && symbol.section == code && symbol.value == code_offset
+        });
+        let listed = note.signature_of_code(code_offset);
+        let listed = listed.or_else(|| here.find_map(|symbol| note.signature(&symbol)));
+        let Some(own) = listed else { return Ok(None) };
         let is_assertion = trap.code == TRAP_ASSERT;
-        let assertion = is_assertion.then(|| note.assertion(function, trap.at)).flatten();
+        let assertion = is_assertion.then(|| note.assertion(own, trap.at)).flatten();
         let function = match &assertion {
             Some(found) => Some(found.function()),
-            None => note.function_at(function, trap.at).map(|found| found.function()),
+            None => note.function_at(own, trap.at).map(|found| found.function()),
         };
         let message = assertion.map(|found| try_format(format_args!("{}", found.message())));
         Ok(Some(Self {

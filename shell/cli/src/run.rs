@@ -321,11 +321,12 @@ fn check_arguments(args: &Args) {
 
 /// Whether the file has the types of the function, by which its arguments are read.
 fn states_types(args: &Args) -> bool {
-    let name = args.name.as_deref().map_or(Some("main"), OsStr::to_str);
+    let name = args.name.as_deref().map_or(&b"main"[..], OsStr::as_bytes);
     let Ok(bytes) = output::read(&args.file) else { return false };
     let Ok(smf) = output::module(&args.file, &bytes) else { return false };
     let Ok(Some((note, at))) = smf.note_contents() else { return false };
-    Note::parse(&note, at).is_ok_and(|note| name.is_some_and(|name| note.signature(name).is_some()))
+    let Some(symbol) = smf.symbols().find_export(name) else { return false };
+    Note::parse(&note, at).is_ok_and(|note| note.signature(&symbol).is_some())
 }
 
 /// Calls `main` with the arguments of the program and its environment. The result becomes the exit status.
@@ -498,22 +499,22 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     if let Some(instance) = crash::instance_at(trap.function) {
         return crash::trap_in_instance(&instance, trap);
     }
-    let base = module.section_address(0).unwrap_or(u64::MAX);
-    let offset = trap.function.checked_sub(base);
-    let symbols = module.linked().into_iter().flat_map(|smf| smf.symbols().iter().flatten());
-    let is_here = |symbol: &Symbol<'_>| {
-        let is_function = symbol.kind == SymbolKind::Function && !symbol.is_import();
-        is_function && symbol.size > 0 && Some(symbol.value) == offset
-    };
-    let mut symbols = symbols.filter(is_here);
-    let Some(symbol) = symbols.next().filter(|_| module.contains(trap.function)) else {
+    let Some(linked) = module.linked().filter(|_| module.contains(trap.function)) else {
         return error.to_string();
     };
-    let name = String::from_utf8_lossy(symbol.name());
-    let linked = module.linked();
-    let noted = linked.and_then(|linked| SourceTrap::of_module(linked, &name, trap).ok()?);
-    let function = Some(name.into_owned());
-    let mut found = noted.unwrap_or_else(|| SourceTrap { function, ..SourceTrap::default() });
+    let code = linked.code().and_then(|code| module.section_address(code.index));
+    let offset = code.and_then(|code| trap.function.checked_sub(code));
+    let noted = offset.and_then(|offset| SourceTrap::of_module(linked, offset, trap).ok()?);
+    let is_here = |symbol: &Symbol<'_>| {
+        let is_function = symbol.kind == SymbolKind::Function && !symbol.is_import();
+        is_function && symbol.size > 0 && module.address(symbol) == Some(trap.function)
+    };
+    let of_symbol = || {
+        let symbol = linked.symbols().iter().flatten().find(is_here)?;
+        let function = Some(String::from_utf8_lossy(symbol.name()).into_owned());
+        Some(SourceTrap { function, ..SourceTrap::default() })
+    };
+    let Some(mut found) = noted.or_else(of_symbol) else { return error.to_string() };
     if found.file.is_empty()
         && let Some(line) = source_line(module, trap.function)
     {

@@ -24,9 +24,10 @@ pub(crate) struct Signature {
 
 impl Signature {
     pub(crate) fn of(module: &ModuleRef<'_>, name: &str) -> Option<Self> {
-        let (note, at) = module.linked()?.note_contents().ok()??;
+        let linked = module.linked()?;
+        let (note, at) = linked.note_contents().ok()??;
         let note = Note::parse(&note, at).ok()?;
-        let found = note.signature(name)?;
+        let found = note.signature(&linked.symbols().find_export(name.as_bytes())?)?;
         let parameters = found.parameters().to_string();
         let parameters = match parameters.is_empty() {
             true => Some(Vec::new()),

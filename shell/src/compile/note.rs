@@ -183,32 +183,52 @@ fn dependencies(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
 
 /// The types of the functions. A result in a register has its scalar type, which is that of the discriminant of an enum.
 fn signatures(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
-    text.write_str("signatures |id, function, parameters, result, file, first_line, last_line|\n")?;
+    writeln!(text, "signatures |id, {}|", SIGNATURE_COLUMNS.join(", "))?;
     for (id, function) in unit.functions.iter().enumerate() {
-        let scalar = Function::parse(function.ir()).ok().and_then(|ir| ir.signature().result());
-        let result = match (scalar, &function.result) {
-            (Some(ValueType::Scalar(scalar)), _) => scalar.name().to_owned(),
-            (_, Some(ty)) => ty.to_string(),
-            (_, None) => "()".to_owned(),
-        };
-        let lines = [function.line, function.last_line].map(|line| line.to_string());
-        let [first, last] = &lines;
-        let (params, file) = (list(&function.params), unit.file(function));
-        row(text, id, &[&function.symbol, &params, &result, file, first, last])?;
+        row(text, id, &signature(unit, function).each_ref().map(String::as_str))?;
     }
     Ok(())
 }
 
+/// The columns of the table of signatures, after the number of the row.
+pub(crate) const SIGNATURE_COLUMNS: [&str; 6] =
+    ["function", "parameters", "result", "file", "first_line", "last_line"];
+
+/// The row of a function in the table of signatures.
+pub(crate) fn signature(unit: &TranslationUnit, function: &FunctionDefinition) -> [String; 6] {
+    let scalar = Function::parse(function.ir()).ok().and_then(|ir| ir.signature().result());
+    let result = match (scalar, &function.result) {
+        (Some(ValueType::Scalar(scalar)), _) => scalar.name().to_owned(),
+        (_, Some(ty)) => ty.to_string(),
+        (_, None) => "()".to_owned(),
+    };
+    let [first, last] = [function.line, function.last_line].map(|line| line.to_string());
+    let (symbol, file) = (function.symbol.clone(), unit.file(function).to_owned());
+    [symbol, list(&function.params), result, file, first, last]
+}
+
 /// The messages of all assertions, if there are any: one without a message tells which of two functions has it.
 fn assertions(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
-    let functions = unit.functions.iter();
-    let all = functions.flat_map(|function| function.assertions.iter().map(move |a| (function, a)));
-    if all.clone().all(|(_, assertion)| assertion.message.is_empty()) {
+    let rows: Vec<_> = assertion_rows(unit).collect();
+    if rows.iter().all(|[.., message, _]| message.is_empty()) {
         return Ok(());
     }
-    text.write_str("assertions |id, function, line, message|\n")?;
-    for (id, (function, assertion)) in all.enumerate() {
-        row(text, id, &[&*function.symbol, &assertion.line.to_string(), &*assertion.message])?;
+    writeln!(text, "assertions |id, {}|", ASSERTION_COLUMNS.join(", "))?;
+    for (id, cells) in rows.iter().enumerate() {
+        row(text, id, &cells.each_ref().map(String::as_str))?;
     }
     Ok(())
+}
+
+/// The columns of the table of assertions, after the number of the row.
+pub(crate) const ASSERTION_COLUMNS: [&str; 4] = ["function", "line", "message", "file"];
+
+/// The rows of the table of assertions.
+pub(crate) fn assertion_rows(unit: &TranslationUnit) -> impl Iterator<Item = [String; 4]> {
+    unit.functions.iter().flat_map(move |function| {
+        function.assertions.iter().map(move |assertion| {
+            let (symbol, message) = (function.symbol.clone(), assertion.message.clone());
+            [symbol, assertion.line.to_string(), message, unit.file(function).to_owned()]
+        })
+    })
 }

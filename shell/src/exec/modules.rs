@@ -45,9 +45,11 @@ impl Signature {
             let params = try_collect(std::iter::repeat_n(Scalar::I64, count)).map(Some)?;
             return Ok(Some(Self { params, result: Some(Some(Scalar::I64)) }));
         }
-        let note = module.linked().and_then(|linked| linked.note_contents().ok()?);
+        let linked = module.linked();
+        let note = linked.and_then(|linked| linked.note_contents().ok()?);
         let note = note.as_ref().and_then(|(note, at)| Note::parse(note, *at).ok());
-        let found = note.zip(str::from_utf8(name).ok()).and_then(|(n, name)| n.signature(name));
+        let symbol = linked.and_then(|linked| linked.symbols().find_export(name));
+        let found = note.zip(symbol).and_then(|(note, symbol)| note.signature(&symbol));
         let Some(found) = found else { return Ok(None) };
         let text = try_format(format_args!("{}", found.parameters()))?;
         let mut params = Some(Vec::new());
@@ -75,6 +77,12 @@ impl Signature {
         let types = self.params.as_ref().zip(self.result);
         types.is_none_or(|(params, result)| called.is_of(params, result))
     }
+}
+
+/// The offset in the code of a module of an address there.
+fn code_offset(module: &ModuleRef<'_>, address: u64) -> Option<u64> {
+    let code = module.linked()?.code()?;
+    address.checked_sub(module.section_address(code.index)?)
 }
 
 /// A function of a module, or an instance.
@@ -269,21 +277,21 @@ impl Modules {
                 let Some(linked) = module.linked() else { return Ok(None) };
                 let mut symbols = linked.symbols().iter().filter_map(Result::ok);
                 let is_here = |symbol: &Symbol<'_>| module.address(symbol) == Some(trap.function);
-                let Some(symbol) = symbols.find(is_here) else { return Ok(None) };
-                let name = str::from_utf8(symbol.name()).unwrap_or("");
-                (Name::new(symbol.name())?, SourceTrap::of_module(linked, name, trap)?)
+                let own = symbols.find(is_here).map(|symbol| Name::new(symbol.name()));
+                let offset = code_offset(&module, trap.function);
+                let found = offset.map(|offset| SourceTrap::of_module(linked, offset, trap));
+                (own.transpose()?, found.transpose()?.flatten())
             }
             None => {
                 let jit = templates.instantiator();
                 let Some(instance) = jit.instance_at(trap.function) else { return Ok(None) };
-                (Name::new(instance.symbol())?, SourceTrap::of_instance(jit, &instance, trap)?)
+                let own = Name::new(instance.symbol())?;
+                (Some(own), SourceTrap::of_instance(jit, &instance, trap)?)
             }
         };
-        let Some(SourceTrap { function, message, .. }) = found else {
-            return Ok(Some((own, String::new())));
-        };
+        let SourceTrap { function, message, .. } = found.unwrap_or_default();
         let function = function.map(|name| Name::new(name.as_bytes())).transpose()?;
-        Ok(Some((function.unwrap_or(own), message)))
+        Ok(function.or(own).map(|name| (name, message)))
     }
 
     /// The names of the functions, in the order in which their modules were loaded.

@@ -152,7 +152,7 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         debug_info,
         needs_unwinding: reachable.needs_unwinding() || inputs.need_unwinding(&program),
         needed: inputs.needed(&program)?,
-        metadata: module::Metadata::new(&inputs, &program, &instances, properties)?,
+        metadata: module::Metadata::new(&inputs, &addresses, &instances, properties)?,
     };
     let bytes = match emit::emit(&addresses, options, entry, &additions, &mut warnings) {
         // A consequence of what is refused already.

@@ -12,6 +12,7 @@ use core::fmt;
 
 use crate::format::error::Result;
 use crate::format::read::sdn::{Cell, Document, Row};
+use crate::format::read::symbol::Symbol;
 
 pub(crate) mod entries;
 
@@ -44,16 +45,28 @@ impl<'d> Note<'d> {
         Entries::of(&self.document)
     }
 
-    /// The types of the function with this symbol.
-    pub fn signature(&self, function: &str) -> Option<FunctionSignature<'d>> {
+    /// The types of the function with this symbol. Of several functions of its name, the note of a linked module states where
+    /// the code of each begins.
+    pub fn signature(&self, symbol: &Symbol<'_>) -> Option<FunctionSignature<'d>> {
+        let name = str::from_utf8(symbol.name()).ok()?;
+        let is_there = |offset| offset == symbol.value;
         let mut all = self.entries::<FunctionSignature<'_>>().filter_map(Result::ok);
-        all.find(|entry| entry.function().eq_str(function))
+        all.find(|entry| entry.code_offset().is_none_or(is_there) && entry.function().eq_str(name))
     }
 
-    /// The function whose source has a line of the code of `function`: another one, of the same file, if its code became part
-    /// of that. `None` if the note does not list `function`, or several instances of a generic function have the line.
-    pub fn function_at(&self, function: &str, line: u32) -> Option<FunctionSignature<'d>> {
-        let own = self.signature(function)?;
+    /// The types of the function whose code begins at this offset in the code of the module, if the note states that.
+    pub fn signature_of_code(&self, offset: u64) -> Option<FunctionSignature<'d>> {
+        let mut all = self.entries::<FunctionSignature<'_>>().filter_map(Result::ok);
+        all.find(|entry| entry.code_offset() == Some(offset))
+    }
+
+    /// The function whose source has a line of the code of `own`: another one, of the same file, if its code became part
+    /// of that. `None` if several instances of a generic function have the line.
+    pub fn function_at(
+        &self,
+        own: FunctionSignature<'d>,
+        line: u32,
+    ) -> Option<FunctionSignature<'d>> {
         let file = own.file().raw();
         let lines = |entry: &FunctionSignature<'d>| {
             let [first, last] =
@@ -71,19 +84,23 @@ impl<'d> Note<'d> {
             return Some(own);
         }
         let mut found = here().filter(begins);
-        found.next().filter(|_| found.next().is_none())
+        // Linked modules may contain one function several times.
+        let first = found.next()?;
+        found.all(|other| other.function().raw() == first.function().raw()).then_some(first)
     }
 
-    /// The assertion at a line of a function; of another function, whose code became part of it, if it has none there. `None` if
-    /// the line has several.
-    pub fn assertion(&self, function: &str, line: u32) -> Option<AssertionMessage<'d>> {
+    /// The assertion at a line of a function; of another function of its file, whose code became part of it, if it has none
+    /// there. `None` if the line has several.
+    pub fn assertion(&self, own: FunctionSignature<'d>, line: u32) -> Option<AssertionMessage<'d>> {
         let is_at_line = |entry: &AssertionMessage<'d>| {
-            entry.line().raw().parse::<u32>().is_ok_and(|number| number == line)
+            let is_of_file = entry.file().is_empty() || entry.file().raw() == own.file().raw();
+            is_of_file && entry.line().raw().parse::<u32>().is_ok_and(|number| number == line)
         };
         let here =
             || self.entries::<AssertionMessage<'_>>().filter_map(Result::ok).filter(is_at_line);
-        let is_own = here().any(|entry| entry.function().eq_str(function));
-        let mut found = here().filter(|entry| !is_own || entry.function().eq_str(function));
+        let is_own = |entry: &AssertionMessage<'d>| entry.function().raw() == own.function().raw();
+        let has_own = here().any(|entry| is_own(&entry));
+        let mut found = here().filter(|entry| !has_own || is_own(entry));
         found.next().filter(|_| found.next().is_none())
     }
 
@@ -262,6 +279,8 @@ entry! {
     line must "line";
     /// The message.
     message must "message";
+    /// The source file of the function; empty in a module of an earlier version.
+    file may "file";
 }
 
 entry! {
@@ -279,6 +298,16 @@ entry! {
     first_line may "first_line";
     /// The line on which it ends.
     last_line may "last_line";
+    /// The cell that [`FunctionSignature::code_offset`] reads.
+    code_offset_text may "code_offset";
+}
+
+impl FunctionSignature<'_> {
+    /// The offset of its first instruction in the code of the module, in bytes. A module that was linked states it, because it
+    /// may contain several functions of one name, and functions without a symbol.
+    pub fn code_offset(&self) -> Option<u64> {
+        self.code_offset_text.raw().parse().ok()
+    }
 }
 
 /// Declares an open set of words.
@@ -446,6 +475,23 @@ mod tests {
             Err(FormatError::Note(NoteError::CellCount { line: 2, .. }))
         ));
         assert!(note.entries::<Dependency>().next().unwrap().is_ok());
+    }
+
+    #[test]
+    fn functions_of_one_name_differ_in_their_code() {
+        let note = note(
+            "signatures |function, parameters, result, file, first_line, last_line, code_offset|\n\
+             \x20f, i64, i64, a, 1, 3, 0\n f, f64, f64, b, 1, 3, 16\n\
+             assertions |function, line, message, file|\n f, 2, \"in a\", a\n f, 2, \"in b\", b\n",
+        );
+        note.check().unwrap();
+        for (offset, file, message) in [(0, "a", "in a"), (16, "b", "in b")] {
+            let own = note.signature_of_code(offset).unwrap();
+            assert!(own.file().eq_str(file) && own.code_offset() == Some(offset));
+            assert!(note.assertion(own, 2).unwrap().message().eq_str(message));
+            assert!(note.function_at(own, 2).unwrap().file().eq_str(file));
+        }
+        assert!(note.signature_of_code(8).is_none());
     }
 
     #[test]

@@ -549,6 +549,69 @@ fn of_source(dir: &Path, name: &str, text: &str) -> String {
     module.into_os_string().into_string().unwrap()
 }
 
+/// A private function of one module has the name of an exported one of another, with other types.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn exported_functions_keep_their_types_beside_private_ones_of_their_name() {
+    let dir = scratch("merge-types");
+    let private = of_source(
+        &dir,
+        "private",
+        "fn calc(x: f64) -> f64: x * 2.5\npub fn area(x: f64) -> f64: calc(x) + 1.0\n",
+    );
+    let public = of_source(&dir, "public", "pub fn calc(x: i64) -> i64: x * 3\n");
+    let (object, out) = compiled("merge-types-c", "long calc(long x) { return x * 3; }", &["-O2"]);
+    for order in
+        [[&private, &public], [&public, &private], [&private, &object], [&object, &private]]
+    {
+        packed(&[order[0], order[1], "-o", &out]);
+        let again = out.replace("out.smf", "again.smf");
+        packed(&[&out, "-o", &again, "-g"]);
+        for merged in [&out, &again] {
+            assert_eq!(ok(&["run", merged, "calc", "4"]), "12\n", "{order:?}");
+            assert_eq!(ok(&["run", merged, "area", "4"]), "11.0\n", "{order:?}");
+        }
+    }
+}
+
+/// Traps in functions without symbols, and in functions that have one name and one line.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn traps_of_merged_modules_name_the_function_the_file_and_the_message() {
+    let dir = scratch("merge-traps");
+    let source = |name: &str, limit: &str| {
+        let text = format!(
+            "fn check(x: i64) -> i64:\n    assert x > {limit}, \"in {name}\"\n    var r = 0\n    \
+             for i in 0..x:\n        r = r + part(i)\n    r\n\
+             fn part(x: i64) -> i64:\n    if x < 2: 1 else: part(x - 1) + part(x - 2)\n\
+             pub fn {name}(x: i64) -> i64: check(x) + check(x + 1)\n"
+        );
+        of_source(&dir, name, &text)
+    };
+    let (a, b) = (source("a", "0"), source("b", "100"));
+    let [out, again] = ["out.smf", "again.smf"].map(|name| dir.join(name));
+    let [out, again] = [&out, &again].map(|path| path.to_str().unwrap());
+    let trap = |name: &str| {
+        let file = dir.join(name).with_extension("spl");
+        let file = file.to_str().unwrap();
+        format!("assertion failed: in {name} in function `check` at {file}:2")
+    };
+    for (inputs, functions) in
+        [(&[&*a][..], &["a"][..]), (&[&a, &b], &["a", "b"]), (&[&b, &a], &["a", "b"])]
+    {
+        for more in [&[][..], &["-g"]] {
+            packed(&[inputs, &["-o", out], more].concat());
+            packed(&[out, "-o", again]);
+            for module in [out, again] {
+                for function in functions {
+                    let error = fails(&["run", module, function, "--", "-1"]);
+                    contains(&error, &[&trap(function)]);
+                }
+            }
+        }
+    }
+}
+
 /// Weak definitions give way to those of other modules, as between objects, also for references of their own module.
 #[test]
 #[cfg(target_arch = "x86_64")]
@@ -630,4 +693,28 @@ fn modules_with_the_same_instance_are_merged() {
     packed(&[&modules[0], &modules[1], "-o", out]);
     assert_eq!(ok(&["run", out, "one"]) + &ok(&["run", out, "two"]), "42\n42\n");
     assert_eq!(ok(&["run", out, "max$f64", "1", "2"]), "2.0\n");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn instances_of_the_packer_are_described_in_the_note() {
+    let dir = scratch("merge-described");
+    let library = of_source(
+        &dir,
+        "library",
+        "fn part<T>(x: T, n: i64) -> i64:\n    assert n > 0, \"positive\"\n    n * 2\n\
+         fn whole<T>(x: T, n: i64) -> i64: part(x, n) + part(x, n + 1)\n",
+    );
+    let (object, out) = compiled(
+        "merge-described-c",
+        "long part(long, long) __asm__(\"part$i64\"), whole(long, long) __asm__(\"whole$i64\");
+         long go(long n) { return part(1, n); } long both(long n) { return whole(1, n); }",
+        &["-O2"],
+    );
+    packed(&[&object, &library, "-o", &out]);
+    assert_eq!(ok(&["run", &out, "both", "2"]), "10\n");
+    assert_eq!(ok(&["run", &out, "whole$i64", "1", "2"]), "10\n");
+    let error = fails(&["run", &out, "go", "--", "-1"]);
+    let place = library.replace(".smf", ".spl:2");
+    contains(&error, &[&format!("assertion failed: positive in function `part$i64` at {place}")]);
 }

@@ -11,11 +11,15 @@ use smf_core::AllocError;
 use smf_core::codegen::registry::FunctionTables;
 use smf_core::codegen::unwind::UnwindTable;
 use smf_core::codegen::unwind_machine;
+#[cfg(feature = "source")]
+use smf_core::format::ext::source_template::SourceTemplate;
 use smf_core::format::note::{Note, Possible};
 use smf_core::format::template::{Template, Templates};
 use smf_core::format::{Arch, SectionKind};
 use smf_core::link::TRAP_HOOK;
 use smf_core::plural;
+#[cfg(feature = "source")]
+use smf_core::source::{SourceFile, TranslationUnit, instantiate};
 use smf_core::templates::{
     Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment,
     PrecompiledBodies, Target, X64Bodies,
@@ -33,6 +37,9 @@ use crate::pack::error::{PackError, Result};
 
 /// The prefix of function symbols.
 const FUNCTION: &str = "fn$";
+
+/// The section with the code of an instance.
+pub(super) const INSTANCE_SECTION: &[u8] = b".text.instance";
 
 /// How deep instances may require each other.
 const MAX_DEPTH: usize = 100;
@@ -58,6 +65,9 @@ pub(in crate::pack) struct Instance {
     /// Its other symbols.
     aliases: Vec<String>,
     signature: Box<[u8]>,
+    /// What its source declares: the instance itself first.
+    #[cfg(feature = "source")]
+    pub(super) unit: Option<TranslationUnit>,
 }
 
 impl Instance {
@@ -273,7 +283,19 @@ impl Instantiator<'_, '_> {
         let object = object(self.arch, symbol, compiled, &targets, &tables).map_err(refused)?;
         let (symbol, module) = (symbol.to_owned(), module.name.clone());
         let (data, aliases) = (object.to_vec(), Vec::new());
-        Ok(Some(Instance { symbol, module, title, object, data, aliases, signature }))
+        #[cfg(feature = "source")]
+        let unit = unit(&found, arguments);
+        Ok(Some(Instance {
+            symbol,
+            module,
+            title,
+            object,
+            data,
+            aliases,
+            signature,
+            #[cfg(feature = "source")]
+            unit,
+        }))
     }
 
     fn compile(
@@ -335,6 +357,15 @@ impl Instantiator<'_, '_> {
             (Err(error), _) => Err(Failure::Compile(error)),
         }
     }
+}
+
+/// What the source of an instance declares, for the note; `None` for a body in another form.
+#[cfg(feature = "source")]
+fn unit(template: &Template<'_>, arguments: &[Type]) -> Option<TranslationUnit> {
+    let body = SourceTemplate::parse(template.body)?;
+    let name = str::from_utf8(template.name).ok()?;
+    let file = SourceFile { name: "", module: name, text: body.text };
+    instantiate(file, name, arguments).ok()?.unit
 }
 
 /// Why an instance is not compiled.
@@ -495,7 +526,7 @@ fn object(
         relocs.push(ElfReloc { offset, symbol, kind, addend });
     }
     let section = ElfSection {
-        name: b".text.instance".to_vec(),
+        name: INSTANCE_SECTION.to_vec(),
         kind: elf::SHT_PROGBITS,
         flags: elf::SHF_ALLOC.0 | elf::SHF_EXECINSTR.0,
         bytes: compiled.code,

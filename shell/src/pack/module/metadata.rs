@@ -7,16 +7,27 @@ use hashbrown::HashMap;
 use indexmap::{IndexMap, IndexSet};
 
 use smf_core::format::ext::{debug_addresses, gnu_property};
-use smf_core::format::note::{Note, Possible};
+use smf_core::format::note::{FunctionSignature, Note, Possible};
 use smf_core::format::sdn::{Cell, Table};
 use smf_core::format::template::{Template, TemplateMeta, Templates};
 use smf_core::format::write::{NewSection, NewTemplates, Payload};
 use smf_core::format::{Contents, SectionKind};
 
 use super::inputs::{InputModule, Inputs};
+#[cfg(feature = "source")]
+use super::instances::INSTANCE_SECTION;
 use super::instances::{Instance, Instances};
+#[cfg(feature = "source")]
+use crate::compile::note;
 use crate::pack::error::{PackError, Result};
-use crate::pack::resolve::Program;
+use crate::pack::layout::ModuleLayout;
+use crate::pack::object::SectionId;
+use crate::pack::relocate::OutputOffset;
+
+/// The table with the types of functions, and two of its columns.
+const SIGNATURES: &str = "signatures";
+const FUNCTION: &str = "function";
+const CODE_OFFSET: &str = "code_offset";
 
 /// An empty cell.
 const EMPTY: &str = "\"\"";
@@ -47,11 +58,11 @@ impl Metadata {
     /// Modules that contradict each other.
     pub(in crate::pack) fn new(
         inputs: &Inputs<'_>,
-        program: &Program<'_>,
+        addresses: &ModuleLayout<'_, '_>,
         instances: &Instances,
         properties: Option<Vec<u8>>,
     ) -> Result<Self> {
-        let mut modules = inputs.linked_modules(program);
+        let mut modules = inputs.linked_modules(addresses.program);
         let is_used =
             |m: &InputModule<'_>| instances.all.iter().any(|instance| instance.module == m.name);
         for module in inputs.modules.iter().filter(|m| m.from_archive && is_used(m)) {
@@ -63,7 +74,7 @@ impl Metadata {
         let mut merged = Self::default();
         merged.sections.extend(merge_templates(modules)?);
         merged.sections.extend(merge_counts(modules)?);
-        merged.sections.extend(merge_notes(modules, instances)?);
+        merged.sections.extend(merge_notes(modules, addresses, instances)?);
         merged.sections.extend(properties.map(|bytes| {
             let (kind, name) = (SectionKind::Note, gnu_property::NAME.to_vec());
             ExtraSection { kind, name, bytes }
@@ -241,8 +252,34 @@ impl MergedTable {
         Ok(())
     }
 
-    fn push<const N: usize>(&mut self, cells: [(&str, String); N]) {
-        let cells = cells.map(|(name, cell)| (self.column(name), cell));
+    /// Adds the signatures of functions of a module, with the offsets of their code in the linked module.
+    fn add_signatures(
+        &mut self,
+        module: &InputModule<'_>,
+        table: &Table<'_>,
+        code: &ModuleCode<'_>,
+    ) -> Result<()> {
+        let columns: Vec<_> = table.columns().map(|name| self.column(name)).collect();
+        let known = [FUNCTION, CODE_OFFSET].map(|name| table.columns().position(|c| c == name));
+        let offset_column = self.column(CODE_OFFSET);
+        for row in table.rows() {
+            let row = row.map_err(|error| module.malformed(error))?;
+            let [function, offset] = known.map(|at| at.and_then(|at| row.cells().nth(at)));
+            let stated = offset.and_then(|cell| cell.raw().parse().ok());
+            let named = || code.functions.get(function?.to_string().as_bytes()).copied();
+            // A function that was not linked, or whose symbol an earlier version left out.
+            let Some(offset) = stated.or_else(named) else { continue };
+            let Some(offset) = code.start.checked_add(offset) else { continue };
+            let cells = columns.iter().copied().zip(row.cells().map(|cell| spelled(&cell)));
+            let cells = cells.filter(|(column, _)| *column != offset_column);
+            self.insert(cells.chain([(offset_column, offset.to_string())]));
+        }
+        Ok(())
+    }
+
+    fn push<'c>(&mut self, cells: impl IntoIterator<Item = (&'c str, String)>) {
+        let cells = cells.into_iter().map(|(name, cell)| (self.column(name), cell));
+        let cells: Vec<_> = cells.collect();
         self.insert(cells);
     }
 
@@ -270,6 +307,36 @@ impl MergedTable {
     }
 }
 
+/// The code of an input module, or of an instance, in the linked module.
+struct ModuleCode<'m> {
+    /// Where it begins in the code of the linked module.
+    start: u64,
+    /// The offsets of its functions that have symbols.
+    functions: HashMap<&'m [u8], u64>,
+}
+
+impl<'m> ModuleCode<'m> {
+    fn new(module: &'m InputModule<'_>, addresses: &ModuleLayout<'_, '_>) -> Option<Self> {
+        let code = module.smf.code()?;
+        let start = code_start(addresses, &module.name, code.name)?;
+        let symbols = module.smf.symbols().iter().filter_map(Result::ok);
+        let here = symbols.filter(|s| s.defined && s.section == Some(code.index));
+        let functions = here.map(|symbol| (symbol.name(), symbol.value)).collect();
+        Some(Self { start, functions })
+    }
+}
+
+/// Where the code in a section of an object begins in the code of the linked module.
+fn code_start(addresses: &ModuleLayout<'_, '_>, object: &str, section: &[u8]) -> Option<u64> {
+    let objects = &addresses.program.objects;
+    let object = objects.iter().position(|known| known.name == object)?;
+    let sections = &objects.get(object)?.sections;
+    let section = sections.iter().position(|s| s.is_code() && s.name == section)?;
+    let at = OutputOffset::of(addresses.section(SectionId { object, section }))?;
+    let code = addresses.outputs.iter().position(|output| output.kind == SectionKind::Code);
+    (code == Some(at.output)).then_some(at.offset)
+}
+
 /// A cell as it is written.
 fn spelled(cell: &Cell<'_>) -> String {
     if cell.is_quoted() { format!("\"{}\"", cell.raw()) } else { cell.raw().to_owned() }
@@ -278,6 +345,7 @@ fn spelled(cell: &Cell<'_>) -> String {
 /// One note with the tables of all modules. Instances that were compiled at link time move to `instantiations`.
 fn merge_notes(
     modules: &[&InputModule<'_>],
+    addresses: &ModuleLayout<'_, '_>,
     instances: &Instances,
 ) -> Result<Option<ExtraSection>> {
     let (kind, name) = (SectionKind::Note, b"note.sdn".to_vec());
@@ -289,8 +357,11 @@ fn merge_notes(
     if notes.is_empty() {
         return Ok(None);
     }
-    if let ([(_, note, _)], []) = (&*notes, &*instances.all) {
-        return Ok(Some(ExtraSection { kind, name, bytes: note.to_vec() }));
+    if let ([(module, note, at)], []) = (&*notes, &*instances.all) {
+        let parsed = Note::parse(note, *at).map_err(|error| module.malformed(error))?;
+        if parsed.entries::<FunctionSignature<'_>>().next().is_none() {
+            return Ok(Some(ExtraSection { kind, name, bytes: note.to_vec() }));
+        }
     }
     let mut tables: IndexMap<String, MergedTable> = IndexMap::new();
     let mut possible: HashMap<String, (&InputModule<'_>, [String; 2])> = HashMap::new();
@@ -299,13 +370,22 @@ fn merge_notes(
         let note = Note::parse(note, *at).map_err(malformed)?;
         note.check().map_err(malformed)?;
         check_possible(module, &note, &mut possible)?;
+        let code = ModuleCode::new(module, addresses);
         for table in note.document().tables() {
             let table = table.map_err(malformed)?;
-            tables.entry(table.name().to_owned()).or_default().add(module, &table)?;
+            let merged = tables.entry(table.name().to_owned()).or_default();
+            match &code {
+                Some(code) if table.name() == SIGNATURES => {
+                    merged.add_signatures(module, &table, code)?;
+                }
+                _ => merged.add(module, &table)?,
+            }
         }
     }
     for instance in &instances.all {
         instance.symbols().for_each(|symbol| move_instance(&mut tables, instance, symbol));
+        #[cfg(feature = "source")]
+        describe_instance(&mut tables, addresses, instance);
     }
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -349,6 +429,31 @@ fn quoted(text: &str) -> String {
         }
     }
     cell + "\""
+}
+
+/// Adds the types and the assertions of an instance, by which callers and traps find them.
+#[cfg(feature = "source")]
+fn describe_instance(
+    tables: &mut IndexMap<String, MergedTable>,
+    addresses: &ModuleLayout<'_, '_>,
+    instance: &Instance,
+) {
+    let Some(unit) = &instance.unit else { return };
+    let start = code_start(addresses, &instance.title, INSTANCE_SECTION);
+    let (Some(function), Some(start)) = (unit.functions.first(), start) else { return };
+    for symbol in instance.symbols() {
+        let [_, types @ ..] = note::signature(unit, function);
+        let cells = std::iter::once(symbol.clone()).chain(types);
+        let cells = note::SIGNATURE_COLUMNS.into_iter().zip(cells);
+        let cells = cells.map(|(name, cell)| (name, quoted(&cell)));
+        let table = tables.entry(SIGNATURES.to_owned()).or_default();
+        table.push(cells.chain([(CODE_OFFSET, start.to_string())]));
+    }
+    for cells in note::assertion_rows(unit) {
+        let table = tables.entry("assertions".to_owned()).or_default();
+        let cells = note::ASSERTION_COLUMNS.into_iter().zip(cells);
+        table.push(cells.map(|(name, cell)| (name, quoted(&cell))));
+    }
 }
 
 /// Moves the row of an instance from `possible` to `instantiations`, and notes what required it.
