@@ -89,6 +89,11 @@ pub enum PackError {
         "{module}: the instance `{symbol}` cannot be compiled: {why}; it may be left to the loader (--defer)"
     )]
     Instance { symbol: String, module: String, why: String },
+    /// Instances that require each other deeper than the loader makes them.
+    #[error(
+        "{module}: the instance `{symbol}` cannot be compiled: instances require each other more than {max_depth} deep"
+    )]
+    InstanceDepth { symbol: String, module: String, max_depth: u32 },
     /// An object is not valid ELF.
     #[error("{object}: {reason}")]
     Broken { object: String, reason: &'static str },

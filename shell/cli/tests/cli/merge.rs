@@ -695,6 +695,37 @@ fn modules_with_the_same_instance_are_merged() {
     assert_eq!(ok(&["run", out, "max$f64", "1", "2"]), "2.0\n");
 }
 
+/// An instance that a loader has recorded in the file, and one that is imported by its other spelling.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn instances_are_compiled_and_noted_under_either_name() {
+    let dir = scratch("merge-recorded");
+    let library = of_source(&dir, "max", MAX);
+    let user = |symbol: &str| {
+        let source = format!(
+            "double max(double, double) __asm__(\"{symbol}\"); long go(void) {{ return max(1.5, 42); }}"
+        );
+        compiled("merge-recorded-c", &source, &["-O2"])
+    };
+    for (symbol, is_recorded) in [("fn$max$f64", false), ("max$f64", true), ("fn$max$f64", true)] {
+        if is_recorded {
+            ok(&["jit", &library, "max<f64>", "1", "2", "--update"]);
+        }
+        let (object, out) = user(symbol);
+        packed(&[&object, &library, "-o", &out]);
+        let file = inspected(&out);
+        assert!(!file["imports"].to_string().contains("max"), "{file}");
+        assert_eq!(ok(&["run", &out, "go"]), "42\n");
+        let is_it =
+            |row: &&serde_json::Value| row["mangled_name"].as_str().unwrap().ends_with("max$f64");
+        let rows = |table: &str| file["note"][table].as_array().unwrap().clone();
+        assert_eq!(rows("possible").iter().filter(is_it).count(), 0, "{file}");
+        let made = rows("instantiations");
+        let made = made.iter().filter(is_it).filter(|row| row["status"] == "compiled");
+        assert_eq!(made.count(), 1, "{file}");
+    }
+}
+
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn instances_of_the_packer_are_described_in_the_note() {
@@ -717,4 +748,41 @@ fn instances_of_the_packer_are_described_in_the_note() {
     let error = fails(&["run", &out, "go", "--", "-1"]);
     let place = library.replace(".smf", ".spl:2");
     contains(&error, &[&format!("assertion failed: positive in function `part$i64` at {place}")]);
+    let edges = inspected(&out)["note"]["dependencies"].clone();
+    contains(&edges.to_string(), &["whole$i64", "part$i64"]);
+}
+
+/// The loader makes instances that require each other 50 deep, and so does the packer.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn instances_are_compiled_as_deep_as_the_loader_makes_them() {
+    let dir = scratch("merge-deep");
+    let [text, library] = ["deep.sbt", "deep.smf"].map(|name| dir.join(name));
+    let [text, library] = [&text, &library].map(|path| path.to_str().unwrap());
+    for (depth, is_made) in [(50, true), (51, false)] {
+        let templates = (0..depth).map(|n: u32| {
+            let call = match n.checked_sub(1) {
+                None => "move T r, n".to_owned(),
+                Some(next) => format!("call r = f{next}<T>(n)"),
+            };
+            format!(
+                "template f{n}<T>(n: T) -> T\n    local r: T\n    {call}\n    return T r\nend\n"
+            )
+        });
+        let last = depth - 1;
+        let templates = templates.collect::<String>() + &format!("possible f{last}<i64>\n");
+        fs::write(text, templates).unwrap();
+        ok(&["asm", text, "-o", library]);
+        let source =
+            format!("long f(long) __asm__(\"fn$f{last}$i64\"); long go(void) {{ return f(60); }}");
+        let (object, out) = compiled("merge-deep-c", &source, &["-O2"]);
+        if is_made {
+            packed(&[&object, library, "-o", &out]);
+            assert_eq!(ok(&["run", &out, "go"]), "60\n");
+        } else {
+            let error = fails(&["pack", &object, library, "-o", &out]);
+            contains(&error, &["more than 50 deep"]);
+            assert!(!error.contains("--defer"), "{error}");
+        }
+    }
 }

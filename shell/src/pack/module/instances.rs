@@ -13,7 +13,7 @@ use smf_core::codegen::unwind::UnwindTable;
 use smf_core::codegen::unwind_machine;
 #[cfg(feature = "source")]
 use smf_core::format::ext::source_template::SourceTemplate;
-use smf_core::format::note::{Note, Possible};
+use smf_core::format::note::{Instantiation, Note, Possible, Status};
 use smf_core::format::template::{Template, Templates};
 use smf_core::format::{Arch, SectionKind};
 use smf_core::link::TRAP_HOOK;
@@ -21,7 +21,7 @@ use smf_core::plural;
 #[cfg(feature = "source")]
 use smf_core::source::{SourceFile, TranslationUnit, instantiate};
 use smf_core::templates::{
-    Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment,
+    Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment, JitConfig,
     PrecompiledBodies, Target, X64Bodies,
 };
 #[cfg(feature = "source")]
@@ -40,9 +40,6 @@ const FUNCTION: &str = "fn$";
 
 /// The section with the code of an instance.
 pub(super) const INSTANCE_SECTION: &[u8] = b".text.instance";
-
-/// How deep instances may require each other.
-const MAX_DEPTH: usize = 100;
 
 /// A possible instance in the note of a module.
 struct PossibleRow {
@@ -65,6 +62,8 @@ pub(in crate::pack) struct Instance {
     /// Its other symbols.
     aliases: Vec<String>,
     signature: Box<[u8]>,
+    /// The symbols that it refers to.
+    pub(super) targets: Vec<String>,
     /// What its source declares: the instance itself first.
     #[cfg(feature = "source")]
     pub(super) unit: Option<TranslationUnit>,
@@ -100,7 +99,7 @@ impl Instances {
         self.all.iter().map(|instance| Input { name: &instance.title, data: &instance.data })
     }
 
-    fn has(&self, symbol: &str) -> bool {
+    pub(super) fn has(&self, symbol: &str) -> bool {
         self.find(symbol).is_some()
     }
 
@@ -156,7 +155,8 @@ impl Inputs<'_> {
             let Some((note, at)) = module.smf.note_contents().map_err(malformed)? else {
                 continue;
             };
-            for row in Note::parse(&note, at).map_err(malformed)?.entries::<Possible>() {
+            let note = Note::parse(&note, at).map_err(malformed)?;
+            for row in note.entries::<Possible>() {
                 let row = row.map_err(malformed)?;
                 let symbol = row.mangled_name().to_string();
                 let entry = PossibleRow {
@@ -165,6 +165,18 @@ impl Inputs<'_> {
                     module: number,
                     can_defer: row.can_defer().unwrap_or(true),
                 };
+                rows.entry(symbol).or_insert(entry);
+            }
+            // A loader made it, and its code is not among that of the module.
+            let of_loader = |row: &Result<Instantiation<'_>, _>| {
+                row.as_ref().map_or(true, |row| matches!(row.status(), Status::JitCompiled))
+            };
+            for row in note.entries::<Instantiation>().filter(of_loader) {
+                let row = row.map_err(malformed)?;
+                let symbol = row.mangled_name().to_string();
+                let [template, arguments] =
+                    [row.template(), row.type_args()].map(|c| c.to_string());
+                let entry = PossibleRow { template, arguments, module: number, can_defer: true };
                 rows.entry(symbol).or_insert(entry);
             }
         }
@@ -177,7 +189,7 @@ fn row_of<'r>(rows: &'r HashMap<String, PossibleRow>, symbol: &str) -> Option<&'
     rows.get(symbol).or_else(|| rows.get(&other_spelling(symbol)))
 }
 
-fn other_spelling(symbol: &str) -> String {
+pub(super) fn other_spelling(symbol: &str) -> String {
     match symbol.strip_prefix(FUNCTION) {
         Some(plain) => plain.to_owned(),
         None => format!("{FUNCTION}{symbol}"),
@@ -211,10 +223,14 @@ impl Instantiator<'_, '_> {
             module: title.to_owned(),
             why,
         };
-        if self.stack.len() >= MAX_DEPTH {
-            return Err(refused(format!(
-                "instances require each other more than {MAX_DEPTH} deep"
-            )));
+        // As deep as the loader makes them.
+        let max_depth = JitConfig::default().max_depth;
+        if self.stack.len() >= usize::try_from(max_depth).unwrap_or(usize::MAX) {
+            return Err(PackError::InstanceDepth {
+                symbol: symbol.to_owned(),
+                module: title.to_owned(),
+                max_depth,
+            });
         }
         if let Some(first) = self.stack.iter().position(|other| other == symbol) {
             self.is_circular = true;
@@ -293,6 +309,7 @@ impl Instantiator<'_, '_> {
             data,
             aliases,
             signature,
+            targets,
             #[cfg(feature = "source")]
             unit,
         }))

@@ -16,7 +16,7 @@ use smf_core::format::{Contents, SectionKind};
 use super::inputs::{InputModule, Inputs};
 #[cfg(feature = "source")]
 use super::instances::INSTANCE_SECTION;
-use super::instances::{Instance, Instances};
+use super::instances::{Instance, Instances, other_spelling};
 #[cfg(feature = "source")]
 use crate::compile::note;
 use crate::pack::error::{PackError, Result};
@@ -291,6 +291,21 @@ impl MergedTable {
         self.rows.insert(cells.into_iter().filter(is_kept).collect());
     }
 
+    /// Removes the rows of the instance `symbol`, unless it is compiled. Returns these cells of the first.
+    fn take<const N: usize>(&mut self, symbol: &str, columns: [&str; N]) -> Option<[String; N]> {
+        let name = self.columns.get_index_of("mangled_name")?;
+        let status = self.columns.get_index_of("status");
+        let is = |row: &MergedRow, column: usize, text: &str| {
+            row.get(&column).is_some_and(|cell| cell == text || *cell == quoted(text))
+        };
+        let is_compiled = |row: &MergedRow| status.is_some_and(|at| is(row, at, "compiled"));
+        let is_it = |row: &MergedRow| is(row, name, symbol) && !is_compiled(row);
+        let row = self.rows.iter().find(|row| is_it(row))?.clone();
+        self.rows.retain(|row| !is_it(row));
+        let columns = columns.map(|name| self.columns.get_index_of(name));
+        Some(columns.map(|column| column.and_then(|c| row.get(&c).cloned()).unwrap_or_default()))
+    }
+
     fn write(&self, name: &str, text: &mut String) -> std::fmt::Result {
         let columns: Vec<_> = self.columns.iter().map(String::as_str).collect();
         writeln!(text, "{name} |{}|", columns.join(", "))?;
@@ -384,6 +399,8 @@ fn merge_notes(
     }
     for instance in &instances.all {
         instance.symbols().for_each(|symbol| move_instance(&mut tables, instance, symbol));
+        let required = instance.targets.iter().filter(|target| instances.has(target));
+        required.for_each(|target| add_dependency(&mut tables, quoted(&instance.symbol), target));
         #[cfg(feature = "source")]
         describe_instance(&mut tables, addresses, instance);
     }
@@ -458,18 +475,14 @@ fn describe_instance(
 
 /// Moves the row of an instance from `possible` to `instantiations`, and notes what required it.
 fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance, symbol: &str) {
-    let Some(table) = tables.get_mut("possible") else { return };
-    let columns = ["mangled_name", "template", "type_args", "required_by"];
-    let columns = columns.map(|name| table.columns.get_index_of(name));
+    // The note may list the other spelling, and an instance that a loader made as such.
+    let other = other_spelling(symbol);
+    let listed = ["possible", "instantiations"].map(|table| [(table, symbol), (table, &*other)]);
+    let taken = listed.into_iter().flatten().find_map(|(table, symbol)| {
+        tables.get_mut(table)?.take(symbol, ["template", "type_args", "required_by"])
+    });
+    let Some([template, arguments, required_by]) = taken else { return };
     let quoted_symbol = quoted(symbol);
-    let is_it = |cells: &MergedRow| {
-        let cell = columns.first().copied().flatten().and_then(|column| cells.get(&column));
-        cell.is_some_and(|cell| *cell == quoted_symbol || *cell == symbol)
-    };
-    let Some(row) = table.rows.iter().find(|row| is_it(row)).cloned() else { return };
-    table.rows.retain(|row| !is_it(row));
-    let [_, template, arguments, required_by] = columns
-        .map(|column| column.and_then(|column| row.get(&column).cloned()).unwrap_or_default());
     let place = format!("{}:0:0:link", instance.module);
     let made = tables.entry("instantiations".to_owned()).or_default();
     let cells = [
@@ -484,8 +497,13 @@ fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance
     ];
     made.push(cells);
     if !required_by.is_empty() {
-        let edges = tables.entry("dependencies".to_owned()).or_default();
-        let kind = quoted("type_param");
-        edges.push([("from_inst", required_by), ("to_inst", quoted_symbol), ("dep_kind", kind)]);
+        add_dependency(tables, required_by, symbol);
     }
+}
+
+/// Notes that an instance, whose cell is `from`, requires another.
+fn add_dependency(tables: &mut IndexMap<String, MergedTable>, from: String, to: &str) {
+    let edges = tables.entry("dependencies".to_owned()).or_default();
+    let kind = quoted("type_param");
+    edges.push([("from_inst", from), ("to_inst", quoted(to)), ("dep_kind", kind)]);
 }
