@@ -79,7 +79,9 @@ pub enum PackError {
     #[error("{first} and {second} {why}")]
     ModulesConflict { first: String, second: String, why: &'static str },
     /// Two templates of one name.
-    #[error("the template `{template}` differs in {first} and {second}")]
+    #[error(
+        "the template `{template}` differs in {first} and {second}: its source states its file and the declarations that it may refer to; move it to a file of generic functions that the sources of both `use`"
+    )]
     TemplatesDiffer { template: String, first: String, second: String },
     /// Two possible instances of one name.
     #[error("{first} and {second} list `{symbol}` as possible for different templates or types")]
@@ -122,6 +124,11 @@ pub enum PackError {
     /// Two objects define one name strongly.
     #[error("duplicate definition of `{name}` in {first} and {second}")]
     DuplicateDefinition { name: String, first: String, second: String },
+    /// Two modules that were compiled from Simple source contain the code of one file.
+    #[error(
+        "duplicate definition of `{name}` in {first} and {second}, which both contain the functions of {file}: compile their sources as one program, or declare these functions as `extern fn` in all but one"
+    )]
+    SourceLinkedTwice { name: String, first: String, second: String, file: String },
     /// A hidden symbol is undefined.
     #[error("{object}: the hidden symbol `{name}` is defined in no input{}", hint(.name))]
     UndefinedHidden { name: String, object: String },

@@ -74,14 +74,16 @@ pub(super) fn mark_reachable<'p, 'd>(
     for id in &reachable.commons {
         refusals.check(check_common(program, *id));
     }
-    if reachable.commons.is_empty() && reachable.is_empty && refusals.is_empty() {
-        return Err(program.nothing_exported());
-    }
     reachable.eh_frame = std::mem::take(&mut reachable.frames).into_table(program);
     Ok(reachable)
 }
 
 impl<'p, 'd> Reachable<'p, 'd> {
+    /// Whether a module of these sections would be empty.
+    pub(super) fn is_empty(&self) -> bool {
+        self.commons.is_empty() && self.is_empty
+    }
+
     /// The reachable sections, in order of their ids.
     pub(super) fn sections(&self) -> impl Iterator<Item = (SectionId, &'p Section<'d>)> {
         self.program.sections().filter(|(id, _)| self.is_live(*id))

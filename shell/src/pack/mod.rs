@@ -113,19 +113,26 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         Layout::Native => return Err(WriteError::StubInNative.into()),
         layout => return Err(WriteError::Layout(layout).into()),
     }
+    let inputs = module::Inputs::new(inputs, options.debug_info)?;
+    link(&inputs, options).map_err(|error| inputs.explain(error))
+}
+
+fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, PackError> {
     let mut warnings = Vec::new();
     let mut refusals = Refusals::default();
-    let inputs = module::Inputs::new(inputs, options.debug_info)?;
     let reloadable = inputs.check_flags(options)?;
     let options = &Options { reloadable, entry: inputs.entry(options), ..*options };
     let Options { entry, exports, export_all, libraries, .. } = *options;
     let roots = resolve::Roots { entry, exports, export_all, libraries };
-    let instances = instantiate(&inputs, &roots, options)?;
+    let instances = instantiate(inputs, &roots, options)?;
     let linked = inputs.link_inputs(instances.inputs());
     let program = resolve::link(&linked, &roots, &mut warnings, &mut refusals)?;
     let omits = options.omit_unwind_tables;
     let reachable = gc_sections::mark_reachable(&program, options.entry, omits, &mut refusals);
     let Some(reachable) = refusals.check(reachable) else { return Err(all(&mut refusals)) };
+    if reachable.is_empty() && !inputs.are_templates && refusals.is_empty() {
+        return Err(program.nothing_exported());
+    }
     let plan = relocs::scan(&reachable, &mut warnings, &mut refusals);
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.resolve_global(id, false).ok());
@@ -152,7 +159,7 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
         debug_info,
         needs_unwinding: reachable.needs_unwinding() || inputs.need_unwinding(&program),
         needed: inputs.needed(&program)?,
-        metadata: module::Metadata::new(&inputs, &addresses, &instances, properties)?,
+        metadata: module::Metadata::new(inputs, &addresses, &instances, properties)?,
     };
     let bytes = match emit::emit(&addresses, options, entry, &additions, &mut warnings) {
         // A consequence of what is refused already.

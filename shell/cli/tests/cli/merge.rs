@@ -752,6 +752,30 @@ fn instances_of_the_packer_are_described_in_the_note() {
     contains(&edges.to_string(), &["whole$i64", "part$i64"]);
 }
 
+#[test]
+fn templates_alone_are_merged_and_those_that_differ_are_explained() {
+    let dir = scratch("merge-libraries");
+    let max = of_source(&dir, "max", MAX);
+    let min = of_source(&dir, "min", "fn min<T>(a: T, b: T) -> T:\n    if a < b: a else: b\n");
+    let out = dir.join("out.smf");
+    let out = out.to_str().unwrap();
+    for inputs in [&[&*max, &min][..], &[&max]] {
+        packed(&[inputs, &["-o", out]].concat());
+        assert_eq!(ok(&["verify", out]), format!("{out}: ok\n"));
+        assert_eq!(ok(&["jit", out, "max<i64>", "1", "42"]), "42\n");
+    }
+    let other = of_source(&dir, "other", &format!("fn own(x: i64) -> i64: x\n{MAX}"));
+    contains(&fails(&["pack", &max, &other, "-o", out]), &["`max` differs", "`use`"]);
+    // Two programs that use one file.
+    fs::write(dir.join("plain.spl"), "pub fn plain(x: i64) -> i64: x\n").unwrap();
+    let [one, two] = ["one", "two"].map(|name| {
+        let text = format!("use plain.*\npub fn {name}(x: i64) -> i64: plain(x)\n");
+        of_source(&dir, name, &text)
+    });
+    let error = fails(&["pack", &one, &two, "-o", out]);
+    contains(&error, &["duplicate definition of `plain`", "plain.spl", "extern fn"]);
+}
+
 /// The loader makes instances that require each other 50 deep, and so does the packer.
 #[test]
 #[cfg(target_arch = "x86_64")]

@@ -99,11 +99,7 @@ impl NamedModule<'_, '_> {
                 return Ok(Some(code.data.to_vec()));
             }
         }
-        let machine = match smf.header().arch {
-            Arch::X86_64 => elf::EM_X86_64,
-            Arch::AARCH64 => elf::EM_AARCH64,
-            _ => return Err(self.refused("is for a machine that is not supported")),
-        };
+        let machine = self.machine()?;
         let loaded: Vec<_> = smf.sections().iter().filter(|s| s.kind.is_loaded()).collect();
         if loaded.len() > MAX_SECTIONS {
             return Err(self.refused("has too many sections"));
@@ -133,6 +129,20 @@ impl NamedModule<'_, '_> {
             added.map_err(|error| self.malformed(error))?;
         }
         Ok(Some(object.to_vec()))
+    }
+
+    /// The bytes of a relocatable object for the machine of the module, without contents.
+    pub(super) fn to_empty_object(self) -> Result<Vec<u8>> {
+        let (machine, sections, symbols) = (self.machine()?, Vec::new(), Vec::new());
+        Ok(ElfObject { machine, sections, symbols }.to_vec())
+    }
+
+    fn machine(&self) -> Result<elf::Machine> {
+        match self.smf.header().arch {
+            Arch::X86_64 => Ok(elf::EM_X86_64),
+            Arch::AARCH64 => Ok(elf::EM_AARCH64),
+            _ => Err(self.refused("is for a machine that is not supported")),
+        }
     }
 
     fn section(&self, section: &Section<'_>) -> Result<ElfSection> {

@@ -4,6 +4,7 @@ use hashbrown::HashSet;
 
 use smf_core::format::ext::debug_addresses;
 use smf_core::format::ext::needed::NeededLibraries;
+use smf_core::format::note::Note;
 use smf_core::format::{File, Flags, Library, Platform, Smf};
 
 use super::convert::{ENTRY, NamedModule};
@@ -40,6 +41,8 @@ pub(in crate::pack) struct InputModule<'a> {
 pub(in crate::pack) struct Inputs<'a> {
     linked: Vec<Linked<'a>>,
     pub(in crate::pack) modules: Vec<InputModule<'a>>,
+    /// Whether all inputs are modules of templates alone.
+    pub(in crate::pack) are_templates: bool,
     /// Whether debugging information is kept.
     debug_info: bool,
 }
@@ -50,10 +53,20 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// A malformed module, or one that cannot be linked again.
     pub(in crate::pack) fn new(inputs: &[Input<'a>], debug_info: bool) -> Result<Self> {
-        let mut converted = Self { linked: Vec::new(), modules: Vec::new(), debug_info };
+        let (linked, modules, are_templates) = (Vec::new(), Vec::new(), false);
+        let mut converted = Self { linked, modules, are_templates, debug_info };
         for input in inputs {
             let linked = converted.convert(*input)?;
             converted.linked.push(linked);
+        }
+        let is_code = |linked: &Linked<'_>| !matches!(linked, Linked::Object(_, None));
+        converted.are_templates = !converted.linked.iter().any(is_code);
+        let first = converted.linked.first_mut().zip(converted.modules.first());
+        if let Some((Linked::Object(name, object @ None), first)) = first
+            && converted.are_templates
+        {
+            // Something has to be linked.
+            *object = Some(NamedModule { name, smf: first.smf }.to_empty_object()?);
         }
         Ok(converted)
     }
@@ -229,6 +242,32 @@ impl<'a> Inputs<'a> {
             }
         }
         Ok(options.reloadable || reloadable(first))
+    }
+
+    /// Names the source of a function that two modules contain because both use its file.
+    pub(in crate::pack) fn explain(&self, error: PackError) -> PackError {
+        match error {
+            PackError::Several(errors) => {
+                PackError::Several(errors.into_iter().map(|error| self.explain(error)).collect())
+            }
+            PackError::DuplicateDefinition { name, first, second } => {
+                let [file, other] = [&first, &second].map(|module| self.source_of(module, &name));
+                match file.filter(|file| other.as_ref() == Some(file)) {
+                    Some(file) => PackError::SourceLinkedTwice { name, first, second, file },
+                    None => PackError::DuplicateDefinition { name, first, second },
+                }
+            }
+            error => error,
+        }
+    }
+
+    /// The source file of a function of a module, as its note states it.
+    fn source_of(&self, module: &str, function: &str) -> Option<String> {
+        let module = self.modules.iter().find(|known| known.name == module)?;
+        let (note, at) = module.smf.note_contents().ok()??;
+        let symbol = module.smf.symbols().find_export(function.as_bytes())?;
+        let signature = Note::parse(&note, at).ok()?.signature(&symbol)?;
+        Some(signature.file().to_string()).filter(|file| !file.is_empty())
     }
 
     /// The name of the entry point that a module states, if it is not `main`.
