@@ -2,7 +2,7 @@
 //!
 //! To register a process for `membarrier(2)` takes milliseconds once it has threads. Only those that free what others may be
 //! using need it.
-#![cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+#![cfg(all(target_arch = "x86_64", target_os = "linux", not(miri), not(feature = "tagged")))]
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails loudly")]
 
