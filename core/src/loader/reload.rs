@@ -306,14 +306,14 @@ fn redirect<'t>(
     new: &LinkedModule,
 ) -> Result<Redirection<'t>> {
     let notes = [old, new].map(|module| module.smf().note_contents().ok().flatten());
-    let [old_types, new_types] =
-        notes.each_ref().map(|note| signatures(note.as_ref().map_or(&[], |(note, _)| note)));
-    let (old_types, new_types) = (old_types?, new_types?);
+    let [of_old, of_new] =
+        notes.each_ref().map(|note| note.as_ref().map_or(&[][..], |note| &note.0));
+    let (of_old, of_new) = (Signatures::new(old, of_old)?, Signatures::new(new, of_new)?);
     let (refusal, is_changed) = (Cell::new(None), Cell::new(false));
     let function = |symbol: &[u8]| {
         let export = new.find(symbol)?;
-        let [old_types, new_types] = [&old_types, &new_types].map(|all| types_of(all, symbol));
-        if old_types.is_some() && new_types.is_some() && old_types != new_types {
+        let types = of_old.types(symbol).zip(of_new.types(symbol));
+        if types.is_some_and(|(old, new)| old != new) {
             is_changed.set(true);
             return None;
         }
@@ -333,22 +333,37 @@ fn redirect<'t>(
     }
 }
 
-/// The functions of a note, by name, with the types of their parameters and results.
-type Signatures<'n> = Vec<(&'n str, [&'n str; 2])>;
-
-/// The functions of a note; none of a malformed one.
-fn signatures(note: &[u8]) -> Result<Signatures<'_>, AllocError> {
-    let Ok(note) = Note::parse(note, 0) else { return Ok(Vec::new()) };
-    let all = note.entries::<FunctionSignature<'_>>().filter_map(core::result::Result::ok);
-    let all = all.map(|of| (of.function().raw(), [of.parameters().raw(), of.result().raw()]));
-    let mut all = try_collect(all)?;
-    sort_by(&mut all, |one, two| one.0 < two.0);
-    Ok(all)
+/// The types of the functions of a module, as its note states them.
+struct Signatures<'m> {
+    module: &'m LinkedModule,
+    /// Sorted by name.
+    rows: Vec<FunctionSignature<'m>>,
 }
 
-fn types_of<'n>(signatures: &Signatures<'n>, function: &[u8]) -> Option<[&'n str; 2]> {
-    let found = signatures.binary_search_by(|(name, _)| name.as_bytes().cmp(function));
-    found.ok().and_then(|at| signatures.get(at)).map(|(_, types)| *types)
+impl<'m> Signatures<'m> {
+    /// Those in a note; none of a malformed one.
+    fn new(module: &'m LinkedModule, note: &'m [u8]) -> Result<Self, AllocError> {
+        let note = Note::parse(note, 0);
+        let rows = note.iter().flat_map(|note| note.entries::<FunctionSignature<'_>>());
+        let mut rows = try_collect(rows.filter_map(core::result::Result::ok))?;
+        sort_by(&mut rows, |one, two| one.function().raw() < two.function().raw());
+        Ok(Self { module, rows })
+    }
+
+    /// The types of the parameters and of the result of an exported function. Functions of one name differ in their code.
+    fn types(&self, symbol: &[u8]) -> Option<[&'m str; 2]> {
+        let offset = || {
+            let code = self.module.linked().code()?;
+            self.module.find(symbol)?.address.checked_sub(self.module.section_address(code.index)?)
+        };
+        let name = |row: &FunctionSignature<'m>| row.function().raw().as_bytes();
+        let first = self.rows.partition_point(|row| name(row) < symbol);
+        let mut named = self.rows.get(first..)?.iter().take_while(|row| name(row) == symbol);
+        let is_it =
+            |row: &&FunctionSignature<'m>| row.code_offset().is_none_or(|at| Some(at) == offset());
+        let found = named.find(is_it)?;
+        Some([found.parameters().raw(), found.result().raw()])
+    }
 }
 
 /// The data of a module that other modules refer to, sorted by name.

@@ -40,8 +40,8 @@ pub(crate) struct Spec {
     /// Names and values of constants.
     constants: Vec<(&'static str, i64)>,
     imports: Vec<(String, Binding, SymbolKind)>,
-    /// Functions with the types of their parameters and results.
-    signatures: Vec<[&'static str; 3]>,
+    /// Functions with the types of their parameters and results, and where the code of each begins.
+    signatures: Vec<([&'static str; 3], Option<u64>)>,
 }
 
 impl Spec {
@@ -92,7 +92,13 @@ impl Spec {
 
     /// Adds a row of the table `signatures` to the note.
     pub(crate) fn signature(mut self, function: &'static str, types: [&'static str; 2]) -> Self {
-        self.signatures.push([function, types[0], types[1]]);
+        self.signatures.push(([function, types[0], types[1]], None));
+        self
+    }
+
+    /// As [`signature`](Self::signature), of the function whose code begins at `offset`.
+    pub(crate) fn signature_at(mut self, offset: u64, row: [&'static str; 3]) -> Self {
+        self.signatures.push((row, Some(offset)));
         self
     }
 
@@ -142,9 +148,11 @@ impl Spec {
         if self.signatures.is_empty() {
             return String::new();
         }
-        let mut note = String::from("signatures |id, function, parameters, result|\n");
-        for (id, [function, parameters, result]) in self.signatures.iter().enumerate() {
-            note += &format!("    {id}, \"{function}\", \"{parameters}\", \"{result}\"\n");
+        let mut note = "signatures |id, function, parameters, result, code_offset|\n".to_owned();
+        for (id, ([function, parameters, result], offset)) in self.signatures.iter().enumerate() {
+            let offset = offset.map_or("\"\"".to_owned(), |offset| offset.to_string());
+            note +=
+                &format!("    {id}, \"{function}\", \"{parameters}\", \"{result}\", {offset}\n");
         }
         note + "# END_NOTE\n"
     }

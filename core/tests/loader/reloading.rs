@@ -292,7 +292,15 @@ fn function_that_others_call_keeps_its_types() {
     // A version without a note states nothing.
     reload(&loader, module, &version(5)).unwrap();
     reload(&loader, module, &of(version(6), ["bool", "()"])).unwrap();
-    assert_eq!(call_at(resolved, &[]), 6);
+    // The note of a linked module may list a function of this name that is not exported.
+    let linked = |number, own: [&'static str; 2], other| {
+        version(number).signature_at(64, ["f", other, other]).signature_at(0, ["f", own[0], own[1]])
+    };
+    reload(&loader, module, &linked(7, ["bool", "()"], "i64")).unwrap();
+    reload(&loader, module, &linked(8, ["bool", "()"], "f64")).unwrap();
+    let error = reload(&loader, module, &linked(9, ["i64", "()"], "f64")).unwrap_err();
+    assert!(matches!(error, LoadError::SignatureChanged { .. }), "{error}");
+    assert_eq!(call_at(resolved, &[]), 8);
 }
 
 /// The sink is what gives an instantiator the templates of modules.
