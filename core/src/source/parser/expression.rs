@@ -305,6 +305,7 @@ impl<'s> Parser<'_, 's> {
                 TokenKind::Less => angles += 1,
                 TokenKind::Greater => angles = angles.saturating_sub(1),
                 TokenKind::GreaterGreater => angles = angles.saturating_sub(2),
+                TokenKind::GreaterGreaterGreater => angles = angles.saturating_sub(3),
                 TokenKind::Word
                 | TokenKind::Comma
                 | TokenKind::Dot

@@ -18,6 +18,17 @@ fn functions_of_one_line() {
 }
 
 #[test]
+fn type_arguments_are_nested_in_expressions() {
+    for (open, close) in [("", ""), ("B<", ">"), ("B<B<", ">>"), ("B<B<B<", ">>>")] {
+        let text = format!(
+            "struct B<T>:\n    v: T\nfn next<T>(n: i64) -> i64: n + 1\n\
+             fn f(n: i64) -> i64: next<{open}i64{close}>(n)\n"
+        );
+        assert_eq!(run(&text, "f", &[41]), 42, "{text}");
+    }
+}
+
+#[test]
 fn parameters_without_types_are_integers_in_the_manager() {
     assert_eq!(manage("fn add(x, y): x + y", "add", &[10, 32]), 42);
     assert_eq!(manage("fn square(x): x * x", "square", &[7]), 49);
