@@ -210,7 +210,8 @@ impl<'d> Code<'d> {
             let symbol = symbol?;
             let Some(section) = symbol.section else { continue };
             symbols.insert(symbol.index, (section, symbol.value));
-            let is_function = symbol.kind == SymbolKind::Function && !symbol.is_of_section();
+            let is_function =
+                symbol.kind == SymbolKind::Function && !smf.is_section_symbol(&symbol);
             if is_function && is_code(section) {
                 let name = String::from_utf8_lossy(symbol.name()).into_owned();
                 functions.entry((section, symbol.value)).or_insert((name, symbol.size));

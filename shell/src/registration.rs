@@ -52,10 +52,11 @@ fn functions<'d>(
     code: &[Range<u64>],
 ) -> Result<Vec<Function<'d>>, AllocError> {
     let exports = module.exports();
-    let symbols = module.linked().symbols().iter().filter_map(Result::ok);
+    let linked = module.linked();
+    let symbols = linked.symbols().iter().filter_map(Result::ok);
     let functions = symbols
         .filter(|symbol| symbol.kind == SymbolKind::Function)
-        .filter(|symbol| !symbol.is_import() && !symbol.is_of_section())
+        .filter(|symbol| !symbol.is_import() && !linked.is_section_symbol(symbol))
         .filter_map(|symbol| {
             let address = exports.address(&symbol)?;
             Some(Function { address, size: symbol.size, name: symbol.name() })

@@ -136,6 +136,12 @@ impl<'l> ModuleRef<'l> {
         self.module()?.section_address(index)
     }
 
+    /// The offset of an address from the start of the [code](Smf::code) of the [linked](Self::linked) file; `None` for an address
+    /// in front of it.
+    pub fn code_offset(&self, address: u64) -> Option<u64> {
+        address.checked_sub(self.section_address(self.linked()?.code()?.index)?)
+    }
+
     /// Whether an address lies in the module's memory; for bytecode, whether it is that of a function.
     pub fn contains(&self, address: u64) -> bool {
         self.module().is_some_and(|module| module.contains(address))

@@ -71,7 +71,7 @@ pub(crate) fn sized_symbols<'d>(
         let Some(section) = section.filter(|section| section.kind == SectionKind::Code) else {
             continue;
         };
-        if symbol.kind != SymbolKind::Function || stands_for_section(smf, symbol) {
+        if symbol.kind != SymbolKind::Function || smf.is_section_symbol(symbol) {
             continue;
         }
         if here.0 != symbol.section {
@@ -94,7 +94,7 @@ pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
         let mut symbols = symbols(&smf).at(file)?;
         symbols.retain(|symbol| {
             !symbol.name().is_empty()
-                && !stands_for_section(&smf, symbol)
+                && !smf.is_section_symbol(symbol)
                 && (!args.undefined || symbol.is_import())
                 && (!args.exports || symbol.is_export())
         });
@@ -147,15 +147,6 @@ impl<'d> Row<'d> {
         let (value, size) = (function.code_offset.into(), function.length.into());
         Self { name: function.name(), value, size, letter: 'T', is_import: false }
     }
-}
-
-/// Whether the symbol is that of a section, to which relocations refer. The packed layout has no kind for it: such a symbol is
-/// local, has the name of the section and no size.
-fn stands_for_section(smf: &Smf<'_>, symbol: &Symbol<'_>) -> bool {
-    let section = symbol.section.and_then(|section| smf.sections().get(section));
-    let has_its_name = section.is_some_and(|section| section.name == symbol.name());
-    let is_local = symbol.binding == Binding::Local;
-    symbol.kind == SymbolKind::Section || is_local && symbol.size == 0 && has_its_name
 }
 
 /// The kind of a symbol, as `nm` of binutils shows it.

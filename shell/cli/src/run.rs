@@ -502,8 +502,7 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     let Some(linked) = module.linked().filter(|_| module.contains(trap.function)) else {
         return error.to_string();
     };
-    let code = linked.code().and_then(|code| module.section_address(code.index));
-    let offset = code.and_then(|code| trap.function.checked_sub(code));
+    let offset = module.code_offset(trap.function);
     let noted = offset.and_then(|offset| SourceTrap::of_module(linked, offset, trap).ok()?);
     let is_here = |symbol: &Symbol<'_>| {
         let is_function = symbol.kind == SymbolKind::Function && !symbol.is_import();

@@ -79,12 +79,6 @@ impl Signature {
     }
 }
 
-/// The offset in the code of a module of an address there.
-fn code_offset(module: &ModuleRef<'_>, address: u64) -> Option<u64> {
-    let code = module.linked()?.code()?;
-    address.checked_sub(module.section_address(code.index)?)
-}
-
 /// A function of a module, or an instance.
 #[derive(Debug)]
 pub(super) struct ModuleFunction {
@@ -278,7 +272,7 @@ impl Modules {
                 let mut symbols = linked.symbols().iter().filter_map(Result::ok);
                 let is_here = |symbol: &Symbol<'_>| module.address(symbol) == Some(trap.function);
                 let own = symbols.find(is_here).map(|symbol| Name::new(symbol.name()));
-                let offset = code_offset(&module, trap.function);
+                let offset = module.code_offset(trap.function);
                 let found = offset.map(|offset| SourceTrap::of_module(linked, offset, trap));
                 (own.transpose()?, found.transpose()?.flatten())
             }

@@ -5,14 +5,14 @@
 //! the SMF specification v1.1, sections 1 to 3, and its writers. `find_header` documents the search for the header.
 
 use crate::format::error::{CompressionError, NoteError, RelocError, Result, SectionError, ensure};
-use crate::format::model::{Header, SectionKind};
+use crate::format::model::{Binding, Header, SectionKind, SymbolKind};
 use crate::format::read::constants::Constants;
 use crate::format::read::functions::Functions;
 use crate::format::read::note::Note;
 use crate::format::read::reloc::RelocTable;
 use crate::format::read::sdn::{NOTE_CAP, find_end};
 use crate::format::read::section::{Section, Sections};
-use crate::format::read::symbol::Symbols;
+use crate::format::read::symbol::{Symbol, Symbols};
 use crate::format::read::template::Templates;
 use crate::format::read::{elf, functions};
 use crate::format::wire::{Layout, NATIVE_HEADER, RELOC, slice};
@@ -123,6 +123,15 @@ impl<'d> Smf<'d> {
     pub fn section(&self, index: u32) -> Result<Section<'d>> {
         let count = u32::try_from(self.sections().len()).unwrap_or(u32::MAX);
         Ok(self.sections().get(index).ok_or(SectionError::NoSuchSection { index, count })?)
+    }
+
+    /// Whether a symbol is that of a section, to which relocations refer. The packed layout has no kind for it: such a symbol is
+    /// local, has the name of the section and no size.
+    pub fn is_section_symbol(&self, symbol: &Symbol<'_>) -> bool {
+        let section = symbol.section.and_then(|section| self.sections().get(section));
+        let has_its_name = section.is_some_and(|section| section.name == symbol.name());
+        let is_local = symbol.binding == Binding::Local;
+        symbol.kind == SymbolKind::Section || is_local && symbol.size == 0 && has_its_name
     }
 
     /// The first code section.

@@ -81,11 +81,6 @@ impl<'d> Symbol<'d> {
         self.defined && self.binding != Binding::Local
     }
 
-    /// Whether the symbol stands for a section: it has the name of one, such as `.text`, and no size.
-    pub fn is_of_section(&self) -> bool {
-        self.size == 0 && self.name.starts_with(b".")
-    }
-
     /// Checks that the symbol lies inside its section, which has `size` bytes in memory.
     ///
     /// # Errors
