@@ -269,6 +269,7 @@ mod tests {
             write(&script, &text).unwrap();
             let run = std::process::Command::new("cmake").arg("-P").arg(&script).output();
             let Ok(output) = run else {
+                assert!(std::env::var_os("CI").is_none(), "cmake is not installed");
                 eprintln!("SKIPPED: cmake is not installed");
                 break;
             };
