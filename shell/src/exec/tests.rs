@@ -687,19 +687,30 @@ fn resolver_of_the_host_may_call_functions_of_modules() {
     assert_eq!(run(&manager, "direct$i64", &[1, 4]), Ok(11));
 }
 
+/// A loader, and the templates of its modules.
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
-#[test]
-fn instance_states_why_there_is_none() {
-    use smf_core::format::write::{Module, NewSection, Payload};
-    use smf_core::format::{Header, Layout, SectionKind};
-    use smf_core::loader::{LoaderOptions, ModuleBytes};
+fn loader_with_templates()
+-> (TryArc<crate::loader::Loader>, TryArc<crate::loader_templates::LoaderTemplates>) {
+    use smf_core::loader::LoaderOptions;
+    use smf_core::templates::JitConfig;
 
     use crate::loader::Loader;
     use crate::loader_templates::LoaderTemplates;
 
     let loader = TryArc::new(Loader::new(LoaderOptions::default()).unwrap()).unwrap();
-    let config = smf_core::templates::JitConfig { update_smf: false, ..Default::default() };
+    let config = JitConfig { update_smf: false, ..JitConfig::default() };
     let templates = LoaderTemplates::attach(&loader, config, Default::default()).unwrap();
+    (loader, templates)
+}
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn instance_states_why_there_is_none() {
+    use smf_core::format::write::{Module, NewSection, Payload};
+    use smf_core::format::{Header, Layout, SectionKind};
+    use smf_core::loader::ModuleBytes;
+
+    let (loader, templates) = loader_with_templates();
     let modules = loader.modules();
     let bytes = |bytes: Vec<u8>| ModuleBytes::new(bytes).unwrap();
     modules.register_provider(b"provider", bytes(importer("ext", "nowhere"))).unwrap();
@@ -731,15 +742,10 @@ fn instance_states_why_there_is_none() {
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]
 #[test]
 fn instances_are_those_of_loaded_modules_and_call_functions_of_these() {
-    use smf_core::loader::{LoaderOptions, ModuleBytes};
+    use smf_core::loader::ModuleBytes;
     use smf_core::trap;
 
-    use crate::loader::Loader;
-    use crate::loader_templates::LoaderTemplates;
-
-    let loader = TryArc::new(Loader::new(LoaderOptions::default()).unwrap()).unwrap();
-    let config = smf_core::templates::JitConfig { update_smf: false, ..Default::default() };
-    let templates = LoaderTemplates::attach(&loader, config, Default::default()).unwrap();
+    let (loader, templates) = loader_with_templates();
     let modules = loader.modules();
     let bytes = |text: &str| ModuleBytes::new(module(text)).unwrap();
     modules.load(b"other", bytes("fn helper(a: i64) -> i64: 0 - a\n")).unwrap();
