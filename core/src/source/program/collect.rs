@@ -236,7 +236,8 @@ impl<'p> Program<'p, '_> {
         }
     }
 
-    /// Notes a name of a file that a failed import or a refused declaration would have declared; [`Name::NONE`] for names that are not known.
+    /// Notes a name of a file that a failed import or a refused declaration would have declared; [`Name::NONE`] for names that
+    /// are not known.
     fn note_missing(&mut self, source: u32, name: Name) {
         let entry = self.push(|program| &mut program.missing, (source, name));
         let inserted = self.missing_index.insert(Self::item_hash(source, name), entry);
