@@ -99,9 +99,9 @@ pub enum LoadError {
         "{module}: `{symbol}` is called from outside, and the new version does not export it as a function"
     )]
     FunctionRemoved { module: Name, symbol: Name },
-    /// A new version whose function that is called from outside has other types.
+    /// A new version whose function that is called from outside has other types, or types with other fields or variants.
     #[error(
-        "{module}: `{symbol}` is called from outside, and has other parameters or another result in the new version"
+        "{module}: `{symbol}` is called from outside, and has other parameters or another result in the new version, or these name a struct or enum that has changed"
     )]
     SignatureChanged { module: Name, symbol: Name },
     /// A new version that cannot use a datum at the address that another module refers to.

@@ -74,7 +74,7 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError`]; the old version is unchanged. [`LoadError::NotReloadable`] if the file does not allow it;
     /// [`LoadError::FunctionRemoved`] if the new version lacks a function with a stub, [`LoadError::SignatureChanged`] if the
-    /// notes of both versions state different types for it; [`LoadError::DataInUse`] if imported
+    /// notes of both versions state different types for it, or a struct or enum of these with other fields or variants; [`LoadError::DataInUse`] if imported
     /// data cannot [stay in place](StateMigration::Copy); [`LoadError::ConstructedDataInUse`] if it would have to be
     /// [asked for](StateMigration::CopyConstructed); [`LoadError::ReplacedCodeLimit`] beyond
     /// [`max_replaced_bytes`](super::LoaderOptions::max_replaced_bytes); and every error of [`load`](Self::load).
@@ -312,8 +312,8 @@ fn redirect<'t>(
     let (refusal, is_changed) = (Cell::new(None), Cell::new(false));
     let function = |symbol: &[u8]| {
         let export = new.find(symbol)?;
-        let types = of_old.types(symbol).zip(of_new.types(symbol));
-        if types.is_some_and(|(old, new)| old != new) {
+        let rows = of_old.find(symbol).zip(of_new.find(symbol));
+        if rows.is_some_and(|(old, new)| !has_same_types(old, new)) {
             is_changed.set(true);
             return None;
         }
@@ -350,8 +350,8 @@ impl<'m> Signatures<'m> {
         Ok(Self { module, rows })
     }
 
-    /// The types of the parameters and of the result of an exported function. Functions of one name differ in their code.
-    fn types(&self, symbol: &[u8]) -> Option<[&'m str; 2]> {
+    /// The row of an exported function. Functions of one name differ in their code.
+    fn find(&self, symbol: &[u8]) -> Option<&FunctionSignature<'m>> {
         let offset = || {
             let code = self.module.linked().code()?;
             self.module.find(symbol)?.address.checked_sub(self.module.section_address(code.index)?)
@@ -361,9 +361,16 @@ impl<'m> Signatures<'m> {
         let mut named = self.rows.get(first..)?.iter().take_while(|row| name(row) == symbol);
         let is_it =
             |row: &&FunctionSignature<'m>| row.code_offset().is_none_or(|at| Some(at) == offset());
-        let found = named.find(is_it)?;
-        Some([found.parameters().raw(), found.result().raw()])
+        named.find(is_it)
     }
+}
+
+/// Whether two versions of a function have the same types, with the same fields, as far as their notes state that.
+fn has_same_types(old: &FunctionSignature<'_>, new: &FunctionSignature<'_>) -> bool {
+    let (before, after) = (old.layouts(), new.layouts());
+    old.parameters().raw() == new.parameters().raw()
+        && old.result().raw() == new.result().raw()
+        && (before.is_empty() || after.is_empty() || before.raw() == after.raw())
 }
 
 /// The data of a module that other modules refer to, sorted by name.

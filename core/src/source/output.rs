@@ -8,6 +8,7 @@ use super::diagnostic::formatted;
 use super::lower::generator::{Generator, Lowered};
 use super::names::{HashIndex, Name};
 use super::program::constant::ConstValue;
+use super::program::layout_hash::LayoutHashes;
 use super::program::{FunctionInfo, Item, Program, ResultType, Source, at, count};
 use super::ty::TypeId;
 use super::unit::*;
@@ -27,8 +28,10 @@ pub(super) fn unit(
     for source in generator.program.sources {
         try_push(&mut unit.files, try_copy_str(source.file.name)?)?;
     }
+    let mut hashes = LayoutHashes::default();
     for function in lowered {
-        let function = unit_function(generator, function, &mut unit.param_names)?;
+        let names = &mut unit.param_names;
+        let function = unit_function(generator, function, names, &mut hashes)?;
         unit.functions.push(function);
     }
     for number in 0..count(&generator.program.functions) {
@@ -96,6 +99,7 @@ fn unit_function(
     generator: &mut Generator<'_, '_>,
     lowered: Lowered,
     names: &mut String,
+    hashes: &mut LayoutHashes,
 ) -> Result<FunctionDefinition, AllocError> {
     let Some(&instance) = at(&generator.instances, lowered.instance) else {
         return Err(AllocError);
@@ -110,7 +114,9 @@ fn unit_function(
     };
     let result = generator.result(lowered.instance);
     let names_before = names.len();
-    let params = params(&mut generator.program, &info, &types, names)?;
+    let (params, param_types) = params(&mut generator.program, &info, &types, names)?;
+    let all_types = param_types.into_iter().chain([result]);
+    let layouts = hashes.of(&generator.program, all_types)?;
     let (file, offset) = instance.asked;
     let first_use = generator.program.source(file).filter(|_| instance_of.is_some()).map(|used| {
         let (line, start) = used.file.line(offset);
@@ -126,6 +132,7 @@ fn unit_function(
             TypeId::UNIT | TypeId::NEVER => None,
             result => Some(generator.program.term(result)?),
         },
+        layouts,
         is_local: generator.program.is_private(&info) && info.decl.word.name != Name::MAIN,
         file: info.source,
         line: lowered.line,
@@ -142,12 +149,14 @@ fn params(
     info: &FunctionInfo,
     types: &[TypeId],
     names: &mut String,
-) -> Result<Vec<Type>, AllocError> {
+) -> Result<(Vec<Type>, Vec<TypeId>), AllocError> {
     let own = info.self_type.filter(|_| info.receiver() != super::syntax::Receiver::None);
-    let mut terms = try_with_capacity(info.params.len() + usize::from(own.is_some()))?;
+    let count = info.params.len() + usize::from(own.is_some());
+    let (mut terms, mut param_types) = (try_with_capacity(count)?, try_with_capacity(count)?);
     let mut add = |program: &mut Program<'_, '_>, name: Name, ty| {
         let ty = program.types.substitute(ty, types).unwrap_or(TypeId::ERROR);
         try_push(&mut terms, program.term(ty)?)?;
+        try_push(&mut param_types, ty)?;
         try_push_str(names, program.name(name))?;
         try_push_str(names, ",")
     };
@@ -158,7 +167,7 @@ fn params(
         let Some(&param) = program.param_list(info.params).get(index) else { break };
         add(program, param.name, param.ty)?;
     }
-    Ok(terms)
+    Ok((terms, param_types))
 }
 
 fn assertions(
@@ -216,7 +225,7 @@ fn template(
         try_push(&mut type_params, try_copy_str(generator.program.name(*name))?)?;
     }
     let types = try_collect(scope.iter().map(|entry| entry.1))?;
-    let params = params(&mut generator.program, info, &types, &mut String::new())?;
+    let (params, _) = params(&mut generator.program, info, &types, &mut String::new())?;
     let result = match info.result {
         ResultType::Known(TypeId::UNIT) | ResultType::Missing | ResultType::Inferring => None,
         ResultType::Known(result) => Some(generator.program.term(result)?),

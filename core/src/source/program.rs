@@ -18,6 +18,7 @@ mod cycle;
 pub(super) mod data;
 mod external;
 pub(super) mod layout;
+pub(super) mod layout_hash;
 mod show;
 mod similar;
 mod types;

@@ -43,6 +43,8 @@ pub struct FunctionDefinition {
     pub(crate) param_names: Range<usize>,
     /// The type of the result in Simple; `None` for unit.
     pub result: Option<Type>,
+    /// A hash of the structs and enums that these types name, with their fields and variants; 0 if they name none.
+    pub layouts: u64,
     /// Whether other modules do not see it: its file marks functions by `pub` or `export`, and not this one, which is not
     /// `main`.
     pub is_local: bool,

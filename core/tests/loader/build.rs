@@ -42,6 +42,8 @@ pub(crate) struct Spec {
     imports: Vec<(String, Binding, SymbolKind)>,
     /// Functions with the types of their parameters and results, and where the code of each begins.
     signatures: Vec<([&'static str; 3], Option<u64>)>,
+    /// The hash of the structs that their types name.
+    layouts: &'static str,
 }
 
 impl Spec {
@@ -93,6 +95,12 @@ impl Spec {
     /// Adds a row of the table `signatures` to the note.
     pub(crate) fn signature(mut self, function: &'static str, types: [&'static str; 2]) -> Self {
         self.signatures.push(([function, types[0], types[1]], None));
+        self
+    }
+
+    /// Sets the column `layouts` of all rows.
+    pub(crate) fn layouts(mut self, layouts: &'static str) -> Self {
+        self.layouts = layouts;
         self
     }
 
@@ -148,11 +156,14 @@ impl Spec {
         if self.signatures.is_empty() {
             return String::new();
         }
-        let mut note = "signatures |id, function, parameters, result, code_offset|\n".to_owned();
+        let mut note =
+            "signatures |id, function, parameters, result, layouts, code_offset|\n".to_owned();
+        let layouts = self.layouts;
         for (id, ([function, parameters, result], offset)) in self.signatures.iter().enumerate() {
             let offset = offset.map_or("\"\"".to_owned(), |offset| offset.to_string());
-            note +=
-                &format!("    {id}, \"{function}\", \"{parameters}\", \"{result}\", {offset}\n");
+            note += &format!(
+                "    {id}, \"{function}\", \"{parameters}\", \"{result}\", \"{layouts}\", {offset}\n"
+            );
         }
         note + "# END_NOTE\n"
     }

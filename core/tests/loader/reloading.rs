@@ -303,6 +303,22 @@ fn function_that_others_call_keeps_its_types() {
     assert_eq!(call_at(resolved, &[]), 8);
 }
 
+#[test]
+fn function_that_others_call_keeps_the_fields_of_its_types() {
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    let of = |number, layouts| version(number).signature("f", ["P", "i64"]).layouts(layouts);
+    let module = loader.load(b"m", of(1, "0a").bytes()).unwrap();
+    let resolved = address(&loader, "f").unwrap();
+    reload(&loader, module, &of(2, "0a")).unwrap();
+    let error = reload(&loader, module, &of(3, "0b")).unwrap_err();
+    assert!(matches!(error, LoadError::SignatureChanged { .. }), "{error}");
+    assert_eq!(call_at(resolved, &[]), 2);
+    // Versions of an earlier compiler state no fields.
+    reload(&loader, module, &of(4, "")).unwrap();
+    reload(&loader, module, &of(5, "0b")).unwrap();
+    assert_eq!(call_at(resolved, &[]), 5);
+}
+
 /// The sink is what gives an instantiator the templates of modules.
 #[test]
 fn sink_receives_the_previous_bytes_after_a_failure() {

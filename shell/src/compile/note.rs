@@ -191,11 +191,11 @@ fn signatures(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
 }
 
 /// The columns of the table of signatures, after the number of the row.
-pub(crate) const SIGNATURE_COLUMNS: [&str; 6] =
-    ["function", "parameters", "result", "file", "first_line", "last_line"];
+pub(crate) const SIGNATURE_COLUMNS: [&str; 7] =
+    ["function", "parameters", "result", "file", "first_line", "last_line", "layouts"];
 
 /// The row of a function in the table of signatures.
-pub(crate) fn signature(unit: &TranslationUnit, function: &FunctionDefinition) -> [String; 6] {
+pub(crate) fn signature(unit: &TranslationUnit, function: &FunctionDefinition) -> [String; 7] {
     let scalar = Function::parse(function.ir()).ok().and_then(|ir| ir.signature().result());
     let result = match (scalar, &function.result) {
         (Some(ValueType::Scalar(scalar)), _) => scalar.name().to_owned(),
@@ -204,7 +204,11 @@ pub(crate) fn signature(unit: &TranslationUnit, function: &FunctionDefinition) -
     };
     let [first, last] = [function.line, function.last_line].map(|line| line.to_string());
     let (symbol, file) = (function.symbol.clone(), unit.file(function).to_owned());
-    [symbol, list(&function.params), result, file, first, last]
+    let layouts = match function.layouts {
+        0 => String::new(),
+        hash => format!("{hash:016x}"),
+    };
+    [symbol, list(&function.params), result, file, first, last, layouts]
 }
 
 /// The messages of all assertions, if there are any: one without a message tells which of two functions has it.

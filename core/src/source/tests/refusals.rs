@@ -741,6 +741,41 @@ fn unit_states_signatures_and_constants() {
     assert_eq!(unit.constants.len(), 2);
 }
 
+/// A reload compares them.
+#[test]
+fn unit_states_hashes_of_structs_and_enums() {
+    let hashes = |types: &str| {
+        let functions = "fn f(p: P, n: i64) -> i64: n\nfn g(xs: [B<i64>]) -> E: E.R\nfn h(x: (i64, text)) -> i64: 1\n";
+        let unit = unit_of(&format!("{types}\n{functions}"), Mode::Compile);
+        let hash = |name: &str| unit.functions[unit.find(name).unwrap()].layouts;
+        ["f", "g", "h"].map(hash)
+    };
+    let types = "struct Q:\n    n: i64\nstruct P:\n    x: i64\n    q: Q\nstruct B<T>:\n    v: T\n    f: fn(B<T>) -> i64\n\
+                 enum E:\n    R\n    S\nstruct Other:\n    y: i64";
+    let [f, g, h] = hashes(types);
+    assert!(f != 0 && g != 0 && f != g);
+    assert_eq!(h, 0);
+    assert_eq!(hashes(&types.replace("y: i64", "z: f64")), [f, g, 0]);
+    let moved = types.strip_prefix("struct Q:\n    n: i64\n").unwrap();
+    assert_eq!(
+        hashes(&format!("{moved}\nstruct Q:\n    n: i64")),
+        [f, g, 0],
+        "order of declarations"
+    );
+    for (from, to, changes) in [
+        ("x: i64", "x: f64", [true, false]),
+        ("x: i64", "y: i64", [true, false]),
+        ("n: i64", "n: i64\n    m: i64", [true, false]),
+        ("x: i64\n    q: Q", "q: Q\n    x: i64", [true, false]),
+        ("v: T", "v: (T, T)", [false, true]),
+        ("    S", "    S = 3", [false, true]),
+        ("    R\n    S", "    R\n    S\n    T", [false, true]),
+    ] {
+        let changed = hashes(&types.replacen(from, to, 1));
+        assert_eq!([changed[0] != f, changed[1] != g], changes, "{from} to {to}");
+    }
+}
+
 #[test]
 fn warnings_do_not_stop_the_unit() {
     let text = "@inline\n@unknown\nfn f() -> i64:\n    return 1\n    2\n";

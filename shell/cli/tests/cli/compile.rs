@@ -119,6 +119,30 @@ fn module_states_the_types_of_its_functions() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn module_states_hashes_of_the_structs_of_its_functions() {
+    let directory = scratch("compile-layouts");
+    let [module, packed] =
+        ["a.smf", "packed.smf"].map(|name| directory.join(name).to_str().unwrap().to_owned());
+    let layouts = |field: &str| {
+        let text = format!("struct P:\n    {field}\nfn f(p: P) -> i64: p.x\nfn g() -> i64: 1\n");
+        let source = write(&directory, "a.spl", &text);
+        ok(&["compile", &source, "-o", &module]);
+        ok(&["pack", &module, "-o", &packed]);
+        [&module, &packed].map(|module| {
+            let note = inspected(module)["note"]["signatures"].clone();
+            ["f", "g"].map(|name| {
+                let row = note.as_array().unwrap().iter().find(|row| row["function"] == name);
+                row.unwrap()["layouts"].as_str().unwrap().to_owned()
+            })
+        })
+    };
+    let [one, other] = ["x: i64", "x: i64\n    y: i64"].map(layouts);
+    assert_eq!((&one[0], &other[0]), (&one[1], &other[1]), "packed");
+    assert!(one[0][0].len() == 16 && one[0][0] != other[0][0] && one[0][1].is_empty());
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn module_answers_a_call_as_its_source_does() {
     let directory = scratch("compile-calls");
     let source = "struct P:\n    x: i64\nfn make(x: i64) -> P: P(x)\nfn pair(x: i64) -> (i64, bool): (x, true)\n\
