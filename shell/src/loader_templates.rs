@@ -162,7 +162,10 @@ impl LoaderTemplates {
         });
         if is_relevant {
             let module = (Name::new(name)?, bytes.clone());
-            try_push(&mut lock(&self.pending), module)?;
+            let mut pending = lock(&self.pending);
+            // A version whose reload was refused is not looked at.
+            pending.retain(|(other, _)| **other != *name);
+            try_push(&mut pending, module)?;
         }
         Ok(())
     }
@@ -257,5 +260,48 @@ fn set(loader: &Loader, templates: &TryArc<LoaderTemplates>) -> Result<(), Alloc
 impl fmt::Debug for LoaderTemplates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoaderTemplates").field("jit", &self.jit).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "source", feature = "pack", target_arch = "x86_64"))]
+mod tests {
+    use smf_core::format::Arch;
+    use smf_core::loader::{LoaderOptions, StateMigration};
+    use smf_core::source::{Mode, SourceFile, compile};
+
+    use super::*;
+    use crate::compile::CompileOptions;
+
+    #[test]
+    fn refused_reload_leaves_functions_and_instances_as_they_are() {
+        let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
+        let loader = TryArc::new(Loader::new(options).unwrap()).unwrap();
+        let memory = CodeMemory::default();
+        let templates = LoaderTemplates::attach(&loader, JitConfig::default(), memory).unwrap();
+        let version = |field: &str, result: &str| {
+            let text = format!(
+                "struct P:\n    {field}\nfn f(p: P) -> i64: 1\nfn id<T>(x: T) -> i64: {result}\n"
+            );
+            let file = SourceFile { name: "m.spl", module: "m", text: &text };
+            let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+            let options = CompileOptions { arch: Arch::X86_64, level: 2, debug: false };
+            ModuleBytes::new(crate::compile::compile(&unit, &options).unwrap()).unwrap()
+        };
+        let modules = loader.modules();
+        let m = modules.load(b"m", version("x: i64", "1")).unwrap();
+        modules.stable_export(m, b"f").unwrap().unwrap();
+        let instance = || {
+            let instance = templates.instance(b"id$i64").unwrap().unwrap();
+            (instance.address(), instance.code().to_vec())
+        };
+        let first = instance();
+        let reload = |bytes| modules.reload(m, bytes, StateMigration::Copy, &mut |_| {});
+        // The parameter has a type of the same name with another field.
+        let error = reload(version("y: f64", "2")).unwrap_err();
+        assert!(matches!(error, LoadError::SignatureChanged { .. }), "{error}");
+        assert_eq!(instance(), first);
+        reload(version("x: i64", "3")).unwrap();
+        assert_ne!(instance(), first);
+        templates.detach().unwrap();
     }
 }

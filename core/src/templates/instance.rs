@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::alloc_util::TryArc;
 use crate::link::Name;
@@ -28,6 +29,9 @@ pub(super) struct InstanceData {
     pub(super) is_source: bool,
     /// The symbols that the code, and that of the instances which it calls, was linked with.
     pub(super) imports: Vec<Import>,
+    /// [`Module::is_outdated`](super::module::Module::is_outdated) of the modules whose templates it was made of, and the instances
+    /// that it calls.
+    pub(super) sources: Vec<TryArc<AtomicBool>>,
 }
 
 /// A symbol outside of the instances, and its address.
@@ -40,6 +44,11 @@ pub(super) struct Import {
 }
 
 impl Instance {
+    /// Whether it is of templates that are still those of their modules.
+    pub(super) fn is_current(&self) -> bool {
+        self.0.sources.iter().all(|is_outdated| !is_outdated.load(Ordering::Relaxed))
+    }
+
     /// The signature that the compiler has [declared](super::Environment::declare_signature), in an encoding
     /// of its own; empty if it has declared none.
     pub fn signature(&self) -> &[u8] {

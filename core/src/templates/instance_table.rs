@@ -4,7 +4,8 @@
 //! filled. A table that is half full is replaced by one of twice the size. The old tables stay allocated
 //! for concurrent readers; together they are smaller than the current one.
 //!
-//! A symbol has several instances if they are linked with the functions of different modules.
+//! A symbol has several instances if they are linked with the functions of different modules. Those of templates that were
+//! replaced stay in the table, and are found by their addresses alone.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -72,7 +73,7 @@ impl InstanceTable {
         // The table is at most half full, so that the probe ends.
         while let Some(entry) = table.get(at)?.get() {
             let is_named = entry.hash == hash && entry.instance.symbol() == symbol;
-            if is_named && accepts(&entry.instance) {
+            if is_named && entry.instance.is_current() && accepts(&entry.instance) {
                 return Some(entry);
             }
             at = (at + 1) & mask;
@@ -89,7 +90,7 @@ impl InstanceTable {
         self.find_entry(symbol, accepts).map(|entry| entry.instance.clone())
     }
 
-    /// Whether there is an instance of `symbol`.
+    /// Whether there is an instance of `symbol` that can be found.
     pub(super) fn contains(&self, symbol: &[u8]) -> bool {
         self.find_entry(symbol, &|_| true).is_some()
     }
@@ -161,9 +162,17 @@ mod tests {
         let symbol = Name::new(symbol.as_bytes()).unwrap();
         let signature = Box::default();
         let (_registrations, code_len, imports) = ([None, None], 4, Vec::new());
-        let is_source = false;
-        let data =
-            InstanceData { symbol, _registrations, block, code_len, signature, is_source, imports };
+        let (is_source, sources) = (false, Vec::new());
+        let data = InstanceData {
+            symbol,
+            _registrations,
+            block,
+            code_len,
+            signature,
+            is_source,
+            imports,
+            sources,
+        };
         Instance(TryArc::new(data).unwrap())
     }
 

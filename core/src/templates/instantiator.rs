@@ -332,7 +332,8 @@ impl JitInstantiator {
     /// As [`load_smf_metadata`](Self::load_smf_metadata), for the module `name`, an archive's module `path(module)`
     /// included, whose bytes the caller has read already. Its note is updated in memory only, unless a module of this
     /// name was loaded from a file. Does nothing for a module without templates and note, and for a loaded one with the
-    /// same templates and note.
+    /// same templates and note. If a module of this name had other templates, their instances are not found any more: they
+    /// remain for their callers, and new ones are made of the new templates.
     ///
     /// # Errors
     /// [`MetadataError`].
@@ -344,20 +345,33 @@ impl JitInstantiator {
         if templates.is_none() && note.is_none() {
             return Ok(());
         }
-        let mut storage = Storage::Loader;
-        if let Some(old) = self.state().modules.by_path(name) {
-            let templates = templates.as_deref().unwrap_or(&[]);
-            let note = note.as_ref().map_or(&[][..], |(note, _)| note);
-            if old.section() == templates && old.note.is_text(note) {
-                return Ok(());
-            }
-            storage = old.note.storage().try_clone()?;
+        let Some(old) = self.state().modules.by_path(name) else {
+            return self.insert(Module::parse(
+                name,
+                Storage::Loader,
+                self.config.keep_code,
+                bytes,
+            )?);
+        };
+        let has_same_templates = old.section() == templates.as_deref().unwrap_or(&[]);
+        let note = note.as_ref().map_or(&[][..], |(note, _)| note);
+        if has_same_templates && old.note.is_text(note) {
+            return Ok(());
         }
-        self.insert(Module::parse(name, storage, self.config.keep_code, bytes)?)
+        let storage = old.note.storage().try_clone()?;
+        let mut new = Module::parse(name, storage, self.config.keep_code, bytes)?;
+        if has_same_templates {
+            new.is_outdated = old.is_outdated.clone();
+        }
+        self.insert(new)?;
+        if !has_same_templates {
+            old.is_outdated.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Reverses [`load_read_metadata`](Self::load_read_metadata) for a module that is not loaded after all: it has no templates
-    /// and note any more. Its instances remain. Does nothing for a module that was loaded otherwise.
+    /// and note any more, and its instances are not found. Does nothing for a module that was loaded otherwise.
     ///
     /// # Errors
     /// [`MetadataError`].
@@ -366,7 +380,9 @@ impl JitInstantiator {
         let known = known.filter(|module| matches!(module.note.storage(), Storage::Loader));
         let Some(known) = known else { return Ok(()) };
         let note = ModuleNote::new(known.note.path.clone(), Storage::Loader, false);
-        self.insert(Module::empty(note))
+        self.insert(Module::empty(note)?)?;
+        known.is_outdated.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn insert(&self, module: Module) -> Result<(), MetadataError> {
@@ -433,14 +449,14 @@ impl JitInstantiator {
         self.find(symbol).map(|instance| instance.address())
     }
 
-    /// An existing instance. One that calls [symbols](Self::with_symbols) is found while they have the addresses that it was
-    /// linked with. Lock-free, except for their resolver.
+    /// An existing instance. It is found as long as a loader has not [read](Self::load_read_metadata) other templates of its
+    /// module; one that calls [symbols](Self::with_symbols), while they have the addresses that it was linked with. Lock-free, except for their resolver.
     pub fn instance(&self, symbol: &[u8]) -> Option<Instance> {
         self.find(symbol)
     }
 
-    /// The instance of `symbol` whose symbols still have the addresses that it was linked with: no module that it calls was
-    /// unloaded, nor belongs to another loader than that which the resolver asks now. Called without the lock, because
+    /// The instance of `symbol` whose templates are still those of their modules, and whose symbols still have the addresses
+    /// that it was linked with: no module that it calls was unloaded, nor belongs to another loader than that which the resolver asks now. Called without the lock, because
     /// the resolver may load modules.
     fn find(&self, symbol: &[u8]) -> Option<Instance> {
         self.instances.find(symbol, &|instance| {

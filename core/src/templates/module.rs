@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::ops::Range;
-use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use hashbrown::HashMap;
 
@@ -14,7 +14,7 @@ use super::error::MetadataError;
 use super::module_note::{ModuleNote, Storage};
 use super::template_uses::TemplateUses;
 use crate::alloc_util::{
-    AllocError, TryWriter, try_concat, try_copy_bytes, try_copy_str, try_push, try_push_str,
+    AllocError, TryArc, TryWriter, try_concat, try_copy_bytes, try_copy_str, try_push, try_push_str,
 };
 use crate::format::bytes::offset_in;
 use crate::format::ext::cached_code::{self, CachedCode};
@@ -87,6 +87,8 @@ pub(super) struct Module {
     pub(super) uses: TemplateUses,
     /// The number of instances of its templates.
     pub(super) instances: AtomicUsize,
+    /// Whether others took the place of its templates, so that its instances are not found any more.
+    pub(super) is_outdated: TryArc<AtomicBool>,
 }
 
 impl Module {
@@ -120,8 +122,8 @@ impl Module {
     }
 
     /// A module without templates and rows.
-    pub(super) fn empty(note: ModuleNote) -> Self {
-        Self {
+    pub(super) fn empty(note: ModuleNote) -> Result<Self, AllocError> {
+        Ok(Self {
             note,
             bodies: Box::default(),
             templates: HashMap::new(),
@@ -133,7 +135,8 @@ impl Module {
             text: String::new(),
             uses: TemplateUses::default(),
             instances: AtomicUsize::new(0),
-        }
+            is_outdated: TryArc::new(AtomicBool::new(false))?,
+        })
     }
 
     /// Parses a module.
@@ -144,7 +147,7 @@ impl Module {
         bytes: &[u8],
     ) -> Result<Self, MetadataError> {
         let smf = File::parse(bytes)?.module().ok_or(MetadataError::Archive)?;
-        let mut module = Self::empty(ModuleNote::new(Name::new(path)?, storage, cache_code));
+        let mut module = Self::empty(ModuleNote::new(Name::new(path)?, storage, cache_code))?;
         if cache_code {
             let payload = cached_code::payload_of(&smf).unwrap_or(&[]);
             module.cached = Some(CachedRecords::new(payload)?);

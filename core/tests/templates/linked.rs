@@ -254,3 +254,28 @@ fn module_that_is_not_loaded_after_all_has_no_templates() {
     }
     assert_eq!(value_of(b"g$i64"), Some(3));
 }
+
+/// A reload that is refused shows the sink the new version, whose imports may need instances of its own templates, and then the
+/// previous one again.
+#[test]
+fn instances_of_templates_that_were_replaced_are_not_found() {
+    let file = |value: &str| Spec::new().both("f", value).file();
+    let (jit, _) = loaded(SILENT, &[]);
+    jit.load_read_metadata(b"caller", &Spec::new().both("g", "call f$i64").file()).unwrap();
+    let value_of = |symbol: &[u8]| {
+        jit.try_jit_instantiate(symbol).map(|instance| call_at(instance.address(), &[])).ok()
+    };
+    jit.load_read_metadata(b"m", &file("ret 1")).unwrap();
+    let first = jit.try_jit_instantiate(b"f$i64").unwrap();
+    // Nothing has changed.
+    jit.load_read_metadata(b"m", &file("ret 1")).unwrap();
+    assert_eq!(jit.address(b"f$i64"), Some(first.address()));
+    jit.load_read_metadata(b"m", &file("ret 2")).unwrap();
+    assert_eq!(jit.address(b"f$i64"), None);
+    assert_eq!([value_of(b"g$i64"), value_of(b"f$i64")], [Some(2), Some(2)]);
+    jit.load_read_metadata(b"m", &file("ret 1")).unwrap();
+    assert_eq!([value_of(b"g$i64"), value_of(b"f$i64")], [Some(1), Some(1)]);
+    assert_eq!(call_at(first.address(), &[]), 1, "it remains for its callers");
+    jit.forget_read_metadata(b"m").unwrap();
+    assert_eq!([value_of(b"g$i64"), value_of(b"f$i64")], [None, None]);
+}

@@ -2,9 +2,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicBool;
 
 use super::JitInstantiator;
-use crate::alloc_util::{AllocError, try_concat, try_copy_bytes, try_push};
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_copy_bytes, try_push};
 use crate::codegen::registry::FunctionTables;
 use crate::link::{Name, ShortName};
 use crate::templates::code_cache::{self, TargetName};
@@ -13,6 +14,7 @@ use crate::templates::compiler::{
 };
 use crate::templates::error::{InstantiateError, InstantiateErrorKind};
 use crate::templates::instance::{Import, Instance};
+use crate::templates::module::Module;
 use crate::trap::trap_hook;
 use crate::types::{Type, mangle, mangle_plain};
 
@@ -38,6 +40,8 @@ pub(super) struct CompileEnvironment<'j> {
     failure: Option<InstantiateError>,
     /// The symbols that the code refers to, itself or through instances.
     pub(super) imports: Vec<Import>,
+    /// Of the module of the template, and of those whose instances the code calls.
+    pub(super) sources: Vec<TryArc<AtomicBool>>,
 }
 
 struct ResolvedTarget {
@@ -48,10 +52,16 @@ struct ResolvedTarget {
 }
 
 impl<'j> CompileEnvironment<'j> {
-    pub(super) fn new(jit: &'j JitInstantiator, symbol: &'j Name, module: &'j Name) -> Self {
+    pub(super) fn new(
+        jit: &'j JitInstantiator,
+        symbol: &'j Name,
+        module: &'j Module,
+    ) -> Result<Self, AllocError> {
         let (signature, tables) = (Box::default(), Vec::new());
         let (targets, imports) = (Vec::new(), Vec::new());
-        Self { jit, symbol, module, targets, signature, tables, failure: None, imports }
+        let sources = try_collect([module.is_outdated.clone()].into_iter())?;
+        let (module, failure) = (&module.note.path, None);
+        Ok(Self { jit, symbol, module, targets, signature, tables, failure, imports, sources })
     }
 
     /// The code cache record of the compiled code.
@@ -97,6 +107,11 @@ impl<'j> CompileEnvironment<'j> {
         if known.is_none() {
             for import in instance.iter().flat_map(|instance| &instance.0.imports) {
                 self.add_import(import.clone())?;
+            }
+            for source in instance.iter().flat_map(|instance| &instance.0.sources) {
+                if !self.sources.iter().any(|known| known.ptr_eq(source)) {
+                    try_push(&mut self.sources, source.clone())?;
+                }
             }
             try_push(&mut self.targets, ResolvedTarget { address, instance, name: None })?;
         }

@@ -199,7 +199,8 @@ impl Instantiation<'_> {
         {
             return cached;
         }
-        let mut environment = CompileEnvironment::new(self.jit, &self.symbol, &module.note.path);
+        let environment = CompileEnvironment::new(self.jit, &self.symbol, module);
+        let mut environment = environment.map_err(|error| self.failed(error.into()))?;
         let compiled = {
             let _span = PhaseSpan::enter(self.jit.registry(), Phase::Compile, template);
             compiler.compile(&request, &mut environment)
@@ -276,8 +277,10 @@ impl Instantiation<'_> {
             if !code_cache::is_valid(&code, request, policy) {
                 continue;
             }
-            let mut environment =
-                CompileEnvironment::new(self.jit, &self.symbol, &module.note.path);
+            let Ok(mut environment) = CompileEnvironment::new(self.jit, &self.symbol, module)
+            else {
+                continue;
+            };
             match code_cache::link(&code, &mut environment) {
                 Ok(compiled) => {
                     if let Ok(instance) = self.publish(&compiled, environment, compiler.is_source())
@@ -314,7 +317,7 @@ impl Instantiation<'_> {
         let address = |target| environment.address(target);
         let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
         let range = block.address()..block.address() + block.len();
-        let CompileEnvironment { signature, tables, imports, .. } = environment;
+        let CompileEnvironment { signature, tables, imports, sources, .. } = environment;
         let (mut registration, mut made) = (None, None);
         if let Some(observer) = &self.jit.observer {
             registration = register_named(&**observer, range.clone(), &self.symbol, &tables)?;
@@ -322,8 +325,16 @@ impl Instantiation<'_> {
         }
         let (symbol, code_len) = (self.symbol.clone(), compiled.code.len());
         let _registrations = [made, registration];
-        let data =
-            InstanceData { symbol, _registrations, block, code_len, signature, is_source, imports };
+        let data = InstanceData {
+            symbol,
+            _registrations,
+            block,
+            code_len,
+            signature,
+            is_source,
+            imports,
+            sources,
+        };
         Ok(Instance(TryArc::new(data)?))
     }
 
