@@ -164,9 +164,16 @@ pub enum TemplateError {
     /// An undefined template kind.
     #[error("template {index}: unknown kind {value}, at offset {at:#x}")]
     Kind { index: u32, value: u8, at: u64 },
-    /// A template of a GTPL of version 2 that is no record of the Simple compiler, or bytes behind the last one.
-    #[error("template {index}: not a record of the Simple compiler, at offset {at:#x}")]
-    Record { index: u32, at: u64 },
+    /// A template of a GTPL of version 2 with a field that no record of the Simple compiler has, or bytes behind the last one.
+    #[error(
+        "template {index}: malformed record of the Simple compiler ({field}), at offset {at:#x}"
+    )]
+    Record { index: u32, field: &'static str, at: u64 },
+    /// A GTPL of an unknown version.
+    #[error(
+        "the template section is a GTPL of version {version}; this loader reads 1 and 2, at offset {at:#x}"
+    )]
+    Version { version: u16, at: u64 },
     /// A payload that is neither container.
     #[error("the template section is neither a GTPL nor a counted container, at offset {at:#x}")]
     Container { at: u64 },

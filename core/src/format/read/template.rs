@@ -23,7 +23,7 @@
 
 use crate::format::error::{Result, TemplateError};
 pub use crate::format::model::TemplateKind;
-use crate::format::read::template_record::Reader;
+use crate::format::read::template_record::{MalformedField, Reader};
 use crate::format::wire::{Cursor, u16_at, u32_at};
 
 /// The first bytes of a GTPL container.
@@ -123,7 +123,8 @@ impl<'d> Templates<'d> {
     /// Parses the templates in `payload`, which starts at offset `at` of the file.
     ///
     /// # Errors
-    /// [`TemplateError::Container`] for bytes that are neither container, or a GTPL of an unknown version;
+    /// [`TemplateError::Container`] for bytes that are neither container; [`TemplateError::Version`] for a GTPL of an
+    /// unknown version;
     /// [`TemplateError::Truncated`] for a count that exceeds the bytes, and for a truncated first template of a GTPL;
     /// [`TemplateError::Record`] if a template of version 2 is no record;
     /// [`TemplateError::Kind`] if its kind is undefined.
@@ -134,6 +135,10 @@ impl<'d> Templates<'d> {
             Some([2, 0, ..]) => Container::Records { version: 2 },
             Some([1, 0, ..]) => Container::Gtpl { constrained: false },
             Some([1, 1, ..]) => Container::Gtpl { constrained: true },
+            Some(&[low, high, ..]) => {
+                let version = u16::from_le_bytes([low, high]);
+                return Err(TemplateError::Version { version, at }.into());
+            }
             Some(_) => return Err(neither.into()),
         };
         let count = u32_at(payload, GTPL_HEADER - 4).ok_or(neither)?;
@@ -174,20 +179,24 @@ impl<'d> Templates<'d> {
             return Ok(());
         }
         let at = self.at.saturating_add(cursor.position() as u64);
-        Err(TemplateError::Record { index: self.count, at }.into())
+        let (index, field) = (self.count.saturating_sub(1), "bytes behind it");
+        Err(TemplateError::Record { index, field, at }.into())
     }
 
     /// Reads a kind and a record. The record is the body.
     fn record(&self, cursor: &mut Cursor<'d>, index: u32, version: u8) -> Result<Template<'d>> {
         let at = self.at.saturating_add(cursor.position() as u64);
-        let value = cursor.u8().ok_or(TemplateError::Record { index, at })?;
+        let value = cursor.u8().ok_or(TemplateError::Record { index, field: "kind", at })?;
         let Some(kind) = TemplateKind::from_code(value) else {
             return Err(TemplateError::Kind { index, value, at }.into());
         };
         let (start, rest) = (cursor.position(), cursor.rest());
         let mut reader = Reader(*cursor);
         let record = reader.record(kind, version);
-        let record = record.ok_or(TemplateError::Record { index, at })?;
+        let record = record.map_err(|MalformedField { field, at }| {
+            let at = self.at.saturating_add(at as u64);
+            TemplateError::Record { index, field, at }
+        })?;
         *cursor = reader.0;
         let body = rest.get(..cursor.position().saturating_sub(start)).unwrap_or(&[]);
         Ok(Template {
@@ -507,10 +516,18 @@ mod tests {
     fn impossible_templates_are_refused() {
         let fault = |payload: &[u8]| Templates::parse(payload, 0x100).and_then(|t| t.check()).err();
         let neither = Some(FormatError::Template(TemplateError::Container { at: 0x100 }));
-        for payload in [&b""[..], b"\0\0\0", b"GTPL", b"GTPL\x01\0\0\0\0", b"GTPL\x03\0\0\0\0\0"] {
+        for payload in [&b""[..], b"\0\0\0", b"GTPL", b"GTPL\x01\0\0\0\0"] {
             assert_eq!(fault(payload), neither, "{payload:?}");
         }
-        assert_eq!(fault(&container([1, 2], 0, &[])), neither);
+        for version in [[0, 0], [3, 0], [1, 2], [2, 1]] {
+            let number = u16::from_le_bytes(version);
+            let error = TemplateError::Version { version: number, at: 0x100 };
+            let expected = std::format!(
+                "the template section is a GTPL of version {number}; this loader reads 1 and 2, at offset 0x100"
+            );
+            assert_eq!(std::format!("{error}"), expected);
+            assert_eq!(fault(&container(version, 0, &[])), Some(FormatError::Template(error)));
+        }
         assert_eq!(fault(b"\xff\xff\xff\xff12345678"), neither);
         let template = |index, at: u64| {
             Some(FormatError::Template(TemplateError::Truncated { index, at: 0x100 + at }))

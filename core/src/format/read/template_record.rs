@@ -135,9 +135,17 @@ impl<'d> TemplateRecord<'d> {
         let mut reader = Reader(Cursor::new(bytes));
         // The version shows in the enum itself.
         let version = if bytes.starts_with(ENUM_2) { 2 } else { 1 };
-        let record = reader.record(kind, version)?;
+        let record = reader.record(kind, version).ok()?;
         reader.0.rest().is_empty().then_some(record)
     }
+}
+
+/// The part of a record that is malformed, or contradicts the parts before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MalformedField {
+    pub(crate) field: &'static str,
+    /// The position of the cursor where it begins.
+    pub(crate) at: usize,
 }
 
 /// Reads the parts of a record.
@@ -146,34 +154,42 @@ pub(crate) struct Reader<'d>(pub(crate) Cursor<'d>);
 
 impl<'d> Reader<'d> {
     /// The next record.
-    pub(crate) fn record(&mut self, kind: TemplateKind, version: u8) -> Option<TemplateRecord<'d>> {
+    pub(crate) fn record(
+        &mut self,
+        kind: TemplateKind,
+        version: u8,
+    ) -> Result<TemplateRecord<'d>, MalformedField> {
         let is_enum_2 = kind == TemplateKind::Enum && version > 1;
-        if is_enum_2 && self.0.take(ENUM_2.len())? != ENUM_2 {
-            return None;
+        if is_enum_2 {
+            let marker = |reader: &mut Self| reader.0.take(ENUM_2.len());
+            self.field("marker ENV2", |reader| marker(reader).filter(|found| found == ENUM_2))?;
         }
-        let name = self.text()?;
-        let count = self.0.u8()?;
-        let type_params = self.texts(count.into())?;
-        let mut members = Texts::default();
-        if kind != TemplateKind::Trait {
-            members = self.list(1)?;
-        }
+        let name = self.field("name", |reader| reader.text().filter(|name| !name.is_empty()))?;
+        let type_params = self.field("type parameters", |reader| {
+            let count = reader.0.u8()?;
+            reader.texts(count.into())
+        })?;
+        let (members, texts) = match kind {
+            TemplateKind::Function => (Some("parameters"), Some("body")),
+            TemplateKind::Struct => (Some("fields"), None),
+            TemplateKind::Class => (Some("fields"), Some("methods")),
+            TemplateKind::Enum => (Some("variants"), None),
+            TemplateKind::Trait => (None, Some("methods")),
+        };
+        let members = self.list_if(members)?;
         let result = match kind {
-            TemplateKind::Function => self.optional()?,
+            TemplateKind::Function => self.field("result type", Self::optional)?,
             _ => None,
         };
-        let body = match kind {
-            TemplateKind::Function | TemplateKind::Class | TemplateKind::Trait => self.list(1)?,
-            TemplateKind::Struct | TemplateKind::Enum => Texts::default(),
-        };
-        let is_generic = self.flag()?;
+        let body = self.list_if(texts)?;
+        let is_generic = self.field("generic flag", Self::flag)?;
         let (mut original, mut bindings) = (None, Texts::default());
         if kind != TemplateKind::Trait {
-            original = self.optional()?;
-            bindings = self.list(2)?;
+            original = self.field("original", Self::optional)?;
+            bindings = self.field("type bindings", |reader| reader.list(2))?;
         }
-        let variants = if is_enum_2 { Some(self.variant_lists(members)?) } else { None };
-        let record = TemplateRecord {
+        let variants = is_enum_2.then(|| self.variant_lists(members)).transpose()?;
+        Ok(TemplateRecord {
             name,
             type_params,
             members,
@@ -183,41 +199,53 @@ impl<'d> Reader<'d> {
             original,
             bindings,
             variants,
-        };
-        (!name.is_empty()).then_some(record)
+        })
     }
 
-    /// The lists at the end of an enum of version 2. `None` if they contradict each other: those with an entry for each
+    /// Reads a field, or states where it begins.
+    fn field<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Result<T, MalformedField> {
+        let at = self.0.position();
+        read(self).ok_or(MalformedField { field, at })
+    }
+
+    fn list_if(&mut self, field: Option<&'static str>) -> Result<Texts<'d>, MalformedField> {
+        let list = field.map(|field| self.field(field, |reader| reader.list(1)));
+        list.transpose().map(Option::unwrap_or_default)
+    }
+
+    /// The lists at the end of an enum of version 2. They must not contradict each other: those with an entry for each
     /// variant have as many entries, and there are as many types and names of fields as the counts say.
-    fn variant_lists(&mut self, variants: Texts<'_>) -> Option<VariantLists<'d>> {
-        let counts = self.numbers(8)?;
-        let kinds = self.numbers(1)?;
-        let (types, fields) = (self.list(1)?, self.list(1)?);
-        let discriminants = self.numbers(8)?;
-        let is_explicit = self.numbers(1)?;
-        let names = self.list(1)?;
-        let arguments = self.list(1)?;
-        self.flag()?;
-        self.flag()?;
-        let all = [counts, kinds, discriminants, is_explicit];
-        let size = [8, 1, 8, 1];
-        let mut are_parallel = names.count == arguments.count && types.count == fields.count;
-        for (list, size) in all.iter().zip(size) {
-            are_parallel &= Some(list.len()) == variants.len().checked_mul(size);
-        }
-        let mut left = i64::from(types.count);
-        for (count, kind) in words(counts).zip(kinds) {
-            let fits = match kind {
-                0 => count == 0,
-                1 | 2 => (0..=left).contains(&count),
-                _ => false,
-            };
-            are_parallel &= fits;
-            left = left.saturating_sub(count);
-        }
-        are_parallel &= left == 0 && is_explicit.iter().all(|&byte| byte < 2);
-        let lists = VariantLists { counts, types, fields, discriminants, is_explicit };
-        are_parallel.then_some(lists)
+    fn variant_lists(&mut self, variants: Texts<'_>) -> Result<VariantLists<'d>, MalformedField> {
+        let each = variants.len();
+        let counts = self.field("payload counts", |reader| {
+            reader.numbers(8, each).filter(|list| words(list).all(|count| count >= 0))
+        })?;
+        let fits = |(count, kind): (i64, &u8)| match kind {
+            0 => count == 0,
+            1 | 2 => true,
+            _ => false,
+        };
+        self.field("payload kinds", |reader| {
+            reader.numbers(1, each).filter(|kinds| words(counts).zip(*kinds).all(fits))
+        })?;
+        let total = words(counts).fold(0, i64::saturating_add);
+        let has_all = |list: &Texts<'_>| i64::from(list.count) == total;
+        let types = self.field("payload types", |reader| reader.list(1).filter(has_all))?;
+        let fields = self.field("payload fields", |reader| reader.list(1).filter(has_all))?;
+        let discriminants = self.field("discriminants", |reader| reader.numbers(8, each))?;
+        let is_explicit = self.field("explicit discriminants", |reader| {
+            reader.numbers(1, each).filter(|list| list.iter().all(|&byte| byte < 2))
+        })?;
+        let names = self.field("attribute names", |reader| reader.list(1))?;
+        self.field("attribute arguments", |reader| {
+            reader.list(1).filter(|arguments| arguments.count == names.count)
+        })?;
+        self.field("open flags", |reader| reader.flag().and(reader.flag()))?;
+        Ok(VariantLists { counts, types, fields, discriminants, is_explicit })
     }
 
     fn flag(&mut self) -> Option<bool> {
@@ -254,10 +282,11 @@ impl<'d> Reader<'d> {
         Some(Texts { count, bytes })
     }
 
-    /// The bytes of a counted list of numbers of `size` bytes.
-    fn numbers(&mut self, size: usize) -> Option<&'d [u8]> {
-        let count = usize::try_from(self.0.u32()?).ok()?;
-        self.0.take(count.checked_mul(size)?)
+    /// The bytes of a counted list of `count` numbers of `size` bytes.
+    fn numbers(&mut self, size: usize, count: usize) -> Option<&'d [u8]> {
+        let stated = usize::try_from(self.0.u32()?).ok()?;
+        let bytes = self.0.take(stated.checked_mul(size)?)?;
+        (stated == count).then_some(bytes)
     }
 }
 
@@ -386,20 +415,35 @@ mod tests {
 
     #[test]
     fn bad_record_of_version_two_is_an_error_with_its_place() {
-        for (place, byte) in [(11, 99), (17, 2), (18, 0xff), (50, 2), (51, 9)] {
+        for (place, byte, field, at) in [
+            (11, 99, "name", 0x10b),
+            (11, 0, "name", 0x10b),
+            (17, 9, "type parameters", 0x111),
+            (22, 0xff, "type parameters", 0x111),
+            (23, 9, "parameters", 0x117),
+            (35, 2, "result type", 0x123),
+            (41, 9, "body", 0x129),
+            (50, 2, "generic flag", 0x132),
+            (51, 9, "original", 0x133),
+            (52, 9, "type bindings", 0x134),
+        ] {
             let mut bad = ID.to_vec();
             bad[place] = byte;
             let error = Templates::parse(&bad, 0x100).unwrap_err();
-            let expected = "template 0: not a record of the Simple compiler, at offset 0x10a";
+            let expected = std::format!(
+                "template 0: malformed record of the Simple compiler ({field}), at offset {at:#x}"
+            );
             assert_eq!(std::format!("{error}"), expected, "{place}");
         }
         let longer = [ID, b"!"].concat();
-        assert!(Templates::parse(&longer, 0).is_err());
+        let error = std::format!("{}", Templates::parse(&longer, 0).unwrap_err());
+        assert!(error.contains("template 0: ") && error.contains("(bytes behind it)"), "{error}");
         let mut enums = every_kind();
         let marker = enums.windows(4).position(|bytes| bytes == b"ENV2").unwrap();
         enums[marker] = b'F';
         let error = Templates::parse(&enums, 0).unwrap_err();
-        assert!(std::format!("{error}").starts_with("template 3: not a record"), "{error}");
+        assert!(std::format!("{error}").starts_with("template 3: malformed record"), "{error}");
+        assert!(std::format!("{error}").contains("(marker ENV2)"), "{error}");
     }
 
     #[test]
@@ -408,14 +452,28 @@ mod tests {
         let counts =
             enums.windows(12).position(|bytes| bytes == [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let counts = counts.unwrap() + 4;
+        let template = 0x100 + counts;
         // Two payload types instead of one, -1, 2^62, one for a unit, and an unknown kind.
-        for (place, byte) in
-            [(8, 2), (15, 0xff), (14, 0x40), (0, 1), (8, 0), (21, 9), (20, 1), (21, 0)]
-        {
+        for (place, byte, refused) in [
+            (8, 2, Some(("payload types", 22))),
+            (15, 0xff, Some(("payload counts", -4))),
+            (14, 0x40, Some(("payload types", 22))),
+            (0, 1, Some(("payload kinds", 16))),
+            (8, 0, Some(("payload types", 22))),
+            (21, 9, Some(("payload kinds", 16))),
+            (20, 1, None),
+            (21, 0, Some(("payload kinds", 16))),
+        ] {
             let mut damaged = enums.clone();
             damaged[counts + place] = byte;
-            let is_refused = Templates::parse(&damaged, 0).is_err();
-            assert_eq!(is_refused, (place, byte) != (20, 1), "{place} {byte}");
+            let refused = refused.map(|(field, from)| {
+                let at = template as i64 + from;
+                std::format!(
+                    "template 3: malformed record of the Simple compiler ({field}), at offset {at:#x}"
+                )
+            });
+            let error = Templates::parse(&damaged, 0x100).err();
+            assert_eq!(error.map(|error| std::format!("{error}")), refused, "{place} {byte}");
         }
     }
 

@@ -118,7 +118,7 @@ fn record(
 ) -> Result<(), WriteError> {
     let kind = template.kind.ok_or(WriteError::TemplateKind(index))?;
     let mut reader = Reader(Cursor::new(template.body));
-    let record = reader.record(kind, version).filter(|_| reader.0.rest().is_empty());
+    let record = reader.record(kind, version).ok().filter(|_| reader.0.rest().is_empty());
     if record.is_none_or(|record| record.name.as_bytes() != template.name) {
         return Err(WriteError::TemplateRecord(index));
     }
