@@ -84,6 +84,9 @@ pub enum TakeError {
     /// The hints contradict each other, or do not suffice.
     #[error("Cannot infer type arguments for {symbol}: {error}")]
     CannotInfer { symbol: ShortName, error: Box<InferError> },
+    /// The notes list uses of the template whose types differ. The text has those of two uses, with their places.
+    #[error("Cannot infer type arguments for {symbol}: it is used {uses}")]
+    DifferentUses { symbol: ShortName, uses: String },
     /// The type arguments are unknown, and templates must not be deferred.
     #[error("Cannot infer type arguments for {symbol}")]
     Unknown { symbol: ShortName },

@@ -141,8 +141,8 @@ impl<'j> ObjTaker<'j> {
     /// follow, the template itself.
     ///
     /// # Errors
-    /// [`TakeError::NotATemplate`]; [`TakeError::Unknown`] and [`TakeError::CannotInfer`] if templates must not be
-    /// deferred; [`TakeError::Instantiate`].
+    /// [`TakeError::NotATemplate`]; [`TakeError::Unknown`], [`TakeError::CannotInfer`] and [`TakeError::DifferentUses`] if
+    /// templates must not be deferred; [`TakeError::Instantiate`].
     pub fn take_generic<'c, 'd>(&self, name: &str) -> Result<Taken<'c, 'd>, TakeError> {
         self.take_generic_with(name, &[])
     }
@@ -158,9 +158,11 @@ impl<'j> ObjTaker<'j> {
     ) -> Result<Taken<'c, 'd>, TakeError> {
         match self.jit.infer_arguments(name, hints) {
             Ok(types) => self.take_with_types(name, &types).map(Taken::Instance),
-            Err(reason @ (TakeError::NoHints { .. } | TakeError::CannotInfer { .. }))
-                if self.config.allow_deferred =>
-            {
+            Err(
+                reason @ (TakeError::NoHints { .. }
+                | TakeError::CannotInfer { .. }
+                | TakeError::DifferentUses { .. }),
+            ) if self.config.allow_deferred => {
                 let symbol = crate::alloc_util::try_copy_str(name)?;
                 Ok(Taken::Template { symbol, reason: crate::alloc_util::try_box(reason)? })
             }

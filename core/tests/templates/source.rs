@@ -494,7 +494,36 @@ fn inference_is_cached_until_a_module_that_it_depends_on_changes() {
     assert_eq!(counts(), (4, 3));
     load("c.smf", &[["u8", "max", "var_init", "9"]]);
     let error = jit.infer_arguments("max", &[]).unwrap_err().to_string();
-    assert!(error.contains("the assignment: `i32` and `u8` are different types"), "{error}");
+    let expected = "Cannot infer type arguments for max: it is used with `i32` at user.spl:3:5 and with `u8` at user.spl:9:5";
+    assert_eq!(error, expected);
+}
+
+/// Each of the two calls is in order.
+#[test]
+fn uses_with_different_types_are_named_with_their_places() {
+    let jit = jit(&taken_templates());
+    let rows = [
+        ["i64", "max(1, 2)", "argument 0", "3"],
+        ["i64", "max(1, 2)", "argument 1", "3"],
+        ["f64", "max(x, y)", "argument 0", "4"],
+        ["f64", "max(x, y)", "argument 1", "4"],
+    ];
+    jit.load_smf_bytes(b"user.smf", &uses(&rows)).unwrap();
+    let expected = "Cannot infer type arguments for max: it is used with `i64` at user.spl:3:5 and with `f64` at user.spl:4:5";
+    assert_eq!(jit.infer_arguments("max", &[]).unwrap_err().to_string(), expected);
+    let taker = ObjTaker::new(&jit, TakerConfig::default());
+    let Taken::Template { reason, .. } = taker.take_generic("max").unwrap() else { panic!() };
+    assert_eq!(reason.to_string(), expected);
+    let strict = ObjTaker::new(&jit, TakerConfig { allow_deferred: false });
+    assert_eq!(strict.take_generic("max").unwrap_err().to_string(), expected);
+    // One call that contradicts itself.
+    jit.load_smf_bytes(
+        b"user.smf",
+        &uses(&[rows[0], ["f64", "max(1, y)", "argument 1", "3"], rows[2], rows[3]]),
+    )
+    .unwrap();
+    let error = jit.infer_arguments("max", &[]).unwrap_err().to_string();
+    assert!(error.contains("argument 2 of the call: `i64` and `f64` are different"), "{error}");
 }
 
 #[test]

@@ -6,19 +6,22 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use super::{JitInstantiator, State};
 use crate::alloc_util::{
     AllocError, TryArc, try_copy_bytes, try_copy_str, try_push, try_to_string,
 };
+use crate::link::ShortName;
 use crate::templates::deferred::{
     ConstraintKind, DeferredHints, TakeError, TypeConstraint, TypeVariable,
 };
 use crate::templates::derived::{Inferred, try_clone_all};
 use crate::templates::module::Module;
 use crate::templates::signature::Described;
-use crate::types::{Hint, HintSource, InferError, Type, infer};
+use crate::templates::template_uses::{TemplateUse, UsageSite};
+use crate::types::{Hint, HintSource, InferError, Type, TypeList, infer};
 
 /// The maximum number of cached inferences. A full cache is cleared.
 const MAX_INFERRED: usize = 10_000;
@@ -34,7 +37,8 @@ impl JitInstantiator {
     /// list. Those without `hints` are cached.
     ///
     /// # Errors
-    /// [`TakeError::NotATemplate`], [`TakeError::NoHints`] without any hint, [`TakeError::CannotInfer`].
+    /// [`TakeError::NotATemplate`], [`TakeError::NoHints`] without any hint, [`TakeError::CannotInfer`],
+    /// [`TakeError::DifferentUses`].
     pub fn infer_arguments(&self, name: &str, hints: &[Hint]) -> Result<Vec<Type>, TakeError> {
         let evidence = self.evidence(name)?.ok_or_else(|| TakeError::not_a_template(name))?;
         if hints.is_empty()
@@ -69,7 +73,16 @@ impl JitInstantiator {
                 inferred = infer(signature, &all);
             }
         }
-        let arguments = inferred.map_err(|error| TakeError::cannot_infer(name, error))?;
+        let arguments = match inferred {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                let different = match error {
+                    InferError::Conflict { .. } => evidence.different_uses(name, hints)?,
+                    _ => None,
+                };
+                return Err(different.unwrap_or_else(|| TakeError::cannot_infer(name, error)));
+            }
+        };
         if hints.is_empty() {
             let cached =
                 Inferred { arguments: try_clone_all(&arguments)?, depends_on: evidence.modules };
@@ -152,6 +165,54 @@ impl JitInstantiator {
             && known.depends_on.iter().zip(depends_on).all(|(old, new)| old.ptr_eq(new));
         is_current.then(|| try_clone_all(&known.arguments)).transpose()
     }
+}
+
+impl Evidence {
+    /// The error that two uses of the template have different types, although each of them is in order. The rows of one
+    /// place are one use.
+    fn different_uses(&self, name: &str, hints: &[Hint]) -> Result<Option<TakeError>, AllocError> {
+        let mut first: Option<(&UsageSite, Vec<Type>)> = None;
+        for module in &self.modules {
+            let mut rows = module.uses.of(name.as_bytes());
+            while let Some((row, _)) = rows.split_first() {
+                let is_same = |other: &TemplateUse| {
+                    (&other.site.file, &other.site.location) == (&row.site.file, &row.site.location)
+                };
+                let count = rows.iter().take_while(|other| is_same(other)).count();
+                let (of_use, rest) = rows.split_at_checked(count).unwrap_or((rows, &[]));
+                rows = rest;
+                let mut all = Vec::new();
+                for hint in hints.iter().chain(of_use.iter().filter_map(|row| row.hint.as_ref())) {
+                    try_push(&mut all, clone_hint(hint)?)?;
+                }
+                let types = match infer(&self.described.signature, &all) {
+                    Ok(types) => types,
+                    Err(InferError::Conflict { .. }) => return Ok(None),
+                    Err(_) => continue,
+                };
+                match &first {
+                    Some((site, known)) if *known != types => {
+                        let uses = [(*site, &known[..]), (&row.site, &types)].map(shown_use);
+                        let [one, other] = uses;
+                        let uses = try_to_string(format_args!("{one} and {other}"))?;
+                        let symbol = ShortName::new(name.as_bytes());
+                        return Ok(Some(TakeError::DifferentUses { symbol, uses }));
+                    }
+                    Some(_) => {}
+                    None => first = Some((&row.site, types)),
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The types of a use, and its place.
+fn shown_use<'u>((site, types): (&'u UsageSite, &'u [Type])) -> impl fmt::Display + 'u {
+    fmt::from_fn(move |f| {
+        write!(f, "with `{}`", TypeList(types))?;
+        if site.location.is_empty() { Ok(()) } else { write!(f, " at {}", site.location) }
+    })
 }
 
 impl State {
