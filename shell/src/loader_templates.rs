@@ -58,8 +58,33 @@ pub struct LoaderTemplates {
     pending: Mutex<Vec<(Name, ModuleBytes)>>,
     /// Held while pending modules are loaded into the instantiator.
     loading: Mutex<()>,
-    /// Modules whose templates cannot be read.
-    unreadable: Mutex<Vec<(Name, MetadataError)>>,
+    unreadable: UnreadableModules,
+}
+
+/// Modules of a loader whose templates or notes cannot be read.
+#[derive(Default)]
+pub(crate) struct UnreadableModules(Mutex<Vec<(Name, MetadataError)>>);
+
+impl UnreadableModules {
+    /// Records whether those of a module can be read. A module is loaded although they cannot: nothing may need them.
+    pub(crate) fn set(&self, module: &[u8], read: Result<(), MetadataError>) {
+        let mut modules = lock(&self.0);
+        // Of an older version.
+        modules.retain(|(other, _)| **other != *module);
+        if let Err(error) = read {
+            // Without memory it is lost.
+            let _ = Name::new(module).and_then(|name| try_push(&mut modules, (name, error)));
+        }
+    }
+
+    /// The error of a name that has no template, which may be in a module that cannot be read.
+    pub(crate) fn error_for(&self, instance: &[u8]) -> Option<InstanceError> {
+        let modules = lock(&self.0);
+        let (module, error) = modules.first()?;
+        let instance = Name::new(instance).ok()?;
+        let (module, error) = (module.clone(), Box::new(*error));
+        Some(InstanceError::Unreadable { instance, module, error })
+    }
 }
 
 /// The functions that instances call.
@@ -128,7 +153,7 @@ impl LoaderTemplates {
             symbols,
             pending: Mutex::default(),
             loading: Mutex::default(),
-            unreadable: Mutex::default(),
+            unreadable: UnreadableModules::default(),
         })?;
         // What is set already refers to the loader.
         set(loader, &templates).or_else(|error| templates.detach().and(Err(error)))?;
@@ -149,7 +174,7 @@ impl LoaderTemplates {
     fn forget(&self, name: &[u8]) {
         let _loading = lock(&self.loading);
         lock(&self.pending).retain(|(pending, _)| **pending != *name);
-        lock(&self.unreadable).retain(|(module, _)| **module != *name);
+        self.unreadable.set(name, Ok(()));
         // Without memory its templates stay.
         let _ = self.jit.forget_read_metadata(name);
     }
@@ -176,14 +201,7 @@ impl LoaderTemplates {
         let _loading = lock(&self.loading);
         let pending = std::mem::take(&mut *lock(&self.pending));
         for (name, bytes) in pending {
-            let loaded = self.jit.load_read_metadata(&name, bytes.as_slice());
-            let mut unreadable = lock(&self.unreadable);
-            // Of an older version.
-            unreadable.retain(|(module, _)| *module != name);
-            if let Err(error) = loaded {
-                // Without memory it is lost.
-                let _ = try_push(&mut unreadable, (name, error));
-            }
+            self.unreadable.set(&name, self.jit.load_read_metadata(&name, bytes.as_slice()));
         }
         &self.jit
     }
@@ -197,14 +215,9 @@ impl LoaderTemplates {
             Ok(instance) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
                 Ok(Some(instance))
             }
-            Err(InstantiateError::NotFound { symbol }) => match lock(&self.unreadable).first() {
-                Some((module, error)) => Err(InstanceError::Unreadable {
-                    instance: symbol,
-                    module: module.clone(),
-                    error: Box::new(*error),
-                }),
-                None => Ok(None),
-            },
+            Err(InstantiateError::NotFound { symbol }) => {
+                self.unreadable.error_for(&symbol).map_or(Ok(None), Err)
+            }
             Err(error) => Err(self.explain(error)),
         }
     }

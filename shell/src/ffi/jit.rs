@@ -23,6 +23,7 @@ use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
 use super::{args, blocks, loader_handles};
 use crate::fork::Users;
+use crate::loader_templates::UnreadableModules;
 
 /// Options of an instantiator.
 #[repr(C)]
@@ -120,8 +121,9 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
         .with_compiler(compiler.clone())?
         .with_symbols(InstanceSymbols)?
         .with_observer(JitObserver { cache: cache.clone() })?;
-    let shared =
-        TryArc::new(SharedJit { resolver: JitSymbolResolver::new(jit), users: Users::default() })?;
+    let (resolver, users) = (JitSymbolResolver::new(jit), Users::default());
+    let unreadable = UnreadableModules::default();
+    let shared = TryArc::new(SharedJit { resolver, users, unreadable })?;
     JITS.open(OpenJit { shared, compiler, cache, _memory: memory })
 }
 
@@ -246,7 +248,14 @@ pub unsafe extern "C" fn smf_jit_instantiate(
         };
         // SAFETY: as above.
         unsafe { versioned_struct::write_optional(instance, SmfJitInstance::new(found)) }?;
-        Ok(result.map_or_else(|error| outcome_of(&error), |_| 0))
+        let Err(error) = result else { return Ok(0) };
+        let outcome = outcome_of(&error);
+        if let InstantiateError::NotFound { .. } = error
+            && let Some(error) = jit.shared.unreadable.error_for(symbol)
+        {
+            record(ApiError::other(Code::NotFound, &error));
+        }
+        Ok(outcome)
     });
     or(-1, outcome)
 }
@@ -303,7 +312,10 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
             let registered = RegisteredSymbols::default().resolve(symbol);
             registered.ok_or_else(|| match error {
                 InstantiateError::NotFound { .. } => {
-                    ApiError::Unresolved { symbol: ShortName::new(symbol) }
+                    match jit.shared.unreadable.error_for(symbol) {
+                        Some(error) => ApiError::other(Code::NotFound, &error),
+                        None => ApiError::Unresolved { symbol: ShortName::new(symbol) },
+                    }
                 }
                 error => error_of(&error).1,
             })

@@ -30,6 +30,7 @@ use super::registered_symbols::RegisteredSymbols;
 use crate::fork::Users;
 use crate::jit::Announce;
 use crate::link_failures;
+use crate::loader_templates::UnreadableModules;
 use crate::types_json::types_to_text;
 
 pub(super) static JITS: HandleTable<OpenJit> = HandleTable::new();
@@ -122,18 +123,21 @@ impl Observer for JitObserver {
 pub(super) struct SharedJit {
     pub(super) resolver: JitSymbolResolver,
     pub(super) users: Users,
+    /// Modules of the loaders.
+    pub(super) unreadable: UnreadableModules,
 }
 
 impl SharedJit {
     /// Adds the templates and the note of a module that a loader has parsed; without bytes, withdraws those of a module that
-    /// is not loaded after all. A malformed note is reported when it is loaded by itself.
+    /// is not loaded after all. Malformed ones are reported for names that have no template.
     pub(super) fn set_module(&self, name: &[u8], bytes: Option<&ModuleBytes>) {
         if let Some(_user) = self.users.enter() {
             let jit = self.resolver.instantiator();
-            let _ = match bytes {
+            let read = match bytes {
                 Some(bytes) => jit.load_read_metadata(name, bytes.as_slice()),
                 None => jit.forget_read_metadata(name),
             };
+            self.unreadable.set(name, read);
         }
     }
 
@@ -142,7 +146,12 @@ impl SharedJit {
         let _user = self.users.enter()?;
         match self.resolver.try_resolve(name) {
             Ok(address) => Some(address),
-            Err(InstantiateError::NotFound { .. }) => None,
+            Err(InstantiateError::NotFound { .. }) => {
+                if let Some(error) = self.unreadable.error_for(name) {
+                    link_failures::record(&error);
+                }
+                None
+            }
             Err(error) => {
                 link_failures::record(&error);
                 None

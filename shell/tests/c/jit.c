@@ -369,6 +369,15 @@ static void linked(void) {
     uint64_t module = smf_loader_load(loader, made("user.smf"));
     int64_t result = 0;
     CHECK(module && smf_loader_call(loader, module, "main", NULL, 0, &result) && result == 333);
+    /* Its note is malformed, which matters to names without a template. */
+    uint64_t malformed = smf_loader_load(loader, made("malformed.smf"));
+    CHECK(malformed && smf_jit_resolve(jit, "two$i64"));
+    const char *reason = "malformed.smf cannot be read: note.sdn, line";
+    REFUSED(!smf_loader_load(loader, made("counted.smf")), SMF_ERROR_MISSING);
+    CHECK(says(reason));
+    REFUSED(!smf_jit_resolve(jit, "absent$i64"), SMF_ERROR_NOT_FOUND);
+    CHECK(says(reason) && smf_jit_instantiate(jit, "absent$i64", NULL) == SMF_JIT_NOT_FOUND && says(reason));
+    CHECK(smf_loader_unload(loader, malformed));
     int64_t half = smf_jit_resolve(jit, "half$i64");
     CHECK(half && rt_call_function_2(half, 84, 2) == 42);
     REFUSED(rt_call_function_2(half, 84, 0) == 0, SMF_ERROR_TRAP);

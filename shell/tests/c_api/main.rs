@@ -704,6 +704,10 @@ fn make_templates(directory: &Path) {
     for name in ["templates.smf", "kept.smf", "cached.smf"] {
         fs::write(directory.join(name), module.to_vec().unwrap()).unwrap();
     }
+    let note = section(SectionKind::Note, b"note.sdn", b"possible |template|\n    a, b\n");
+    let module =
+        NewModule { layout, header, stub: &[], sections: &[sections[0], note], symbols: &[] };
+    fs::write(directory.join("malformed.smf"), module.to_vec().unwrap()).unwrap();
     let uses = "type_inferences |inferred_type, expr, context, from_file, from_loc|\n    \
                 \"f64\", \"half(a, b)\", \"argument 0\", \"user.spl\", \"user.spl:3:9\"\n";
     let sections = [section(SectionKind::Note, b"note.sdn", uses.as_bytes())];
