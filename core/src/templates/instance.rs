@@ -29,6 +29,8 @@ pub(super) struct InstanceData {
     pub(super) is_source: bool,
     /// The symbols that the code, and that of the instances which it calls, was linked with.
     pub(super) imports: Vec<Import>,
+    /// The symbols of the instances that the code calls.
+    pub(super) calls: Vec<Name>,
     /// [`Module::is_outdated`](super::module::Module::is_outdated) of the modules whose templates it was made of, and the instances
     /// that it calls.
     pub(super) sources: Vec<TryArc<AtomicBool>>,

@@ -162,7 +162,7 @@ mod tests {
         let symbol = Name::new(symbol.as_bytes()).unwrap();
         let signature = Box::default();
         let (_registrations, code_len, imports) = ([None, None], 4, Vec::new());
-        let (is_source, sources) = (false, Vec::new());
+        let (is_source, calls, sources) = (false, Vec::new(), Vec::new());
         let data = InstanceData {
             symbol,
             _registrations,
@@ -171,6 +171,7 @@ mod tests {
             signature,
             is_source,
             imports,
+            calls,
             sources,
         };
         Instance(TryArc::new(data).unwrap())

@@ -523,17 +523,17 @@ impl JitInstantiator {
 
     /// Applies the updates of finished jobs, or queues them if [`JitConfig::update_smf`] is off.
     fn apply(&self, updates: &[NoteUpdate]) -> Result<(), UpdateError> {
-        let rows = || updates.iter().filter_map(|of| Some((&of.module, of.symbol.as_ref()?)));
+        let rows = || updates.iter().filter_map(|of| Some((&of.module, of.made.as_ref()?)));
         let mut result = Ok(());
-        for (module, symbol) in rows() {
-            result = result.and(module.note.add_pending(symbol));
+        for (module, made) in rows() {
+            result = result.and(module.note.add_pending(made));
         }
         if !self.config.update_smf {
             return Ok(result?);
         }
         let mut state = self.state();
-        for (module, symbol) in rows() {
-            state.modules.remove(module, symbol);
+        for (module, made) in rows() {
+            state.modules.remove(module, &made.0.symbol);
         }
         drop(state);
         let mut result = result.map_err(UpdateError::from);

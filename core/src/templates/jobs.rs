@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
 use super::error::{InstantiateError, InstantiateErrorKind};
+use super::instance::Instance;
 use super::module::Module;
 use crate::alloc_util::{AllocError, TryArc, try_push};
 use crate::link::Name;
@@ -21,8 +22,8 @@ pub(super) struct Job {
 /// The update of a module's note by one instance.
 pub(super) struct NoteUpdate {
     pub(super) module: TryArc<Module>,
-    /// The symbol whose row moves to `instantiations`; `None` if only code is cached.
-    pub(super) symbol: Option<Name>,
+    /// The instance whose row moves to `instantiations`; `None` if only code is cached.
+    pub(super) made: Option<Instance>,
 }
 
 /// The updates by one instance: that of the module that lists it, and that of the module that caches its

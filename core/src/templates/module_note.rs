@@ -9,13 +9,14 @@ use hashbrown::HashMap;
 
 use super::code_cache::merge_records;
 use super::error::UpdateError;
+use super::instance::Instance;
 use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_copy_str, try_push};
 use crate::format::ext::cached_code;
 use crate::format::library::Library;
 use crate::format::template::Templates;
 use crate::format::write::library::with_module;
-use crate::format::write::note_edit::with_made;
+use crate::format::write::note_edit::{Call, LISTS_CALLS, with_made};
 use crate::format::write::rewrite::{RewriteError, with_cached_code, with_note};
 use crate::format::{FormatError, SectionKind, Smf};
 use crate::link::Name;
@@ -62,7 +63,7 @@ struct NoteState {
     /// The offset of the note in the file.
     offset: u64,
     /// Compiled instances that the file does not list.
-    pending: Vec<Name>,
+    pending: Vec<Instance>,
     /// Code cache records that the file does not contain.
     records: Vec<Vec<u8>>,
 }
@@ -92,9 +93,9 @@ impl ModuleNote {
         self.state.lock().text == text
     }
 
-    /// Queues the move of a row to `instantiations`.
-    pub(super) fn add_pending(&self, symbol: &Name) -> Result<(), AllocError> {
-        try_push(&mut self.state.lock().pending, symbol.clone())
+    /// Queues the move of a row to `instantiations`, and the instances that this one calls.
+    pub(super) fn add_pending(&self, made: &Instance) -> Result<(), AllocError> {
+        try_push(&mut self.state.lock().pending, made.clone())
     }
 
     /// Queues a code cache record. False if the module has no file, or code is not cached.
@@ -130,16 +131,21 @@ impl ModuleNote {
         written
     }
 
-    fn write(&self, pending: &[Name], records: &[Vec<u8>]) -> Result<(), UpdateError> {
+    fn write(&self, pending: &[Instance], records: &[Vec<u8>]) -> Result<(), UpdateError> {
         // A note is text: a symbol that is not UTF-8 has no row.
-        let symbols = pending.iter().filter_map(|symbol| core::str::from_utf8(symbol).ok());
-        let mut symbols = try_collect(symbols)?;
-        sort(&mut symbols);
-        symbols.dedup();
-        let update = Update { path: &lossy(&self.path), symbols: &symbols, records };
+        let made =
+            pending.iter().filter_map(|made| Some((str::from_utf8(made.symbol()).ok()?, made)));
+        let calls = made.clone().flat_map(|(caller, made)| {
+            let calls = made.0.calls.iter();
+            calls.filter_map(move |called| Some((caller, str::from_utf8(called).ok()?)))
+        });
+        let symbols = ordered(made.map(|made| made.0))?;
+        let calls = if LISTS_CALLS { ordered(calls)? } else { Vec::new() };
+        let path = &lossy(&self.path);
+        let update = Update { path, symbols: &symbols, calls: &calls, records };
         if !symbols.is_empty() {
             let mut state = self.state.lock();
-            let edited = with_made(&state.text, state.offset, update.path, update.symbols)?;
+            let edited = with_made(&state.text, state.offset, path, &symbols, &calls)?;
             state.text = edited.note;
         }
         let mut outcome = Ok(());
@@ -163,6 +169,14 @@ impl ModuleNote {
         }
         outcome
     }
+}
+
+/// The items in ascending order, each once.
+fn ordered<T: Ord>(items: impl Iterator<Item = T>) -> Result<Vec<T>, AllocError> {
+    let mut items = try_collect(items)?;
+    sort(&mut items);
+    items.dedup();
+    Ok(items)
 }
 
 /// Puts `taken` back in front of `list`. Without memory for both, `list` is lost.
@@ -191,6 +205,8 @@ struct Update<'p> {
     path: &'p dyn fmt::Display,
     /// The compiled instances, in ascending order.
     symbols: &'p [&'p str],
+    /// The instances that they call, in ascending order.
+    calls: &'p [Call<'p>],
     records: &'p [Vec<u8>],
 }
 
@@ -217,7 +233,7 @@ impl Update<'_> {
         }
         let smf = Smf::parse(old)?;
         let (note, offset) = smf.note_contents()?.ok_or(UpdateError::Changed)?;
-        let edited = with_made(&note, offset, self.path, self.symbols)?;
+        let edited = with_made(&note, offset, self.path, self.symbols, self.calls)?;
         let is_listed = edited.done.iter().all(|done| *done);
         let new = edited.changed.then(|| with_note(&smf, &edited.note)).transpose()?;
         Ok((new, is_listed))

@@ -46,6 +46,31 @@ fn note_is_updated_in_memory() {
     assert_eq!((possible, made.len()), (vec!["g$i64".into()], 1));
 }
 
+#[cfg(feature = "source")]
+#[test]
+fn note_lists_the_instances_that_an_instance_calls() {
+    use smf_core::format::note::Dependency;
+
+    let calling = Spec::new().both("f", "ret 1").both("g", "call f$i64").both("h", "call g$i64");
+    let (directory, (jit, _)) = (Directory::new("calls"), instantiator(JitConfig::default()));
+    let path = directory.file("a.smf", &calling.file());
+    jit.load_smf_metadata(&path).unwrap();
+    assert!(jit.try_jit_instantiate(b"h$i64").is_ok());
+    let calls = |note: &[u8]| {
+        let note = Note::parse(note, 0).unwrap();
+        let edges = note.entries::<Dependency>().map(|edge| {
+            let edge = edge.unwrap();
+            (edge.from_inst().to_string(), edge.to_inst().to_string())
+        });
+        edges.collect::<Vec<_>>()
+    };
+    let expected = [("g$i64", "f$i64"), ("h$i64", "g$i64")].map(|(f, t)| (f.into(), t.into()));
+    assert_eq!(calls(&jit.note(&path).unwrap().unwrap()), expected);
+    let file = fs::read(directory.0.join("a.smf")).unwrap();
+    let (note, _) = Smf::parse(&file).unwrap().note_contents().unwrap().unwrap();
+    assert_eq!(calls(&note), expected);
+}
+
 #[test]
 fn note_is_updated_on_disk() {
     for layout in [Layout::Packed, Layout::Native] {

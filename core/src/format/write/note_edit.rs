@@ -1,4 +1,5 @@
-//! Moves rows of compiled instances from the table `possible` to `instantiations`.
+//! Moves rows of compiled instances from the table `possible` to `instantiations`, and lists in `dependencies` which instances
+//! they call.
 //!
 //! All other bytes of the text are preserved, including comments, unknown tables and the terminator. New rows follow
 //! the dialect of the table: the order of its columns, its indent, its line endings, its number format. A column
@@ -12,8 +13,8 @@ use core::ops::Range;
 
 use crate::alloc_util::{AllocError, TryWriter, try_push, try_with_capacity};
 use crate::format::error::Result;
-use crate::format::read::note::entries::{Column, Entry, Places};
-use crate::format::read::note::{Instantiation, Possible, Status};
+use crate::format::read::note::entries::{Column, Entries, Entry, Places};
+use crate::format::read::note::{Dependency, DependencyKind, Instantiation, Possible, Status};
 use crate::format::read::sdn::table::split_columns;
 use crate::format::read::sdn::{Cell, Document, Row, Table};
 
@@ -31,12 +32,126 @@ pub struct Edited {
     pub changed: bool,
 }
 
-/// Returns the note in `data`, which starts at offset `at` of its file, with the rows of `symbols` moved. The loader of
-/// the module at `path` has compiled these symbols; they must be in ascending order.
+/// Whether calls are listed: the freestanding program has no tool that reads them.
+pub(crate) const LISTS_CALLS: bool = cfg!(feature = "source");
+
+/// A compiled instance, and one that it calls.
+pub type Call<'s> = (&'s str, &'s str);
+
+/// Returns the note in `data`, which starts at offset `at` of its file, with the rows of `symbols` moved, and, with the
+/// feature `source`, rows for those `calls` whose callers are among the instantiations. The loader of the module at `path` has compiled these symbols. Symbols
+/// and calls must be in ascending order.
 ///
 /// # Errors
 /// An invalid note, or [`FormatError::OutOfMemory`](crate::format::FormatError::OutOfMemory).
-pub fn with_made(data: &[u8], at: u64, path: &dyn Display, symbols: &[&str]) -> Result<Edited> {
+pub fn with_made(
+    data: &[u8],
+    at: u64,
+    path: &dyn Display,
+    symbols: &[&str],
+    calls: &[Call<'_>],
+) -> Result<Edited> {
+    let edited = with_rows_moved(data, at, path, symbols)?;
+    let is_made = |symbol: &str| {
+        let found = symbols.binary_search(&symbol).ok();
+        found.and_then(|index| edited.done.get(index)).is_some_and(|done| *done)
+    };
+    let noted = with_dependencies(&edited.note, at, calls, is_made)?;
+    Ok(match noted {
+        Some(note) => Edited { note, changed: true, ..edited },
+        None => edited,
+    })
+}
+
+/// The note with rows for those calls that it does not list and whose callers are made; `None` if there are none.
+fn with_dependencies(
+    data: &[u8],
+    at: u64,
+    calls: &[Call<'_>],
+    is_made: impl Fn(&str) -> bool,
+) -> Result<Option<Vec<u8>>> {
+    if !LISTS_CALLS || calls.is_empty() {
+        return Ok(None);
+    }
+    let document = Document::parse(data, at)?;
+    let mut is_listed = try_with_capacity(calls.len())?;
+    is_listed.extend(calls.iter().map(|(caller, _)| !is_made(caller)));
+    for row in Entries::<Dependency<'_>>::of(&document) {
+        let row = row?;
+        let (from, to) = (row.from_inst(), row.to_inst());
+        let order = |call: &Call<'_>| {
+            call.0.chars().cmp(from.chars()).then_with(|| call.1.chars().cmp(to.chars()))
+        };
+        let known = calls.binary_search_by(order).ok();
+        if let Some(known) = known.and_then(|index| is_listed.get_mut(index)) {
+            *known = true;
+        }
+    }
+    if is_listed.iter().all(|known| *known) {
+        return Ok(None);
+    }
+    let (text, ending) = (document.text(), ending(document.text()));
+    let mut home = None;
+    for table in document.tables() {
+        let table = table?;
+        if table.name() == Dependency::TABLE {
+            let last = table.rows().last().transpose()?.map(|row| row.span().end);
+            home = Some((table.columns, last.unwrap_or(table.header_span().end)));
+            break;
+        }
+    }
+    let mut rows = String::new();
+    let mut out = TryWriter(&mut rows);
+    let (columns, at) = home
+        .map_or((DEPENDENCY, text.len()), |(columns, end)| (columns, lines(text, end..end).end));
+    if home.is_none() {
+        write!(out, "{} |{columns}|{ending}", Dependency::TABLE).map_err(|_| AllocError)?;
+    }
+    for ((from, to), _) in calls.iter().zip(is_listed).filter(|(_, is_listed)| !is_listed) {
+        put_dependency(&mut out, columns, from, to).map_err(|_| AllocError)?;
+        out.write_str(ending).map_err(|_| AllocError)?;
+    }
+    let (before, behind) = data.split_at_checked(at).unwrap_or((data, &[]));
+    let mut note = try_with_capacity(data.len() + rows.len() + ending.len())?;
+    note.extend_from_slice(before);
+    if !matches!(note.last(), None | Some(b'\n')) {
+        note.extend_from_slice(ending.as_bytes());
+    }
+    note.extend_from_slice(rows.as_bytes());
+    note.extend_from_slice(behind);
+    Ok(Some(note))
+}
+
+const DEPENDENCY: &str = "from_inst, to_inst, dep_kind";
+
+fn put_dependency(out: &mut TryWriter<'_>, columns: &str, from: &str, to: &str) -> fmt::Result {
+    for (index, column) in split_columns(columns).enumerate() {
+        out.write_str(if index == 0 { "    " } else { ", " })?;
+        match column {
+            "from_inst" => put_text(out, from)?,
+            "to_inst" => put_text(out, to)?,
+            "dep_kind" => put_text(out, DependencyKind::TypeParam)?,
+            _ => put_text(out, "")?,
+        }
+    }
+    Ok(())
+}
+
+/// The line ending of a text.
+fn ending(text: &str) -> &'static str {
+    let first = text.split_inclusive('\n').next().unwrap_or("");
+    if first.ends_with("\r\n") { "\r\n" } else { "\n" }
+}
+
+/// A range of a text and the rest of its last line.
+fn lines(text: &str, span: Range<usize>) -> Range<usize> {
+    let behind = text.get(span.end..).unwrap_or("");
+    let rest = behind.find('\n').map_or(behind.len(), |at| at + 1);
+    span.start..span.end + rest
+}
+
+/// The note with the rows of `symbols` moved.
+fn with_rows_moved(data: &[u8], at: u64, path: &dyn Display, symbols: &[&str]) -> Result<Edited> {
     let document = Document::parse(data, at)?;
     let mut done = try_with_capacity(symbols.len())?;
     done.resize(symbols.len(), false);
@@ -140,12 +255,6 @@ impl<'d> Edit<'_, 'd> {
         Ok(())
     }
 
-    /// The line ending of the text.
-    fn ending(&self) -> &'static str {
-        let first = self.text.split_inclusive('\n').next().unwrap_or("");
-        if first.ends_with("\r\n") { "\r\n" } else { "\n" }
-    }
-
     fn write(mut self, home: Option<Home<'d>>, data: &[u8], path: &dyn Display) -> Result<Edited> {
         let Some(first) = self.taken.first() else {
             let mut note = try_with_capacity(data.len())?;
@@ -166,7 +275,7 @@ impl<'d> Edit<'_, 'd> {
         rows: &mut TryWriter<'_>,
         path: &dyn Display,
     ) -> fmt::Result {
-        let ending = self.ending();
+        let ending = ending(self.text);
         if home.is_new {
             write!(rows, "instantiations |{}|{ending}", home.columns)?;
         }
@@ -183,17 +292,12 @@ impl<'d> Edit<'_, 'd> {
 
     /// Returns the text without the moved rows and with the new rows.
     fn put_together(&self, home: &Home<'_>, rows: &str, data: &[u8]) -> Result<Vec<u8>> {
-        let ending = self.ending();
-        let lines = |span: Range<usize>| {
-            let behind = self.text.get(span.end..).unwrap_or("");
-            let rest = behind.find('\n').map_or(behind.len(), |at| at + 1);
-            span.start..span.end + rest
-        };
+        let ending = ending(self.text);
         // The rows were found in ascending order.
         let mut edits = try_with_capacity(self.taken.len() + 1)?;
-        edits.extend(self.taken.iter().map(|taken| lines(taken.row.span())));
+        edits.extend(self.taken.iter().map(|taken| lines(self.text, taken.row.span())));
         // A new table precedes the table `possible`.
-        let at = if home.is_new { home.at } else { lines(home.at..home.at).end };
+        let at = if home.is_new { home.at } else { lines(self.text, home.at..home.at).end };
         let place = edits.partition_point(|edit| edit.start < at);
         if edits.get(place).is_none_or(|edit| edit.start != at) {
             edits.insert(place, at..at);
@@ -299,7 +403,7 @@ mod tests {
     const DRIVER: &[u8] = include_bytes!("../../../../tests/samples/driver.smf");
 
     fn made(text: &str, symbols: &[&str]) -> String {
-        let edited = with_made(text.as_bytes(), 0, &"a.smf", symbols).unwrap();
+        let edited = with_made(text.as_bytes(), 0, &"a.smf", symbols, &[]).unwrap();
         let text = String::from_utf8(edited.note).unwrap();
         Note::parse(text.as_bytes(), 0).unwrap().check().unwrap();
         text
@@ -363,7 +467,7 @@ mod tests {
             let before = note.entries::<Instantiation>().count();
             let mut symbols: Vec<&str> = names.iter().map(String::as_str).collect();
             symbols.sort_unstable();
-            let edited = with_made(data, 0, &"dir/\"x\".smf", &symbols).unwrap();
+            let edited = with_made(data, 0, &"dir/\"x\".smf", &symbols, &[]).unwrap();
             assert!(edited.changed && edited.note.ends_with(b"# END_NOTE\n"));
             let note = Note::parse(&edited.note, 0).unwrap();
             note.check().unwrap();
@@ -375,6 +479,33 @@ mod tests {
             assert!(last.to_obj().eq_str("jit_memory"));
             assert!(matches!(last.status(), Status::JitCompiled));
         }
+    }
+
+    #[cfg(feature = "source")]
+    #[test]
+    fn calls_of_compiled_instances_are_listed_once() {
+        let text = "possible |template, type_args, mangled_name|\n a, i64, a$i64\n b, i64, b$i64\n# END_NOTE\n";
+        let calls = [("a$i64", "b$i64"), ("a$i64", "c$\"x\""), ("other", "b$i64")];
+        let noted = |text: &str, symbols: &[&str], calls: &[Call<'_>]| {
+            let edited = with_made(text.as_bytes(), 0, &"a.smf", symbols, calls).unwrap();
+            let note = String::from_utf8(edited.note).unwrap();
+            Note::parse(note.as_bytes(), 0).unwrap().check().unwrap();
+            note
+        };
+        let one = noted(text, &["a$i64"], &calls[..1]);
+        let table = "dependencies |from_inst, to_inst, dep_kind|\n    \"a$i64\", \"b$i64\", \"type_param\"\n";
+        assert!(one.ends_with(&(table.to_string() + "# END_NOTE\n")), "{one}");
+        // The caller `other` is not listed.
+        let both = noted(&one, &["a$i64"], &calls);
+        let row = "    \"a$i64\", \"c$\\\"x\\\"\", \"type_param\"\n";
+        assert_eq!(both, one.replace(table, &(table.to_string() + row)));
+        assert_eq!(noted(&both, &["a$i64"], &calls), both);
+        assert_eq!(noted(text, &["absent"], &calls), text);
+        // Other columns, before another table.
+        let text = one.replace(table, "dependencies |id, to_inst, from_inst|\r\nmine |x|\n y\n");
+        let found = noted(&text, &["a$i64"], &calls[..1]);
+        let row = "from_inst|\r\n    \"\", \"b$i64\", \"a$i64\"\nmine |x|";
+        assert!(found.contains(row), "{found}");
     }
 
     #[test]

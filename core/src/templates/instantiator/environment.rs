@@ -7,6 +7,7 @@ use core::sync::atomic::AtomicBool;
 use super::JitInstantiator;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_copy_bytes, try_push};
 use crate::codegen::registry::FunctionTables;
+use crate::format::write::note_edit::LISTS_CALLS;
 use crate::link::{Name, ShortName};
 use crate::templates::code_cache::{self, TargetName};
 use crate::templates::compiler::{
@@ -40,6 +41,8 @@ pub(super) struct CompileEnvironment<'j> {
     failure: Option<InstantiateError>,
     /// The symbols that the code refers to, itself or through instances.
     pub(super) imports: Vec<Import>,
+    /// The symbols of the instances that the code calls.
+    pub(super) calls: Vec<Name>,
     /// Of the module of the template, and of those whose instances the code calls.
     pub(super) sources: Vec<TryArc<AtomicBool>>,
 }
@@ -58,10 +61,21 @@ impl<'j> CompileEnvironment<'j> {
         module: &'j Module,
     ) -> Result<Self, AllocError> {
         let (signature, tables) = (Box::default(), Vec::new());
-        let (targets, imports) = (Vec::new(), Vec::new());
+        let (targets, imports, calls) = (Vec::new(), Vec::new(), Vec::new());
         let sources = try_collect([module.is_outdated.clone()].into_iter())?;
         let (module, failure) = (&module.note.path, None);
-        Ok(Self { jit, symbol, module, targets, signature, tables, failure, imports, sources })
+        Ok(Self {
+            jit,
+            symbol,
+            module,
+            targets,
+            signature,
+            tables,
+            failure,
+            imports,
+            calls,
+            sources,
+        })
     }
 
     /// The code cache record of the compiled code.
@@ -107,6 +121,9 @@ impl<'j> CompileEnvironment<'j> {
         if known.is_none() {
             for import in instance.iter().flat_map(|instance| &instance.0.imports) {
                 self.add_import(import.clone())?;
+            }
+            if let Some(instance) = instance.as_ref().filter(|_| LISTS_CALLS) {
+                try_push(&mut self.calls, instance.0.symbol.clone())?;
             }
             for source in instance.iter().flat_map(|instance| &instance.0.sources) {
                 if !self.sources.iter().any(|known| known.ptr_eq(source)) {

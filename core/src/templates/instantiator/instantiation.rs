@@ -114,7 +114,7 @@ impl Instantiation<'_> {
             Ok(instance) => jit.log(format_args!("compiled {instance:?}")),
             Err(error) => jit.log(format_args!("{error}")),
         }
-        let updated = self.end(compiled.as_ref().err());
+        let updated = self.end(compiled.as_ref());
         let instance = compiled?;
         match updated {
             Ok(()) => Ok(instance),
@@ -127,9 +127,13 @@ impl Instantiation<'_> {
     }
 
     /// Ends the job. Applies the updates of all jobs of this thread if it is the last one.
-    fn end(&mut self, failure: Option<&InstantiateError>) -> Result<(), UpdateError> {
+    fn end(
+        &mut self,
+        compiled: core::result::Result<&Instance, &InstantiateError>,
+    ) -> Result<(), UpdateError> {
         self.has_ended = true;
-        let updates = if failure.is_none() { self.updates() } else { NoteUpdates::new() };
+        let updates = compiled.map_or_else(|_| NoteUpdates::new(), |made| self.updates(made));
+        let failure = compiled.err();
         let updates = self.jit.state().jobs.finish(self.thread, &self.symbol, failure, updates);
         self.job.done.store(true, Ordering::Release);
         let is_listed = self.row.is_some() || !self.jit.config.update_smf;
@@ -141,11 +145,10 @@ impl Instantiation<'_> {
         self.jit.apply(&updates)
     }
 
-    fn updates(&mut self) -> NoteUpdates {
+    fn updates(&mut self, made: &Instance) -> NoteUpdates {
         let row = self.row.as_ref().filter(|of| !of.row.is_instantiated);
-        let row = row
-            .map(|of| NoteUpdate { module: of.module.clone(), symbol: Some(self.symbol.clone()) });
-        let cached_in = self.cached_in.take().map(|module| NoteUpdate { module, symbol: None });
+        let row = row.map(|of| NoteUpdate { module: of.module.clone(), made: Some(made.clone()) });
+        let cached_in = self.cached_in.take().map(|module| NoteUpdate { module, made: None });
         row.into_iter().chain(cached_in).collect()
     }
 
@@ -317,7 +320,7 @@ impl Instantiation<'_> {
         let address = |target| environment.address(target);
         let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
         let range = block.address()..block.address() + block.len();
-        let CompileEnvironment { signature, tables, imports, sources, .. } = environment;
+        let CompileEnvironment { signature, tables, imports, calls, sources, .. } = environment;
         let (mut registration, mut made) = (None, None);
         if let Some(observer) = &self.jit.observer {
             registration = register_named(&**observer, range.clone(), &self.symbol, &tables)?;
@@ -333,6 +336,7 @@ impl Instantiation<'_> {
             signature,
             is_source,
             imports,
+            calls,
             sources,
         };
         Ok(Instance(TryArc::new(data)?))
@@ -352,7 +356,7 @@ impl Drop for Instantiation<'_> {
         if !self.has_ended {
             let abandoned = self.failed(InstantiateErrorKind::Abandoned);
             // A panic is propagating: there is no caller for an update error.
-            let _ = self.end(Some(&abandoned));
+            let _ = self.end(Err(&abandoned));
         }
     }
 }
