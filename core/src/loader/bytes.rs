@@ -244,7 +244,10 @@ impl PreparedModule {
 
     /// Links the module. `modules` resolves the thread-local symbols of other modules.
     pub(super) fn link(self, modules: &dyn Resolve) -> Result<LinkedModule, LinkError> {
-        let native = self.image.map(|image| image.link(modules)).transpose()?;
+        let native = match self.image {
+            Some(image) => Some(image.link(modules)?),
+            None => None,
+        };
         Ok(LinkedModule { native, exports: self.exports, init: InitState::default() })
     }
 }

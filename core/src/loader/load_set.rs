@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use super::bytes::{LinkedModule, OwnedExports, ParsedModule, UnlinkedModule};
+use super::bytes::{LinkedModule, OwnedExports, ParsedModule, PreparedModule, UnlinkedModule};
 use super::error::{LoadError, Result};
 use super::fallback::Used;
 use super::handle::ModuleHandle;
@@ -274,12 +274,31 @@ impl<'l> LoadSet<'l> {
         let images = core::mem::take(&mut self.images);
         self.find_static_users()?;
         let unresolved = RefCell::new(unresolved);
+        let prepared = self.prepare_members(images, &unresolved)?;
+        let linked = self.link_members(prepared, &unresolved)?;
+        for version in &linked {
+            if let Body::Linked(module) = &version.body {
+                let resolved = module.resolve_indirect_functions();
+                resolved.map_err(|error| LoadError::link(&version.name, error))?;
+            }
+        }
+        Ok((core::mem::take(&mut self.scope), linked))
+    }
+
+    /// Resolves the imports of every member. Not inlined, as the following steps: the stack would have the modules of all steps
+    /// at once, which are large.
+    #[inline(never)]
+    fn prepare_members<'s, 'u>(
+        &'s self,
+        images: Vec<(UnlinkedModule, Libraries)>,
+        unresolved: &'s Unresolved<'u>,
+    ) -> Result<Vec<(Imports<'s, 'l, 'u>, PreparedModule)>> {
         let mut prepared = try_with_capacity(images.len())?;
         let mut first_unresolved = None;
         for (me, (image, libraries)) in images.into_iter().enumerate() {
             let Some(member) = self.members.get(me) else { break };
             let _span = self.loader.phase(Phase::Resolve, &member.name);
-            let imports = Imports::new(&self, me, member, &unresolved);
+            let imports = Imports::new(self, me, member, unresolved);
             let result = image.prepare(&imports, libraries, member.has_static_users.get());
             match imports.checked(result) {
                 Ok(module) => {
@@ -294,28 +313,26 @@ impl<'l> LoadSet<'l> {
             }
         }
         if let Some(error) = first_unresolved {
-            self.report_missing_tls(&unresolved)?;
+            self.report_missing_tls(unresolved)?;
             return Err(error);
         }
+        Ok(prepared)
+    }
+
+    /// Relocates every member. Not inlined, as [`prepare_members`](Self::prepare_members).
+    #[inline(never)]
+    fn link_members(
+        &self,
+        prepared: Vec<(Imports<'_, 'l, '_>, PreparedModule)>,
+        unresolved: &Unresolved<'_>,
+    ) -> Result<Vec<TryArc<Version>>> {
         let mut linked = try_with_capacity(prepared.len())?;
         for (imports, module) in prepared {
             let _span = self.loader.phase(Phase::Relocate, &imports.member.name);
-            let module = imports.checked(module.link(&imports));
-            if let Err(LoadError::Link { error: LinkError::MissingTls { .. }, .. }) = &module {
-                self.report_missing_tls(&unresolved)?;
-            }
-            let module = module?;
-            let Imports { member, dependencies, forward_stubs, .. } = imports;
-            let uses = (dependencies.into_inner(), forward_stubs.into_inner());
-            linked.push(self.version(member, module, uses)?);
+            let result = module.link(&imports);
+            linked.push(self.version(imports, result, unresolved)?);
         }
-        for version in &linked {
-            if let Body::Linked(module) = &version.body {
-                let resolved = module.resolve_indirect_functions();
-                resolved.map_err(|error| LoadError::link(&version.name, error))?;
-            }
-        }
-        Ok((core::mem::take(&mut self.scope), linked))
+        Ok(linked)
     }
 
     /// Reports the thread-local imports of all members that nothing defines, by name.
@@ -372,12 +389,21 @@ impl<'l> LoadSet<'l> {
         Ok(())
     }
 
+    /// The version of a member that was linked. Not inlined, as [`prepare_members`](Self::prepare_members).
+    #[inline(never)]
     fn version(
         &self,
-        member: &Member,
-        module: LinkedModule,
-        uses: (Vec<Dependency>, Vec<Name>),
-    ) -> Result<TryArc<Version>, AllocError> {
+        imports: Imports<'_, 'l, '_>,
+        result: Result<LinkedModule, LinkError>,
+        unresolved: &Unresolved<'_>,
+    ) -> Result<TryArc<Version>> {
+        let module = imports.checked(result);
+        if let Err(LoadError::Link { error: LinkError::MissingTls { .. }, .. }) = &module {
+            self.report_missing_tls(unresolved)?;
+        }
+        let module = module?;
+        let Imports { member, dependencies, forward_stubs, .. } = imports;
+        let uses = (dependencies.into_inner(), forward_stubs.into_inner());
         let registration = match &self.loader.context.observer {
             Some(observer) => module.register(&member.name, &***observer)?,
             None => None,
@@ -385,7 +411,7 @@ impl<'l> LoadSet<'l> {
         let new_table = member.stubs.clone().filter(|_| !member.is_version);
         let stubs = new_table.map(|table| VersionStubs { table, version: 0 });
         let body = (Body::Linked(module), registration);
-        Version::new(member.name.clone(), member_handle(0), body, uses, stubs)
+        Ok(Version::new(member.name.clone(), member_handle(0), body, uses, stubs)?)
     }
 }
 
