@@ -16,8 +16,8 @@ fn percent(part: i64, whole: i64) -> Result<i64, Box<dyn Error>> {
     let output = smf_core::source::compile(&[file], Mode::Compile)?;
     let unit = output.unit.ok_or("the source has errors")?;
     let arch = if cfg!(target_arch = "aarch64") { Arch::AARCH64 } else { Arch::X86_64 };
-    let module =
-        smf_loader::compile::compile(&unit, &CompileOptions { arch, level: 2, debug: false })?;
+    let options = CompileOptions { arch, level: 2, debug_directory: None };
+    let module = smf_loader::compile::compile(&unit, &options)?;
 
     let path = std::env::temp_dir().join(format!("percent-{}.smf", std::process::id()));
     std::fs::write(&path, module)?;

@@ -39,16 +39,16 @@ use object::{Code, CodeReloc, Target};
 ///
 /// # Errors
 /// [`CompileError`].
-pub fn compile(unit: &TranslationUnit, options: &CompileOptions) -> Result<Vec<u8>> {
+pub fn compile(unit: &TranslationUnit, options: &CompileOptions<'_>) -> Result<Vec<u8>> {
     let code = Code::generate(unit, options)?;
     let symbols = Symbols::new(unit, &code);
     let relocs = symbols.relocs(&code);
     let templates = templates(unit)?;
     let counts = template_counts(unit);
     let note = note::write(unit)?;
-    let debug = match options.debug {
-        true => line_table::sections(unit, &code)?,
-        false => Vec::new(),
+    let debug = match options.debug_directory {
+        Some(directory) => line_table::sections(unit, &code, directory)?,
+        None => Vec::new(),
     };
     let frames = unwind_table::encode(unit, &code, options.arch)?;
     let mut sections = vec![text(&code)];
@@ -127,7 +127,7 @@ fn properties(arch: Arch) -> Result<Option<Vec<u8>>> {
 fn header(
     unit: &TranslationUnit,
     code: &Code,
-    options: &CompileOptions,
+    options: &CompileOptions<'_>,
     has_debug_info: bool,
 ) -> Header {
     let main = unit.find("main").and_then(|index| code.functions.get(index));

@@ -151,7 +151,7 @@ fn backtrace_passes_functions_of_a_compiled_module_until_it_is_unloaded() {
     let file = SourceFile { name: "made.spl", module: "made", text };
     let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
     for level in 0..=3 {
-        let options = CompileOptions { arch: host_arch(), level, debug: false };
+        let options = CompileOptions { arch: host_arch(), level, debug_directory: None };
         let bytes = ModuleBytes::new(module::compile(&unit, &options).unwrap()).unwrap();
         let loader = Loader::new(LoaderOptions::default()).unwrap();
         let hook = observe_frames as extern "C" fn(i64) -> i64 as usize;

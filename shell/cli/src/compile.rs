@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use smf_core::format::Arch;
 use smf_core::source::{Mode, compile};
 use smf_loader::compile::{self as module, CompileOptions};
+use smf_loader::files::system_error;
 use smf_loader::source::Program;
 
 use crate::integer::up_to;
@@ -61,7 +62,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let inputs = program.module_paths().iter().chain([&args.file]);
     output::check_distinct(&args.output, inputs.map(PathBuf::as_path))?;
     let unit = checked(compile(&program.files(), Mode::Compile)?, true)?;
-    let options = CompileOptions { arch: args.target.arch(), level: args.opt, debug: args.debug };
+    let directory = args.debug.then(std::env::current_dir).transpose();
+    let directory = directory.map_err(|error| {
+        Failure::Because(format!("cannot find the working directory: {}", system_error(&error)))
+    })?;
+    let options = CompileOptions {
+        arch: args.target.arch(),
+        level: args.opt,
+        debug_directory: directory.as_deref(),
+    };
     let bytes = module::compile(&unit, &options).at(&args.file)?;
     output::write(&args.output, &bytes, None)
 }

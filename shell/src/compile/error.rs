@@ -1,5 +1,7 @@
 //! Options and errors of compilation.
 
+use std::path::Path;
+
 use smf_core::AllocError;
 use smf_core::codegen::CodegenError;
 use smf_core::format::Arch;
@@ -9,13 +11,13 @@ use thiserror::Error;
 
 /// How a module is compiled.
 #[derive(Clone, Copy, Debug)]
-pub struct CompileOptions {
+pub struct CompileOptions<'d> {
     /// The machine.
     pub arch: Arch,
     /// The optimisation level, 0 to 3.
     pub level: u8,
-    /// Whether the module gets line tables.
-    pub debug: bool,
+    /// The directory from which debuggers find source files with relative names; the module has line tables if it is given.
+    pub debug_directory: Option<&'d Path>,
 }
 
 /// Why a program has no module.

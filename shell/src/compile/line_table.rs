@@ -4,6 +4,10 @@
 //!
 //! Source: DWARF Debugging Information Format 4, sections 6.2 and 7.5.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use smf_core::AllocError;
 use smf_core::format::ext::debug_addresses;
 use smf_core::source::{FunctionDefinition, TranslationUnit};
@@ -12,10 +16,12 @@ use super::object::{Code, CompiledCode};
 
 const VERSION: u16 = 4;
 
-/// A unit with producer, name, lines and addresses; a function with a name, a line and addresses.
+/// A unit with producer, name, directory, lines and addresses; a function with a name, a line and addresses.
 const ABBREVIATIONS: &[u8] = &[
-    1, 0x11, 1, 0x25, 0x08, 0x03, 0x08, 0x10, 0x17, 0x11, 0x01, 0x12, 0x07, 0, 0, // unit
-    2, 0x2e, 0, 0x03, 0x08, 0x3a, 0x0f, 0x3b, 0x0f, 0x11, 0x01, 0x12, 0x07, 0, 0, // function
+    1, 0x11, 1, // unit
+    0x25, 0x08, 0x03, 0x08, 0x1b, 0x08, 0x10, 0x17, 0x11, 0x01, 0x12, 0x07, 0, 0, //
+    2, 0x2e, 0, // function
+    0x03, 0x08, 0x3a, 0x0f, 0x3b, 0x0f, 0x11, 0x01, 0x12, 0x07, 0, 0, //
     0,
 ];
 
@@ -49,8 +55,9 @@ impl DebugSection {
         Self { name, bytes: Vec::new(), addresses: Vec::new(), offsets: Vec::new() }
     }
 
-    fn put_text(&mut self, text: &str) {
-        self.bytes.extend(text.bytes().take_while(|&byte| byte != 0));
+    fn put_text(&mut self, text: impl AsRef<OsStr>) {
+        let bytes = text.as_ref().as_bytes();
+        self.bytes.extend(bytes.iter().take_while(|&&byte| byte != 0));
         self.bytes.push(0);
     }
 
@@ -99,14 +106,15 @@ fn low_bits(number: u64) -> u8 {
     number.to_le_bytes()[0] & 0x7f
 }
 
-/// The debug sections of the code.
+/// The debug sections of the code; relative names of files are those of `directory`.
 pub(super) fn sections(
     unit: &TranslationUnit,
     code: &Code,
+    directory: &Path,
 ) -> Result<Vec<DebugSection>, AllocError> {
     let mut abbreviations = DebugSection::new(ABBREVIATIONS_NAME);
     abbreviations.bytes.extend_from_slice(ABBREVIATIONS);
-    Ok(vec![abbreviations, info(unit, code), lines(unit, code)])
+    Ok(vec![abbreviations, info(unit, code, directory), lines(unit, code)])
 }
 
 /// The section that lists the addresses.
@@ -127,7 +135,7 @@ pub(super) fn offsets(sections: &[DebugSection]) -> Result<Option<Vec<u8>>, Allo
     debug_addresses::encode_offsets(&lists.collect::<Vec<_>>())
 }
 
-fn info(unit: &TranslationUnit, code: &Code) -> DebugSection {
+fn info(unit: &TranslationUnit, code: &Code, directory: &Path) -> DebugSection {
     let mut info = DebugSection::new(b".debug_info");
     info.bytes.extend([0; 4]);
     info.bytes.extend(VERSION.to_le_bytes());
@@ -136,6 +144,7 @@ fn info(unit: &TranslationUnit, code: &Code) -> DebugSection {
     info.bytes.extend([8, 1]);
     info.put_text("smf");
     info.put_text(unit.files.first().map_or("", String::as_str));
+    info.put_text(directory);
     info.put_offset(LINES_NAME);
     info.put_address(0);
     info.bytes.extend((code.bytes.len() as u64).to_le_bytes());

@@ -87,7 +87,7 @@ impl Generator {
 
 impl Code {
     /// Compiles the functions of a unit.
-    pub(super) fn generate(unit: &TranslationUnit, options: &CompileOptions) -> Result<Self> {
+    pub(super) fn generate(unit: &TranslationUnit, options: &CompileOptions<'_>) -> Result<Self> {
         let mut generator = Generator::new(options.arch)?;
         let verified = unit.functions.iter().map(|function| {
             VerifiedTemplate::new(function.ir()).map_err(|error| invalid(function, error))
@@ -106,7 +106,7 @@ impl Code {
             let options = Options {
                 own_function: u32::try_from(index).ok(),
                 landing_pad: true,
-                source_map: options.debug,
+                source_map: options.debug_directory.is_some(),
                 ..Options::default()
             };
             let compiled = generator.generate(instance, &options, level, &bodies);

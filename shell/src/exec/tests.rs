@@ -488,7 +488,7 @@ fn module(text: &str) -> Vec<u8> {
     let file = SourceFile { name: "m.spl", module: "m", text };
     let unit = smf_core::source::compile(&[file], Mode::Compile).unwrap().unit.unwrap();
     let arch = smf_core::format::Arch::X86_64;
-    let options = crate::compile::CompileOptions { arch, level: 2, debug: false };
+    let options = crate::compile::CompileOptions { arch, level: 2, debug_directory: None };
     crate::compile::compile(&unit, &options).unwrap()
 }
 

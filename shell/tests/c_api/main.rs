@@ -381,7 +381,8 @@ fn compiled_source_is_loaded_and_called() {
         fn fib(n: i64) -> i64:\n    if n < 2: n else: fib(n - 1) + fib(n - 2)\n";
     let file = SourceFile { name: "a.spl", module: "a", text: source };
     let unit = smf_core::source::compile(&[file], Mode::Compile).unwrap().unit.unwrap();
-    let options = CompileOptions { arch: Arch::X86_64, level: 2, debug: true };
+    let options =
+        CompileOptions { arch: Arch::X86_64, level: 2, debug_directory: Some(Path::new("/")) };
     let module = Path::new(SCRATCH).join("compiled.smf");
     fs::write(&module, smf_loader::compile::compile(&unit, &options).unwrap()).unwrap();
     run_with("compiled", C, &[&module]);

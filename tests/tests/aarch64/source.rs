@@ -31,7 +31,8 @@ fn compiled_source_runs_at_every_level() {
     let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
     let directory = scratch();
     for level in 0..4 {
-        let options = CompileOptions { arch: Arch::AARCH64, level, debug: level == 2 };
+        let debug_directory = (level == 2).then_some(directory.path());
+        let options = CompileOptions { arch: Arch::AARCH64, level, debug_directory };
         let path = directory.path().join(format!("a{level}.smf"));
         std::fs::write(&path, module::compile(&unit, &options).unwrap()).unwrap();
         let call = |name: &str, arguments: &[i64]| loader.call(&path, name, arguments, &[]);

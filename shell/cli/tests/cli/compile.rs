@@ -1,6 +1,7 @@
 //! `smf compile`: modules from Simple source, and what other commands make of them.
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -484,6 +485,17 @@ fn line_tables_name_the_lines_of_the_code() {
     let error = fails(&["run", linked, "div", "1", "0"]);
     assert!(error.ends_with("a.spl:14\n"), "{error}");
     assert!(ok(&["disasm", linked, "other"]).contains("other.spl:2\n"));
+}
+
+#[test]
+fn line_tables_name_files_of_the_directory_in_which_they_were_compiled() {
+    let directory = scratch("compile-directory").canonicalize().unwrap();
+    write(&directory, "a.spl", SOURCE);
+    let mut compile = Command::new(env!("CARGO_BIN_EXE_smf"));
+    compile.args(["compile", "a.spl", "-g", "-o", "a.smf"]).current_dir(&directory);
+    assert!(compile.status().unwrap().success());
+    let listing = ok(&["disasm", directory.join("a.smf").to_str().unwrap(), "div"]);
+    contains(&listing, &[&format!("    ; {}/a.spl:12\n", directory.display())]);
 }
 
 #[cfg(target_arch = "x86_64")]
