@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{ColorChoice, CommandFactory, Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
@@ -14,8 +13,9 @@ use crate::{
 /// Loads, runs, verifies and links SMF modules.
 ///
 /// Results go to standard output. A failure is one `error: ...` line on standard error and exit
-/// status 1; wrong usage is exit status 2. A file argument of `-` is standard input or output. Every
-/// command reads every layout: native, packed, compact and dynlib.
+/// status 1. Wrong usage is exit status 2: options and arguments that the command does not accept, or
+/// that do not fit the file or the function that is called. A file argument of `-` is standard input
+/// or output. Every command reads every layout: native, packed, compact and dynlib.
 #[derive(Parser)]
 #[command(name = "smf", version, disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -127,20 +127,10 @@ impl Command {
     }
 }
 
-/// Ends the program for an invalid value of an argument of a command, with the usage of that command.
-pub(crate) fn end_for_invalid_value(command: &str, why: String) -> ! {
-    let mut all = Cli::command();
-    // The usage names the program only then.
-    all.build();
-    let command = match all.find_subcommand_mut(command) {
-        Some(command) => command,
-        None => &mut all,
-    };
-    command.error(ErrorKind::ValueValidation, why).exit()
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]

@@ -12,7 +12,7 @@ use smf_core::format::functions::{Function, Functions};
 use smf_core::format::{Flags, Smf};
 use smf_core::loader::ModuleRef;
 use smf_core::trap::bytecode::Trap;
-use smf_core::vm::{Engine, X64Compiler};
+use smf_core::vm::{CallError, Engine, X64Compiler};
 use smf_loader::loader::Loader;
 
 use crate::output::{self, At, Failure, with_line};
@@ -220,10 +220,14 @@ pub(crate) fn call(
         why + &output::suggestions("has", names)
     });
     let index = index.at(path)?;
+    let failed = |error| match error {
+        CallError::Arguments { .. } => Failure::usage_of(path, error),
+        error => Failure::of(path, error),
+    };
     if !engine.program().compiles(index) {
-        return objects::call(engine, index, args).at(path);
+        return objects::call(engine, index, args).map_err(failed);
     }
-    let result = engine.call(index, args).at(path)?;
+    let result = engine.call(index, args).map_err(failed)?;
     let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);
     let shown = match kind {
         Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),

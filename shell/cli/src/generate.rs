@@ -21,7 +21,7 @@ fn completions_directory(shell: Shell) -> Result<PathBuf, Failure> {
         Shell::Fish => ("XDG_CONFIG_HOME", ".config", "fish/completions"),
         other => {
             let message = format!("--install knows bash, zsh and fish, not {other}");
-            return Err(Failure::Because(message));
+            return Err(Failure::Usage(message));
         }
     };
     let absolute = |path: &PathBuf| path.is_absolute();
@@ -39,7 +39,7 @@ pub(crate) fn completions(
     install: bool,
     mut command: Command,
 ) -> Result<(), Failure> {
-    let unknown = || Failure::Because("SHELL names no known shell; name one".to_owned());
+    let unknown = || Failure::Usage("SHELL names no known shell; name one".to_owned());
     let shell = shell.or_else(Shell::from_env).ok_or_else(unknown)?;
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "smf", &mut text);
@@ -72,7 +72,7 @@ pub(crate) fn man(
     }
     for name in names {
         let found = command.find_subcommand(name).cloned();
-        let unknown = || Failure::Because(format!("no command `{}`", names.join(" ")));
+        let unknown = || Failure::Usage(format!("no command `{}`", names.join(" ")));
         command = found.ok_or_else(unknown)?;
     }
     let page = page(&command)?;

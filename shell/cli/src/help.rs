@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let topics: Vec<&str> = CHAPTERS.iter().map(|(name, _)| *name).collect();
         let (name, topics) = (args.topics.join(" "), topics.join(", "));
         let why = format!("no command and no topic `{name}`; topics are {topics}");
-        return Err(Failure::Because(why));
+        return Err(Failure::Usage(why));
     }
     output::to_stdout(|out| {
         if let Some(mut command) = command {

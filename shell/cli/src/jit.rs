@@ -14,7 +14,6 @@ use smf_core::ir::Scalar;
 use smf_core::link::LinkError;
 use smf_core::loader::{LoadError, LoaderOptions};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::plural;
 use smf_core::templates::{
     Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver, Observer,
 };
@@ -27,6 +26,7 @@ use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, At, Failure};
+use crate::source::arguments::check_count;
 use crate::source::stack::{find_functions, on_large_stack};
 use crate::values::{Array, Shown, word};
 use crate::{crash, progress};
@@ -106,7 +106,10 @@ impl Observer for Observed {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if files::is_standard_stream(&args.file) {
-        return Err(Failure::of(&args.file, "the templates are read more than once: name a file"));
+        return Err(Failure::usage_of(
+            &args.file,
+            "the templates are read more than once: name a file",
+        ));
     }
     let config = JitConfig {
         update_smf: args.update,
@@ -182,19 +185,16 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     let unknown = || (vec![Scalar::I64; MAX_ARGS], Some(Scalar::I64));
     let signature = IrBodies::signature(instance);
     let (params, result) = signature.clone().unwrap_or_else(unknown);
-    let (given, taken) = (args.len(), params.len());
-    if given > taken || signature.is_some() && given < taken {
-        let (s, is) = (plural::s(taken), plural::is(given));
-        let what = format_args!("`{symbol}` takes {taken} argument{s}, and {given} {is} given");
-        return Err(Failure::of(file, what));
+    if signature.is_some() || args.len() > params.len() {
+        check_count(&symbol.to_string(), params.len(), args.len())?;
     }
     let mut arrays: Vec<Array> = Vec::new();
     let mut words = Vec::new();
     for (number, &scalar) in params.iter().enumerate() {
         let text = args.get(number).map_or("0", String::as_str);
         let word = word(text, scalar, &mut arrays);
-        let word = word.map_err(|why| format!("argument {}: {why}", number + 1));
-        words.push(word.at(file)?);
+        let wrong = |why| Failure::Usage(format!("argument {}: {why}", number + 1));
+        words.push(word.map_err(wrong)?);
     }
     // SAFETY: the instance's code is never freed, and its author declares a function of these parameters:
     // machine code is trusted. The arrays outlive the call, and only generated code and module code lies

@@ -1,5 +1,5 @@
 //! The `smf` command. Results go to standard output, an `error: ...` line to standard error. The exit status
-//! is 0 for success, 1 for failure, 2 for wrong usage.
+//! is 0 for success, 1 for failure, [2](USAGE) for wrong usage.
 //!
 //! Each command has a file of its own, with its arguments and its implementation.
 #![deny(unsafe_code)]
@@ -59,6 +59,9 @@ use output::Failure;
 
 #[global_allocator]
 static ALLOCATOR: allocator::OrExit = allocator::OrExit;
+
+/// The exit status for wrong usage, as that of clap.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(integer::with_decimal_negatives(std::env::args_os())) {
@@ -127,6 +130,10 @@ fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
         Err(Failure::Because(message)) => {
             output::report("error", &message);
             ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            output::report("error", &message);
+            ExitCode::from(USAGE)
         }
         Err(Failure::Reported) => ExitCode::FAILURE,
         // The reader closed the pipe.

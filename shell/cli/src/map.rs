@@ -45,12 +45,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 /// Refuses a name that states the other form.
 fn check_extension(args: &Args) -> Result<(), Failure> {
     let extension = args.output.extension().unwrap_or_default().to_ascii_lowercase();
-    match (args.svg, &*extension.to_string_lossy()) {
-        (false, "svg") => Err("this would be a page of HTML; a picture needs --svg"),
-        (true, "html" | "htm") => Err("this would be a picture; a page needs no --svg"),
-        _ => Ok(()),
-    }
-    .at(&args.output)
+    let why = match (args.svg, &*extension.to_string_lossy()) {
+        (false, "svg") => "this would be a page of HTML; a picture needs --svg",
+        (true, "html" | "htm") => "this would be a picture; a page needs no --svg",
+        _ => return Ok(()),
+    };
+    Err(Failure::usage_of(&args.output, why))
 }
 
 fn page(path: &Path, file: &File<'_>) -> Result<String, Failure> {

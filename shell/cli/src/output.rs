@@ -21,6 +21,8 @@ const OUTPUT_BUFFER: usize = 1 << 16;
 pub(crate) enum Failure {
     /// A message for the user.
     Because(String),
+    /// A message about options or arguments: wrong usage.
+    Usage(String),
     /// The error was reported already.
     Reported,
     /// Writing to standard output failed.
@@ -31,6 +33,11 @@ impl Failure {
     /// A failure that concerns a file.
     pub(crate) fn of(path: &Path, why: impl Display) -> Self {
         Failure::Because(format!("{}: {why}", path.display()))
+    }
+
+    /// Wrong usage that concerns a file.
+    pub(crate) fn usage_of(path: &Path, why: impl Display) -> Self {
+        Failure::Usage(format!("{}: {why}", path.display()))
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
 use smf_core::alloc_util::TryArc;
-use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
 use smf_core::link::Resolve;
@@ -29,7 +28,6 @@ use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
 use smf_loader::source_trap::SourceTrap;
 
-use crate::args;
 use crate::bytecode;
 use crate::crash;
 use crate::initial_stack::InitialStack;
@@ -41,7 +39,7 @@ use crate::source::host::text_result;
 use crate::source::stack::{find_functions, on_large_stack};
 use crate::source::{self, BackendName};
 use crate::trace;
-use crate::values::{Returns, typed_text};
+use crate::values::Returns;
 use crate::watch::Watch;
 
 /// Loads and links a module, or compiles source, calls one of its functions and prints the result
@@ -164,9 +162,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         return run_source::run(args, kind);
     }
     if args.backend.is_some() || args.opt.is_some() {
-        return Err(Failure::of(&args.file, "--backend and --opt apply to source"));
+        return Err(Failure::usage_of(&args.file, "--backend and --opt apply to source"));
     }
-    check_arguments(args);
     let host = host(args)?;
     let start = Instant::now();
     let span = trace::span("load", &args.file);
@@ -277,7 +274,7 @@ fn call_again(
         host_functions::flush();
         match called {
             Ok((_, text)) => print_while_open(&text)?,
-            Err(Failure::Because(why)) => output::report("error", &why),
+            Err(Failure::Because(why) | Failure::Usage(why)) => output::report("error", &why),
             Err(other) => return Err(other),
         }
     }
@@ -303,30 +300,6 @@ fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, F
     let mut compiled = indices.filter(|&index| program.compiles(index));
     compiled.try_for_each(|index| engine.compile(index).map(drop)).at(&args.file)?;
     Ok(true)
-}
-
-/// Ends the program for arguments of a function that cannot be passed: wrong usage.
-fn check_arguments(args: &Args) {
-    if args.main {
-        return;
-    }
-    let mut wrong = args.args.iter().find_map(|text| typed_text(text).err());
-    if args.args.len() > MAX_ARGS {
-        wrong = Some(format!("a function is called with up to {MAX_ARGS} arguments"));
-    }
-    if let Some(why) = wrong.filter(|_| !states_types(args)) {
-        args::end_for_invalid_value("run", why);
-    }
-}
-
-/// Whether the file has the types of the function, by which its arguments are read.
-fn states_types(args: &Args) -> bool {
-    let name = args.name.as_deref().map_or(&b"main"[..], OsStr::as_bytes);
-    let Ok(bytes) = output::read(&args.file) else { return false };
-    let Ok(smf) = output::module(&args.file, &bytes) else { return false };
-    let Ok(Some((note, at))) = smf.note_contents() else { return false };
-    let Some(symbol) = smf.symbols().find_export(name) else { return false };
-    Note::parse(&note, at).is_ok_and(|note| note.signature(&symbol).is_some())
 }
 
 /// Calls `main` with the arguments of the program and its environment. The result becomes the exit status.
@@ -415,10 +388,10 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
         let name = args.name.as_ref().map(|name| name.as_bytes());
         let integer = |text: &OsString| {
             let text = text.to_string_lossy();
-            integer(&text).map_err(|why| format!("the argument `{text}`: {why}"))
+            let wrong = |why| Failure::Usage(format!("the argument `{text}`: {why}"));
+            integer(&text).map_err(wrong)
         };
-        let integers: Vec<i64> =
-            args.args.iter().map(integer).collect::<Result<_, _>>().at(&args.file)?;
+        let integers: Vec<i64> = args.args.iter().map(integer).collect::<Result<_, _>>()?;
         let (result, text) = bytecode::call(&args.file, module, engine, name, &integers)?;
         return Ok((result, text + "\n"));
     }
@@ -453,7 +426,7 @@ fn call_code(
     };
     let mut arguments = match signature {
         Some(signature) => signature.arguments(&args.args)?,
-        None => signature::untyped(&args.args).at(&args.file)?,
+        None => signature::untyped(&args.args)?,
     };
     let text_at = is_text.then(|| arguments.add_text_result());
     let words = arguments.values.iter().map(|value| value.argument());

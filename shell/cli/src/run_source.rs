@@ -130,11 +130,14 @@ fn check(args: &Args) -> Result<(), Failure> {
         (args.no_constructors, "--no-constructors"),
     ];
     if let Some((_, option)) = options.into_iter().find(|(is_given, _)| *is_given) {
-        return Err(Failure::of(&args.file, format_args!("{option} does not apply to source")));
+        return Err(Failure::usage_of(
+            &args.file,
+            format_args!("{option} does not apply to source"),
+        ));
     }
     let is_interpreted = args.backend.is_none_or(|backend| backend == BackendName::Interpret);
     if args.interpret && !is_interpreted {
-        return Err(Failure::of(&args.file, "--interpret contradicts --backend"));
+        return Err(Failure::usage_of(&args.file, "--interpret contradicts --backend"));
     }
     Ok(())
 }
@@ -181,7 +184,7 @@ fn shown(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
             Outcome::Text(_) => "a text as result".to_owned(),
             Outcome::Value(value) => format!("a result of type {}", value.scalar()),
         };
-        return Err(Failure::of(&args.file, format_args!("the function has {found}")));
+        return Err(Failure::usage_of(&args.file, format_args!("the function has {found}")));
     }
     let line = outcome.line().filter(|_| args.returns != Some(Returns::Nothing));
     Ok(line.map(|line| line + "\n").unwrap_or_default())

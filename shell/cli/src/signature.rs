@@ -7,7 +7,7 @@ use smf_core::exec::Value;
 use smf_core::format::note::Note;
 use smf_core::ir::Scalar;
 use smf_core::loader::ModuleRef;
-use smf_core::trap::CallArg;
+use smf_core::trap::{CallArg, MAX_ARGS};
 use smf_core::types::Type;
 
 use crate::output::Failure;
@@ -42,13 +42,13 @@ impl Signature {
             Some(parameters) => {
                 let made = of_types(&self.name, parameters, "", texts);
                 made.map_err(|failure| match failure {
-                    Failure::Because(why) if texts.len() < parameters.len() => {
-                        Failure::Because(why + "; a module keeps no defaults of parameters")
+                    Failure::Usage(why) if texts.len() < parameters.len() => {
+                        Failure::Usage(why + "; a module keeps no defaults of parameters")
                     }
                     failure => failure,
                 })
             }
-            None => untyped(texts).map_err(Failure::Because),
+            None => untyped(texts),
         }
     }
 
@@ -66,10 +66,10 @@ impl Signature {
             ("text", None | Some(Returns::Text)) => return Ok((Returns::Text, true)),
             ("text", Some(Returns::Nothing)) => return Ok((Returns::Nothing, true)),
             ("text", Some(_)) => {
-                return Err(Failure::of(file, "the function has a text as result"));
+                return Err(Failure::usage_of(file, "the function has a text as result"));
             }
             ("()", None | Some(Returns::Nothing)) => return Ok((Returns::Nothing, false)),
-            ("()", Some(_)) => return Err(Failure::of(file, "the function has no result")),
+            ("()", Some(_)) => return Err(Failure::usage_of(file, "the function has no result")),
             _ => {}
         }
         match (Scalar::from_name(result), Type::parse_arguments(result).as_deref()) {
@@ -81,7 +81,7 @@ impl Signature {
                 };
                 if is_other {
                     let why = format_args!("the function has a result of type {scalar}");
-                    return Err(Failure::of(file, why));
+                    return Err(Failure::usage_of(file, why));
                 }
                 Ok((stated.unwrap_or(Returns::Scalar(scalar)), false))
             }
@@ -92,12 +92,16 @@ impl Signature {
 }
 
 /// The arguments of a call, whose texts state their types.
-pub(crate) fn untyped(texts: &[OsString]) -> Result<Arguments, String> {
+pub(crate) fn untyped(texts: &[OsString]) -> Result<Arguments, Failure> {
+    if texts.len() > MAX_ARGS {
+        let why = format!("a function of machine code is called with up to {MAX_ARGS} arguments");
+        return Err(Failure::Usage(why));
+    }
     let mut arguments = Arguments::default();
     for (number, text) in (1..).zip(texts) {
         let word = typed_word(text, &mut arguments.memory);
-        let word = word.map_err(|why| format!("argument {number}: {why}"))?;
-        arguments.values.push(match word {
+        let wrong = |why| Failure::Usage(format!("argument {number}: {why}"));
+        arguments.values.push(match word.map_err(wrong)? {
             CallArg::Integer(bits) => Value::new(Scalar::U64, bits),
             CallArg::Float(bits) => Value::new(Scalar::F64, bits),
         });

@@ -40,11 +40,11 @@ static RECORDER: OnceLock<Recorder> = OnceLock::new();
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     if args.run.watch {
-        return Err(Failure::of(&args.run.file, "--watch does not apply to traces"));
+        return Err(Failure::usage_of(&args.run.file, "--watch does not apply to traces"));
     }
     if files::is_standard_stream(&args.output) {
         let why = "the result goes to standard output: name a file for the trace";
-        return Err(Failure::Because(why.to_owned()));
+        return Err(Failure::Usage(why.to_owned()));
     }
     let inputs = args.run.with.iter().chain([&args.run.file]);
     output::check_distinct(&args.output, inputs.map(|path| &**path))?;

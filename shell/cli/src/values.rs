@@ -174,11 +174,6 @@ pub(crate) fn typed_word(text: &OsStr, memory: &mut ArgumentMemory) -> Result<Ca
     })
 }
 
-/// Checks the text of an argument for [`typed_word`].
-pub(crate) fn typed_text(text: &OsStr) -> Result<(), String> {
-    typed_word(text, &mut ArgumentMemory::default()).map(drop)
-}
-
 /// The largest buffer that an argument asks for, in bytes.
 const MAX_BUFFER: usize = 1 << 30;
 

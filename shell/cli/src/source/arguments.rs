@@ -8,7 +8,6 @@ use smf_core::plural;
 use smf_core::types::Type;
 
 use super::Executable;
-use crate::args::end_for_invalid_value;
 use crate::output::Failure;
 use crate::values::{ArgumentMemory, Typed, typed_array, typed_number};
 
@@ -19,7 +18,7 @@ pub(crate) struct Arguments {
     pub(crate) memory: ArgumentMemory,
 }
 
-/// The arguments of function `index` from their texts. Ends the program for a text that is no value at all: wrong usage.
+/// The arguments of function `index` from their texts.
 pub(crate) fn parse(
     executable: &Executable,
     index: usize,
@@ -43,22 +42,26 @@ pub(crate) fn of_types(
     names: &str,
     texts: &[OsString],
 ) -> Result<Arguments, Failure> {
-    let (given, taken) = (texts.len(), types.len());
-    if given != taken {
-        let (s, is) = (plural::s(taken), plural::is(given));
-        let why =
-            format!("function `{function}` takes {taken} argument{s}, and {given} {is} given");
-        return Err(Failure::Because(why));
-    }
+    check_count(function, types.len(), texts.len())?;
     let mut arguments = Arguments::default();
     let mut names = names.split_terminator(',');
     for (number, (text, ty)) in (1..).zip(texts.iter().zip(types)) {
         let name = names.next().map(|name| format!(" `{name}`")).unwrap_or_default();
         if let Err(why) = arguments.add(text, ty) {
-            end_for_invalid_value("run", format!("argument {number}{name}: {why}"));
+            return Err(Failure::Usage(format!("argument {number}{name}: {why}")));
         }
     }
     Ok(arguments)
+}
+
+/// Refuses another number of arguments than a function takes.
+pub(crate) fn check_count(function: &str, taken: usize, given: usize) -> Result<(), Failure> {
+    if given == taken {
+        return Ok(());
+    }
+    let (s, is) = (plural::s(taken), plural::is(given));
+    let why = format!("function `{function}` takes {taken} argument{s}, and {given} {is} given");
+    Err(Failure::Usage(why))
 }
 
 /// Why a result of this type cannot be shown.

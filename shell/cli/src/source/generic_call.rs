@@ -59,7 +59,7 @@ pub(crate) fn instance(
     name: &str,
     arguments: &[OsString],
 ) -> Result<Option<Target>, Failure> {
-    let failed = |why: &str| Failure::of(file, format_args!("function `{name}`: {why}"));
+    let failed = |why: &str| Failure::usage_of(file, format_args!("function `{name}`: {why}"));
     let (base, types) = match (name.split_once('<'), demangle(name)?) {
         (Some((base, types)), _) => {
             let types = types.strip_suffix('>').ok_or_else(|| failed("missing `>`"))?;

@@ -106,9 +106,20 @@ fn ok(args: &[&str]) -> String {
 /// The single line on standard error of a command that fails without other output.
 #[track_caller]
 fn fails(args: &[&str]) -> String {
+    ends_with_error(args, 1)
+}
+
+/// The same, for wrong usage.
+#[track_caller]
+fn is_misused(args: &[&str]) -> String {
+    ends_with_error(args, 2)
+}
+
+#[track_caller]
+fn ends_with_error(args: &[&str], status: i32) -> String {
     let output = smf(args);
     let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!((output.status.code(), &*out), (Some(1), ""), "{args:?}: {err}");
+    assert_eq!((output.status.code(), &*out), (Some(status), ""), "{args:?}: {err}");
     assert!(err.starts_with("error: ") && err.ends_with('\n'), "{args:?}: {err:?}");
     assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
     err
@@ -153,8 +164,36 @@ fn wrong_usage_exits_with_status_2() {
         assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{args:?}");
         assert!(!output.stderr.is_empty());
     }
-    let stderr = text(&smf(&["run", "packed.smf", "add", "one"]).stderr);
-    contains(&stderr, &["`one` is not a number", "Usage: smf run "]);
+    contains(&text(&smf(&["run"]).stderr), &["Usage: smf run "]);
+}
+
+#[test]
+fn arguments_and_options_that_do_not_fit_the_function_are_wrong_usage() {
+    let directory = scratch("wrong-usage");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (source, bytecode) = (path("a.spl"), path("nine.smf"));
+    fs::write(&source, "fn half(x: f64) -> f64: x / 2\nfn same<T>(x: T) -> T: x\n").unwrap();
+    fs::write(path("nine.sbc"), "function nine, 9, 9\nLOAD 0, 8\nRET 0\n").unwrap();
+    ok(&["asm", &path("nine.sbc"), "-o", &bytecode]);
+    let nine = &["1", "2", "3", "4", "5", "6", "7", "8", "9"][..];
+    assert_eq!(ok(&[&["run", &bytecode, "nine"], nine].concat()), "9\n");
+    for (args, why) in [
+        (&["run", &*bytecode, "nine", "1"][..], "takes 9 arguments, and 1 is given"),
+        (&["run", &bytecode, "nine", "x"], "the argument `x`: not a 64-bit integer"),
+        (&["run", &source, "half"], "function `half` takes 1 argument, and 0 are given"),
+        (&["run", &source, "half", "x"], "argument 1 `x`: `x` is not a valid f64"),
+        (&["run", &source, "half", "1", "--returns", "i64"], "a result of type f64"),
+        (&["run", &source, "same<i64, i64>", "1"], "1 type parameter, and 2 types are given"),
+        (&["trace", "bcod.smf", "--watch", "-o", "x"], "--watch does not apply to traces"),
+    ] {
+        contains(&is_misused(args), &[why]);
+    }
+    // The module is machine code.
+    if cfg!(target_arch = "x86_64") {
+        let error = is_misused(&[&["run", "packed.smf", "add"], nine].concat());
+        contains(&error, &["called with up to 8 arguments"]);
+        contains(&is_misused(&["run", "packed.smf", "add", "one"]), &["`one` is not a number"]);
+    }
 }
 
 #[test]
@@ -212,7 +251,7 @@ fn help_and_version_go_to_standard_output() {
     }
     contains(&ok(&["man"]), &[".TH", "smf"]);
     contains(&ok(&["man", "run"]), &[".TH", "host"]);
-    contains(&fails(&["man", "nope"]), &["nope"]);
+    contains(&is_misused(&["man", "nope"]), &["nope"]);
 }
 
 #[test]
@@ -249,7 +288,7 @@ fn man_pages_and_completions_are_written() {
             &[&format!(".SH SYNOPSIS\n{usage}\n.SH DESCRIPTION\n")],
         );
     }
-    contains(&fails(&["man", "lib", "other"]), &["no command `lib other`"]);
+    contains(&is_misused(&["man", "lib", "other"]), &["no command `lib other`"]);
     let absent = directory.join("absent");
     contains(&fails(&["man", "--directory", absent.to_str().unwrap()]), &["absent"]);
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{contains, fails, ok, scratch};
+use super::{contains, fails, is_misused, ok, scratch};
 
 #[test]
 fn page_contains_the_module_and_needs_no_network() {
@@ -41,7 +41,7 @@ fn name_of_the_other_form_is_refused() {
     for (options, name) in [(&["map"][..], "map.SVG"), (&["map", "--svg"], "map.html")] {
         let out = directory.join(name);
         let args = [options, &["packed.smf", "-o", out.to_str().unwrap()]].concat();
-        contains(&fails(&args), &[name, "--svg"]);
+        contains(&is_misused(&args), &[name, "--svg"]);
         assert!(!out.exists());
     }
 }

@@ -1,6 +1,6 @@
 //! The README and the topics of `smf help`. `tests/newcomer` follows the texts themselves.
 
-use super::{contains, fails, ok};
+use super::{contains, is_misused, ok};
 
 const README: &str = include_str!("../../../../README.md");
 
@@ -45,5 +45,5 @@ fn help_prints_commands_and_chapters() {
     contains(&ok(&["help"]), &["Usage: smf", "run", "pack", "help"]);
     contains(&ok(&["help", "run"]), &["Usage: smf run", "--host-symbols"]);
     contains(&ok(&["help", "lib", "create"]), &["Usage: smf lib create"]);
-    contains(&fails(&["help", "nothing"]), &["`nothing`", "reload, formats"]);
+    contains(&is_misused(&["help", "nothing"]), &["`nothing`", "reload, formats"]);
 }

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::{contains, fails, scratch, smf, text};
+use super::{contains, is_misused, scratch, smf, text};
 
 /// A slice: its name behind those of the slices around it, as in `link/relocate`, and its arguments.
 struct Slice {
@@ -203,5 +203,6 @@ fn trace_that_cannot_be_written_is_an_error() {
     let output = smf(&["trace", "bcod.smf", "answer", "-o", "/no/such/directory/trace.json"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/no/such/directory/trace.json"));
-    contains(&fails(&["trace", "bcod.smf", "answer", "-o", "-"]), &["name a file for the trace"]);
+    let error = is_misused(&["trace", "bcod.smf", "answer", "-o", "-"]);
+    contains(&error, &["name a file for the trace"]);
 }
