@@ -27,9 +27,6 @@ use crate::link::Export;
 use crate::trap;
 use crate::vm::{CodeObserver, Engine, EngineCode, PlacedCode};
 
-/// The maximum number of parameters of a function with an address.
-const MAX_PARAMS: u16 = 8;
-
 /// A program and its functions by name.
 pub(super) struct Bytecode<'d> {
     engine: Engine<'d>,
@@ -91,8 +88,7 @@ impl<'d> Bytecode<'d> {
         let function = self.functions.get(self.index_of(name)?)?.ok()?;
         let address = self.engine.address(function.index).unwrap_or(0) as u64;
         let (kind, binding) = (SymbolKind::Function, Binding::Global);
-        let export = Export { address, kind, binding, size: function.length.into() };
-        (function.params <= MAX_PARAMS).then_some(export)
+        Some(Export { address, kind, binding, size: function.length.into() })
     }
 
     /// Why the function called `name` has no address; `None` if it has one, or does not exist.

@@ -38,6 +38,19 @@ impl Scratch {
 }
 
 #[test]
+fn function_that_takes_more_than_a_host_passes_is_refused_with_the_reason() {
+    let scratch_dir = Scratch::new("bytecode-nine");
+    let module = scratch_dir.module("nine.smf", "function nine, 9, 9\nLOAD 0, 0\nRET 0\n");
+    let source = scratch_dir.path("user.spl");
+    let params = (0..9).map(|number| format!("p{number}: i64")).collect::<Vec<_>>().join(", ");
+    let call = "nine(1, 2, 3, 4, 5, 6, 7, 8, 9)";
+    let text = format!("extern fn nine({params}) -> i64\nfn main() -> i64: {call}\n");
+    fs::write(&source, text).unwrap();
+    let error = fails(&["run", &source, "--with", &module]);
+    contains(&error, &["nine.smf: function 0 takes 9 arguments, and a host passes 8 at most"]);
+}
+
+#[test]
 fn bytecode_is_assembled_disassembled_and_run() {
     assert_eq!(ok(&["run", "bcod.smf", "answer"]), "42\n");
     assert_eq!(ok(&["run", "--interpret", "bcod.smf", "sum", "100"]), "5050\n");
