@@ -18,6 +18,8 @@ pub struct SourceLine {
     /// The name of the function of which the code was compiled, as a symbol has it: of the caller, if the line is that of an
     /// inlined function.
     pub function: Option<String>,
+    /// The name of the inlined function that has the line.
+    pub inlined: Option<String>,
 }
 
 type Lines<'d> = Context<EndianSlice<'d, LittleEndian>>;
@@ -35,14 +37,18 @@ fn lines(sections: &[DebugSection]) -> Option<Lines<'_>> {
 
 /// The line at `address`, and the function around it.
 fn line_of(lines: &Lines<'_>, address: u64) -> Option<SourceLine> {
-    let location = lines.find_location(address).ok()??;
     let mut frames = lines.find_frames(address).skip_all_loads().ok()?;
-    let mut function = None;
+    // The innermost inlined function comes first, the function around them last.
+    let innermost = frames.next().ok()??;
+    let location = innermost.location?;
+    let (mut function, mut inlined) = (innermost.function, None);
     while let Ok(Some(frame)) = frames.next() {
-        function = frame.function;
+        let inner = std::mem::replace(&mut function, frame.function);
+        inlined = inlined.or(inner);
     }
-    let function = function.and_then(|name| Some(name.raw_name().ok()?.into_owned()));
-    Some(SourceLine { file: location.file?.to_owned(), line: location.line?, function })
+    let [function, inlined] = [function, inlined]
+        .map(|name| name.and_then(|name| Some(name.raw_name().ok()?.into_owned())));
+    Some(SourceLine { file: location.file?.to_owned(), line: location.line?, function, inlined })
 }
 
 /// The debugging information of a file that is not loaded.

@@ -409,6 +409,9 @@ fn describe_in_module(text: &mut String, address: usize) -> bool {
     let _ = write!(text, " in {} ({})", one_line(&name), one_line(&file));
     if let Some(found) = found {
         let _ = write!(text, " at {}:{}", one_line(&found.file), found.line);
+        if let Some(inlined) = found.inlined {
+            let _ = write!(text, " of the inlined function {}", one_line(&inlined));
+        }
     }
     true
 }

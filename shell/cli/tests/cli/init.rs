@@ -555,6 +555,8 @@ const CRASHES: &str = r#"
     KEEP long give_up(void) { abort(); }
     static KEEP long hidden(long *p) { return *p - 1; }
     KEEP long open_door(long *p) { return hidden(p) * 5; }
+    static inline __attribute__((always_inline)) long inner(long *p) { return *p + 2; }
+    KEEP long around(long *p) { return inner(p) * 7; }
 "#;
 
 #[cfg(target_arch = "x86_64")]
@@ -609,6 +611,8 @@ fn crash_is_reported_with_signal_function_line_and_backtrace() {
         crash(&plain, args, signal, words);
     }
     crash(&module, &["outer", "16"], libc::SIGSEGV, &["crash.c:4", "crash.c:5"]);
+    let words = ["in around + 0x", "crash.c:13 of the inlined function inner\n"];
+    crash(&module, &["around", "16"], libc::SIGSEGV, &words);
     // With -g static functions have symbols. A function without one is not named by the symbol before it.
     let args = ["open_door", "16"];
     let words = ["#0", "in hidden + 0x", "crash.c:11", "#1", "in open_door + 0x", "crash.c:12"];
