@@ -45,36 +45,27 @@ fn announce(module: &Module<'_>) -> Announced {
     })
 }
 
-/// Every function of a module, local ones included, sorted by address. A function without a size extends to the next
-/// one.
+/// Every function of a module, local ones included, sorted by address.
 fn functions<'d>(
     module: &Module<'d>,
     code: &[Range<u64>],
 ) -> Result<Vec<Function<'d>>, AllocError> {
     let exports = module.exports();
     let linked = module.linked();
-    let symbols = linked.symbols().iter().filter_map(Result::ok);
+    let mut symbols = try_collect(linked.symbols().iter().filter_map(Result::ok))?;
+    linked.fill_sizes(&mut symbols);
     let functions = symbols
+        .iter()
         .filter(|symbol| symbol.kind == SymbolKind::Function)
         .filter(|symbol| !symbol.is_import() && !linked.is_section_symbol(symbol))
         .filter_map(|symbol| {
-            let address = exports.address(&symbol)?;
-            Some(Function { address, size: symbol.size, name: symbol.name() })
-        })
-        .filter(|function| code.iter().any(|range| range.contains(&function.address)));
+            let address = exports.address(symbol)?;
+            let range = code.iter().find(|range| range.contains(&address))?;
+            let size = symbol.size.min(range.end - address);
+            Some(Function { address, size, name: symbol.name() })
+        });
     let mut functions = try_collect(functions)?;
     sort_by_key(&mut functions, |function| (function.address, function.name));
-    let (mut here, mut next) = (u64::MAX, u64::MAX);
-    for function in functions.iter_mut().rev() {
-        // Several symbols may have one address.
-        if function.address < here {
-            (here, next) = (function.address, here);
-        }
-        let range = code.iter().find(|range| range.contains(&here));
-        let end = range.map_or(here, |range| range.end);
-        let size = if function.size == 0 { next.min(end) - here } else { function.size };
-        function.size = size.min(end - here);
-    }
     Ok(functions)
 }
 
@@ -119,13 +110,8 @@ mod tests {
             .map(|f| (f.address - base, f.size, f.name))
             .collect();
         found.sort_unstable();
-        let page = code[0].end - base;
-        let expected: [(u64, u64, &[u8]); 4] = [
-            (0, 30, b"first"),
-            (40, 40, b"alias"),
-            (40, 40, b"sizeless"),
-            (80, page - 80, b"last"),
-        ];
+        let expected: [(u64, u64, &[u8]); 4] =
+            [(0, 30, b"first"), (40, 40, b"alias"), (40, 40, b"sizeless"), (80, 20, b"last")];
         assert_eq!(found, expected);
     }
 }

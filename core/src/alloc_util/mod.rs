@@ -14,7 +14,6 @@ mod error;
 pub mod hash;
 #[cfg(feature = "alloc")]
 mod smart_ptr;
-#[cfg(feature = "alloc")]
 pub mod sort;
 
 #[cfg(feature = "alloc")]

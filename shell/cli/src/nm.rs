@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use smf_core::format::functions::Function;
-use smf_core::format::{Binding, SectionKind, Smf, Symbol, SymbolKind};
+use smf_core::format::{Binding, FormatError, SectionKind, Smf, Symbol};
 
 use crate::integer::up_to;
 use crate::output::{self, At, Failure};
@@ -54,36 +54,14 @@ pub(crate) struct TopArgs {
 }
 
 /// The symbols of a module.
-pub(crate) fn symbols<'d>(smf: &Smf<'d>) -> Result<Vec<Symbol<'d>>, smf_core::format::FormatError> {
+pub(crate) fn symbols<'d>(smf: &Smf<'d>) -> Result<Vec<Symbol<'d>>, FormatError> {
     smf.symbols().iter().collect()
 }
 
-/// As [`symbols`], but a function of machine code without a size, as those of assembly and of the native layout 0.1 are,
-/// extends to the next one of its section or to the end of that.
-pub(crate) fn sized_symbols<'d>(
-    smf: &Smf<'d>,
-) -> Result<Vec<Symbol<'d>>, smf_core::format::FormatError> {
+/// As [`symbols`], with [sizes](Smf::fill_sizes) of all functions.
+pub(crate) fn sized_symbols<'d>(smf: &Smf<'d>) -> Result<Vec<Symbol<'d>>, FormatError> {
     let mut symbols = symbols(smf)?;
-    symbols.sort_by_key(|symbol| (symbol.section, symbol.value));
-    let (mut here, mut end) = ((None, u64::MAX), 0);
-    for symbol in symbols.iter_mut().rev() {
-        let section = symbol.section.and_then(|section| smf.sections().get(section));
-        let Some(section) = section.filter(|section| section.kind == SectionKind::Code) else {
-            continue;
-        };
-        if symbol.kind != SymbolKind::Function || smf.is_section_symbol(symbol) {
-            continue;
-        }
-        if here.0 != symbol.section {
-            (here, end) = ((symbol.section, symbol.value), section.size);
-        } else if symbol.value < here.1 {
-            // Several symbols may have one value.
-            (here.1, end) = (symbol.value, here.1);
-        }
-        if symbol.size == 0 {
-            symbol.size = end.saturating_sub(symbol.value);
-        }
-    }
+    smf.fill_sizes(&mut symbols);
     Ok(symbols)
 }
 

@@ -4,6 +4,7 @@
 //! [`Smf::verify`] checks everything else that can be checked without running the module. Neither allocates. Sources:
 //! the SMF specification v1.1, sections 1 to 3, and its writers. `find_header` documents the search for the header.
 
+use crate::alloc_util::sort::sort_by;
 use crate::format::error::{CompressionError, NoteError, RelocError, Result, SectionError, ensure};
 use crate::format::model::{Binding, Header, SectionKind, SymbolKind};
 use crate::format::read::constants::Constants;
@@ -132,6 +133,35 @@ impl<'d> Smf<'d> {
         let has_its_name = section.is_some_and(|section| section.name == symbol.name());
         let is_local = symbol.binding == Binding::Local;
         symbol.kind == SymbolKind::Section || is_local && symbol.size == 0 && has_its_name
+    }
+
+    /// Sorts symbols of this module by section and value, and gives functions of machine code without a size one, as those of
+    /// assembly and of the native layout 0.1 are: each extends to the next function of its section, or to the end of that.
+    pub fn fill_sizes(&self, symbols: &mut [Symbol<'_>]) {
+        sort_by(symbols, |one, other| {
+            let key = |symbol: &Symbol<'_>| (symbol.section, symbol.value);
+            (key(one), one.name()) < (key(other), other.name())
+        });
+        // The place of the last function, and where a function there ends.
+        let (mut here, mut end) = ((None, u64::MAX), 0);
+        for symbol in symbols.iter_mut().rev() {
+            let section = symbol.section.and_then(|section| self.sections().get(section));
+            let section = section.filter(|section| section.kind == SectionKind::Code);
+            let is_function = symbol.kind == SymbolKind::Function;
+            let Some(section) = section.filter(|_| is_function && !self.is_section_symbol(symbol))
+            else {
+                continue;
+            };
+            if here.0 != symbol.section {
+                (here, end) = ((symbol.section, symbol.value), section.size);
+            } else if symbol.value < here.1 {
+                // Several symbols may have one value.
+                (here.1, end) = (symbol.value, here.1);
+            }
+            if symbol.size == 0 {
+                symbol.size = end.saturating_sub(symbol.value);
+            }
+        }
     }
 
     /// The first code section.
