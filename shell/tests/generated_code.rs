@@ -123,7 +123,7 @@ const BYTECODE: &str = "function outer, 1, 1\nLOAD_PUSH 0\nCALL inner, 1\nRET 0\
 fn with_bytecode(tiers: Tiers, use_it: impl FnOnce(&smf_core::loader::ModuleRef<'_>)) {
     let file = write_module(&assemble(BYTECODE).unwrap(), Flags(0)).unwrap();
     let mut host_functions = HostTable::new();
-    host_functions.set(3, HostFunction::Args1(observe_frames));
+    host_functions.set(3, HostFunction::Args1(observe_frames)).unwrap();
     let options = LoaderOptions { host_functions, tiers, ..LoaderOptions::default() };
     let loader = Loader::new(options).unwrap();
     let bytes = ModuleBytes::new(file).unwrap();

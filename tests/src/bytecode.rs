@@ -63,7 +63,7 @@ pub fn hosts() -> HostTable {
         H::Args8(f8),
     ];
     let mut hosts = HostTable::new();
-    all.into_iter().for_each(|function| hosts.set(function.argc(), function));
+    all.into_iter().for_each(|function| hosts.set(function.argc(), function).unwrap());
     hosts
 }
 

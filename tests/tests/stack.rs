@@ -187,7 +187,7 @@ fn engine_of(functions: &[Assembled], tiers: Tiers) -> Engine<'_> {
     });
     let program = Verifier::new().verify(codes.collect()).unwrap();
     let mut hosts = HostTable::new();
-    hosts.set(0, HostFunction::Args0(use_stack));
+    hosts.set(0, HostFunction::Args0(use_stack)).unwrap();
     let engine = Engine::with_tiers(program, hosts, tiers, &CodeMemory::default()).unwrap();
     engine.on_trap(Some(|trap| TRAP.set(Some(trap))));
     engine

@@ -97,6 +97,26 @@ pub struct RuntimeFunction {
     pub call: fn(&mut dyn Objects, &[Value]) -> Result<Value, Cause>,
 }
 
+/// The position of an index in a list that is sorted by index, or that at which it is inserted.
+fn place<F>(list: &[(u16, F)], index: u16) -> Result<usize, usize> {
+    list.binary_search_by_key(&index, |(index, _)| *index)
+}
+
+fn set<F>(list: &mut Vec<(u16, F)>, index: u16, function: F) -> Result<(), AllocError> {
+    match place(list, index) {
+        Ok(place) => {
+            if let Some((_, old)) = list.get_mut(place) {
+                *old = function;
+            }
+        }
+        Err(place) => {
+            try_reserve(list, 1)?;
+            list.insert(place, (index, function));
+        }
+    }
+    Ok(())
+}
+
 /// The host functions that a program may call.
 #[derive(Clone, Debug, Default)]
 pub struct HostTable {
@@ -112,32 +132,17 @@ impl HostTable {
         Self::default()
     }
 
-    /// As [`set`](Self::set).
+    /// Registers a function under an index, in place of the one that was there.
     ///
     /// # Errors
     /// No memory; the table is unchanged.
-    #[cfg(feature = "kernel")]
-    pub fn try_set(&mut self, index: u16, function: HostFunction) -> Result<(), AllocError> {
-        self.functions.try_reserve(1).map_err(|_| AllocError)?;
-        self.set(index, function);
-        Ok(())
-    }
-
-    /// Registers a function under an index, in place of the one that was there.
-    pub fn set(&mut self, index: u16, function: HostFunction) {
-        match self.place(index) {
-            Ok(place) => {
-                if let Some((_, old)) = self.functions.get_mut(place) {
-                    *old = function;
-                }
-            }
-            Err(place) => self.functions.insert(place, (index, function)),
-        }
+    pub fn set(&mut self, index: u16, function: HostFunction) -> Result<(), AllocError> {
+        set(&mut self.functions, index, function)
     }
 
     /// The function with this index.
     pub fn get(&self, index: u16) -> Option<HostFunction> {
-        let (_, function) = self.functions.get(self.place(index).ok()?)?;
+        let (_, function) = self.functions.get(place(&self.functions, index).ok()?)?;
         Some(*function)
     }
 
@@ -146,34 +151,19 @@ impl HostTable {
     /// # Errors
     /// No memory; the table is unchanged.
     pub fn set_runtime(&mut self, index: u16, function: RuntimeFunction) -> Result<(), AllocError> {
-        match self.runtime.binary_search_by_key(&index, |&(index, _)| index) {
-            Ok(place) => {
-                if let Some((_, old)) = self.runtime.get_mut(place) {
-                    *old = function;
-                }
-            }
-            Err(place) => {
-                try_reserve(&mut self.runtime, 1)?;
-                self.runtime.insert(place, (index, function));
-            }
-        }
-        Ok(())
+        set(&mut self.runtime, index, function)
     }
 
     /// The runtime function with this index.
     pub fn runtime(&self, index: u16) -> Option<RuntimeFunction> {
-        let place = self.runtime.binary_search_by_key(&index, |&(index, _)| index).ok()?;
-        self.runtime.get(place).map(|&(_, function)| function)
+        let (_, function) = self.runtime.get(place(&self.runtime, index).ok()?)?;
+        Some(*function)
     }
 
     /// The lowest index of a runtime function with this name.
     pub fn runtime_index(&self, name: &str) -> Option<u16> {
         let found = self.runtime.iter().find(|(_, function)| function.name == name);
         found.map(|&(index, _)| index)
-    }
-
-    fn place(&self, index: u16) -> Result<usize, usize> {
-        self.functions.binary_search_by_key(&index, |&(index, _)| index)
     }
 
     /// `clone`, which may be refused memory.

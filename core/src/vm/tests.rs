@@ -50,12 +50,12 @@ fn missing_host_function_is_refused() {
     let missing = Engine::new(program(), HostTable::new()).unwrap_err().to_string();
     assert!(missing.contains("every call between functions"), "{missing}");
     let mut hosts = HostTable::new();
-    hosts.set(0, HostFunction::Args0(forty));
+    hosts.set(0, HostFunction::Args0(forty)).unwrap();
     assert_eq!(Engine::new(program(), hosts.clone()).unwrap().call(0, &[]), Ok(40));
     extern "C" fn more(one: i64) -> i64 {
         one
     }
-    hosts.set(0, HostFunction::Args1(more));
+    hosts.set(0, HostFunction::Args1(more)).unwrap();
     let other = Engine::new(program(), hosts).unwrap_err().to_string();
     assert!(other.contains("which takes 1"), "{other}");
 }
@@ -81,7 +81,7 @@ fn engines(source: &str) -> [Engine<'static>; 3] {
         let program = Verifier::new().verify(codes.collect()).unwrap();
         let memory = CodeMemory::default();
         let mut hosts = HostTable::new();
-        hosts.set(0, HostFunction::Args0(forty));
+        hosts.set(0, HostFunction::Args0(forty)).unwrap();
         Engine::with_tiers(program, hosts, tiers, &memory).unwrap()
     })
 }

@@ -172,7 +172,7 @@ fn bytecode_that_cannot_be_called_is_refused() {
         7
     }
     let mut host_functions = HostTable::new();
-    host_functions.set(3, HostFunction::Args0(seven));
+    host_functions.set(3, HostFunction::Args0(seven)).unwrap();
     let options = LoaderOptions {
         host_functions,
         duplicate_exports: DuplicateExports::Refuse,
@@ -443,7 +443,7 @@ fn go_through_both_worlds() {
         LOAD_PUSH 0\nCONST_I64_PUSH 1\nSUB_I64\nCALL_SFFI 5, 1\nCONST_I64_PUSH 1\nADD_I64\nRET 0\n";
     for threshold in [0, 3, NEVER] {
         let mut host_functions = HostTable::new();
-        host_functions.set(5, HostFunction::Args1(go_through));
+        host_functions.set(5, HostFunction::Args1(go_through)).unwrap();
         let tiers = Tiers::Compile { threshold };
         let loader =
             ModuleLoader::new(LoaderOptions { tiers, host_functions, ..LoaderOptions::default() })

@@ -75,7 +75,7 @@ pub(super) unsafe fn host_functions(
         // SAFETY: the caller's promise.
         let function = unsafe { host_function(address, listed.arguments) };
         let unknown = ArgumentError::unknown("number of arguments", listed.arguments);
-        table.try_set(index, function.ok_or(unknown)?)?;
+        table.set(index, function.ok_or(unknown)?)?;
     }
     Ok(table)
 }

@@ -232,7 +232,7 @@ fn bytecode_calls_back() {
         function inner, 1, 1\nLOAD_PUSH 0\nCALL_SFFI 3, 1\nCONST_I64_PUSH 1\nADD_I64\nRET 0\n";
     let file = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
     let mut host_functions = HostTable::new();
-    host_functions.set(3, HostFunction::Args1(stop_in_this_test));
+    host_functions.set(3, HostFunction::Args1(stop_in_this_test)).unwrap();
     let tiers = Tiers::Compile { threshold: 0 };
     let loader =
         Loader::new(LoaderOptions { host_functions, tiers, ..LoaderOptions::default() }).unwrap();

@@ -97,7 +97,7 @@ fn hosts() -> HostTable {
         H::Args8(host::host_args8),
     ];
     let mut hosts = HostTable::new();
-    all.into_iter().for_each(|function| hosts.set(function.argc(), function));
+    all.into_iter().for_each(|function| hosts.set(function.argc(), function).unwrap());
     hosts
 }
 

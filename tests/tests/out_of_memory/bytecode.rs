@@ -79,7 +79,7 @@ extern "C" fn same(value: i64) -> i64 {
 
 fn hosts() -> HostTable {
     let mut hosts = HostTable::new();
-    hosts.set(3, HostFunction::Args1(same));
+    hosts.set(3, HostFunction::Args1(same)).unwrap();
     hosts
 }
 

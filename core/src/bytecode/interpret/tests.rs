@@ -261,7 +261,7 @@ extern "C" fn difference(left: i64, right: i64) -> i64 {
 #[test]
 fn host_function_is_called_and_may_fail() {
     let mut hosts = HostTable::new();
-    hosts.set(3, HostFunction::Args2(difference));
+    hosts.set(3, HostFunction::Args2(difference)).unwrap();
     let code = [int(1), int(50), int(8), I::CallSffi { index: 3, argc: 2 }, I::SubI64];
     let signals = Signals::new();
     assert_eq!(run_with(&[(&code, 0, 0)], &[], &mut NoTierUp, &hosts, &signals), Ok(-41));

@@ -412,6 +412,6 @@ pub(crate) fn hosts() -> HostTable {
         H::Args8(mix),
     ];
     let mut hosts = HostTable::new();
-    all.into_iter().zip(0..).for_each(|(function, index)| hosts.set(index, function));
+    all.into_iter().zip(0..).for_each(|(function, index)| hosts.set(index, function).unwrap());
     hosts
 }

@@ -29,7 +29,7 @@ fn hosts() -> HostTable {
         Ok(Value::Function(1))
     }
     let mut hosts = HostTable::new();
-    hosts.set(0, HostFunction::Args1(double));
+    hosts.set(0, HostFunction::Args1(double)).unwrap();
     hosts.set_runtime(1, RuntimeFunction { name: "pair", argc: 2, call: pair }).unwrap();
     hosts.set_runtime(2, RuntimeFunction { name: "fails", argc: 0, call: fails }).unwrap();
     hosts.set_runtime(3, RuntimeFunction { name: "first", argc: 0, call: first }).unwrap();
