@@ -64,8 +64,8 @@ impl<M: Machine> Lowering<'_, '_, M> {
     pub(crate) fn pass_in_own_place(&mut self, arguments: &CallArguments<'_>) -> Option<u8> {
         let (bytes, floats) = self.pass_on_stack(arguments, StackPlace::Incoming);
         if bytes > self.frame.incoming {
-            let (most, value) = (self.frame.incoming.into(), bytes.into());
-            self.fail(CodegenError::Limit { limit: Limit::TailCallStackBytes, most, value });
+            let (max, value) = (self.frame.incoming.into(), bytes.into());
+            self.fail(CodegenError::Limit { limit: Limit::TailCallStackBytes, max, value });
             return None;
         }
         Some(floats)

@@ -36,13 +36,13 @@ pub enum CodegenError {
     /// No memory.
     #[error("no memory to generate code")]
     OutOfMemory,
-    /// The function needs `value` of something of which at most `most` is supported.
-    #[error("the function needs {value} {limit}, but at most {most} are supported")]
+    /// The function needs `value` of something of which at most `max` is supported.
+    #[error("the function needs {value} {limit}, but at most {max} are supported")]
     Limit {
         /// Which limit.
         limit: Limit,
         /// The greatest value that is supported.
-        most: u64,
+        max: u64,
         /// The value that the function needs.
         value: u64,
     },
@@ -74,8 +74,8 @@ impl From<AssembleError> for CodegenError {
         match error {
             AssembleError::OutOfMemory { .. } => Self::OutOfMemory,
             AssembleError::TooLarge { limit } => {
-                let most = limit as u64;
-                Self::Limit { limit: Limit::CodeBytes, most, value: most.saturating_add(1) }
+                let max = limit as u64;
+                Self::Limit { limit: Limit::CodeBytes, max, value: max.saturating_add(1) }
             }
             error => Self::Assemble(error),
         }

@@ -106,7 +106,7 @@ fn signed(bytes: u32) -> i32 {
 }
 
 fn check(size: u64) -> Result<(), CodegenError> {
-    let error = CodegenError::Limit { limit: Limit::FrameBytes, most: MAX_FRAME, value: size };
+    let error = CodegenError::Limit { limit: Limit::FrameBytes, max: MAX_FRAME, value: size };
     if size > MAX_FRAME { Err(error) } else { Ok(()) }
 }
 

@@ -112,8 +112,8 @@ fn limits_are_stated_in_errors() {
     f.return_call_function(0, &more);
     let error = compile_error(&f.finish().unwrap());
     let limit = Limit::TailCallStackBytes;
-    let (most, value) = if cfg!(target_arch = "x86_64") { (16, 40) } else { (0, 24) };
-    assert_eq!(error, CodegenError::Limit { limit, most, value });
+    let (max, value) = if cfg!(target_arch = "x86_64") { (16, 40) } else { (0, 24) };
+    assert_eq!(error, CodegenError::Limit { limit, max, value });
     let message = std::format!("{value} bytes of stack arguments of a tail call");
     assert!(std::format!("{error}").contains(&message), "{error}");
 }

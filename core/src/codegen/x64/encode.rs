@@ -2,8 +2,8 @@
 //!
 //! Everything in front of the displacement is at most seven bytes, which are built in one word. The
 //! word, the displacement and the immediate are then written whole, one over the end of the other,
-//! into room that is always longer, and the code grows by the bytes that count. There is one test
-//! for room an instruction, and no loop.
+//! into storage that is always longer, and the code grows by the bytes that count. There is one test
+//! of the storage an instruction, and no loop.
 //!
 //! Facts: Intel SDM volume 2, chapter 2.1 (instruction format) and 2.2.1 (REX prefixes).
 
@@ -15,8 +15,8 @@ use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::Relocation;
 use crate::format::RelocKind;
 
-/// Bytes that an instruction may write, whatever its length of at most 15.
-pub(super) const ROOM: usize = 24;
+/// The maximum number of bytes that encoding an instruction writes: fields of fixed size, beyond its length of at most 15.
+pub(super) const MAX_WRITE: usize = 24;
 
 /// What says which instruction it is.
 #[derive(Clone, Copy)]
@@ -327,21 +327,21 @@ impl Pieces {
     }
 
     #[inline(always)]
-    fn write(&self, room: &mut [u8; ROOM]) {
-        store(room, 0, self.head.to_le_bytes());
+    fn write(&self, out: &mut [u8; MAX_WRITE]) {
+        store(out, 0, self.head.to_le_bytes());
         if let Some(displacement) = self.displacement {
-            store(room, self.head_len, displacement.to_le_bytes());
+            store(out, self.head_len, displacement.to_le_bytes());
         }
         if self.imm.len != 0 {
-            store(room, self.head_len + self.displacement_len, self.imm.value.to_le_bytes());
+            store(out, self.head_len + self.displacement_len, self.imm.value.to_le_bytes());
         }
     }
 }
 
 /// `at` is less than 16, of which the compiler learns here.
 #[inline(always)]
-fn store<const N: usize>(room: &mut [u8; ROOM], at: u32, bytes: [u8; N]) {
-    let place = room.get_mut((at & 15) as usize..).and_then(<[u8]>::first_chunk_mut);
+fn store<const N: usize>(out: &mut [u8; MAX_WRITE], at: u32, bytes: [u8; N]) {
+    let place = out.get_mut((at & 15) as usize..).and_then(<[u8]>::first_chunk_mut);
     if let Some(place) = place {
         *place = bytes;
     }
@@ -423,31 +423,31 @@ impl<S: Storage> Assembler<S> {
     #[inline(always)]
     fn put(&mut self, pieces: &Pieces) {
         let at = self.at;
-        let room = self.storage.bytes().get_mut(at as usize..at as usize + ROOM);
-        if let Some(room) = room.and_then(<[u8]>::first_chunk_mut) {
-            pieces.write(room);
+        let out = self.storage.bytes().get_mut(at as usize..at as usize + MAX_WRITE);
+        if let Some(out) = out.and_then(<[u8]>::first_chunk_mut) {
+            pieces.write(out);
             self.at = at + pieces.len();
         } else {
             self.put_slowly(*pieces);
         }
     }
 
-    /// Where there is no room for [`ROOM`] bytes.
+    /// Where the storage ends in less than [`MAX_WRITE`] bytes.
     #[cold]
     #[inline(never)]
     fn put_slowly(&mut self, pieces: Pieces) {
-        let mut bytes = [0; ROOM];
+        let mut bytes = [0; MAX_WRITE];
         pieces.write(&mut bytes);
         self.put_bytes(bytes.get(..pieces.len() as usize).unwrap_or(&[]));
     }
 
-    /// Puts down bytes one for one. Once there is no room, they are only counted.
+    /// Puts down bytes one for one. Once the storage is full, they are only counted.
     pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
         let end = (self.at as usize).saturating_add(bytes.len());
         if end > MAX_CODE {
             return self.keep(Err(AssembleError::TooLarge { limit: MAX_CODE }));
         }
-        let wanted = MAX_CODE.min(end + ROOM);
+        let wanted = MAX_CODE.min(end + MAX_WRITE);
         if self.storage.bytes().len() < wanted && self.error.is_none() {
             let grown = self.storage.grow_bytes(wanted);
             if self.storage.bytes().len() < end {
