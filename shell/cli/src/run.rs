@@ -333,7 +333,7 @@ pub(crate) fn providers(args: &Args) -> String {
 }
 
 /// Adds to missing imports the options that may provide them, unless the error states why there are no instances.
-fn with_hint(args: &Args, error: LoadFileError) -> Failure {
+pub(crate) fn with_hint(args: &Args, error: LoadFileError) -> Failure {
     let is_unexplained =
         matches!(&error, LoadFileError::MissingImports { reasons, .. } if reasons.is_empty());
     match error.into() {

@@ -1,6 +1,7 @@
 //! `smf run` for source: compiles a program in memory and calls one of its functions.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
@@ -22,10 +23,10 @@ use smf_loader::loader::{LoadFileError, Loader, MappedFile};
 use smf_loader::source::{Program, is_source};
 
 use crate::output::{self, At, Failure};
-use crate::run::{Args, host, print, providers, report_counters, report_times};
+use crate::run::{Args, host, print, providers, report_counters, report_times, with_hint};
 use crate::source::execute::{Execution, Outcome, execute};
 use crate::source::generic_call::{Target, instance, with_defaults};
-use crate::source::interpret::host_callees;
+use crate::source::interpret::for_each_host_callee;
 use crate::source::{BackendName, Executable, arguments};
 use crate::trace;
 use crate::values::Returns;
@@ -250,8 +251,13 @@ fn load_needed(args: &Args, loader: &Loader, unit: &Unit) -> Result<(), Failure>
     let header = Header { arch: host_arch(), ..Header::default() };
     // A module has code or data.
     let sections = &[NewSection::new(SectionKind::RoData, b".rodata", Payload::Bytes(&[0]))];
-    let mut wanted = host_callees(unit)?;
-    wanted.retain(|callee| host_functions::address(callee.as_bytes()).is_none());
+    let mut wanted = BTreeSet::new();
+    for_each_host_callee(unit, |_, callee| {
+        if host_functions::address(callee.name.as_bytes()).is_none() {
+            wanted.insert(callee.name.to_owned());
+        }
+        Ok(())
+    })?;
     while !wanted.is_empty() {
         let names = wanted.iter().map(String::as_bytes);
         let symbols: Vec<_> = names
@@ -260,14 +266,14 @@ fn load_needed(args: &Args, loader: &Loader, unit: &Unit) -> Result<(), Failure>
         let (layout, symbols) = (Layout::Packed, &symbols[..]);
         let module = Module { layout, header, stub: &[], sections, symbols }.to_vec()?;
         let module = ModuleBytes::new(module)?;
-        let (missing, reasons) = match loader.map_module(&name, module).and_then(MappedFile::link) {
-            Err(LoadFileError::MissingImports { imports, reasons }) => (imports, reasons),
-            loaded => return loaded.map(drop).map_err(Failure::from),
+        let missing = match loader.map_module(&name, module).and_then(MappedFile::link) {
+            Err(LoadFileError::MissingImports { imports, .. })
+                if !imports.is_empty() && imports.iter().all(|import| import.module == name) =>
+            {
+                imports
+            }
+            loaded => return loaded.map(drop).map_err(|error| with_hint(args, error)),
         };
-        if missing.is_empty() || missing.iter().any(|import| import.module != name) {
-            let error = LoadFileError::MissingImports { imports: missing, reasons };
-            return Err(Failure::Because(error.to_string() + &providers(args)));
-        }
         // What nothing provides is reported with its caller.
         wanted.retain(|callee| missing.iter().all(|import| import.name != *callee));
     }

@@ -9,13 +9,15 @@ use smf_core::exec::{
     Backend, FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics,
     TrapReport, Value,
 };
+use smf_core::ir::Callee;
+use smf_core::link::Name;
 use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::exec::BackendChoice;
 
 use super::arguments::{Arguments, not_printed, scalar_of};
 use super::host::{Resolver, text_result};
-use super::interpret::{interpret, undefined_callee};
+use super::interpret::{for_each_host_callee, interpret};
 use super::stack::{find_functions, on_large_stack};
 use super::trap::{At, Trapped};
 use super::{BackendName, Executable};
@@ -32,6 +34,23 @@ pub(crate) struct Execution {
     pub(crate) resolver: Arc<Resolver>,
     /// For a function that is undefined.
     pub(crate) explain: Box<Explain>,
+}
+
+impl Execution {
+    /// Refuses a function of the host that it does not have, or that has other types than it is called with.
+    fn check(&self, function: &Name, callee: &Callee<'_>) -> Result<(), Failure> {
+        let name = callee.name.as_bytes();
+        if self.resolver.resolve(name).is_none() {
+            let (symbol, explained) = (callee.name, (self.explain)(name));
+            let why = format!("function `{function}` calls `{symbol}`, which is undefined");
+            return Err(Failure::Because(why + &explained));
+        }
+        if self.resolver.has_signatures() && !self.resolver.accepts(name, callee.signature) {
+            let (function, callee) = (function.clone(), Name::new(name)?);
+            return Err(ManagerError::CalleeSignature { function, callee }.into());
+        }
+        Ok(())
+    }
 }
 
 /// What a function returned.
@@ -104,9 +123,7 @@ pub(crate) fn execute(
 ) -> Result<Executed, Failure> {
     let form = form(executable, index)?;
     let backend = backend(execution.backend)?;
-    if let Some((why, symbol)) = undefined_callee(executable, &*execution.resolver)? {
-        return Err(Failure::Because(why + &(execution.explain)(symbol.as_bytes())));
-    }
+    for_each_host_callee(&executable.unit, |function, callee| execution.check(function, callee))?;
     call::install_chain_lookup();
     let text_at = (form == Form::Text).then(|| arguments.add_text_result());
     let run = || match backend {

@@ -1,10 +1,9 @@
 //! The interpreter of the intermediate representation as a back end.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
-use smf_core::exec::{ManagerError, Unit, Value};
+use smf_core::exec::{Unit, Value};
 use smf_core::ir::{
     Callee, CalleeKind, FunctionInstance, Host, ProgramHost, Scalar, Stop, data_addresses,
 };
@@ -84,49 +83,21 @@ pub(super) fn interpret(
     Ok(Interpreted { bits, text })
 }
 
-/// A function of the host that it does not have: a text that names a function that calls it, and its name.
-///
-/// # Errors
-/// A function of the host has other types than it is called with.
-pub(super) fn undefined_callee(
-    executable: &Executable,
-    resolver: &Resolver,
-) -> Result<Option<(String, Name)>, Failure> {
-    for function in executable.unit.functions() {
-        let instance = function.instance()?;
-        for number in 0..instance.body().callee_count() {
-            let callee = instance.body().callee(number)?;
-            let name = callee.name.as_bytes();
-            if callee.kind != CalleeKind::Host {
-                continue;
-            }
-            if resolver.resolve(name).is_none() {
-                let (function, symbol) = (function.name(), callee.name);
-                let why = format!("function `{function}` calls `{symbol}`, which is undefined");
-                return Ok(Some((why, Name::new(name)?)));
-            }
-            if resolver.has_signatures() && !resolver.accepts(name, callee.signature) {
-                let (function, callee) = (function.name().clone(), Name::new(name)?);
-                return Err(ManagerError::CalleeSignature { function, callee }.into());
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// The names of the functions that a unit calls and does not define.
-pub(crate) fn host_callees(unit: &Unit) -> Result<BTreeSet<String>, Failure> {
-    let mut names = BTreeSet::new();
+/// Visits the functions that a unit calls and does not define, with their callers.
+pub(crate) fn for_each_host_callee(
+    unit: &Unit,
+    mut visit: impl FnMut(&Name, &Callee<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     for function in unit.functions() {
         let instance = function.instance()?;
         for number in 0..instance.body().callee_count() {
             let callee = instance.body().callee(number)?;
             if callee.kind == CalleeKind::Host {
-                names.insert(callee.name.to_string());
+                visit(function.name(), &callee)?;
             }
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 /// The error of a call of a function of the host with an address that only the interpreter has.
