@@ -1,9 +1,8 @@
 //! `smf check`: reports the errors of Simple source.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use smf_core::plural;
 use smf_core::source::{Code, Diagnostic, Mode, Severity, compile};
 use smf_loader::source::Program;
 
@@ -50,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             true => summary(&path.to_string_lossy(), &diagnostics),
             false => format!("{}: ok\n", path.display()),
         };
-        output::to_stdout(|out| out.write_all(line.as_bytes()))?;
+        output::put(line.as_bytes())?;
     }
     if failed { Err(Failure::Reported) } else { Ok(()) }
 }
@@ -62,7 +61,7 @@ fn write_json(diagnostics: &[Diagnostic]) -> Result<(), Failure> {
         diagnostic.write_json(&mut text)?;
         text.push('\n');
     }
-    output::to_stdout(|out| out.write_all(text.as_bytes()))
+    output::put(text.as_bytes())
 }
 
 /// The diagnostic of a program whose files were not read.
@@ -85,11 +84,9 @@ fn unread(path: &Path, message: String) -> Diagnostic {
 fn summary(file: &str, diagnostics: &[Diagnostic]) -> String {
     let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
     let warnings = diagnostics.len() - errors;
-    let plural = |count| if count == 1 { "" } else { "s" };
-    let mut line = format!("{file}: {errors} error{}", plural(errors));
+    let mut line = format!("{file}: {errors} error{}", plural::s(errors));
     if warnings > 0 {
-        // Writing to a string does not fail.
-        let _ = write!(line, ", {warnings} warning{}", plural(warnings));
+        line += &format!(", {warnings} warning{}", plural::s(warnings));
     }
     line + "\n"
 }

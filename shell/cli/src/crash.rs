@@ -23,7 +23,7 @@ use smf_loader::source_line;
 use smf_loader::source_trap::SourceTrap;
 
 use crate::nm::sized_symbols;
-use crate::output::one_line;
+use crate::output::{one_line, printable};
 use crate::{source, trace};
 
 /// The signals of faults, and their names.
@@ -364,13 +364,16 @@ unsafe extern "C" fn add_frame(context: *mut c_void, frames: *mut c_void) -> c_i
     0
 }
 
-/// The loaded module that contains an address.
-fn module_at(address: u64) -> Option<ModuleRef<'static>> {
-    let loader = LOADER.get()?;
+/// The modules of a loader.
+pub(crate) fn modules(loader: &Loader) -> impl Iterator<Item = ModuleRef<'_>> {
     let mut handles = Vec::new();
     loader.modules().for_each(|_, handle| handles.push(handle));
-    let mut modules = handles.into_iter().flat_map(|handle| loader.modules().get(handle));
-    modules.find(|module| module.contains(address))
+    handles.into_iter().flat_map(|handle| loader.modules().get(handle))
+}
+
+/// The loaded module that contains an address.
+fn module_at(address: u64) -> Option<ModuleRef<'static>> {
+    modules(LOADER.get()?).find(|module| module.contains(address))
 }
 
 /// The instance of a template that contains an address.
@@ -388,9 +391,8 @@ pub(crate) fn trap_in_instance(instance: &Instance, trap: Trap) -> String {
 /// Names the instance of a template; returns whether the address lies in one.
 fn describe_in_instance(text: &mut String, address: usize) -> bool {
     let Some(instance) = instance_at(address as u64) else { return false };
-    let name = String::from_utf8_lossy(instance.symbol());
     let offset = (address as u64).saturating_sub(instance.address());
-    let _ = write!(text, " in {} + {offset:#x}", one_line(&name));
+    let _ = write!(text, " in {} + {offset:#x}", printable(instance.symbol()));
     true
 }
 
@@ -405,8 +407,7 @@ fn describe_in_module(text: &mut String, address: usize) -> bool {
         (None, Some(function)) => function.clone(),
         (None, None) => "a function without a name".to_owned(),
     };
-    let file = String::from_utf8_lossy(module.name());
-    let _ = write!(text, " in {} ({})", one_line(&name), one_line(&file));
+    let _ = write!(text, " in {} ({})", one_line(&name), printable(module.name()));
     if let Some(found) = found {
         let _ = write!(text, " at {}:{}", one_line(&found.file), found.line);
         if let Some(inlined) = found.inlined {
@@ -425,7 +426,7 @@ pub(crate) fn function_name_at(address: u64) -> Option<String> {
 }
 
 /// The function around an address, and the distance from its first byte.
-fn function_at(module: &ModuleRef<'_>, address: u64) -> Option<(String, u64)> {
+pub(crate) fn function_at(module: &ModuleRef<'_>, address: u64) -> Option<(String, u64)> {
     let symbols = sized_symbols(module.linked()?).ok()?.into_iter();
     let functions = symbols.filter(|symbol| symbol.kind == SymbolKind::Function && symbol.defined);
     let starts = functions.filter_map(|symbol| Some((module.address(&symbol)?, symbol)));

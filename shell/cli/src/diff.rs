@@ -88,8 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let sizes = changed_sizes(&Sizes::of(&old), &Sizes::of(&new));
     output::to_stdout(|out| {
         for (name, sign, what) in &lines {
-            let name = String::from_utf8_lossy(name);
-            writeln!(out, "{sign} {}  ({what})", output::one_line(&name))?;
+            writeln!(out, "{sign} {}  ({what})", output::printable(name))?;
         }
         sizes.iter().try_for_each(|line| writeln!(out, "~ {line}"))
     })?;

@@ -44,7 +44,7 @@ pub(crate) fn completions(
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command, "smf", &mut text);
     if !install {
-        return output::to_stdout(|out| out.write_all(&text));
+        return output::put(&text);
     }
     let directory = completions_directory(shell)?;
     let no_directory = |error| format!("cannot create the directory: {}", system_error(&error));
@@ -76,7 +76,7 @@ pub(crate) fn man(
         command = found.ok_or_else(unknown)?;
     }
     let page = page(&command)?;
-    output::to_stdout(|out| out.write_all(page.as_bytes()))
+    output::put(page.as_bytes())
 }
 
 /// Writes the pages of a command and of its commands.

@@ -1,7 +1,5 @@
 //! `smf help`: commands and chapters of the guide.
 
-use std::io::Write;
-
 use clap::CommandFactory;
 use smf_loader::guide::CHAPTERS;
 
@@ -87,10 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let why = format!("no command and no topic `{name}`; topics are {topics}");
         return Err(Failure::Usage(why));
     }
-    output::to_stdout(|out| {
-        if let Some(mut command) = command {
-            writeln!(out, "{}", command.render_long_help())?;
-        }
-        topic.map_or(Ok(()), |(_, text)| out.write_all(wrapped(text).as_bytes()))
-    })
+    let mut shown = command.map_or(String::new(), |mut c| format!("{}\n", c.render_long_help()));
+    shown += &topic.map_or(String::new(), |(_, text)| wrapped(text));
+    output::put(shown.as_bytes())
 }

@@ -39,8 +39,7 @@ pub(crate) fn disassemble(
         let size = usize::try_from(function.size).unwrap_or(usize::MAX);
         let code = bytes.get(start..).and_then(|code| code.get(..size));
         let code = code.ok_or("a function is outside of its code section")?;
-        let shown = String::from_utf8_lossy(function.name());
-        writeln!(text, "function {}, {size} bytes", output::one_line(&shown))?;
+        writeln!(text, "function {}, {size} bytes", output::printable(function.name()))?;
         // The line tables have offsets without a section.
         let line = |at| lines(at).filter(|_| section.index == first.index);
         write_function(&mut text, smf.header().arch, code, function.value, &line)?;
@@ -108,7 +107,7 @@ fn write_templates(
         }
         let name = String::from_utf8_lossy(template.name);
         if let Some(body) = SourceTemplate::parse(template.body) {
-            writeln!(text, "template {}, source", output::one_line(&name))?;
+            writeln!(text, "template {}, source", output::printable(template.name))?;
             // Without those that keep each declaration on its line.
             for line in body.text.lines().filter(|line| !line.is_empty()) {
                 writeln!(text, "    | {}", output::one_line(line))?;

@@ -4,7 +4,7 @@
 //! Each command has a file of its own, with its arguments and its implementation.
 #![deny(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -69,9 +69,7 @@ fn main() -> ExitCode {
         // Help and version are results.
         Err(shown) if !shown.use_stderr() => {
             let text = shown.render().to_string();
-            return finish(
-                output::to_stdout(|out| out.write_all(text.as_bytes())).map(|()| ExitCode::SUCCESS),
-            );
+            return finish(output::put(text.as_bytes()).map(|()| ExitCode::SUCCESS));
         }
         Err(wrong) => wrong.exit(),
     };

@@ -97,8 +97,7 @@ pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
                     true => " ".repeat(16),
                     false => format!("{number:016x}"),
                 };
-                let name = String::from_utf8_lossy(row.name);
-                writeln!(out, "{number} {} {}", row.letter, output::one_line(&name))?;
+                writeln!(out, "{number} {} {}", row.letter, output::printable(row.name))?;
             }
             Ok(())
         })?;
@@ -184,10 +183,9 @@ pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
             if args.sections {
                 writeln!(out, "{name}:\n        size    in file  section")?;
                 for section in smf.sections().iter() {
-                    let section_name = String::from_utf8_lossy(section.name);
                     let (memory, size) = (section.memory_size(), section.size);
-                    let section_name = output::one_line(&section_name);
-                    writeln!(out, "  {memory:>10} {size:>10}  {section_name} ({})", section.kind)?;
+                    let name = output::printable(section.name);
+                    writeln!(out, "  {memory:>10} {size:>10}  {name} ({})", section.kind)?;
                 }
                 return Ok(());
             }
@@ -215,20 +213,24 @@ pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
     output::to_stdout(|out| {
         writeln!(out, "      size  share  symbol")?;
         for symbol in symbols.iter().take(args.number) {
-            let name = String::from_utf8_lossy(symbol.name());
-            row(out, symbol.size, all, letter(&smf, symbol), &name)?;
+            row(out, symbol.size, all, letter(&smf, symbol), symbol.name())?;
         }
         let all = sections.iter().map(|section| section.memory_size()).sum();
         writeln!(out, "\n      size  share  section")?;
         for section in sections.iter().take(args.number) {
-            let name = String::from_utf8_lossy(section.name);
-            row(out, section.memory_size(), all, ' ', &name)?;
+            row(out, section.memory_size(), all, ' ', section.name)?;
         }
         Ok(())
     })
 }
 
-fn row(out: &mut impl Write, size: u64, all: u64, letter: char, name: &str) -> std::io::Result<()> {
+fn row(
+    out: &mut impl Write,
+    size: u64,
+    all: u64,
+    letter: char,
+    name: &[u8],
+) -> std::io::Result<()> {
     let share = (size as f64) * 100.0 / (all.max(1) as f64);
-    writeln!(out, "{size:>10} {share:>5.1}%  {letter} {}", output::one_line(name))
+    writeln!(out, "{size:>10} {share:>5.1}%  {letter} {}", output::printable(name))
 }

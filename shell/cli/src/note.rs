@@ -1,6 +1,5 @@
 //! `smf note`: shows the note of a module.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use smf_core::format::note::Note;
@@ -24,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::of(&args.file, "the module has no note.sdn"));
     };
     if !args.json {
-        return output::to_stdout(|out| out.write_all(&text));
+        return output::put(&text);
     }
     let note = Note::parse(&text, at).at(&args.file)?;
     note.check().at(&args.file)?;

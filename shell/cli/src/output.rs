@@ -80,6 +80,11 @@ pub(crate) fn report(kind: &str, message: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
+/// As [`one_line`], for the name of a symbol or a section.
+pub(crate) fn printable(name: &[u8]) -> String {
+    one_line(&String::from_utf8_lossy(name))
+}
+
 /// `text` with control characters escaped: a name must neither break the line nor control the terminal.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -94,6 +99,11 @@ pub(crate) fn to_stdout<T: Default>(
     write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
 ) -> Result<T, Failure> {
     unless_closed(to_open_stdout(write))
+}
+
+/// Writes bytes to standard output, as [`to_stdout`].
+pub(crate) fn put(bytes: &[u8]) -> Result<(), Failure> {
+    to_stdout(|out| out.write_all(bytes))
 }
 
 /// What an output comes to: a reader that has closed the pipe wants no more, and what the command does is its result all

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use smf_core::cache::{self, CacheError, Capacity, FileCache};
 use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
+use smf_core::plural;
 use smf_loader::files;
 use smf_loader::prefetch::{self, Failure as FailedFile, MAX_THREADS, Options, Report, Watch};
 
@@ -121,10 +122,10 @@ fn why(failure: &FailedFile) -> String {
 }
 
 fn line(report: &Report, took: Duration) -> String {
-    let files = if report.ready == 1 { "file" } else { "files" };
     format!(
-        "{} {files}, {} bytes, {:.3} ms, {:.1} MB/s, {} failed",
+        "{} file{}, {} bytes, {:.3} ms, {:.1} MB/s, {} failed",
         report.ready,
+        plural::s(report.ready),
         report.bytes,
         took.as_secs_f64() * 1e3,
         bytes_per_second(report, took) / 1e6,

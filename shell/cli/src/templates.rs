@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         for template in &templates {
             let kind = template.kind.map_or("template", |kind| kind.name());
-            write!(out, "{kind} {}", one_line(&String::from_utf8_lossy(template.name)))?;
+            write!(out, "{kind} {}", output::printable(template.name))?;
             if template.kind.is_some() {
                 let count = template.params;
                 write!(out, ", {count} type parameter{}", plural::s(count))?;
