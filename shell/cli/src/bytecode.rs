@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
 use smf_core::bytecode::text::{annotate, assemble_program, write_constants};
-use smf_core::bytecode::verify::{FunctionCode, Kind, Program, Verifier, functions_of};
+use smf_core::bytecode::verify::{FunctionCode, Program, Verifier, functions_of};
 use smf_core::codegen::CompiledFunction;
 use smf_core::format::functions::{Function, Functions};
 use smf_core::format::{Flags, Smf};
@@ -16,7 +16,7 @@ use smf_core::vm::{CallError, Engine, X64Compiler};
 use smf_loader::loader::Loader;
 
 use crate::output::{self, At, Failure, with_line};
-use crate::{generic, machine_code, objects};
+use crate::{crash, generic, machine_code, objects};
 
 /// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
@@ -47,6 +47,9 @@ pub(crate) fn asm(args: &AsmArgs) -> Result<(), Failure> {
     let source = std::str::from_utf8(&data).map_err(|error| format!("not UTF-8: {error}"));
     let source = source.at(&args.file)?;
     let module = if generic::is_source(source) {
+        if args.reloadable {
+            return Err(Failure::usage_of(&args.file, "--reloadable applies to bytecode"));
+        }
         generic::assemble(source).at(&args.file)?
     } else {
         let flags = Flags(if args.reloadable { Flags::RELOADABLE } else { 0 });
@@ -91,7 +94,7 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
             None => machine_code::disassemble(&smf, args.name.as_deref()).at(&args.file)?,
         };
         let text = text.ok_or("the module has no bytecode and no machine code").at(&args.file)?;
-        return output::to_stdout(|out| out.write_all(text.as_bytes()));
+        return output::put(text.as_bytes());
     };
     let functions = table.iter().collect::<Result<Vec<_>, _>>().at(&args.file)?;
     let is_wanted =
@@ -192,10 +195,7 @@ fn no_function(name: &[u8]) -> String {
 /// Describes a trap in bytecode that other code has called: the trap does not name its module, which is known if there is
 /// one module of bytecode.
 pub(crate) fn trapped_elsewhere(loader: &Loader, trap: Trap) -> String {
-    let mut handles = Vec::new();
-    loader.modules().for_each(|_, handle| handles.push(handle));
-    let modules = handles.iter().filter_map(|&handle| loader.modules().get(handle).ok());
-    let mut modules = modules.filter(|module| module.engine().is_some());
+    let mut modules = crash::modules(loader).filter(|module| module.engine().is_some());
     match (modules.next(), modules.next()) {
         (Some(module), None) => format!("{}: {trap}", String::from_utf8_lossy(module.name())),
         _ => format!("a module of bytecode: {trap}"),
@@ -220,20 +220,8 @@ pub(crate) fn call(
         why + &output::suggestions("has", names)
     });
     let index = index.at(path)?;
-    let failed = |error| match error {
+    objects::call(engine, index, args).map_err(|error| match error {
         CallError::Arguments { .. } => Failure::usage_of(path, error),
         error => Failure::of(path, error),
-    };
-    if !engine.program().compiles(index) {
-        return objects::call(engine, index, args).map_err(failed);
-    }
-    let result = engine.call(index, args).map_err(failed)?;
-    let kind = engine.program().summary(index).map_or(Kind::Nil, |summary| summary.result);
-    let shown = match kind {
-        Kind::F64 => format!("{:?}", f64::from_bits(result.cast_unsigned())),
-        Kind::Bool => (result != 0).to_string(),
-        Kind::Nil => "nil".to_owned(),
-        Kind::I64 | Kind::Value => result.to_string(),
-    };
-    Ok((result, shown))
+    })
 }

@@ -1,8 +1,9 @@
-//! Calls of bytecode functions that work on objects, and values as text.
+//! Calls of bytecode functions, and values as text.
 
 use std::fmt::{self, Write};
 
 use smf_core::bytecode::objects::{ObjectArena, ObjectHandle, Objects, Value, ValueKind};
+use smf_core::bytecode::verify::Kind;
 use smf_core::vm::{CallError, Engine};
 
 /// The maximum nesting depth of objects in the text of a value.
@@ -11,28 +12,33 @@ const MAX_DEPTH: u32 = 8;
 /// The maximum number of values in the text of a value.
 const MAX_VALUES: u32 = 10_000;
 
-/// Calls a function with integers. Returns an integer for the exit status, which is 0 for an object, and the text of
-/// the result.
+/// Calls a function with integers. Returns an integer for the exit status, which is 0 for what is no integer or bool, and
+/// the text of the result.
 pub(crate) fn call(
     engine: &Engine<'_>,
     function: u32,
     args: &[i64],
 ) -> Result<(i64, String), CallError> {
-    let args: Vec<_> = args.iter().copied().map(Value::I64).collect();
+    let program = engine.program();
     let mut arena = ObjectArena::new();
-    let result = engine.call_with(&mut arena, function, &args)?;
+    let result = if program.compiles(function) {
+        let result = engine.call(function, args)?;
+        match program.summary(function).map_or(Kind::Nil, |summary| summary.result) {
+            Kind::F64 => Value::F64(f64::from_bits(result.cast_unsigned())),
+            Kind::Bool => Value::Bool(result != 0),
+            Kind::Nil => Value::Nil,
+            Kind::I64 | Kind::Value => Value::I64(result),
+        }
+    } else {
+        let args: Vec<_> = args.iter().copied().map(Value::I64).collect();
+        engine.call_with(&mut arena, function, &args)?
+    };
     let number = match result {
         Value::I64(value) => value,
         Value::Bool(value) => value.into(),
-        Value::F64(value) => value.to_bits().cast_signed(),
         _ => 0,
     };
-    let text = match result {
-        Value::Bool(value) => i64::from(value).to_string(),
-        Value::Nil => 0.to_string(),
-        result => Text::of(&arena, result),
-    };
-    Ok((number, text))
+    Ok((number, Text::of(&arena, result)))
 }
 
 /// The text of a value, while it is written.

@@ -178,7 +178,9 @@ fn disasm_native_lists_machine_code_in_comments() {
 fn result_is_shown_by_its_kind() {
     let directory = Scratch::new("kinds");
     let source = "function less, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\nLT\nRET 0\nfunction nothing, 0, 1\nLOAD_PUSH 0\nRET 0\n\
-        function same, 1, 1\nLOAD_PUSH 0\nRET 0\n";
+        function same, 1, 1\nLOAD_PUSH 0\nRET 0\nfunction tenth, 0, 0\nCONST_F64 0, 0.1\nRET 0\n\
+        function less_objects, 2, 2\nLOAD_PUSH 0\nLOAD_PUSH 1\nLT\nARRAY_LIT 1, 0, 0\nRET 0\n\
+        function no_objects, 0, 1\nLOAD_PUSH 0\nARRAY_LIT 1, 0, 0\nRET 0\n";
     let module = directory.module("kinds.smf", source);
     for mode in MODES {
         if mode == ["--compile"] && !cfg!(target_arch = "x86_64") {
@@ -189,6 +191,10 @@ fn result_is_shown_by_its_kind() {
             (&["less", "2", "1"], "false\n"),
             (&["nothing"], "nil\n"),
             (&["same", "7"], "7\n"),
+            (&["less_objects", "1", "2"], "true\n"),
+            (&["no_objects"], "nil\n"),
+            // The exit status of a float is 0.
+            (&["tenth", "--exit"], "0.1\n"),
         ] {
             assert_eq!(ok(&[&["run", &module][..], call, mode].concat()), shown);
         }

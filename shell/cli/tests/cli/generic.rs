@@ -42,6 +42,8 @@ fn jit_calls_instances_with_typed_arguments() {
     let (source, module) = (path("lists.sbt"), path("lists.smf"));
     fs::write(&source, LISTS).unwrap();
     ok(&["asm", &source, "-o", &module]);
+    let error = is_misused(&["asm", &source, "-o", &module, "--reloadable"]);
+    contains(&error, &["--reloadable applies to bytecode"]);
     for (ty, list, sum, sorted) in [
         ("i64", "-5,3,-7", "-9", "-7,-5,3"),
         ("i32", "2147483647,1,0", "-2147483648", "0,1,2147483647"),
