@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use smf_core::alloc_util::AttachResult;
 use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
+use smf_core::exec::Value;
 use smf_core::ir::Scalar;
 use smf_core::link::LinkError;
 use smf_core::loader::{LoadError, LoaderOptions};
@@ -28,7 +29,7 @@ use smf_loader::loader::{LoadFileError, Loader};
 use crate::output::{self, At, Failure};
 use crate::source::arguments::check_count;
 use crate::source::stack::{find_functions, on_large_stack};
-use crate::values::{Array, Shown, word};
+use crate::values::{ArgumentMemory, word};
 use crate::{crash, progress};
 
 /// Instantiates a template of a module, calls the instance and prints the result
@@ -188,17 +189,17 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     if signature.is_some() || args.len() > params.len() {
         check_count(&symbol.to_string(), params.len(), args.len())?;
     }
-    let mut arrays: Vec<Array> = Vec::new();
+    let mut memory = ArgumentMemory::default();
     let mut words = Vec::new();
     for (number, &scalar) in params.iter().enumerate() {
         let text = args.get(number).map_or("0", String::as_str);
-        let word = word(text, scalar, &mut arrays);
+        let word = word(text, scalar, &mut memory);
         let wrong = |why| Failure::Usage(format!("argument {}: {why}", number + 1));
         words.push(word.map_err(wrong)?);
     }
     // SAFETY: the instance's code is never freed, and its author declares a function of these parameters:
-    // machine code is trusted. The arrays outlive the call, and only generated code and module code lies
-    // between this frame and a trap.
+    // machine code is trusted. The memory of the arguments outlives the call, and only generated code and
+    // module code lies between this frame and a trap.
     let run = || unsafe { call::call_values(instance.address(), &words) };
     find_functions(crash::function_name_at);
     let returned = on_large_stack(run).at(file)?;
@@ -215,9 +216,12 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     let returned = returned.at(file)?;
     output::to_stdout(|out| {
         if let Some(scalar) = result {
-            let bits = if scalar.is_float() { returned.float } else { returned.integer };
-            writeln!(out, "{}", Shown(scalar, bits))?;
+            writeln!(out, "{}", Value::returned(scalar, returned))?;
         }
-        arrays.iter().filter(|array| array.is_changed()).try_for_each(|a| writeln!(out, "{a}"))
+        memory
+            .arrays
+            .iter()
+            .filter(|array| array.is_changed())
+            .try_for_each(|a| writeln!(out, "{a}"))
     })
 }

@@ -219,7 +219,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// The loader of a command. Its code is allocated in `memory`.
-fn loader(args: &Args, host: HostSymbols, memory: &CodeMemory) -> Result<TryArc<Loader>, Failure> {
+pub(crate) fn loader(
+    args: &Args,
+    host: HostSymbols,
+    memory: &CodeMemory,
+) -> Result<TryArc<Loader>, Failure> {
     let options = LoaderOptions {
         tiers: tiers(args),
         refuse_constructors: args.no_constructors,
@@ -385,6 +389,9 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
     let module = &loader.modules().get(module).at(&args.file)?;
     let _span = trace::span("call", args.name.as_deref().map_or(&args.file, Path::new));
     if let Some(engine) = module.engine() {
+        if args.returns.is_some() {
+            return Err(Failure::usage_of(&args.file, "--returns does not apply to bytecode"));
+        }
         let name = args.name.as_ref().map(|name| name.as_bytes());
         let integer = |text: &OsString| {
             let text = text.to_string_lossy();
@@ -477,14 +484,9 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     };
     let offset = module.code_offset(trap.function);
     let noted = offset.and_then(|offset| SourceTrap::of_module(linked, offset, trap).ok()?);
-    let is_here = |symbol: &Symbol<'_>| {
-        let is_function = symbol.kind == SymbolKind::Function && !symbol.is_import();
-        is_function && symbol.size > 0 && module.address(symbol) == Some(trap.function)
-    };
     let of_symbol = || {
-        let symbol = linked.symbols().iter().flatten().find(is_here)?;
-        let function = Some(String::from_utf8_lossy(symbol.name()).into_owned());
-        Some(SourceTrap { function, ..SourceTrap::default() })
+        let (name, _) = crash::function_at(module, trap.function)?;
+        Some(SourceTrap { function: Some(name), ..SourceTrap::default() })
     };
     let Some(mut found) = noted.or_else(of_symbol) else { return error.to_string() };
     if found.file.is_empty()

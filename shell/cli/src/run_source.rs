@@ -14,7 +14,8 @@ use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, SectionKind};
 use smf_core::ir::Signature;
 use smf_core::link::{Resolve, host_arch};
-use smf_core::loader::{LoaderOptions, ModuleBytes};
+use smf_core::loader::ModuleBytes;
+use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::Mode;
 use smf_loader::counters;
 use smf_loader::exec::{accepts_signature, host_functions};
@@ -23,11 +24,12 @@ use smf_loader::loader::{LoadFileError, Loader, MappedFile};
 use smf_loader::source::{Program, is_source};
 
 use crate::output::{self, At, Failure};
-use crate::run::{Args, host, print, providers, report_counters, report_times, with_hint};
-use crate::source::execute::{Execution, Outcome, execute};
+use crate::run::{Args, host, loader, print, providers, report_counters, report_times, with_hint};
+use crate::source::arguments::{self, Outcome};
+use crate::source::execute::{Execution, execute};
 use crate::source::generic_call::{Target, instance, with_defaults};
 use crate::source::interpret::for_each_host_callee;
-use crate::source::{BackendName, Executable, arguments};
+use crate::source::{BackendName, Executable};
 use crate::trace;
 use crate::values::Returns;
 
@@ -160,14 +162,12 @@ fn target(args: &Args, program: &Program, executable: Executable) -> Result<Targ
 /// The function to call.
 fn function(args: &Args, executable: &Executable) -> Result<usize, Failure> {
     let name = args.name.as_ref().map_or("main".into(), |name| name.to_string_lossy());
-    let functions = executable.unit.functions();
-    let found = functions.iter().position(|function| function.name().as_bytes() == name.as_bytes());
-    found.ok_or_else(|| {
+    executable.find(name.as_bytes()).ok_or_else(|| {
         let why = match &args.name {
             None => "no function `main` and no statements at the top level".to_owned(),
             Some(_) => format!("no function `{name}`"),
         };
-        let names = functions.iter().map(|function| function.name().as_bytes());
+        let names = executable.unit.functions().iter().map(|function| function.name().as_bytes());
         Failure::of(&args.file, why + &output::suggestions("has", names))
     })
 }
@@ -229,11 +229,7 @@ fn resolver(args: &Args, unit: &Unit) -> Result<Arc<HostFunctions>, Failure> {
         true => None,
         false => {
             // Leaked: exit handlers and threads of a module may use its code until the process ends.
-            let loader = Box::leak(Box::new(Loader::new(LoaderOptions::default())?));
-            let host = self::host(args)?;
-            let of_host =
-                move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
-            loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
+            let loader = Box::leak(Box::new(loader(args, host(args)?, &CodeMemory::default())?));
             for path in &args.with {
                 // SAFETY: the user names the file and trusts its initialisers as those of a program.
                 unsafe { loader.register_provider(path) }?;
@@ -283,7 +279,8 @@ fn load_needed(args: &Args, loader: &Loader, unit: &Unit) -> Result<(), Failure>
 #[cfg(test)]
 mod tests {
     use smf_core::link::NoImports;
-    use smf_core::memory::code_alloc::{CodeMemory, CodeMemoryOptions};
+    use smf_core::loader::LoaderOptions;
+    use smf_core::memory::code_alloc::CodeMemoryOptions;
 
     use super::*;
 

@@ -47,6 +47,11 @@ impl Executable {
         Ok(Self { unit, source: Some(source) })
     }
 
+    /// The number of the function with this name.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
+        self.unit.functions().iter().position(|function| function.name().as_bytes() == name)
+    }
+
     /// The functions of a file of IR in text form.
     pub(crate) fn from_ir(path: &Path, text: &str) -> Result<Self, Failure> {
         let unit = Unit::from_text(text).map_err(|error| match error {

@@ -35,9 +35,8 @@ impl fmt::Display for Array {
         write!(f, "{}:", self.scalar)?;
         let size = usize::from(self.scalar.size());
         for (index, element) in self.bytes.chunks_exact(size).enumerate() {
-            let bits = element.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte));
             let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}{}", Shown(self.scalar, bits))?;
+            write!(f, "{comma}{}", Value::new(self.scalar, little_endian(element)))?;
         }
         Ok(())
     }
@@ -70,10 +69,7 @@ impl Returns {
     pub(crate) unsafe fn show(self, returned: ReturnRegisters) -> Option<String> {
         match self {
             Self::Nothing => None,
-            Self::Scalar(scalar) => {
-                let bits = if scalar.is_float() { returned.float } else { returned.integer };
-                Some(Shown(scalar, bits).to_string())
-            }
+            Self::Scalar(scalar) => Some(Value::returned(scalar, returned).to_string()),
             Self::Text => {
                 let address = usize::try_from(returned.integer).unwrap_or(0);
                 let text = std::ptr::with_exposed_provenance::<std::ffi::c_char>(address);
@@ -151,10 +147,8 @@ pub(crate) fn typed_number(text: &str, scalar: Scalar) -> Result<u64, String> {
 
 /// An array of a known element type, which may precede it: `1,2,3`, `i64:1,2,3`, or `buf:64` for bytes.
 pub(crate) fn typed_array(text: &str, scalar: Scalar) -> Result<Array, String> {
-    if !text.contains(':') {
-        return array(scalar.name(), text.trim_end_matches(','));
-    }
     match text.split_once(':') {
+        None => array(scalar.name(), text.trim_end_matches(',')),
         Some((ty, value)) if ty == scalar.name() => array(ty, value.trim_end_matches(',')),
         Some(("buf", _)) if scalar == Scalar::U8 => match Typed::parse(text)? {
             Typed::Array(array) => Ok(array),
@@ -214,43 +208,26 @@ impl ArgumentMemory {
     }
 }
 
-fn scalar_word(text: &str, scalar: Scalar) -> Result<CallArg, String> {
-    Ok(Value::new(scalar, number(text, scalar)?).argument())
+/// The integer in up to 8 bytes, the lowest byte first.
+pub(crate) fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
-/// Formats a value according to its type.
-pub(crate) struct Shown(pub(crate) Scalar, pub(crate) u64);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(scalar, bits) = *self;
-        let shift = 64 - scalar.bits();
-        match scalar {
-            Scalar::F32 => {
-                write!(f, "{:?}", f32::from_bits(u32::try_from(bits << 32 >> 32).unwrap_or(0)))
-            }
-            Scalar::F64 => write!(f, "{:?}", f64::from_bits(bits)),
-            Scalar::Bool => write!(f, "{}", bits << shift != 0),
-            Scalar::Pointer => write!(f, "0x{bits:x}"),
-            _ if scalar.is_signed() => write!(f, "{}", (bits << shift).cast_signed() >> shift),
-            _ => write!(f, "{}", bits << shift >> shift),
-        }
-    }
-}
-
-/// Parses an argument for a parameter of this type; an array is added to `arrays`.
-pub(crate) fn word(text: &str, scalar: Scalar, arrays: &mut Vec<Array>) -> Result<CallArg, String> {
+/// Parses an argument for a parameter of this type; an array is passed by address.
+pub(crate) fn word(
+    text: &str,
+    scalar: Scalar,
+    memory: &mut ArgumentMemory,
+) -> Result<CallArg, String> {
     if let (Scalar::Pointer, Some((ty, elements))) = (scalar, text.split_once(':')) {
-        let mut array = array(ty, elements)?;
-        let address = array.bytes.as_mut_ptr().expose_provenance();
-        arrays.push(array);
-        return Ok(CallArg::Integer(address as u64));
+        return Ok(CallArg::Integer(memory.add_array(array(ty, elements)?).0));
     }
-    if scalar == Scalar::Pointer && number(text, scalar)? != 0 {
+    let bits = number(text, scalar)?;
+    if scalar == Scalar::Pointer && bits != 0 {
         // Code would access memory of this process there.
         return Err(format!("`{text}` is not an address; give an array, such as i64:3,1,2, or 0"));
     }
-    scalar_word(text, scalar)
+    Ok(Value::new(scalar, bits).argument())
 }
 
 fn array(ty: &str, elements: &str) -> Result<Array, String> {
@@ -306,7 +283,7 @@ mod tests {
             (Scalar::Bool, "true"),
             (Scalar::Pointer, "0x7fff"),
         ] {
-            assert_eq!(Shown(scalar, number(text, scalar).unwrap()).to_string(), text);
+            assert_eq!(Value::new(scalar, number(text, scalar).unwrap()).to_string(), text);
         }
         assert_eq!(number("0xff", Scalar::I8), Ok(0xff));
         assert_eq!(number("-0x80", Scalar::I8), Ok(0x80));
@@ -368,14 +345,14 @@ mod tests {
     #[test]
     fn array_is_formatted_as_it_is_given() {
         for text in ["i16:-1,2,300", "f64:1.5", "u8:", "bool:true,false"] {
-            let mut arrays = Vec::new();
-            word(text, Scalar::Pointer, &mut arrays).unwrap();
-            assert_eq!(arrays[0].to_string(), text);
-            assert!(!arrays[0].is_changed());
+            let mut memory = ArgumentMemory::default();
+            word(text, Scalar::Pointer, &mut memory).unwrap();
+            assert_eq!(memory.arrays[0].to_string(), text);
+            assert!(!memory.arrays[0].is_changed());
         }
-        assert!(word("i9:1", Scalar::Pointer, &mut Vec::new()).is_err());
-        assert!(word("u8:1,,2", Scalar::Pointer, &mut Vec::new()).is_err());
-        assert!(word("u8:1", Scalar::I64, &mut Vec::new()).is_err());
+        assert!(word("i9:1", Scalar::Pointer, &mut ArgumentMemory::default()).is_err());
+        assert!(word("u8:1,,2", Scalar::Pointer, &mut ArgumentMemory::default()).is_err());
+        assert!(word("u8:1", Scalar::I64, &mut ArgumentMemory::default()).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Arguments of functions by the types of their parameters.
+//! Arguments of functions by the types of their parameters, and results.
 
 use std::ffi::{OsStr, OsString};
 
@@ -16,6 +16,34 @@ use crate::values::{ArgumentMemory, Typed, typed_array, typed_number};
 pub(crate) struct Arguments {
     pub(crate) values: Vec<Value>,
     pub(crate) memory: ArgumentMemory,
+}
+
+/// What a function returned.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Nothing,
+    Value(Value),
+    Text(String),
+}
+
+impl Outcome {
+    /// The line that shows it, without its end.
+    pub(crate) fn line(&self) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Value(value) => Some(value.to_string()),
+            Self::Text(text) => Some(text.clone()),
+        }
+    }
+
+    /// The exit status that it stands for: the low 8 bits of an integer, 1 for `true`, else 0.
+    pub(crate) fn status(&self) -> u8 {
+        let integer = match self {
+            Self::Value(value) => value.as_integer(),
+            _ => None,
+        };
+        integer.map_or(0, |integer| integer.to_le_bytes()[0])
+    }
 }
 
 /// The arguments of function `index` from their texts.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use smf_core::exec::{
     Backend, FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics,
-    TrapReport, Value,
+    TrapReport, UnitFunction,
 };
 use smf_core::ir::Callee;
 use smf_core::link::Name;
@@ -15,7 +15,7 @@ use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::exec::BackendChoice;
 
-use super::arguments::{Arguments, not_printed, scalar_of};
+use super::arguments::{Arguments, Outcome, not_printed, scalar_of};
 use super::host::{Resolver, text_result};
 use super::interpret::{for_each_host_callee, interpret};
 use super::stack::{find_functions, on_large_stack};
@@ -53,34 +53,6 @@ impl Execution {
     }
 }
 
-/// What a function returned.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Nothing,
-    Value(Value),
-    Text(String),
-}
-
-impl Outcome {
-    /// The line that shows it, without its end.
-    pub(crate) fn line(&self) -> Option<String> {
-        match self {
-            Self::Nothing => None,
-            Self::Value(value) => Some(value.to_string()),
-            Self::Text(text) => Some(text.clone()),
-        }
-    }
-
-    /// The exit status that it stands for: the low 8 bits of an integer, 1 for `true`, else 0.
-    pub(crate) fn status(&self) -> u8 {
-        let integer = match self {
-            Self::Value(value) => value.as_integer(),
-            _ => None,
-        };
-        integer.map_or(0, |integer| integer.to_le_bytes()[0])
-    }
-}
-
 /// An outcome, and how long it took.
 pub(crate) struct Executed {
     pub(crate) outcome: Outcome,
@@ -101,17 +73,17 @@ enum Form {
 
 /// The back end with this name; `None` for the interpreter, which generates no code.
 fn backend(name: BackendName) -> Result<Option<Box<dyn Backend>>, Failure> {
-    match name {
-        BackendName::Interpret => Ok(None),
-        BackendName::Native => open(BackendChoice::Native),
-        BackendName::Cranelift => open(BackendChoice::Cranelift),
-        BackendName::Llvm => open(BackendChoice::Llvm),
-    }
+    let choice = match name {
+        BackendName::Interpret => return Ok(None),
+        BackendName::Native => BackendChoice::Native,
+        BackendName::Cranelift => BackendChoice::Cranelift,
+        BackendName::Llvm => BackendChoice::Llvm,
+    };
+    Ok(Some(choice.open(None)?))
 }
 
-fn open(backend: BackendChoice) -> Result<Option<Box<dyn Backend>>, Failure> {
-    let opened = backend.open(None);
-    opened.map(Some).map_err(|error| Failure::Because(error.to_string()))
+fn no_function() -> Failure {
+    Failure::Because("the program has no such function".to_owned())
 }
 
 /// Calls function `index`. What it prints is written when this returns.
@@ -121,20 +93,26 @@ pub(crate) fn execute(
     arguments: &mut Arguments,
     execution: &Execution,
 ) -> Result<Executed, Failure> {
-    let form = form(executable, index)?;
+    let function = executable.unit.functions().get(index).ok_or_else(no_function)?;
+    let form = form(executable, index, function)?;
     let backend = backend(execution.backend)?;
     for_each_host_callee(&executable.unit, |function, callee| execution.check(function, callee))?;
     call::install_chain_lookup();
     let text_at = (form == Form::Text).then(|| arguments.add_text_result());
     let run = || match backend {
-        Some(backend) => native(executable, index, arguments, backend, execution, form),
-        None => interpreted(executable, index, arguments, execution, form, text_at),
+        Some(backend) => native(executable, function, arguments, backend, execution, form),
+        None => {
+            let _span = trace::span("call", Path::new(&function.name().to_string()));
+            let start = Instant::now();
+            let resolver = &*execution.resolver;
+            let outcome = interpret(executable, index, arguments, text_at, resolver)?;
+            Ok(Executed { outcome, generate: None, call: start.elapsed(), manager: None })
+        }
     };
     on_large_stack(run).map_err(Failure::Because)?
 }
 
-fn form(executable: &Executable, index: usize) -> Result<Form, Failure> {
-    let Some(function) = executable.unit.functions().get(index) else { return Ok(Form::Nothing) };
+fn form(executable: &Executable, index: usize, function: &UnitFunction) -> Result<Form, Failure> {
     let definition = executable.source.as_ref().and_then(|unit| unit.functions.get(index));
     let result = match definition {
         Some(definition) => definition.result.as_ref(),
@@ -147,30 +125,6 @@ fn form(executable: &Executable, index: usize) -> Result<Form, Failure> {
         Some(ty) if scalar_of(ty).is_some() || function.result().is_some() => Ok(Form::Value),
         Some(ty) => Err(Failure::Because(not_printed(&function.name().to_string(), ty))),
     }
-}
-
-fn interpreted(
-    executable: &Executable,
-    index: usize,
-    arguments: &mut Arguments,
-    execution: &Execution,
-    form: Form,
-    text_at: Option<u64>,
-) -> Result<Executed, Failure> {
-    let start = Instant::now();
-    let Arguments { values, memory } = arguments;
-    let name = executable.unit.functions().get(index).map_or(&[][..], |f| f.name().as_bytes());
-    let span = trace::span("call", Path::new(&*String::from_utf8_lossy(name)));
-    let found = interpret(executable, index, values, memory, text_at, &*execution.resolver)?;
-    drop(span);
-    let call = start.elapsed();
-    let result = executable.unit.functions().get(index).and_then(|f| f.result());
-    let outcome = match (form, result, found.text) {
-        (Form::Text, _, Some(text)) => Outcome::Text(text),
-        (Form::Value, Some(scalar), _) => Outcome::Value(Value::new(scalar, found.bits)),
-        _ => Outcome::Nothing,
-    };
-    Ok(Executed { outcome, generate: None, call, manager: None })
 }
 
 /// The functions of a program.
@@ -195,7 +149,7 @@ impl Functions {
 
 fn native(
     executable: &Executable,
-    index: usize,
+    function: &UnitFunction,
     arguments: &mut Arguments,
     backend: Box<dyn Backend>,
     execution: &Execution,
@@ -204,17 +158,15 @@ fn native(
     let start = Instant::now();
     let options = ManagerOptions { level: execution.level, ..ManagerOptions::default() };
     let manager = Manager::new(backend, options);
-    let name = executable.unit.functions().get(index).map_or(&[][..], |f| f.name().as_bytes());
-    let title = String::from_utf8_lossy(name);
-    let span = trace::span("generate", Path::new(&*title));
+    let name = function.name().to_string();
+    let span = trace::span("generate", Path::new(&name));
     manager.compile(&executable.unit, &|name: &[u8]| execution.resolver.resolve(name))?;
     drop(span);
-    let no_function = || Failure::Because("no such function".to_owned());
-    let function = manager.find(name).ok_or_else(no_function)?;
+    let function = manager.find(function.name().as_bytes()).ok_or_else(no_function)?;
     let functions = Functions::new(manager.functions().unwrap_or_default());
     find_functions(move |pc| functions.around(pc));
     let generated = Instant::now();
-    let span = trace::span("call", Path::new(&*title));
+    let span = trace::span("call", Path::new(&name));
     // SAFETY: running a program is what the user asks for; the memory of the arguments outlives the call.
     let returned = unsafe { manager.call(&function, &arguments.values) };
     drop(span);

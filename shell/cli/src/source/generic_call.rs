@@ -47,7 +47,7 @@ pub(crate) fn with_defaults(
     let caller = unused_name(executable, symbol);
     let text = caller_text(&caller, &params, of_module.unwrap_or(symbol));
     let Ok(compiled) = compile_behind(program, at, &text)? else { return Ok(None) };
-    Ok(position(&compiled, &caller).map(|index| (compiled, index)))
+    Ok(compiled.find(caller.as_bytes()).map(|index| (compiled, index)))
 }
 
 /// The program with the instance of a generic function that a name with type arguments (`max<f64>`, `max$f64`) or the
@@ -96,12 +96,12 @@ pub(crate) fn instance(
         let params: Vec<_> = params.iter().take(given).cloned().collect();
         let text = caller_text(&caller, &params, &callee);
         if let Ok(compiled) = compile_in(program, &text)? {
-            return Ok(position(&compiled, &caller).map(|index| (compiled, index)));
+            return Ok(compiled.find(caller.as_bytes()).map(|index| (compiled, index)));
         }
     }
     let compiled = compile_in(program, &caller_text(&caller, &params, &callee))?;
     let compiled = compiled.map_err(|why| failed(&why))?;
-    let found = mangle(&base, &types)?.and_then(|symbol| position(&compiled, &symbol));
+    let found = mangle(&base, &types)?.and_then(|symbol| compiled.find(symbol.as_bytes()));
     let index = found.ok_or_else(|| failed(&format!("no instance for {}", TypeList(&types))))?;
     Ok(Some((compiled, index)))
 }
@@ -202,7 +202,7 @@ fn substituted(ty: &Type, types: &[Type]) -> Type {
 /// A name that no function has.
 fn unused_name(executable: &Executable, callee: &str) -> String {
     let mut name = format!("call_{}", callee.replace(['.', '$'], "_"));
-    while position(executable, &name).is_some() {
+    while executable.find(name.as_bytes()).is_some() {
         name.push('_');
     }
     name
@@ -261,9 +261,4 @@ fn compile_behind(
     };
     let unit = Unit::from_source(&mut source)?;
     Ok(Ok(Executable { unit, source: Some(source) }))
-}
-
-fn position(executable: &Executable, name: &str) -> Option<usize> {
-    let mut functions = executable.unit.functions().iter();
-    functions.position(|function| function.name().as_bytes() == name.as_bytes())
 }

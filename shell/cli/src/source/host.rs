@@ -3,7 +3,7 @@
 
 use smf_core::exec::ExternalFunctions;
 
-use crate::values::ArgumentMemory;
+use crate::values::{ArgumentMemory, little_endian};
 
 /// The functions of the host.
 pub(crate) type Resolver = dyn ExternalFunctions + Send + Sync;
@@ -15,8 +15,7 @@ pub(crate) type Resolver = dyn ExternalFunctions + Send + Sync;
 pub(crate) unsafe fn text_result(memory: &mut ArgumentMemory, at: u64) -> String {
     const WORD: usize = size_of::<u64>();
     let [address, length] = [0, WORD].map(|offset| {
-        let bytes = memory.bytes_at(at + offset as u64, WORD).map_or(&[][..], |bytes| bytes);
-        bytes.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte))
+        memory.bytes_at(at + offset as u64, WORD).map_or(0, |bytes| little_endian(bytes))
     });
     // SAFETY: the caller's contract.
     unsafe { text(address, length) }

@@ -12,10 +12,11 @@ use smf_core::trap::CallArg;
 use smf_loader::call;
 
 use super::Executable;
+use super::arguments::{Arguments, Outcome};
 use super::host::{Resolver, text};
 use super::trap::{self, At, Trapped};
 use crate::output::Failure;
-use crate::values::ArgumentMemory;
+use crate::values::{ArgumentMemory, little_endian};
 
 /// The maximum depth of calls, for which [the stack](super::stack) suffices.
 const MAX_DEPTH: usize = 20_000;
@@ -32,23 +33,15 @@ struct Outside<'p> {
     refused: Option<String>,
 }
 
-/// A result of the interpreter.
-pub(super) struct Interpreted {
-    /// The bits of the result.
-    pub(super) bits: u64,
-    /// The text whose address and length are at the address of the result, if a text was asked for.
-    pub(super) text: Option<String>,
-}
-
 /// Interprets function `index`; `text_at` is the address of a result that is a text.
 pub(super) fn interpret(
     executable: &Executable,
     index: usize,
-    values: &[Value],
-    memory: &mut ArgumentMemory,
+    arguments: &mut Arguments,
     text_at: Option<u64>,
     resolver: &Resolver,
-) -> Result<Interpreted, Failure> {
+) -> Result<Outcome, Failure> {
+    let Arguments { values, memory } = arguments;
     let functions = executable.unit.functions();
     let instances = functions.iter().map(|function| function.instance());
     let instances: Vec<FunctionInstance<'_, '_>> = instances.collect::<Result<_, _>>()?;
@@ -79,8 +72,11 @@ pub(super) fn interpret(
             None => stop.into(),
         },
     })?;
-    let text = text_at.map(|at| outside.text_at(at)).transpose()?;
-    Ok(Interpreted { bits, text })
+    if let Some(at) = text_at {
+        return Ok(Outcome::Text(outside.text_at(at)?));
+    }
+    let result = functions.get(index).and_then(|function| function.result());
+    Ok(result.map_or(Outcome::Nothing, |scalar| Outcome::Value(Value::new(scalar, bits))))
 }
 
 /// Visits the functions that a unit calls and does not define, with their callers.
@@ -150,7 +146,7 @@ impl Outside<'_> {
 impl Host for Outside<'_> {
     fn load(&mut self, address: u64, size: u8) -> Result<u64, Stop> {
         let bytes = self.memory.bytes_at(address, size.into()).ok_or(Stop::Address(address))?;
-        Ok(bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte)))
+        Ok(little_endian(bytes))
     }
 
     fn store(&mut self, address: u64, size: u8, bits: u64) -> Result<(), Stop> {
@@ -193,9 +189,6 @@ impl Host for Outside<'_> {
         }
         // SAFETY: the source declares the function with these parameters, which machine code is trusted to have.
         let returned = unsafe { call::call_values(address, &words) }.map_err(|_| Stop::Callee)?;
-        Ok(result.map_or(0, |scalar| {
-            let bits = if scalar.is_float() { returned.float } else { returned.integer };
-            Value::new(scalar, bits).bits()
-        }))
+        Ok(result.map_or(0, |scalar| Value::returned(scalar, returned).bits()))
     }
 }

@@ -33,7 +33,7 @@ impl Trapped<'_> {
     pub(super) fn describe(&self, executable: &Executable) -> String {
         let Self { function, code, at, .. } = *self;
         let functions = executable.unit.functions();
-        let index = functions.iter().position(|f| Some(f.name().as_bytes()) == function);
+        let index = function.and_then(|name| executable.find(name));
         let own = index.and_then(|index| Some((index, sites(executable, index, code, at)?)));
         // Code of a callee that became part of its caller traps in the caller, with the line of the callee.
         let mut others = (0..functions.len())

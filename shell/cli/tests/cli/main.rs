@@ -184,6 +184,10 @@ fn arguments_and_options_that_do_not_fit_the_function_are_wrong_usage() {
         (&["run", &source, "half", "x"], "argument 1 `x`: `x` is not a valid f64"),
         (&["run", &source, "half", "1", "--returns", "i64"], "a result of type f64"),
         (&["run", &source, "same<i64, i64>", "1"], "1 type parameter, and 2 types are given"),
+        (
+            &["run", "bcod.smf", "answer", "--returns", "i64"],
+            "--returns does not apply to bytecode",
+        ),
         (&["trace", "bcod.smf", "--watch", "-o", "x"], "--watch does not apply to traces"),
     ] {
         contains(&is_misused(args), &[why]);
