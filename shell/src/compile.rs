@@ -47,7 +47,7 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions<'_>) -> Result<V
     let counts = template_counts(unit);
     let note = note::write(unit)?;
     let debug = match options.debug_directory {
-        Some(directory) => line_table::sections(unit, &code, directory)?,
+        Some(directory) => Vec::from(line_table::sections(unit, &code, directory)?),
         None => Vec::new(),
     };
     let frames = unwind_table::encode(unit, &code, options.arch)?;

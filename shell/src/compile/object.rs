@@ -10,6 +10,7 @@ use smf_core::link;
 use smf_core::source::{FunctionDefinition, TranslationUnit};
 
 use super::error::{CompileError, CompileOptions, Result};
+use crate::tools::Line;
 
 /// The alignment of functions, in bytes.
 const ALIGN: u32 = 16;
@@ -25,8 +26,8 @@ pub(super) struct CompiledCode {
     pub(super) code_size: u32,
     /// Call frame instructions.
     pub(super) frames: Vec<u8>,
-    /// Offsets in all of the code, ascending, and lines.
-    pub(super) lines: Vec<(u32, u32)>,
+    /// By offset in all of the code.
+    pub(super) lines: Vec<Line>,
 }
 
 /// What a relocation refers to.
@@ -139,7 +140,10 @@ impl Code {
             self.relocs.push(CodeReloc { offset, kind: reloc.kind, target, addend: reloc.addend });
         }
         // With source locations, the place of an instruction is its line.
-        let lines = compiled.source_map.iter().map(|entry| (start + entry.offset, entry.line));
+        let lines = compiled
+            .source_map
+            .iter()
+            .map(|entry| Line { address: (start + entry.offset).into(), line: entry.line });
         let frames = encode_rows(&compiled.unwind_machine, compiled.unwind)?;
         let (code_size, lines) = (compiled.code_size, lines.collect());
         self.functions.push(CompiledCode { start, size, code_size, frames, lines });

@@ -7,9 +7,8 @@
 
 use smf_core::alloc_util::{AllocError, try_push};
 
-use super::elf::DebugSection;
 use super::function::Function;
-use super::lines::Lines;
+use super::lines::Line;
 use crate::fallible_buf::FallibleBuf;
 
 const VERSION: u16 = 4;
@@ -19,41 +18,35 @@ const DW_AT_NAME: u8 = 0x03;
 const DW_AT_STMT_LIST: u8 = 0x10;
 const DW_AT_LOW_PC: u8 = 0x11;
 const DW_AT_HIGH_PC: u8 = 0x12;
+const DW_AT_COMP_DIR: u8 = 0x1b;
+const DW_AT_PRODUCER: u8 = 0x25;
+const DW_AT_DECL_FILE: u8 = 0x3a;
+const DW_AT_DECL_LINE: u8 = 0x3b;
 const DW_AT_EXTERNAL: u8 = 0x3f;
 const DW_FORM_ADDR: u8 = 0x01;
 const DW_FORM_DATA8: u8 = 0x07;
 const DW_FORM_STRING: u8 = 0x08;
+const DW_FORM_UDATA: u8 = 0x0f;
 const DW_FORM_SEC_OFFSET: u8 = 0x17;
 const DW_FORM_FLAG_PRESENT: u8 = 0x19;
-/// A unit with a name, addresses and lines; a function with a name and addresses.
-const ABBREVIATIONS: &[u8] = &[
-    1,
-    DW_TAG_COMPILE_UNIT,
-    1,
-    DW_AT_NAME,
-    DW_FORM_STRING,
-    DW_AT_LOW_PC,
-    DW_FORM_ADDR,
-    DW_AT_HIGH_PC,
-    DW_FORM_DATA8,
-    DW_AT_STMT_LIST,
-    DW_FORM_SEC_OFFSET,
-    0,
-    0,
-    2,
-    DW_TAG_SUBPROGRAM,
-    0,
-    DW_AT_NAME,
-    DW_FORM_STRING,
-    DW_AT_LOW_PC,
-    DW_FORM_ADDR,
-    DW_AT_HIGH_PC,
-    DW_FORM_DATA8,
-    DW_AT_EXTERNAL,
-    DW_FORM_FLAG_PRESENT,
-    0,
-    0,
-    0,
+/// The attributes of a unit and of a function, with their forms, in the order in which [`info`] writes them.
+const UNIT: &[[u8; 2]] = &[
+    [DW_AT_PRODUCER, DW_FORM_STRING],
+    [DW_AT_NAME, DW_FORM_STRING],
+    [DW_AT_COMP_DIR, DW_FORM_STRING],
+    [DW_AT_LOW_PC, DW_FORM_ADDR],
+    [DW_AT_HIGH_PC, DW_FORM_DATA8],
+    [DW_AT_STMT_LIST, DW_FORM_SEC_OFFSET],
+    [0, 0],
+];
+const FUNCTION: &[[u8; 2]] = &[
+    [DW_AT_NAME, DW_FORM_STRING],
+    [DW_AT_DECL_FILE, DW_FORM_UDATA],
+    [DW_AT_DECL_LINE, DW_FORM_UDATA],
+    [DW_AT_LOW_PC, DW_FORM_ADDR],
+    [DW_AT_HIGH_PC, DW_FORM_DATA8],
+    [DW_AT_EXTERNAL, DW_FORM_FLAG_PRESENT],
+    [0, 0],
 ];
 
 const DW_LNS_COPY: u8 = 1;
@@ -66,99 +59,192 @@ const DW_LNE_SET_ADDRESS: u8 = 2;
 /// of operands of the standard opcodes.
 const LINE_PROGRAM: &[u8] = &[1, 1, 1, 0, 1, 13, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1];
 
-/// The sections `.debug_abbrev`, `.debug_info` and `.debug_line` of functions with the lines of each; none without lines.
+const ABBREVIATIONS: &[u8] = b".debug_abbrev";
+const INFO: &[u8] = b".debug_info";
+const LINES: &[u8] = b".debug_line";
+
+/// A function with its lines.
+pub(crate) struct FunctionLines<'l> {
+    pub(crate) function: Function<'l>,
+    /// The number of the file, from 1.
+    pub(crate) file: u64,
+    /// The line of its declaration, to which its first instructions belong.
+    pub(crate) line: u32,
+    /// By ascending address.
+    pub(crate) rows: &'l [Line],
+}
+
+/// A section of debugging information, and the fields in it that depend on where the code and other sections are.
+#[cfg_attr(
+    not(all(feature = "source", feature = "pack")),
+    allow(dead_code, reason = "generated code is in place, and modules have these fields")
+)]
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// The ELF name.
+    pub(crate) name: &'static [u8],
+    pub(crate) bytes: Vec<u8>,
+    /// The offsets of fields that hold addresses.
+    pub(crate) addresses: Vec<u32>,
+    /// The offsets of fields that hold the offset of the start of another section, behind the name of that.
+    pub(crate) offsets: Vec<(&'static [u8], [u32; 1])>,
+}
+
+/// The sections for a unit of functions in these files, whose names may be relative to `directory`.
 ///
 /// # Errors
 /// Allocation failure.
-pub(super) fn sections(
-    functions: &[Function<'_>],
-    lines: &[Lines<'_>],
-) -> Result<Vec<DebugSection>, AllocError> {
-    let mut sections = Vec::new();
-    let Some(first) = lines.iter().find(|lines| !lines.rows.is_empty()) else {
-        return Ok(sections);
-    };
-    let mut abbreviations = FallibleBuf::default();
-    abbreviations.put(ABBREVIATIONS);
-    for (name, bytes) in [
-        (&b".debug_abbrev"[..], abbreviations.finish()?),
-        (b".debug_info", unit(functions, first.file)?),
-        (b".debug_line", line_program(functions, lines)?),
-    ] {
-        try_push(&mut sections, DebugSection { name, address: 0, bytes })?;
+pub(crate) fn sections<'f>(
+    directory: &[u8],
+    files: impl Iterator<Item = &'f [u8]> + Clone,
+    functions: &[FunctionLines<'_>],
+) -> Result<[Section; 3], AllocError> {
+    let mut abbreviations = Writer::default();
+    for (number, tag, children, attributes) in
+        [(1, DW_TAG_COMPILE_UNIT, 1, UNIT), (2, DW_TAG_SUBPROGRAM, 0, FUNCTION)]
+    {
+        abbreviations.bytes.put(&[number, tag, children]);
+        abbreviations.bytes.put(attributes.as_flattened());
     }
-    Ok(sections)
+    abbreviations.bytes.put(&[0]);
+    let file = files.clone().find(|file| !file.is_empty()).unwrap_or_default();
+    let info = info(directory, file, functions)?;
+    Ok([abbreviations.finish(ABBREVIATIONS)?, info, lines(files, functions)?])
 }
 
-/// The entries of the compilation unit.
-fn unit(functions: &[Function<'_>], file: &[u8]) -> Result<Vec<u8>, AllocError> {
-    let start = functions.iter().map(|function| function.address).min().unwrap_or(0);
-    let end = functions.iter().map(|function| function.address.saturating_add(function.size));
-    let end = end.max().unwrap_or(0);
-    let mut unit = FallibleBuf::default();
-    unit.put(&VERSION.to_le_bytes());
-    // The offset of the abbreviations, and the size of an address.
-    unit.put(&[0, 0, 0, 0, 8]);
-    unit.put(&[1]);
-    put_name(&mut unit, file);
-    unit.put_u64(&[start, end.saturating_sub(start)]);
-    // The offset of the line program.
-    unit.put_u32(&[0]);
-    for function in functions {
-        unit.put(&[2]);
-        put_name(&mut unit, function.name);
-        unit.put_u64(&[function.address, function.size]);
+#[derive(Default)]
+struct Writer {
+    bytes: FallibleBuf,
+    addresses: Vec<u32>,
+    offsets: Vec<(&'static [u8], [u32; 1])>,
+}
+
+impl Writer {
+    /// The start of a unit, whose length [`finish_unit`](Self::finish_unit) fills in.
+    fn new() -> Self {
+        let mut unit = Self::default();
+        unit.bytes.put(&[0; 4]);
+        unit.bytes.put(&VERSION.to_le_bytes());
+        unit
     }
-    unit.put(&[0]);
-    with_length(unit)
+
+    fn here(&self) -> Result<u32, AllocError> {
+        u32::try_from(self.bytes.len()).map_err(|_| AllocError)
+    }
+
+    fn put_address(&mut self, address: u64) -> Result<(), AllocError> {
+        let here = self.here()?;
+        self.bytes.put(&address.to_le_bytes());
+        try_push(&mut self.addresses, here)
+    }
+
+    fn put_range(&mut self, address: u64, size: u64) -> Result<(), AllocError> {
+        self.put_address(address)?;
+        self.bytes.put(&size.to_le_bytes());
+        Ok(())
+    }
+
+    /// Appends the offset of the start of the section `target`.
+    fn put_offset(&mut self, target: &'static [u8]) -> Result<(), AllocError> {
+        let here = self.here()?;
+        self.bytes.put(&[0; 4]);
+        try_push(&mut self.offsets, (target, [here]))
+    }
+
+    fn put_advance(&mut self, bytes: u64) {
+        self.bytes.put(&[DW_LNS_ADVANCE_PC]);
+        put_uleb(&mut self.bytes, bytes);
+    }
+
+    fn finish(self, name: &'static [u8]) -> Result<Section, AllocError> {
+        let Self { bytes, addresses, offsets } = self;
+        Ok(Section { name, bytes: bytes.finish()?, addresses, offsets })
+    }
+
+    /// As [`finish`](Self::finish), for a [unit](Self::new).
+    fn finish_unit(self, name: &'static [u8]) -> Result<Section, AllocError> {
+        let length = self.here()?.saturating_sub(4);
+        let mut section = self.finish(name)?;
+        if let Some(place) = section.bytes.first_chunk_mut() {
+            *place = length.to_le_bytes();
+        }
+        Ok(section)
+    }
+}
+
+/// The entries of the unit.
+fn info(
+    directory: &[u8],
+    file: &[u8],
+    functions: &[FunctionLines<'_>],
+) -> Result<Section, AllocError> {
+    let all = functions.iter().map(|lines| &lines.function);
+    let start = all.clone().map(|function| function.address).min().unwrap_or(0);
+    let end = all.map(|function| function.address.saturating_add(function.size)).max();
+    let mut unit = Writer::new();
+    unit.put_offset(ABBREVIATIONS)?;
+    // The size of an address, and the number of the abbreviation.
+    unit.bytes.put(&[8, 1]);
+    for text in [b"smf", file, directory] {
+        put_name(&mut unit.bytes, text);
+    }
+    unit.put_range(start, end.unwrap_or(0).saturating_sub(start))?;
+    unit.put_offset(LINES)?;
+    for &FunctionLines { function, file, line, .. } in functions {
+        unit.bytes.put(&[2]);
+        put_name(&mut unit.bytes, function.name);
+        put_uleb(&mut unit.bytes, file);
+        put_uleb(&mut unit.bytes, line.into());
+        unit.put_range(function.address, function.size)?;
+    }
+    unit.bytes.put(&[0]);
+    unit.finish_unit(INFO)
 }
 
 /// The line program, with a sequence for each function that has lines.
-fn line_program(functions: &[Function<'_>], lines: &[Lines<'_>]) -> Result<Vec<u8>, AllocError> {
+fn lines<'f>(
+    files: impl Iterator<Item = &'f [u8]>,
+    functions: &[FunctionLines<'_>],
+) -> Result<Section, AllocError> {
     let mut header = FallibleBuf::default();
     header.put(LINE_PROGRAM);
-    // No directories; a file for each function, without directory, time and size.
+    // No directories; files without directory, time and size.
     header.put(&[0]);
-    for Lines { file, .. } in lines {
+    for file in files {
         put_name(&mut header, if file.is_empty() { b"?" } else { file });
         header.put(&[0, 0, 0]);
     }
     header.put(&[0]);
     let header = header.finish()?;
-    let mut program = FallibleBuf::default();
-    program.put(&VERSION.to_le_bytes());
-    program.put_u32(&[u32::try_from(header.len()).unwrap_or(0)]);
-    program.put(&header);
-    for ((function, lines), file) in functions.iter().zip(lines).zip(1..) {
-        put_sequence(&mut program, function, file, lines);
-    }
-    with_length(program)
+    let mut program = Writer::new();
+    program.bytes.put(&u32::try_from(header.len()).map_err(|_| AllocError)?.to_le_bytes());
+    program.bytes.put(&header);
+    functions.iter().try_for_each(|function| put_sequence(&mut program, function))?;
+    program.finish_unit(LINES)
 }
 
-fn put_sequence(program: &mut FallibleBuf, function: &Function<'_>, file: u64, lines: &Lines<'_>) {
-    let Some(first) = lines.rows.first() else { return };
+fn put_sequence(program: &mut Writer, lines: &FunctionLines<'_>) -> Result<(), AllocError> {
+    let &FunctionLines { function, file, line: declared, rows } = lines;
+    if declared == 0 && rows.is_empty() {
+        return Ok(());
+    }
     let (mut address, mut line) = (function.address, 1);
-    program.put(&[0, 9, DW_LNE_SET_ADDRESS]);
-    program.put_u64(&[address]);
-    program.put(&[DW_LNS_SET_FILE]);
-    put_uleb(program, file);
-    // The prologue belongs to the first line.
-    let rows = lines.rows.iter().skip(1).map(|row| (row.address, row.line));
-    for (at, number) in std::iter::once((address, first.line)).chain(rows) {
-        put_advance(program, at.saturating_sub(address));
-        program.put(&[DW_LNS_ADVANCE_LINE]);
-        put_sleb(program, i64::from(number) - i64::from(line));
-        program.put(&[DW_LNS_COPY]);
+    program.bytes.put(&[0, 9, DW_LNE_SET_ADDRESS]);
+    program.put_address(address)?;
+    program.bytes.put(&[DW_LNS_SET_FILE]);
+    put_uleb(&mut program.bytes, file);
+    let rows = rows.iter().map(|row| (row.address, row.line));
+    for (at, number) in std::iter::once((address, declared)).chain(rows) {
+        program.put_advance(at.saturating_sub(address));
+        program.bytes.put(&[DW_LNS_ADVANCE_LINE]);
+        put_sleb(&mut program.bytes, i64::from(number) - i64::from(line));
+        program.bytes.put(&[DW_LNS_COPY]);
         (address, line) = (at.max(address), number);
     }
     let end = function.address.saturating_add(function.size);
-    put_advance(program, end.saturating_sub(address));
-    program.put(&[0, 1, DW_LNE_END_SEQUENCE]);
-}
-
-fn put_advance(program: &mut FallibleBuf, bytes: u64) {
-    program.put(&[DW_LNS_ADVANCE_PC]);
-    put_uleb(program, bytes);
+    program.put_advance(end.saturating_sub(address));
+    program.bytes.put(&[0, 1, DW_LNE_END_SEQUENCE]);
+    Ok(())
 }
 
 fn put_uleb(program: &mut FallibleBuf, mut number: u64) {
@@ -193,15 +279,6 @@ fn put_name(buffer: &mut FallibleBuf, name: &[u8]) {
     buffer.put(&[0]);
 }
 
-/// The bytes behind their length.
-fn with_length(bytes: FallibleBuf) -> Result<Vec<u8>, AllocError> {
-    let bytes = bytes.finish()?;
-    let mut all = FallibleBuf::default();
-    all.put_u32(&[u32::try_from(bytes.len()).map_err(|_| AllocError)?]);
-    all.put(&bytes);
-    all.finish()
-}
-
 #[cfg(test)]
 #[cfg(feature = "inspect")]
 mod tests {
@@ -209,7 +286,6 @@ mod tests {
     use addr2line::gimli::{Dwarf, EndianSlice, Error, LittleEndian, SectionId};
 
     use super::*;
-    use crate::tools::Line;
 
     #[test]
     fn lines_and_functions_are_found_by_an_independent_reader() {
@@ -222,8 +298,11 @@ mod tests {
         let row = |address, line| Line { address, line };
         let rows = [row(0x1004, 7), row(0x1010, 300), row(0x1200, 2)];
         let other = [row(0x1400, 9)];
-        let lines = [Lines { file: b"a.spl", rows: &rows }, Lines { file: b"b.spl", rows: &other }];
-        let sections = sections(&functions, &lines).unwrap();
+        let lines = |function, file, line, rows| FunctionLines { function, file, line, rows };
+        let [first, second] = functions;
+        let functions = [lines(first, 1, 7, &rows[..]), lines(second, 2, 8, &other[..])];
+        let files = [&b"a.spl"[..], b"/b.spl"].into_iter();
+        let sections = sections(b"/source", files, &functions).unwrap();
         let load = |id: SectionId| {
             let section = sections.iter().find(|section| section.name == id.name().as_bytes());
             let bytes = section.map_or(&[][..], |section| &section.bytes);
@@ -237,9 +316,9 @@ mod tests {
         for (address, expected) in
             [(0x1000, 7), (0x100f, 7), (0x1010, 300), (0x11ff, 300), (0x1200, 2), (0x12ff, 2)]
         {
-            assert_eq!(line(address), Some(("a.spl".to_owned(), expected)), "{address:#x}");
+            assert_eq!(line(address), Some(("/source/a.spl".to_owned(), expected)), "{address:#x}");
         }
-        assert_eq!(line(0x1404), Some(("b.spl".to_owned(), 9)));
+        assert_eq!(line(0x1404), Some(("/b.spl".to_owned(), 9)));
         for address in [0xfff, 0x1300, 0x1420] {
             assert_eq!(line(address), None, "{address:#x}");
         }
@@ -249,12 +328,5 @@ mod tests {
             let name = found.map(|function| function.raw_name().unwrap().into_owned());
             assert_eq!(name.as_deref(), expected);
         }
-    }
-
-    #[test]
-    fn code_without_lines_has_no_debugging_information() {
-        let function = Function { address: 16, size: 5, name: b"f" };
-        assert!(sections(&[function], &[Lines::NONE]).unwrap().is_empty());
-        assert!(sections(&[function], &[]).unwrap().is_empty());
     }
 }

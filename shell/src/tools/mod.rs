@@ -20,7 +20,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod cfi;
-mod dwarf;
+pub(crate) mod dwarf;
 mod elf;
 mod error;
 mod function;
@@ -35,15 +35,17 @@ mod perf_map;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+use std::ffi::CString;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use smf_core::alloc_util::try_push;
+use smf_core::alloc_util::{AllocError, try_collect, try_push};
 
 use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::unlocked_write;
+use dwarf::FunctionLines;
 pub use elf::DebugSection;
 pub use error::{Tool, ToolError};
 pub use function::Function;
@@ -249,9 +251,7 @@ pub fn announce_with_lines(
         // Without call frame information debuggers fall back to frame pointers.
         let _ = try_push(&mut sections, section);
     }
-    let with_lines = dwarf::sections(functions, lines).and_then(|with_lines| {
-        with_lines.into_iter().try_for_each(|section| try_push(&mut sections, section))
-    });
+    let with_lines = add_lines(&mut sections, functions, lines);
     let object = with_lines.and_then(|()| elf::object(functions, code, &sections));
     let object = object.and_then(gdb::Object::register);
     let object = object.map_err(ToolError::out_of_memory(Tool::Gdb));
@@ -259,6 +259,42 @@ pub fn announce_with_lines(
         announced.object = Some(object);
         announced
     }))
+}
+
+/// Adds the sections with the lines of functions; none without lines.
+fn add_lines(
+    sections: &mut Vec<DebugSection>,
+    functions: &[Function<'_>],
+    lines: &[Lines<'_>],
+) -> Result<(), AllocError> {
+    if lines.iter().all(|lines| lines.rows.is_empty()) {
+        return Ok(());
+    }
+    // A file for each function.
+    let all = lines.iter().copied().chain(std::iter::repeat(Lines::NONE));
+    let all = functions.iter().zip(all).zip(1..);
+    let listed = try_collect(all.map(|((&function, Lines { rows, .. }), file)| FunctionLines {
+        function,
+        file,
+        line: rows.first().map_or(0, |row| row.line),
+        rows,
+    }))?;
+    let files = lines.iter().map(|lines| lines.file);
+    let written = dwarf::sections(&working_directory(), files, &listed)?;
+    written.into_iter().try_for_each(|dwarf::Section { name, bytes, .. }| {
+        try_push(sections, DebugSection { name, address: 0, bytes })
+    })
+}
+
+/// The working directory; empty if it is unknown.
+fn working_directory() -> Vec<u8> {
+    /// PATH_MAX of Linux: longer paths would make the buffer grow, which may end the process.
+    const MAX_PATH: usize = 4096;
+    let mut buffer = Vec::new();
+    match buffer.try_reserve_exact(MAX_PATH) {
+        Ok(()) => rustix::process::getcwd(buffer).map(CString::into_bytes).unwrap_or_default(),
+        Err(_) => buffer,
+    }
 }
 
 /// The sections with call frame information.
@@ -272,7 +308,7 @@ fn frames(functions: &[Function<'_>]) -> Vec<u8> {
     #[cfg(not(target_arch = "x86_64"))]
     let frames = {
         let _ = functions;
-        Ok::<_, smf_core::AllocError>(Vec::new())
+        Ok::<_, AllocError>(Vec::new())
     };
     frames.unwrap_or_default()
 }
