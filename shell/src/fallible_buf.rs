@@ -34,6 +34,28 @@ impl FallibleBuf {
         numbers.iter().for_each(|number| self.put(&number.to_ne_bytes()));
     }
 
+    /// Appends a number in ULEB128 (DWARF 4, 7.6).
+    pub(crate) fn put_uleb128(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.put(&[low_bits(number) | 0x80]);
+            number >>= 7;
+        }
+        self.put(&[low_bits(number)]);
+    }
+
+    /// Appends a number in SLEB128 (DWARF 4, 7.6).
+    pub(crate) fn put_sleb128(&mut self, mut number: i64) {
+        loop {
+            let low = low_bits(number.cast_unsigned());
+            number >>= 7;
+            let is_last = matches!((number, low & 0x40), (0, 0) | (-1, 0x40));
+            self.put(&[if is_last { low } else { low | 0x80 }]);
+            if is_last {
+                return;
+            }
+        }
+    }
+
     /// The length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
@@ -46,6 +68,12 @@ impl FallibleBuf {
     pub(crate) fn finish(self) -> Result<Vec<u8>, AllocError> {
         if self.alloc_failed { Err(AllocError) } else { Ok(self.bytes) }
     }
+}
+
+/// The lower seven bits.
+fn low_bits(number: u64) -> u8 {
+    let [low, ..] = number.to_le_bytes();
+    low & 0x7f
 }
 
 impl io::Write for FallibleBuf {

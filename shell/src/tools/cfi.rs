@@ -317,7 +317,7 @@ fn put_rows(entry: &mut FallibleBuf, rows: &[Row]) {
                 _ if was == is => {}
                 Some(distance) => {
                     entry.put(&[DW_CFA_OFFSET | dwarf_register(register)]);
-                    put_leb(entry, distance.unsigned_abs() / 8);
+                    entry.put_uleb128(distance.unsigned_abs() / 8);
                 }
                 None => entry.put(&[DW_CFA_RESTORE | dwarf_register(register)]),
             }
@@ -337,20 +337,11 @@ fn put_advance_loc(entry: &mut FallibleBuf, bytes: usize) {
 
 fn put_def_cfa(entry: &mut FallibleBuf, register: u8, distance: u64) {
     entry.put(&[DW_CFA_DEF_CFA, dwarf_register(register)]);
-    put_leb(entry, distance);
+    entry.put_uleb128(distance);
 }
 
 fn dwarf_register(register: u8) -> u8 {
     DWARF_REGISTERS.get(usize::from(register)).copied().unwrap_or(0)
-}
-
-/// Appends a number in ULEB128.
-fn put_leb(entry: &mut FallibleBuf, mut number: u64) {
-    while number >= 0x80 {
-        entry.put(&[(number & 0x7f) as u8 | 0x80]);
-        number >>= 7;
-    }
-    entry.put(&[(number & 0x7f) as u8]);
 }
 
 #[cfg(test)]

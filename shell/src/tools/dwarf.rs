@@ -153,7 +153,7 @@ impl Writer {
 
     fn put_advance(&mut self, bytes: u64) {
         self.bytes.put(&[DW_LNS_ADVANCE_PC]);
-        put_uleb(&mut self.bytes, bytes);
+        self.bytes.put_uleb128(bytes);
     }
 
     fn finish(self, name: &'static [u8]) -> Result<Section, AllocError> {
@@ -193,8 +193,8 @@ fn info(
     for &FunctionLines { function, file, line, .. } in functions {
         unit.bytes.put(&[2]);
         put_name(&mut unit.bytes, function.name);
-        put_uleb(&mut unit.bytes, file);
-        put_uleb(&mut unit.bytes, line.into());
+        unit.bytes.put_uleb128(file);
+        unit.bytes.put_uleb128(line.into());
         unit.put_range(function.address, function.size)?;
     }
     unit.bytes.put(&[0]);
@@ -232,12 +232,12 @@ fn put_sequence(program: &mut Writer, lines: &FunctionLines<'_>) -> Result<(), A
     program.bytes.put(&[0, 9, DW_LNE_SET_ADDRESS]);
     program.put_address(address)?;
     program.bytes.put(&[DW_LNS_SET_FILE]);
-    put_uleb(&mut program.bytes, file);
+    program.bytes.put_uleb128(file);
     let rows = rows.iter().map(|row| (row.address, row.line));
     for (at, number) in std::iter::once((address, declared)).chain(rows) {
         program.put_advance(at.saturating_sub(address));
         program.bytes.put(&[DW_LNS_ADVANCE_LINE]);
-        put_sleb(&mut program.bytes, i64::from(number) - i64::from(line));
+        program.bytes.put_sleb128(i64::from(number) - i64::from(line));
         program.bytes.put(&[DW_LNS_COPY]);
         (address, line) = (at.max(address), number);
     }
@@ -245,32 +245,6 @@ fn put_sequence(program: &mut Writer, lines: &FunctionLines<'_>) -> Result<(), A
     program.put_advance(end.saturating_sub(address));
     program.bytes.put(&[0, 1, DW_LNE_END_SEQUENCE]);
     Ok(())
-}
-
-fn put_uleb(program: &mut FallibleBuf, mut number: u64) {
-    while number >= 0x80 {
-        program.put(&[low_bits(number) | 0x80]);
-        number >>= 7;
-    }
-    program.put(&[low_bits(number)]);
-}
-
-fn put_sleb(program: &mut FallibleBuf, mut number: i64) {
-    loop {
-        let low = low_bits(number.cast_unsigned());
-        number >>= 7;
-        let is_last = matches!((number, low & 0x40), (0, 0) | (-1, 0x40));
-        program.put(&[if is_last { low } else { low | 0x80 }]);
-        if is_last {
-            return;
-        }
-    }
-}
-
-/// The lower seven bits.
-fn low_bits(number: u64) -> u8 {
-    let [low, ..] = number.to_le_bytes();
-    low & 0x7f
 }
 
 /// Appends a name up to its first NUL, and a NUL.
