@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use smf_core::exec::{Level, Unit};
+use smf_core::exec::Level;
 use smf_core::source::{Code, Diagnostic, Mode, compile};
 use smf_loader::exec::host_functions;
 use smf_loader::source::Program;
@@ -160,10 +160,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut compiled = compile(&program.files(), Mode::Manager)?;
     let diagnostics = std::mem::take(&mut compiled.diagnostics);
     compiled.diagnostics = diagnostics.into_iter().map(|d| wrapped.corrected(d)).collect();
-    let mut source = checked(compiled, false)?;
-    let unit = Unit::from_source(&mut source)?;
-    let Some(index) = source.find(&wrapped.function) else { return Ok(ExitCode::SUCCESS) };
-    let executable = Executable { unit, source: Some(source) };
+    let executable = Executable::new(checked(compiled, false)?)?;
+    let index = executable.find(wrapped.function.as_bytes());
+    let Some(index) = index else { return Ok(ExitCode::SUCCESS) };
     let execution = Execution {
         backend: args.backend,
         level: Level::from_number(args.opt.into()).unwrap_or_default(),

@@ -16,7 +16,7 @@ use smf_core::cache::{self, CacheError, Capacity, FileCache};
 use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
 use smf_core::plural;
 use smf_loader::files;
-use smf_loader::prefetch::{self, Failure as FailedFile, MAX_THREADS, Options, Report, Watch};
+use smf_loader::prefetch::{self, MAX_THREADS, Options, Report, Watch};
 
 use crate::integer::up_to;
 use crate::output::{self, Failure};
@@ -115,7 +115,7 @@ fn read_in_pieces(path: &[u8]) -> Result<u64, MemoryError> {
     Ok(size)
 }
 
-fn why(failure: &FailedFile) -> String {
+fn why(failure: &prefetch::Failure) -> String {
     let directory = MemoryError::NotRegular { kind: FileKind::Directory };
     let hint = if failure.error == directory.into() { "; name the files in it" } else { "" };
     format!("{}{hint}", failure.error)
@@ -174,7 +174,7 @@ fn summary(report: &Report, took: Duration, cache: &FileCache) -> Summary {
     let statistics = cache.statistics();
     let times = &statistics.load_times;
     let samples = statistics.bytes_over_time.iter();
-    let failure = |failure: &FailedFile| FailureSummary {
+    let failure = |failure: &prefetch::Failure| FailureSummary {
         file: failure.path.to_string_lossy().into_owned(),
         error: why(failure),
     };

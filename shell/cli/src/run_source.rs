@@ -148,8 +148,7 @@ fn check(args: &Args) -> Result<(), Failure> {
 /// The function of source to call: one of the program, an instance of a generic one, or one that adds default arguments.
 fn target(args: &Args, program: &Program, executable: Executable) -> Result<Target, Failure> {
     let name = args.name.as_ref().map(|name| name.to_string_lossy());
-    let is_there = |name: &str| executable.source.iter().any(|unit| unit.find(name).is_some());
-    if let Some(name) = name.filter(|name| !is_there(name))
+    if let Some(name) = name.filter(|name| executable.find(name.as_bytes()).is_none())
         && let Some(found) = instance(&args.file, program, &executable, &name, &args.args)?
     {
         return Ok(found);

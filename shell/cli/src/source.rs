@@ -41,8 +41,11 @@ pub(crate) struct Executable {
 impl Executable {
     /// The functions of a program of Simple source.
     pub(crate) fn compile(program: &Program, mode: Mode) -> Result<Self, Failure> {
-        let compiled = compile(&program.files(), mode)?;
-        let mut source = checked(compiled, false)?;
+        Self::new(checked(compile(&program.files(), mode)?, false)?)
+    }
+
+    /// The functions of a unit of Simple source.
+    pub(crate) fn new(mut source: TranslationUnit) -> Result<Self, Failure> {
         let unit = Unit::from_source(&mut source)?;
         Ok(Self { unit, source: Some(source) })
     }

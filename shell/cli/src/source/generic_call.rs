@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use smf_core::exec::Unit;
 use smf_core::ir::Scalar;
 use smf_core::plural;
 use smf_core::source::{Diagnostic, Mode, Template, compile};
@@ -241,7 +240,7 @@ fn compile_behind(
         file.text = &all;
     }
     let compiled = compile(&files, Mode::Manager)?;
-    let Some(mut source) = compiled.unit else {
+    let Some(source) = compiled.unit else {
         let error = compiled.diagnostics.first();
         // The call itself is behind the text.
         let is_written = |error: &Diagnostic| {
@@ -259,6 +258,5 @@ fn compile_behind(
             None => String::new(),
         }));
     };
-    let unit = Unit::from_source(&mut source)?;
-    Ok(Ok(Executable { unit, source: Some(source) }))
+    Executable::new(source).map(Ok)
 }
