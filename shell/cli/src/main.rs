@@ -1,5 +1,5 @@
 //! The `smf` command. Results go to standard output, an `error: ...` line to standard error. The exit status
-//! is 0 for success, 1 for failure, [2](USAGE) for wrong usage.
+//! is 0 for success, 1 for failure, 2 for wrong usage.
 //!
 //! Each command has a file of its own, with its arguments and its implementation.
 #![deny(unsafe_code)]

@@ -56,7 +56,7 @@ pub(crate) struct Args {
     pub(crate) file: PathBuf,
     /// The function to call [default: the entry point, else `main`]
     pub(crate) name: Option<OsString>,
-    /// Its arguments: up to 8, such as 7, 0x10, 1.5, true, u8:255, f32:1.5, str:abc, i64:1,2,3 or buf:64
+    /// Its arguments, up to 8 of machine code, such as 7, 0x10, 1.5, true, u8:255, f32:1.5, str:abc, i64:1,2,3 or buf:64
     ///
     /// Numbers without a type are i64, or f64 if they have a point or an exponent. Strings, arrays and buffers (so many
     /// zeroed bytes) are passed by address; arrays and buffers are printed if the function has changed them. Missing
