@@ -35,6 +35,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let file = File::parse(&data).at(&args.file)?;
     let &Args { sections, symbols, relocs, templates, .. } = args;
+    let is_selection = sections || symbols || relocs || templates || args.filter.is_some();
+    if is_selection && matches!(file, File::Library(_)) {
+        let why = "an archive is shown as a whole: name one of its modules, as in ARCHIVE:NAME";
+        return Err(Failure::usage_of(&args.file, why));
+    }
     let parts = Selection { sections, symbols, relocs, templates, ..Selection::default() };
     let parts = Selection { filter: args.filter.as_deref().unwrap_or("").as_bytes(), ..parts };
     output::show(&args.file, &file, args.json, &parts)

@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Call `main` as a program: with argc, argv and environ, and with its result as exit status
     ///
     /// All arguments after the module are those of the program; put `--` before those that begin with `-`.
-    #[arg(long, conflicts_with_all = ["watch", "exit", "returns", "compile", "interpret"])]
+    #[arg(long, conflicts_with_all = ["watch", "exit", "returns", "compile", "interpret", "time"])]
     pub(crate) main: bool,
     /// The type of the result of machine code: i8 to i64, u8 to u64, f32, f64, bool, ptr, str or void
     ///

@@ -540,7 +540,9 @@ fn main_is_called_as_a_program() {
     let output = command.args(["--", "one", "-x", "--exit", "u9:z"]).output().unwrap();
     assert_eq!(super::text(&output.stdout), "1=one\n2=-x\n3=--exit\n4=u9:z\nhere 1 1\n1 1\n");
     assert_eq!(output.status.code(), Some(305 & 0xff));
-    assert_eq!(super::smf(&["run", "--main", "--exit", &module]).status.code(), Some(2));
+    for option in ["--exit", "--time"] {
+        assert_eq!(super::smf(&["run", "--main", option, &module]).status.code(), Some(2));
+    }
 }
 
 const CRASHES: &str = r#"

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{contains, fails, ok, scratch, smf, text};
+use super::{contains, fails, is_misused, ok, scratch, smf, text};
 
 const SOURCE: &str = r#"
     extern int wanted(int);
@@ -118,6 +118,10 @@ fn inspect_shows_selected_parts_and_matching_rows() {
     assert!(!filtered.contains("bump"));
     contains(&ok(&["inspect", "--relocs", "packed.smf"]), &["relocations for section"]);
     contains(&ok(&["inspect", "--sections", "packed.smf"]), &["sections ("]);
+    for option in [&["--symbols"][..], &["--filter", "scale"]] {
+        let error = is_misused(&[&["inspect", "library.lsm"], option].concat());
+        contains(&error, &["name one of its modules"]);
+    }
     let output = smf(&["inspect", "--json", "--symbols", "packed.smf"]);
     assert_eq!(output.status.code(), Some(2));
 }
