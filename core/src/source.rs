@@ -105,7 +105,7 @@ pub use program::Mode;
 pub use trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT, TrapCause};
 pub use unit::{
     Assertion, Compiled, Constant, ConstantValue, ExternalSignature, FunctionDefinition,
-    SourceFile, SourcePlace, Template, TranslationUnit,
+    SourceFile, SourcePlace, Template, TranslationUnit, TypeParam,
 };
 
 use diagnostic::{Diagnostics, File};

@@ -53,14 +53,14 @@ pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Templat
     if !generator.program.functions.iter().any(is_template) {
         return Ok(templates);
     }
-    let values = super::scope::function_values(&generator.program)?;
+    let mentions = super::scope::Mentions::new(&generator.program)?;
     for number in 0..count(&generator.program.functions) {
         let Some(info) = generator.program.function(number) else { continue };
         if is_template(&info) {
             // Nothing in the IR states a bound: the instances are made from the text.
             let ir = generator.template(number).filter(|_| !generator.program.is_bounded(&info));
             let info = generator.program.function(number).unwrap_or(info);
-            let template = template(generator, &info, ir, &values)?;
+            let template = template(generator, (number, &info), ir, &mentions)?;
             try_push(&mut templates, template)?;
         }
     }
@@ -215,22 +215,19 @@ fn constants(
 
 fn template(
     generator: &mut Generator<'_, '_>,
-    info: &FunctionInfo,
+    (number, info): (u32, &FunctionInfo),
     ir: Option<Vec<u8>>,
-    values: &[bool],
+    mentions: &super::scope::Mentions,
 ) -> Result<Template, AllocError> {
-    let mut type_params = Vec::new();
+    let type_params = type_params(&generator.program, info)?;
     let scope = generator.program.type_scope(info);
-    for (name, _) in &scope {
-        try_push(&mut type_params, try_copy_str(generator.program.name(*name))?)?;
-    }
     let types = try_collect(scope.iter().map(|entry| entry.1))?;
     let (params, _) = params(&mut generator.program, info, &types, &mut String::new())?;
     let result = match info.result {
         ResultType::Known(TypeId::UNIT) | ResultType::Missing | ResultType::Inferring => None,
         ResultType::Known(result) => Some(generator.program.term(result)?),
     };
-    let text = super::scope::template_text(generator, info, values)?;
+    let text = super::scope::template_text(generator, number, mentions)?;
     let name = generator.program.name(info.decl.word.name);
     // As the symbols of its instances.
     let name = match generator.program.source(info.source) {
@@ -240,6 +237,26 @@ fn template(
         _ => try_copy_str(name)?,
     };
     Ok(Template { name, type_params, params, result, ir, text })
+}
+
+/// The type parameters of a function that is no method.
+fn type_params(
+    program: &Program<'_, '_>,
+    info: &FunctionInfo,
+) -> Result<Vec<TypeParam>, AllocError> {
+    let mut params = Vec::new();
+    let Some(tree) = program.source(info.source).map(|source| &source.tree) else {
+        return Ok(params);
+    };
+    for param in tree.entries(&tree.type_params, info.decl.type_params) {
+        let mut bounds = Vec::new();
+        for &bound in tree.list(param.bounds) {
+            try_push(&mut bounds, try_copy_str(program.name(Name(bound)))?)?;
+        }
+        let name = try_copy_str(program.name(param.word.name))?;
+        try_push(&mut params, TypeParam { name, bounds })?;
+    }
+    Ok(params)
 }
 
 /// The instance of the generic function `name` of a file for `types`.

@@ -1,7 +1,8 @@
 //! The source text of a template: the function behind the declarations of its file and of the files that it imports.
 //!
-//! Types, implementations, constants and generic functions are copied; other functions become `extern fn` if the module that
-//! has the template exports them by their names and no file uses them as values, and are copied otherwise.
+//! Types, implementations and constants are copied, as a type argument may be any type; of the functions there are those that
+//! the text mentions. Generic ones are copied; others become `extern fn` if the module that has the template exports them by
+//! their names and no file uses them as values, and are copied otherwise.
 //!
 //! The text starts with a line `#:module LENGTH MODULE`, a tab and the name of the file for each file, in the order of the
 //! program. The declarations of the files follow in that order, with their imports; those of the file of the template,
@@ -10,13 +11,14 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::slice;
 
 use super::SourceFile;
 use super::diagnostic::formatted;
 use super::lower::generator::Generator;
 use super::names::Name;
 use super::program::{FunctionInfo, Item, Program, ResultType, at, at_mut, count};
-use super::syntax::{ExprKind, Receiver, Tree};
+use super::syntax::{ExprKind, Receiver, Tree, UseItems};
 use super::token::Span;
 use super::ty::{Head, TypeId};
 use crate::alloc_util::{AllocError, try_collect, try_filled, try_push, try_push_str};
@@ -45,36 +47,118 @@ struct Part {
     declared: Option<u32>,
 }
 
-/// A text that compiles on its own and declares the function. `values` are the functions that are used as values.
+/// What the functions of a program mention, for the texts of all its templates.
+pub(super) struct Mentions {
+    /// By the number of a function: whether a file uses it as a value, and does not only call it.
+    values: Vec<bool>,
+    /// Pairs of functions, of which the first mentions the second; ascending.
+    by_functions: Vec<(u32, u32)>,
+    /// Pairs of a file, and a function that its types, implementations, constants or imports mention.
+    by_files: Vec<(u32, u32)>,
+}
+
+impl Mentions {
+    pub(super) fn new(program: &Program<'_, '_>) -> Result<Self, AllocError> {
+        let values = try_filled(program.functions.len(), &false)?;
+        let mut mentions = Self { values, by_functions: Vec::new(), by_files: Vec::new() };
+        let mut spans = Vec::new();
+        for number in 0..count(&program.functions) {
+            let Some(info) = program.function(number) else { continue };
+            if info.owner.is_none() && !info.decl.is_script {
+                let Span { start, end } = info.decl.span;
+                try_push(&mut spans, (info.source, start, end, number))?;
+            }
+        }
+        spans.sort_unstable();
+        for (file, source) in (0..).zip(program.sources) {
+            mentions.add_expressions(program, file, &source.tree, &spans)?;
+            mentions.add_imports(program, file, &source.tree)?;
+        }
+        mentions.by_functions.sort_unstable();
+        mentions.by_functions.dedup();
+        Ok(mentions)
+    }
+
+    /// `spans` are the file, start, end and number of each function that is no method, ascending.
+    fn add_expressions(
+        &mut self,
+        program: &Program<'_, '_>,
+        file: u32,
+        tree: &Tree,
+        spans: &[(u32, u32, u32, u32)],
+    ) -> Result<(), AllocError> {
+        let mut called = try_filled(tree.exprs.len(), &false)?;
+        for expr in &tree.exprs {
+            if let ExprKind::Call { callee, .. } = expr.kind
+                && let Some(place) = at_mut(&mut called, callee.0)
+            {
+                *place = true;
+            }
+        }
+        for (expr, is_called) in tree.exprs.iter().zip(called) {
+            let Some(function) = named_function(program, file, tree, expr.kind) else { continue };
+            if !is_called && let Some(place) = at_mut(&mut self.values, function) {
+                *place = true;
+            }
+            let start = expr.span.start;
+            let after = spans.partition_point(|span| (span.0, span.1) <= (file, start));
+            let around = after.checked_sub(1).and_then(|index| spans.get(index));
+            match around {
+                Some(&(source, _, end, user)) if source == file && start < end => {
+                    try_push(&mut self.by_functions, (user, function))?;
+                }
+                _ => try_push(&mut self.by_files, (file, function))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_imports(
+        &mut self,
+        program: &Program<'_, '_>,
+        file: u32,
+        tree: &Tree,
+    ) -> Result<(), AllocError> {
+        for import in &tree.uses {
+            let names = match &import.items {
+                UseItems::Module(name) => slice::from_ref(&name.0),
+                UseItems::Names(names) => tree.list(*names),
+                UseItems::All => &[],
+            };
+            for &name in names {
+                if let Some(Item::Function(function)) = program.item(file, Name(name)) {
+                    try_push(&mut self.by_files, (file, function))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The functions that one mentions.
+    fn of(&self, function: u32) -> impl Iterator<Item = u32> {
+        let first = self.by_functions.partition_point(|&(user, _)| user < function);
+        let mentions = self.by_functions.get(first..).unwrap_or(&[]).iter();
+        mentions.take_while(move |&&(user, _)| user == function).map(|&(_, used)| used)
+    }
+}
+
+/// A text that compiles on its own and declares the function of this number.
 pub(super) fn template_text(
     generator: &mut Generator<'_, '_>,
-    info: &FunctionInfo,
-    values: &[bool],
+    number: u32,
+    mentions: &Mentions,
 ) -> Result<String, AllocError> {
     let program = &generator.program;
+    let Some(info) = program.function(number) else { return Ok(String::new()) };
     let reached = reached(program, info.source)?;
     let has_imports = reached.iter().filter(|&&is_reached| is_reached).count() > 1;
-    let mut parts = Vec::new();
+    let mut parts = functions(generator, number, mentions, &reached)?;
     let files = (0..).zip(program.sources).zip(&reached).filter(|&(_, &is_reached)| is_reached);
-    for ((number, file), _) in files {
+    for ((source, file), _) in files {
         let uses = file.tree.uses.iter().filter(|_| has_imports).map(|decl| decl.span);
         for span in uses.chain(types_and_constants(&file.tree)) {
-            try_push(&mut parts, Part { source: number, span, declared: None })?;
+            try_push(&mut parts, Part { source, span, declared: None })?;
         }
-    }
-    for number in 0..count(&program.functions) {
-        let Some(other) = program.function(number) else { continue };
-        let (source, span) = (other.source, other.decl.span);
-        // A function inside another one is part of the text of that.
-        let is_inner = generator.outer_function(number).is_some();
-        let is_left_out = other.owner.is_some() || other.decl.is_script || is_inner;
-        if is_left_out || at(&reached, source) != Some(&true) {
-            continue;
-        }
-        let is_own = source == info.source && span == info.decl.span;
-        let is_copied = is_own || other.is_external || at(values, number) == Some(&true);
-        let declared = Some(number).filter(|_| !is_copied && is_declared(program, &other));
-        try_push(&mut parts, Part { source, span, declared })?;
     }
     parts.sort_unstable_by_key(|part| (part.source, part.span.start));
     let mut texts = try_collect(program.sources.iter().map(|_| Text::default()))?;
@@ -84,6 +168,44 @@ pub(super) fn template_text(
         }
     }
     join(program, &texts, &reached, info.source)
+}
+
+/// The function of a template, and those that the text mentions because of it.
+fn functions(
+    generator: &Generator<'_, '_>,
+    own: u32,
+    mentions: &Mentions,
+    reached: &[bool],
+) -> Result<Vec<Part>, AllocError> {
+    let program = &generator.program;
+    let is_reached = |file| at(reached, file) == Some(&true);
+    let mut parts = Vec::new();
+    let mut is_found = try_filled(program.functions.len(), &false)?;
+    let mut open = try_collect([own].into_iter())?;
+    for &(_, function) in mentions.by_files.iter().filter(|&&(file, _)| is_reached(file)) {
+        try_push(&mut open, function)?;
+    }
+    while let Some(number) = open.pop() {
+        let Some(place) = at_mut(&mut is_found, number).filter(|place| !**place) else { continue };
+        *place = true;
+        let Some(info) = program.function(number) else { continue };
+        let (source, span) = (info.source, info.decl.span);
+        // A function inside another one is part of the text of that.
+        let is_inner = generator.outer_function(number).is_some();
+        if info.owner.is_some() || info.decl.is_script || is_inner || !is_reached(source) {
+            continue;
+        }
+        let is_copied =
+            number == own || info.is_external || at(&mentions.values, number) == Some(&true);
+        let declared = Some(number).filter(|_| !is_copied && is_declared(program, &info));
+        try_push(&mut parts, Part { source, span, declared })?;
+        if declared.is_none() {
+            for function in mentions.of(number) {
+                try_push(&mut open, function)?;
+            }
+        }
+    }
+    Ok(parts)
 }
 
 /// The declarations of a file, each on the line that it has there.
@@ -205,31 +327,7 @@ pub(super) fn with_lines(text: &str) -> Result<String, AllocError> {
     Ok(whole)
 }
 
-/// By the number of a function: whether a file uses it as a value, and does not only call it.
-pub(super) fn function_values(program: &Program<'_, '_>) -> Result<Vec<bool>, AllocError> {
-    let mut values = try_filled(program.functions.len(), &false)?;
-    for (number, source) in (0..).zip(program.sources) {
-        let tree = &source.tree;
-        let mut called = try_filled(tree.exprs.len(), &false)?;
-        for expr in &tree.exprs {
-            if let ExprKind::Call { callee, .. } = expr.kind
-                && let Some(place) = at_mut(&mut called, callee.0)
-            {
-                *place = true;
-            }
-        }
-        for (expr, _) in tree.exprs.iter().zip(called).filter(|(_, is_called)| !is_called) {
-            if let Some(function) = named_function(program, number, tree, expr.kind)
-                && let Some(place) = at_mut(&mut values, function)
-            {
-                *place = true;
-            }
-        }
-    }
-    Ok(values)
-}
-
-/// The function that `f` or `module.f` names.
+/// The function that `f`, `f<A>` or `module.f` names.
 fn named_function(
     program: &Program<'_, '_>,
     source: u32,
@@ -237,7 +335,7 @@ fn named_function(
     kind: ExprKind,
 ) -> Option<u32> {
     let (file, name) = match kind {
-        ExprKind::Name(name) => (source, name),
+        ExprKind::Name(name) | ExprKind::Generic(name, _) => (source, name),
         ExprKind::Field(base, name) => match tree.expr(base).kind {
             ExprKind::Name(module) => match program.item(source, module) {
                 Some(Item::Module(file)) => (file, name),

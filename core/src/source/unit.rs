@@ -98,8 +98,8 @@ pub struct Assertion {
 pub struct Template {
     /// Its name.
     pub name: String,
-    /// The names of its type parameters.
-    pub type_params: Vec<String>,
+    /// Its type parameters.
+    pub type_params: Vec<TypeParam>,
     /// The types of its parameters; its type parameters are the variables `T0`, `T1` and so on.
     pub params: Vec<Type>,
     /// The type of its result, where it is written or unit.
@@ -110,6 +110,15 @@ pub struct Template {
     /// The source of the function, behind the declarations that it can refer to:
     /// [`instantiate`](super::instantiate) makes instances of it.
     pub text: String,
+}
+
+/// A type parameter of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeParam {
+    /// Its name.
+    pub name: String,
+    /// The names of its bounds.
+    pub bounds: Vec<String>,
 }
 
 /// A constant of a [`TranslationUnit`].

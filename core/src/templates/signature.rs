@@ -48,8 +48,8 @@ impl Described {
     }
 
     fn add_source(&mut self, source: &SourceTemplate<'_>) -> Result<(), AllocError> {
-        for name in source.type_params.iter() {
-            self.add_parameter(name)?;
+        for text in source.type_params.iter() {
+            self.add_declared(text)?;
         }
         // Types that cannot be read give no information: their places unify with every type.
         self.add_types(source.params.iter())?;
@@ -59,19 +59,25 @@ impl Described {
 
     fn add_record(&mut self, record: &TemplateRecord<'_>) -> Result<(), AllocError> {
         for text in record.type_params.iter() {
-            let (text, fallback) = text.split_once('=').unwrap_or((text, ""));
-            let (name, bound) = text.split_once(':').unwrap_or((text, ""));
-            let number = self.signature.parameters.len();
-            self.add_parameter(name.trim())?;
-            if let Ok(fallback) = Type::parse(fallback.trim()) {
-                try_push(&mut self.fallbacks, (number, fallback))?;
-            }
-            for bound in bound.split('+').map(str::trim).filter(|bound| !bound.is_empty()) {
-                try_push(&mut self.bounds, (number, try_copy_str(bound)?.into_boxed_str()))?;
-            }
+            self.add_declared(text)?;
         }
         self.add_types(record.members.iter().map(type_of_parameter))?;
         self.signature.result = self.type_of_text(record.result.unwrap_or(""))?;
+        Ok(())
+    }
+
+    /// A type parameter as it is declared, such as `T: Ord + Eq = i64`.
+    fn add_declared(&mut self, text: &str) -> Result<(), AllocError> {
+        let (text, fallback) = text.split_once('=').unwrap_or((text, ""));
+        let (name, bound) = text.split_once(':').unwrap_or((text, ""));
+        let number = self.signature.parameters.len();
+        self.add_parameter(name.trim())?;
+        if let Ok(fallback) = Type::parse(fallback.trim()) {
+            try_push(&mut self.fallbacks, (number, fallback))?;
+        }
+        for bound in bound.split('+').map(str::trim).filter(|bound| !bound.is_empty()) {
+            try_push(&mut self.bounds, (number, try_copy_str(bound)?.into_boxed_str()))?;
+        }
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use super::cpu_features::CpuFeatures;
 use super::ir_bodies::{self, IrBodies, encode_signature};
 use super::record_source;
 use crate::alloc_util::{
-    AllocError, try_copy_str, try_push, try_reserve, try_resize, try_with_capacity,
+    AllocError, try_copy_str, try_push, try_push_str, try_reserve, try_resize, try_with_capacity,
 };
 use crate::codegen::code::Relocation;
 use crate::codegen::lowering::Machine;
@@ -34,7 +34,7 @@ use crate::format::template_record::TemplateRecord;
 use crate::format::write::WriteError;
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, Verified};
 use crate::memory::lock::Lock;
-use crate::source::{self, SourceFile, Template, TranslationUnit};
+use crate::source::{self, SourceFile, Template, TranslationUnit, TypeParam};
 use crate::trap::trap_hook;
 use crate::types::Type;
 
@@ -171,13 +171,17 @@ impl Compiler for RecordBodies {
 /// [`WriteError`].
 pub fn encode_source(template: &Template) -> Result<Vec<u8>, WriteError> {
     let name_of = |ty: &Type| spelled(ty, &template.type_params);
+    let mut type_params = try_with_capacity(template.type_params.len())?;
+    for param in &template.type_params {
+        type_params.push(declared(param)?);
+    }
     let mut params = try_with_capacity(template.params.len())?;
     for ty in &template.params {
         params.push(name_of(ty)?);
     }
     let result = template.result.as_ref().map_or(Ok(String::new()), name_of)?;
     let new = NewSourceTemplate {
-        type_params: &template.type_params,
+        type_params: &type_params,
         params: &params,
         result: &result,
         text: &template.text,
@@ -186,33 +190,43 @@ pub fn encode_source(template: &Template) -> Result<Vec<u8>, WriteError> {
     new.to_vec()
 }
 
+/// A type parameter with its bounds.
+fn declared(param: &TypeParam) -> Result<String, AllocError> {
+    let mut text = try_copy_str(&param.name)?;
+    for (number, bound) in param.bounds.iter().enumerate() {
+        try_push_str(&mut text, if number == 0 { ": " } else { " + " })?;
+        try_push_str(&mut text, bound)?;
+    }
+    Ok(text)
+}
+
 /// A type with the names of its type parameters instead of `T0`, `T1` and so on.
-fn spelled(ty: &Type, names: &[String]) -> Result<String, AllocError> {
-    let ty = renamed(ty.try_clone()?, names)?;
+fn spelled(ty: &Type, params: &[TypeParam]) -> Result<String, AllocError> {
+    let ty = renamed(ty.try_clone()?, params)?;
     crate::alloc_util::try_to_string(&ty)
 }
 
-fn renamed(mut ty: Type, names: &[String]) -> Result<Type, AllocError> {
+fn renamed(mut ty: Type, params: &[TypeParam]) -> Result<Type, AllocError> {
     let rename_all = |types: &mut Vec<Type>| {
         types.iter_mut().try_for_each(|part| {
-            *part = renamed(core::mem::replace(part, Type::Bool), names)?;
+            *part = renamed(core::mem::replace(part, Type::Bool), params)?;
             Ok::<_, AllocError>(())
         })
     };
     match &mut ty {
         Type::Variable(variable) => {
             let number = variable.strip_prefix('T').and_then(|digits| digits.parse().ok());
-            if let Some(name) = number.and_then(|number: usize| names.get(number)) {
-                *variable = crate::alloc_util::try_copy_str(name)?.into_boxed_str();
+            if let Some(param) = number.and_then(|number: usize| params.get(number)) {
+                *variable = try_copy_str(&param.name)?.into_boxed_str();
             }
         }
         Type::Named { args, .. } | Type::Tuple(args) => rename_all(args)?,
         Type::Function { args, result } => {
             rename_all(args)?;
-            **result = renamed(core::mem::replace(result, Type::Bool), names)?;
+            **result = renamed(core::mem::replace(result, Type::Bool), params)?;
         }
         Type::Array(elem) | Type::Simd { elem, .. } => {
-            **elem = renamed(core::mem::replace(elem, Type::Bool), names)?;
+            **elem = renamed(core::mem::replace(elem, Type::Bool), params)?;
         }
         _ => {}
     }

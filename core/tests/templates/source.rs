@@ -570,6 +570,18 @@ fn deferred_object_lists_variables_constraints_and_uses() {
 }
 
 #[test]
+fn bounds_of_source_templates_are_constraints() {
+    let jit = jit(&compiled("fn keep<T: Num + Ord, U>(a: T, b: U) -> T: a\n", &[]));
+    let found = ObjTaker::new(&jit, TakerConfig::default()).take_deferred("keep").unwrap();
+    let names: Vec<_> = found.type_vars.iter().map(|variable| &*variable.name).collect();
+    assert_eq!(names, ["T", "U"]);
+    let bounds = found.constraints.iter().map(|found| (found.kind, &*found.lhs, &*found.rhs));
+    let bound = |name| (ConstraintKind::Implements, "T", name);
+    assert_eq!(bounds.collect::<Vec<_>>(), [bound("Num"), bound("Ord")]);
+    assert_eq!(run(&instance(&jit, "keep$i64_i64"), &[3, 9]), Ok(3));
+}
+
+#[test]
 fn concrete_object_is_a_function_of_the_module() {
     let jit = jit(&taken_templates());
     let taker = ObjTaker::new(&jit, TakerConfig::default());

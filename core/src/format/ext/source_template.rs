@@ -9,7 +9,7 @@
 //! | 4 | `SMTS` |
 //! | 1 | version, 1 |
 //! | 1 | the number of type parameters |
-//! | texts | the names of the type parameters |
+//! | texts | the type parameters: the name, and behind `: ` its bounds with ` + ` between them |
 //! | 4 + texts | the number of parameters, and their types; a type parameter is a variable such as `?T` |
 //! | text | the type of the result; empty for none, or if it follows from the body |
 //! | text | the source |
@@ -31,7 +31,7 @@ const VERSION: u8 = 1;
 /// The body of a template with source text.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceTemplate<'d> {
-    /// The names of the type parameters.
+    /// The type parameters: the name, and behind a colon its bounds with `+` between them.
     pub type_params: Texts<'d>,
     /// The types of the parameters.
     pub params: Texts<'d>,
@@ -46,7 +46,7 @@ pub struct SourceTemplate<'d> {
 /// A body to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSourceTemplate<'a, S> {
-    /// The names of the type parameters, at most 255.
+    /// The type parameters with their bounds, at most 255.
     pub type_params: &'a [S],
     /// The types of the parameters.
     pub params: &'a [S],

@@ -686,7 +686,7 @@ fn templates_have_ir_where_scalars_suffice() {
     let results: Vec<_> =
         unit.templates.iter().map(|t| t.result.as_ref().unwrap().to_string()).collect();
     assert_eq!(results[4..], ["?T0", "?T0", "bool"]);
-    assert_eq!(unit.templates[0].type_params, ["T"]);
+    assert_eq!(unit.templates[0].type_params[0].name, "T");
     assert_eq!(
         unit.templates[2].params.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["?T0", "?T1"]

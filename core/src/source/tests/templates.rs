@@ -120,6 +120,45 @@ fn functions_that_are_values_are_copied() {
 }
 
 #[test]
+fn text_has_the_functions_that_it_mentions() {
+    let a = "pub fn by_item<T>(t: T) -> T: by_other(t)\npub fn by_other<T>(t: T) -> T: t\n\
+             pub fn not_used<T>(t: T) -> T: t\n";
+    let text = "use a.{by_item as item}\nuse a\n\
+                fn direct<T>(t: T) -> i64: t as i64\n\
+                fn generic<T>(t: T) -> i64: direct(t)\n\
+                fn by_text(t: i64) -> i64: t\n\
+                fn by_default(t: i64) -> i64: t\n\
+                fn by_copied(t: i64 = by_default(2)) -> i64: t\n\
+                const K = 4\n\
+                fn by_method(x: i64) -> i64: x\n\
+                struct P:\n    x: i64\n    fn get() -> i64: by_method(self.x)\n\
+                fn g<T>(t: T) -> i64:\n    print \"{by_text(3)}\"\n    generic<T>(t) + by_copied() + K\n\
+                fn other<T>(t: T) -> i64: behind(t as i64)\n\
+                fn behind(t: i64) -> i64: t\n\
+                fn main():\n    print \"{behind(1)}\"\n";
+    let files = [("t", text), ("a", a)];
+    let has = |name: &str| {
+        let (body, _) = made(&files, name, "i64");
+        let declared = |word: &&str| {
+            ["<", "("].iter().any(|end| body.contains(&std::format!("fn {word}{end}")))
+        };
+        let names = "direct generic by_text by_default by_copied by_method g other behind main by_item by_other not_used";
+        names.split(' ').filter(declared).collect::<Vec<_>>().join(" ")
+    };
+    let always = "by_method";
+    let imported = "by_item by_other";
+    assert_eq!(
+        has("g"),
+        std::format!("direct generic by_text by_default by_copied {always} g {imported}")
+    );
+    assert_eq!(has("direct"), std::format!("direct {always} {imported}"));
+    assert_eq!(has("other"), std::format!("{always} other behind {imported}"));
+    for name in ["g", "direct", "other"] {
+        assert_eq!(messages_of_instance(&files, name, "i64"), [""; 0]);
+    }
+}
+
+#[test]
 fn instance_of_a_template_has_the_operations_of_its_bounds() {
     let unit = unit_of(
         "fn keep<T: Num>(a: T) -> T: a\n\
@@ -127,6 +166,10 @@ fn instance_of_a_template_has_the_operations_of_its_bounds() {
          fn deep<T>(a: T) -> T: keep(a)\n",
         Mode::Compile,
     );
+    let bounds = unit.templates.iter().flat_map(|template| &template.type_params);
+    let bounds: Vec<_> = bounds.map(|param| (&*param.name, param.bounds.join(" + "))).collect();
+    let expected = [("T", "Num"), ("A", ""), ("B", "Ord + Int"), ("T", "")];
+    assert_eq!(bounds, expected.map(|(name, bounds)| (name, bounds.to_string())));
     let has_ir: Vec<_> = unit.templates.iter().map(|template| template.ir.is_some()).collect();
     assert_eq!(has_ir, [false, false, true]);
     for (name, types, expected) in [

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use smf_core::ir::Scalar;
 use smf_core::plural;
-use smf_core::source::{Diagnostic, Mode, Template, compile};
+use smf_core::source::{Diagnostic, Mode, Template, TypeParam, compile};
 use smf_core::types::{
     Conflict, Hint, HintSource, InferError, TemplateSignature, Type, TypeList, UnifyError,
     demangle, infer, mangle,
@@ -73,7 +73,8 @@ pub(crate) fn instance(
     let types = match types {
         Some(types) => types,
         None => inferred(template, arguments).map_err(|why| {
-            let names = template.type_params.join(", ");
+            let names: Vec<_> = template.type_params.iter().map(|param| &*param.name).collect();
+            let names = names.join(", ");
             failed(&format!("{why}: write the type arguments, as in `{base}<{names}>`"))
         })?,
     };
@@ -145,7 +146,7 @@ fn inferred(template: &Template, arguments: &[OsString]) -> Result<Vec<Type>, St
 
 /// Why the type arguments are not known, with the type parameters as they are written and arguments counted from 1.
 fn why_unknown(template: &Template, error: &InferError) -> String {
-    let named = |name: &String| Type::Named { name: name.as_str().into(), args: Vec::new() };
+    let named = |param: &TypeParam| Type::Named { name: (&*param.name).into(), args: Vec::new() };
     let names: Vec<Type> = template.type_params.iter().map(named).collect();
     let shown = |ty: &Type| type_name(&substituted(ty, &names));
     match error {
