@@ -121,9 +121,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader =
         Box::leak(Box::new(Loader::new(LoaderOptions::default()).at(&args.file)?));
+    loader.modules().set_host_resolver(Some(Box::new(host_functions::address))).at(&args.file)?;
     let symbols = |name: &[u8]| {
-        let found = loader.modules().resolve(name).ok().flatten().map(|found| found.address);
-        found.or_else(|| host_functions::address(name))
+        let found = loader.modules().resolve(name).ok().flatten();
+        found.map(|found| found.address)
     };
     let jit = JitInstantiator::new(config, CodeMemory::default())
         .and_then(|jit| jit.with_observer(Observed)?.with_symbols(symbols))
@@ -187,7 +188,13 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
     let signature = IrBodies::signature(instance);
     let (params, result) = signature.clone().unwrap_or_else(unknown);
     if signature.is_some() || args.len() > params.len() {
-        check_count(&symbol.to_string(), params.len(), args.len())?;
+        let checked = check_count(&symbol.to_string(), params.len(), args.len());
+        checked.map_err(|failure| match failure {
+            Failure::Usage(why) if params.contains(&Scalar::Pointer) => {
+                Failure::Usage(why + "; an array of Simple is two, such as i64:1,2,3 and 3")
+            }
+            failure => failure,
+        })?;
     }
     let mut memory = ArgumentMemory::default();
     let mut words = Vec::new();

@@ -159,6 +159,27 @@ fn jit_takes_templates_with_types_and_with_inferred_ones() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
+fn jit_calls_functions_of_modules_that_print() {
+    let place = scratch("source-templates-print");
+    let (source, module) = (place.join("print.spl"), place.join("print.smf"));
+    let program = "fn helper(x: i64) -> i64: x * 2\nfn g<T>(n: T) -> i64: helper(3)\n\
+                   fn sum<T: Num>(xs: [T], z: T) -> T:\n    var s = z\n    for x in xs: s += x\n    s\n\
+                   fn main(): print \"hi\"\n";
+    fs::write(&source, program).unwrap();
+    let (source, module) = (source.to_str().unwrap(), module.to_str().unwrap());
+    assert!(smf(&["compile", source, "-o", module]).status.success());
+    let run = |args: &[&str]| {
+        let output = smf(&[&["jit", module], args].concat());
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    assert_eq!(run(&["g<i64>", "1"]), "6\n");
+    assert_eq!(run(&["sum<i64>", "i64:1,2,3", "3", "4"]), "10\n");
+    let error = run(&["sum<i64>", "i64:1,2,3", "4"]);
+    assert!(error.ends_with("takes 3 arguments, and 2 are given; an array of Simple is two, such as i64:1,2,3 and 3\n"), "{error}");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
 fn bounds_of_compiled_templates_are_asked_for() {
     let place = scratch("source-templates-bounds");
     let (source, module) = (place.join("bounds.spl"), place.join("bounds.smf"));
