@@ -297,7 +297,7 @@ mod tests {
             );
             let file = SourceFile { name: "m.spl", module: "m", text: &text };
             let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
-            let options = CompileOptions { arch: Arch::X86_64, level: 2, debug: false };
+            let options = CompileOptions { arch: Arch::X86_64, level: 2, debug_directory: None };
             ModuleBytes::new(crate::compile::compile(&unit, &options).unwrap()).unwrap()
         };
         let modules = loader.modules();
