@@ -35,7 +35,7 @@ mod value;
 
 pub use backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 pub use error::{ManagerError, TrapReport};
-pub use external::ExternalFunctions;
+pub use external::{CalledTypes, ExternalFunctions};
 pub use manager::{
     CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics, ResolvedUnit,
 };

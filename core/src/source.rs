@@ -104,8 +104,8 @@ pub(crate) use parts::{Part, first_part};
 pub use program::Mode;
 pub use trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT, TrapCause};
 pub use unit::{
-    Assertion, Compiled, Constant, ConstantValue, ExternalSignature, FunctionDefinition,
-    SourceFile, SourcePlace, Template, TranslationUnit, TypeParam,
+    Assertion, Compiled, Constant, ConstantValue, ExternalFunction, ExternalSignature,
+    FunctionDefinition, SourceFile, SourcePlace, Template, TranslationUnit, TypeParam,
 };
 
 use diagnostic::{Diagnostics, File};

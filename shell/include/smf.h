@@ -1310,7 +1310,8 @@ bool smf_jit_set_cache(uint64_t jit, uint64_t cache);
 /*
  * Loads the note and the templates of the module at a path, of one in an archive, or of one in `length` bytes, which
  * are copied, and whose note is updated in memory only. A module of the same path or name that was loaded before is
- * replaced; its instances stay. An archive is rewritten as a whole, with its other modules unchanged.
+ * replaced; its instances stay. An archive is rewritten as a whole, with its other modules unchanged. The code of the module is
+ * not loaded: instances that call its functions need a loader (smf_loader_set_jit), or their addresses (smf_jit_register).
  */
 bool smf_jit_load(uint64_t jit, const char *path);
 bool smf_jit_load_archived(uint64_t jit, const char *path, const char *module);
@@ -1539,8 +1540,8 @@ SmfAnswer type_unifier_unify(int64_t unifier, SmfJson one_json, SmfJson other_js
 /*
  * Threads: managers share nothing. Compilations of one manager wait for each other; calls wait for nothing. The last
  *   error, the last text and the diagnostics of a manager are those of the thread.
- * Fork: managers that were in use by another thread are refused (SMF_ERROR_FORKED). The others call what was compiled, and
- *   compile nothing new; a new manager of the child is unrestricted.
+ * Fork: managers that were in use, by another thread or by a call that forks, are refused (SMF_ERROR_FORKED). The others
+ *   call what was compiled, and compile nothing new; a new manager of the child is unrestricted.
  */
 
 /*
@@ -1580,7 +1581,7 @@ int64_t rt_exec_manager_cleanup(int64_t manager);
 /*
  * Compiles Simple source (compile_source), IR in its text form (compile_mir; in the tagged convention also in its
  * binary form), a file by its extension (compile_file: .spl with the modules that it uses, .sir, or .smf, a module,
- * which is loaded), or source or IR by what it begins with (compile). Returns an empty text; on failure the error, and
+ * which is loaded; any other as compile does), or source or IR by what it begins with (compile). Returns an empty text; on failure the error, and
  * nothing changes.
  */
 SmfText rt_exec_manager_compile(int64_t manager, SmfPath source);

@@ -44,4 +44,4 @@ pub use backend::BackendChoice;
 pub(crate) use backend::LOCKS;
 pub use error::ExecError;
 pub use manager::{ExecManager, ExecOptions, FrontEnd, SharedFrontEnd};
-pub use modules::{SharedSymbols, accepts_signature};
+pub use modules::{SharedSymbols, accepts_types};

@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::backend::{Backend, CompiledUnit, Level};
 use super::error::{ManagerError, TrapReport};
-use super::external::ExternalFunctions;
+use super::external::{CalledTypes, ExternalFunctions, agree};
 use super::native::NativeBackend;
 use super::stub::{NewStubs, Stub};
 use super::unit::{Unit, UnitError, UnitFunction};
@@ -20,7 +20,7 @@ use super::value::Value;
 use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_push, try_reserve, try_with_capacity,
 };
-use crate::ir::{Callee, CalleeKind, IrError, Scalar, Signature};
+use crate::ir::{Callee, CalleeKind, IrError, Scalar};
 use crate::link::{Name, ShortName};
 use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::{BiasedCount, Use};
@@ -66,6 +66,8 @@ struct Entry {
     name: Name,
     params: TryArc<[Scalar]>,
     result: Option<Scalar>,
+    /// The hash of the types in Simple, where a version has it.
+    type_hash: Option<u64>,
     /// Whether the parameters and the result are passed in at most [`MAX_ARGS`] integer words.
     is_in_words: bool,
     /// The address of the current version; 0 after a replacement by a function of another signature.
@@ -79,7 +81,8 @@ impl Entry {
         let (name, result) = (function.name().clone(), function.result());
         let has_float = params.iter().copied().chain(result).any(Scalar::is_float);
         let is_in_words = !has_float && params.len() <= MAX_ARGS;
-        Self { name, params, result, is_in_words, address: AtomicU64::new(0) }
+        let (type_hash, address) = (function.type_hash(), AtomicU64::new(0));
+        Self { name, params, result, type_hash, is_in_words, address }
     }
 
     /// The current version, if it can be called with these arguments.
@@ -295,7 +298,7 @@ impl Manager {
             if callee.kind != CalleeKind::Host || self.state.lock().names.contains_key(name) {
                 return Ok(());
             }
-            if has_signatures && !host.accepts(name, callee.signature) {
+            if has_signatures && !host.accepts(name, unit.called(&callee)) {
                 return Err(other_signature(caller, name)?);
             }
             if !answers.contains_key(name) {
@@ -545,7 +548,9 @@ unsafe fn call_any(address: u64, arguments: &[Value]) -> Result<ReturnRegisters,
 }
 
 fn has_signature(entry: &Entry, function: &UnitFunction) -> bool {
-    *entry.params == *function.params() && entry.result == function.result()
+    *entry.params == *function.params()
+        && entry.result == function.result()
+        && agree(entry.type_hash, function.type_hash())
 }
 
 /// Refuses a replacement by another signature where code of other units that is in use afterwards calls the function, or
@@ -623,7 +628,7 @@ impl Calls {
 fn check_callees(unit: &Unit, state: &State) -> Result<()> {
     visit_callees(unit, &mut |caller, callee| {
         let name = callee.name.as_bytes();
-        match callee.kind == CalleeKind::Host && !state.accepts(name, callee.signature) {
+        match callee.kind == CalleeKind::Host && !state.accepts(name, unit.called(&callee)) {
             true => Err(other_signature(caller, name)?),
             false => Ok(()),
         }
@@ -662,9 +667,12 @@ impl Drop for State {
 
 impl State {
     /// Whether no function has the name, or one with this signature.
-    fn accepts(&self, name: &[u8], called: Signature<'_>) -> bool {
+    fn accepts(&self, name: &[u8], called: CalledTypes<'_>) -> bool {
         let known = self.names.get(name).map(|named| &named.entry);
-        known.is_none_or(|known| called.is_of(&known.params, known.result))
+        known.is_none_or(|known| {
+            called.signature.is_of(&known.params, known.result)
+                && called.is_of_hash(known.type_hash)
+        })
     }
 
     /// Whether code of another unit than `new` calls a function after `new` has replaced functions. A function whose current

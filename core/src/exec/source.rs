@@ -9,6 +9,7 @@ use super::manager::Manager;
 use super::unit::{Unit, UnitError, UnitFunction};
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
 use crate::ir::Scalar;
+use crate::link::Name;
 use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_in};
 
 impl Unit {
@@ -20,9 +21,16 @@ impl Unit {
         let mut functions = try_with_capacity(unit.functions.len())?;
         for function in &mut unit.functions {
             let ir = core::mem::take(&mut function.ir);
-            functions.push(UnitFunction::trusted(function.symbol.as_bytes(), ir)?);
+            let (name, hash) = (function.symbol.as_bytes(), function.type_hash);
+            functions.push(UnitFunction::trusted(name, ir, hash)?);
         }
-        Self::new(functions)
+        let mut externals = try_with_capacity(unit.externals.len())?;
+        for function in &unit.externals {
+            if let Some(hash) = function.type_hash {
+                externals.push((Name::new(function.symbol.as_bytes())?, hash));
+            }
+        }
+        Ok(Self::new(functions)?.with_externals(externals))
     }
 }
 

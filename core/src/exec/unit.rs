@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 use thiserror::Error;
 
+use super::external::CalledTypes;
 use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_copy_bytes, try_push, try_with_capacity,
 };
 use crate::ir::text::{TextError, parse};
 use crate::ir::{
-    Arguments, CalleeKind, Function, FunctionInstance, IrError, Scalar, ValueType, Verified,
-    VerifiedTemplate,
+    Arguments, Callee, CalleeKind, Function, FunctionInstance, IrError, Scalar, ValueType,
+    Verified, VerifiedTemplate,
 };
 use crate::link::Name;
 
@@ -29,6 +30,8 @@ pub struct UnitFunction {
     /// Shared with the versions of the function in a manager.
     params: TryArc<[Scalar]>,
     result: Option<Scalar>,
+    /// The hash of the types in Simple; `None` for a function that is not from source.
+    type_hash: Option<u64>,
     has_callees: bool,
 }
 
@@ -87,13 +90,14 @@ impl UnitFunction {
         Self::with_body(name, bytes, |function| Verified::new(function))
     }
 
-    /// As [`new`](Self::new), for a function from a front end of this library: see [`Verified::trusted`].
+    /// As [`new`](Self::new), for a function from a front end of this library with the hash of its types: see [`Verified::trusted`].
     ///
     /// # Errors
     /// As [`new`](Self::new).
     #[cfg(feature = "source")]
-    pub(crate) fn trusted(name: &[u8], body: Vec<u8>) -> Result<Self, UnitError> {
-        Self::with_body(name, body, |function| Verified::trusted(function))
+    pub(crate) fn trusted(name: &[u8], body: Vec<u8>, type_hash: u64) -> Result<Self, UnitError> {
+        let function = Self::with_body(name, body, |function| Verified::trusted(function))?;
+        Ok(Self { type_hash: Some(type_hash), ..function })
     }
 
     fn with_body(
@@ -124,7 +128,7 @@ impl UnitFunction {
         };
         let has_callees = function.callee_count() != 0;
         let body = VerifiedTemplate::of_facts(bytes, facts);
-        Ok(Self { name, body, params, result, has_callees })
+        Ok(Self { name, body, params, result, type_hash: None, has_callees })
     }
 
     /// Whether the function calls any other one.
@@ -152,6 +156,11 @@ impl UnitFunction {
         self.result
     }
 
+    /// The hash of the types in Simple; `None` for a function that is not from source.
+    pub(super) fn type_hash(&self) -> Option<u64> {
+        self.type_hash
+    }
+
     /// The function for code generation.
     ///
     /// # Errors
@@ -165,6 +174,8 @@ impl UnitFunction {
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
     functions: Vec<UnitFunction>,
+    /// The functions that source declares and does not define, by ascending name, with the hash of their types.
+    externals: Vec<(Name, u64)>,
 }
 
 impl Unit {
@@ -176,12 +187,27 @@ impl Unit {
         if functions.len() > MAX_FUNCTIONS {
             return Err(UnitError::TooManyFunctions);
         }
-        let unit = Self { functions };
+        let unit = Self { functions, externals: Vec::new() };
         unit.check_names()?;
         for function in unit.functions().iter().filter(|function| function.has_callees) {
             unit.check_callees(function)?;
         }
         Ok(unit)
+    }
+
+    /// With the functions that the source of the unit declares and does not define, and the hash of their types.
+    #[cfg(feature = "source")]
+    pub(super) fn with_externals(self, mut externals: Vec<(Name, u64)>) -> Self {
+        externals.sort_unstable_by(|(one, _), (other, _)| one.as_bytes().cmp(other.as_bytes()));
+        Self { externals, ..self }
+    }
+
+    /// The types by which functions of the unit call a function of the host.
+    pub fn called<'c>(&self, callee: &Callee<'c>) -> CalledTypes<'c> {
+        let name = callee.name.as_bytes();
+        let found = self.externals.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
+        let known = found.ok().and_then(|index| self.externals.get(index));
+        CalledTypes { signature: callee.signature, type_hash: known.map(|&(_, hash)| hash) }
     }
 
     /// Reads the text form, whose functions are those that begin with `function`.

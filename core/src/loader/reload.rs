@@ -367,7 +367,7 @@ impl<'m> Signatures<'m> {
 
 /// Whether two versions of a function have the same types, with the same fields, as far as their notes state that.
 fn has_same_types(old: &FunctionSignature<'_>, new: &FunctionSignature<'_>) -> bool {
-    let (before, after) = (old.layouts(), new.layouts());
+    let (before, after) = (old.type_hash(), new.type_hash());
     old.parameters().raw() == new.parameters().raw()
         && old.result().raw() == new.result().raw()
         && (before.is_empty() || after.is_empty() || before.raw() == after.raw())

@@ -8,7 +8,7 @@ use super::diagnostic::formatted;
 use super::lower::generator::{Generator, Lowered};
 use super::names::{HashIndex, Name};
 use super::program::constant::ConstValue;
-use super::program::layout_hash::LayoutHashes;
+use super::program::type_hash::TypeHashes;
 use super::program::{FunctionInfo, Item, Program, ResultType, Source, at, count};
 use super::ty::TypeId;
 use super::unit::*;
@@ -28,7 +28,7 @@ pub(super) fn unit(
     for source in generator.program.sources {
         try_push(&mut unit.files, try_copy_str(source.file.name)?)?;
     }
-    let mut hashes = LayoutHashes::default();
+    let mut hashes = TypeHashes::default();
     for function in lowered {
         let names = &mut unit.param_names;
         let function = unit_function(generator, function, names, &mut hashes)?;
@@ -37,8 +37,8 @@ pub(super) fn unit(
     for number in 0..count(&generator.program.functions) {
         let Some(info) = generator.program.function(number) else { continue };
         if info.is_external {
-            let symbol = try_copy_str(generator.program.name(info.decl.word.name))?;
-            try_push(&mut unit.externals, symbol)?;
+            let external = external(&generator.program, &info, &mut hashes)?;
+            try_push(&mut unit.externals, external)?;
         }
     }
     constants(generator, &mut unit)?;
@@ -95,11 +95,29 @@ fn base_symbol(
     Ok(symbol)
 }
 
+fn external(
+    program: &Program<'_, '_>,
+    info: &FunctionInfo,
+    hashes: &mut TypeHashes,
+) -> Result<ExternalFunction, AllocError> {
+    let symbol = try_copy_str(program.name(info.decl.word.name))?;
+    let result = match info.result {
+        ResultType::Known(result) => result,
+        ResultType::Missing | ResultType::Inferring => TypeId::UNIT,
+    };
+    let params = program.param_list(info.params).iter().map(|param| param.ty);
+    let type_hash = match info.is_undeclared() {
+        true => None,
+        false => Some(hashes.of(program, params.chain([result]))?),
+    };
+    Ok(ExternalFunction { symbol, type_hash })
+}
+
 fn unit_function(
     generator: &mut Generator<'_, '_>,
     lowered: Lowered,
     names: &mut String,
-    hashes: &mut LayoutHashes,
+    hashes: &mut TypeHashes,
 ) -> Result<FunctionDefinition, AllocError> {
     let Some(&instance) = at(&generator.instances, lowered.instance) else {
         return Err(AllocError);
@@ -116,7 +134,7 @@ fn unit_function(
     let names_before = names.len();
     let (params, param_types) = params(&mut generator.program, &info, &types, names)?;
     let all_types = param_types.into_iter().chain([result]);
-    let layouts = hashes.of(&generator.program, all_types)?;
+    let type_hash = hashes.of(&generator.program, all_types)?;
     let (file, offset) = instance.asked;
     let first_use = generator.program.source(file).filter(|_| instance_of.is_some()).map(|used| {
         let (line, start) = used.file.line(offset);
@@ -132,7 +150,7 @@ fn unit_function(
             TypeId::UNIT | TypeId::NEVER => None,
             result => Some(generator.program.term(result)?),
         },
-        layouts,
+        type_hash,
         is_local: generator.program.is_private(&info) && info.decl.word.name != Name::MAIN,
         file: info.source,
         line: lowered.line,

@@ -18,9 +18,9 @@ mod cycle;
 pub(super) mod data;
 mod external;
 pub(super) mod layout;
-pub(super) mod layout_hash;
 mod show;
 mod similar;
+pub(super) mod type_hash;
 mod types;
 
 /// How parameters without a type are read.

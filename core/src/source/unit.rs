@@ -43,8 +43,8 @@ pub struct FunctionDefinition {
     pub(crate) param_names: Range<usize>,
     /// The type of the result in Simple; `None` for unit.
     pub result: Option<Type>,
-    /// A hash of the structs and enums that these types name, with their fields and variants; 0 if they name none.
-    pub layouts: u64,
+    /// A hash of these types. Structs and enums count by their fields and variants, not by their names.
+    pub type_hash: u64,
     /// Whether other modules do not see it: its file marks functions by `pub` or `export`, and not this one, which is not
     /// `main`.
     pub is_local: bool,
@@ -80,6 +80,15 @@ pub struct ExternalSignature {
     pub params: Vec<Scalar>,
     /// The type of the result, not [`Scalar::Pointer`].
     pub result: Option<Scalar>,
+}
+
+/// A function of another unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalFunction {
+    /// The symbol.
+    pub symbol: String,
+    /// As [`FunctionDefinition::type_hash`], of the types by which it is called; `None` if no file declares it.
+    pub type_hash: Option<u64>,
 }
 
 /// The message of an assertion.
@@ -154,8 +163,8 @@ pub struct TranslationUnit {
     pub templates: Vec<Template>,
     /// The constants that have a value of a scalar type or a text.
     pub constants: Vec<Constant>,
-    /// The symbols of `extern fn` declarations, and of called functions that no file declares.
-    pub externals: Vec<String>,
+    /// The functions of `extern fn` declarations, and called functions that no file declares.
+    pub externals: Vec<ExternalFunction>,
     /// The names of the parameters of all functions, with a comma behind each.
     pub(crate) param_names: String,
 }

@@ -43,7 +43,7 @@ pub(crate) struct Spec {
     /// Functions with the types of their parameters and results, and where the code of each begins.
     signatures: Vec<([&'static str; 3], Option<u64>)>,
     /// The hash of the structs that their types name.
-    layouts: &'static str,
+    type_hash: &'static str,
 }
 
 impl Spec {
@@ -98,9 +98,9 @@ impl Spec {
         self
     }
 
-    /// Sets the column `layouts` of all rows.
-    pub(crate) fn layouts(mut self, layouts: &'static str) -> Self {
-        self.layouts = layouts;
+    /// Sets the column `type_hash` of all rows.
+    pub(crate) fn type_hash(mut self, type_hash: &'static str) -> Self {
+        self.type_hash = type_hash;
         self
     }
 
@@ -157,12 +157,12 @@ impl Spec {
             return String::new();
         }
         let mut note =
-            "signatures |id, function, parameters, result, layouts, code_offset|\n".to_owned();
-        let layouts = self.layouts;
+            "signatures |id, function, parameters, result, type_hash, code_offset|\n".to_owned();
+        let type_hash = self.type_hash;
         for (id, ([function, parameters, result], offset)) in self.signatures.iter().enumerate() {
             let offset = offset.map_or("\"\"".to_owned(), |offset| offset.to_string());
             note += &format!(
-                "    {id}, \"{function}\", \"{parameters}\", \"{result}\", \"{layouts}\", {offset}\n"
+                "    {id}, \"{function}\", \"{parameters}\", \"{result}\", \"{type_hash}\", {offset}\n"
             );
         }
         note + "# END_NOTE\n"

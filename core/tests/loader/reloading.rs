@@ -306,7 +306,7 @@ fn function_that_others_call_keeps_its_types() {
 #[test]
 fn function_that_others_call_keeps_the_fields_of_its_types() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
-    let of = |number, layouts| version(number).signature("f", ["P", "i64"]).layouts(layouts);
+    let of = |number, type_hash| version(number).signature("f", ["P", "i64"]).type_hash(type_hash);
     let module = loader.load(b"m", of(1, "0a").bytes()).unwrap();
     let resolved = address(&loader, "f").unwrap();
     reload(&loader, module, &of(2, "0a")).unwrap();

@@ -9,16 +9,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use smf_core::exec::{ExternalFunctions, Level, Unit};
+use smf_core::exec::{CalledTypes, ExternalFunctions, Level, Unit};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, SectionKind};
-use smf_core::ir::Signature;
 use smf_core::link::{Resolve, host_arch};
 use smf_core::loader::ModuleBytes;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::Mode;
 use smf_loader::counters;
-use smf_loader::exec::{accepts_signature, host_functions};
+use smf_loader::exec::{accepts_types, host_functions};
 use smf_loader::files::{self, ReadError};
 use smf_loader::loader::{LoadFileError, Loader, MappedFile};
 use smf_loader::source::{Program, is_source};
@@ -216,9 +215,9 @@ impl ExternalFunctions for HostFunctions {
         self.loader.is_some()
     }
 
-    fn accepts(&self, name: &[u8], called: Signature<'_>) -> bool {
+    fn accepts(&self, name: &[u8], called: CalledTypes<'_>) -> bool {
         let loader = self.loader.filter(|_| host_functions::address(name).is_none());
-        loader.is_none_or(|loader| accepts_signature(loader, name, called))
+        loader.is_none_or(|loader| accepts_types(loader, name, called))
     }
 }
 

@@ -192,7 +192,7 @@ fn signatures(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
 
 /// The columns of the table of signatures, after the number of the row.
 pub(crate) const SIGNATURE_COLUMNS: [&str; 7] =
-    ["function", "parameters", "result", "file", "first_line", "last_line", "layouts"];
+    ["function", "parameters", "result", "file", "first_line", "last_line", "type_hash"];
 
 /// The row of a function in the table of signatures.
 pub(crate) fn signature(unit: &TranslationUnit, function: &FunctionDefinition) -> [String; 7] {
@@ -204,11 +204,8 @@ pub(crate) fn signature(unit: &TranslationUnit, function: &FunctionDefinition) -
     };
     let [first, last] = [function.line, function.last_line].map(|line| line.to_string());
     let (symbol, file) = (function.symbol.clone(), unit.file(function).to_owned());
-    let layouts = match function.layouts {
-        0 => String::new(),
-        hash => format!("{hash:016x}"),
-    };
-    [symbol, list(&function.params), result, file, first, last, layouts]
+    let type_hash = format!("{:016x}", function.type_hash);
+    [symbol, list(&function.params), result, file, first, last, type_hash]
 }
 
 /// The messages of all assertions, if there are any: one without a message tells which of two functions has it.

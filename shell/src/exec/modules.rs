@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_collect, try_copy_bytes, try_push};
-use smf_core::exec::{BackendError, ExternalFunctions, ManagerError, Value};
+use smf_core::exec::{BackendError, CalledTypes, ExternalFunctions, ManagerError, Value};
 use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
-use smf_core::ir::{self, Scalar};
+use smf_core::ir::Scalar;
 use smf_core::link::{LinkError, Name, Resolve, ShortName};
 use smf_core::loader::{LoadError, LoaderOptions, ModuleRef, Resolved};
 use smf_core::memory::code_alloc::CodeMemory;
@@ -35,6 +35,8 @@ pub(super) struct Signature {
     params: Option<Vec<Scalar>>,
     /// `None` for a result in memory; `Some(None)` without a result.
     result: Option<Option<Scalar>>,
+    /// The hash of the types in Simple.
+    type_hash: Option<u64>,
 }
 
 impl Signature {
@@ -43,7 +45,7 @@ impl Signature {
         if let Some((engine, index)) = module.engine().zip(module.bytecode_function(name)) {
             let count = engine.program().function(index).map_or(0, |found| found.params.into());
             let params = try_collect(std::iter::repeat_n(Scalar::I64, count)).map(Some)?;
-            return Ok(Some(Self { params, result: Some(Some(Scalar::I64)) }));
+            return Ok(Some(Self { params, result: Some(Some(Scalar::I64)), type_hash: None }));
         }
         let linked = module.linked();
         let note = linked.and_then(|linked| linked.note_contents().ok()?);
@@ -63,19 +65,22 @@ impl Signature {
             "()" => Some(None),
             result => Scalar::from_name(result).map(Some),
         };
-        Ok(Some(Self { params, result }))
+        let type_hash = str::from_utf8(found.type_hash().raw().as_bytes());
+        let type_hash = type_hash.ok().and_then(|hash| u64::from_str_radix(hash, 16).ok());
+        Ok(Some(Self { params, result, type_hash }))
     }
 
     /// Of an instance of a template in IR.
     fn of_instance(instance: &Instance) -> Option<Self> {
         let (params, result) = IrBodies::signature(instance)?;
-        Some(Self { params: Some(params), result: Some(result) })
+        Some(Self { params: Some(params), result: Some(result), type_hash: None })
     }
 
-    /// Whether the function may be called with these types. Types in memory are not compared.
-    fn accepts(&self, called: ir::Signature<'_>) -> bool {
+    /// Whether the function may be called with these types. Those in memory are compared where both sides state a hash.
+    fn accepts(&self, called: CalledTypes<'_>) -> bool {
         let types = self.params.as_ref().zip(self.result);
-        types.is_none_or(|(params, result)| called.is_of(params, result))
+        types.is_none_or(|(params, result)| called.signature.is_of(params, result))
+            && called.is_of_hash(self.type_hash)
     }
 }
 
@@ -158,7 +163,7 @@ impl ExternalFunctions for Callees<'_> {
         self.modules.opened().is_some()
     }
 
-    fn accepts(&self, name: &[u8], called: ir::Signature<'_>) -> bool {
+    fn accepts(&self, name: &[u8], called: CalledTypes<'_>) -> bool {
         // Errors are those of resolving the name.
         let Ok(Some(function)) = self.modules.function(name) else { return true };
         function.signature.as_ref().is_none_or(|signature| signature.accepts(called))
@@ -178,8 +183,8 @@ impl Callees<'_> {
 }
 
 /// Whether a function of the modules of a loader may be called with these types: where its module states the types of
-/// its parameters and of its result, and all are numbers or bools, they have to be the same ones.
-pub fn accepts_signature(loader: &Loader, name: &[u8], called: ir::Signature<'_>) -> bool {
+/// its parameters and of its result, they have to be the same ones.
+pub fn accepts_types(loader: &Loader, name: &[u8], called: CalledTypes<'_>) -> bool {
     // Errors are those of resolving the name.
     let Ok(Some((_, module))) = resolved(loader, name) else { return true };
     let signature = Signature::of(&module, name).ok().flatten();
@@ -347,7 +352,7 @@ pub(super) unsafe fn call_function(
     arguments: &[Value],
 ) -> Result<Option<Value>, ExecError> {
     let address = function.address;
-    if let Some(Signature { params, result }) = &function.signature {
+    if let Some(Signature { params, result, .. }) = &function.signature {
         let in_memory = || ExecError::ModuleTypes { function: ShortName::new(name) };
         let params = params.as_ref().ok_or_else(in_memory)?;
         let result = result.ok_or_else(in_memory)?;

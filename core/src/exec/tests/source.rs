@@ -106,3 +106,34 @@ fn callee_of_another_unit_must_have_the_signature_of_the_call() {
     compile(&manager, "extern fn one(x: f64) -> i64\nfn f(x: f64) -> i64: one(x)\n").unwrap();
     assert_eq!(call(&manager, "f", &[1f64.into()]), Ok(Some(1i64.into())));
 }
+
+#[test]
+fn types_in_memory_must_be_those_of_the_call() {
+    let manager = manager();
+    let text = "struct P:\n    x: i64\n    y: [i64; 3]\nenum E:\n    A\n    B(i64)\n\
+                fn sum(xs: [i64]) -> i64: xs[0] + xs[1]\nfn last(p: P) -> i64: p.y[2]\n\
+                fn make() -> P: P(1, [7; 3])\nfn of(e: E) -> i64: 1\nfn ap(f: fn(i64) -> i64) -> i64: f(1)\n";
+    assert_eq!(compile(&manager, text), Ok(Vec::new()));
+    let refused = |declared: &str, call: &str| {
+        let text = format!("{declared}\nfn c() -> i64: {call}\n");
+        matches!(compile(&manager, &text), Err(ManagerError::CalleeSignature { .. }))
+    };
+    assert!(refused("extern fn sum(xs: [i8]) -> i64", "sum([4i8, 5i8])"));
+    assert!(refused("extern fn sum(xs: text) -> i64", "sum(\"ab\")"));
+    let last = |fields: &str| format!("struct P:\n    {fields}\nextern fn last(p: P) -> i64");
+    assert!(refused(&last("x: i8"), "last(P(1))"));
+    assert!(refused(&last("x: i64\n    y: [i64; 2]"), "last(P(1, [1, 2]))"));
+    assert!(refused("struct P:\n    x: i8\nextern fn make() -> P", "make().x as i64"));
+    assert!(refused("enum E:\n    B(i64)\n    A\nextern fn of(e: E) -> i64", "of(E.A)"));
+    assert!(refused("fn g(x: f64) -> f64: x\nextern fn ap(f: fn(f64) -> f64) -> i64", "ap(g)"));
+    // The name of a struct does not matter.
+    let text = "struct Q:\n    x: i64\n    y: [i64; 3]\nextern fn last(q: Q) -> i64\nextern fn sum(xs: [i64]) -> i64\n\
+                fn d() -> i64: last(Q(1, [1, 2, 3])) + sum([4, 5])\n";
+    assert_eq!(compile(&manager, text), Ok(Vec::new()));
+    assert_eq!(integer(&manager, "d", &[]), 12);
+    // Callers keep the version that they were compiled for.
+    let error = compile(&manager, "fn sum(xs: [i8]) -> i64: 0\n").unwrap_err();
+    assert!(matches!(error, ManagerError::Signature(_)), "{error}");
+    assert_eq!(compile(&manager, "fn sum(xs: [i64]) -> i64: xs[0]\n"), Ok(Vec::new()));
+    assert_eq!(integer(&manager, "d", &[]), 7);
+}

@@ -298,8 +298,8 @@ entry! {
     first_line may "first_line";
     /// The line on which it ends.
     last_line may "last_line";
-    /// A hash of the structs and enums that the types name; empty if they name none, and in a module of an earlier version.
-    layouts may "layouts";
+    /// A hash of the types, in which structs and enums count by their fields and variants; empty in a module of an earlier version.
+    type_hash may "type_hash";
     /// The cell that [`FunctionSignature::code_offset`] reads.
     code_offset_text may "code_offset";
 }

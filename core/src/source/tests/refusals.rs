@@ -741,27 +741,28 @@ fn unit_states_signatures_and_constants() {
     assert_eq!(unit.constants.len(), 2);
 }
 
-/// A reload compares them.
+/// Reloads and managers compare them.
 #[test]
-fn unit_states_hashes_of_structs_and_enums() {
+fn unit_states_hashes_of_types() {
     let hashes = |types: &str| {
         let functions = "fn f(p: P, n: i64) -> i64: n\nfn g(xs: [B<i64>]) -> E: E.R\nfn h(x: (i64, text)) -> i64: 1\n";
         let unit = unit_of(&format!("{types}\n{functions}"), Mode::Compile);
-        let hash = |name: &str| unit.functions[unit.find(name).unwrap()].layouts;
+        let hash = |name: &str| unit.functions[unit.find(name).unwrap()].type_hash;
         ["f", "g", "h"].map(hash)
     };
     let types = "struct Q:\n    n: i64\nstruct P:\n    x: i64\n    q: Q\nstruct B<T>:\n    v: T\n    f: fn(B<T>) -> i64\n\
                  enum E:\n    R\n    S\nstruct Other:\n    y: i64";
     let [f, g, h] = hashes(types);
-    assert!(f != 0 && g != 0 && f != g);
-    assert_eq!(h, 0);
-    assert_eq!(hashes(&types.replace("y: i64", "z: f64")), [f, g, 0]);
+    assert!(f != g && g != h && h != f);
+    assert_eq!(hashes(&types.replace("y: i64", "z: f64")), [f, g, h]);
     let moved = types.strip_prefix("struct Q:\n    n: i64\n").unwrap();
     assert_eq!(
         hashes(&format!("{moved}\nstruct Q:\n    n: i64")),
-        [f, g, 0],
+        [f, g, h],
         "order of declarations"
     );
+    let renamed = types.replace("Q", "Inner");
+    assert_eq!(hashes(&renamed), [f, g, h], "names of types");
     for (from, to, changes) in [
         ("x: i64", "x: f64", [true, false]),
         ("x: i64", "y: i64", [true, false]),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use smf_core::exec::{
     Backend, FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics,
-    TrapReport, UnitFunction,
+    TrapReport, Unit, UnitFunction,
 };
 use smf_core::ir::Callee;
 use smf_core::link::Name;
@@ -38,14 +38,14 @@ pub(crate) struct Execution {
 
 impl Execution {
     /// Refuses a function of the host that it does not have, or that has other types than it is called with.
-    fn check(&self, function: &Name, callee: &Callee<'_>) -> Result<(), Failure> {
+    fn check(&self, unit: &Unit, function: &Name, callee: &Callee<'_>) -> Result<(), Failure> {
         let name = callee.name.as_bytes();
         if self.resolver.resolve(name).is_none() {
             let (symbol, explained) = (callee.name, (self.explain)(name));
             let why = format!("function `{function}` calls `{symbol}`, which is undefined");
             return Err(Failure::Because(why + &explained));
         }
-        if self.resolver.has_signatures() && !self.resolver.accepts(name, callee.signature) {
+        if self.resolver.has_signatures() && !self.resolver.accepts(name, unit.called(callee)) {
             let (function, callee) = (function.clone(), Name::new(name)?);
             return Err(ManagerError::CalleeSignature { function, callee }.into());
         }
@@ -96,7 +96,8 @@ pub(crate) fn execute(
     let function = executable.unit.functions().get(index).ok_or_else(no_function)?;
     let form = form(executable, index, function)?;
     let backend = backend(execution.backend)?;
-    for_each_host_callee(&executable.unit, |function, callee| execution.check(function, callee))?;
+    let unit = &executable.unit;
+    for_each_host_callee(unit, |function, callee| execution.check(unit, function, callee))?;
     call::install_chain_lookup();
     let text_at = (form == Form::Text).then(|| arguments.add_text_result());
     let run = || match backend {

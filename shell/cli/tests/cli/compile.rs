@@ -120,11 +120,11 @@ fn module_states_the_types_of_its_functions() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn module_states_hashes_of_the_structs_of_its_functions() {
-    let directory = scratch("compile-layouts");
+fn module_states_hashes_of_the_types_of_its_functions() {
+    let directory = scratch("compile-type-hashes");
     let [module, packed] =
         ["a.smf", "packed.smf"].map(|name| directory.join(name).to_str().unwrap().to_owned());
-    let layouts = |field: &str| {
+    let hashes = |field: &str| {
         let text = format!("struct P:\n    {field}\nfn f(p: P) -> i64: p.x\nfn g() -> i64: 1\n");
         let source = write(&directory, "a.spl", &text);
         ok(&["compile", &source, "-o", &module]);
@@ -133,13 +133,13 @@ fn module_states_hashes_of_the_structs_of_its_functions() {
             let note = inspected(module)["note"]["signatures"].clone();
             ["f", "g"].map(|name| {
                 let row = note.as_array().unwrap().iter().find(|row| row["function"] == name);
-                row.unwrap()["layouts"].as_str().unwrap().to_owned()
+                row.unwrap()["type_hash"].as_str().unwrap().to_owned()
             })
         })
     };
-    let [one, other] = ["x: i64", "x: i64\n    y: i64"].map(layouts);
+    let [one, other] = ["x: i64", "x: i64\n    y: i64"].map(hashes);
     assert_eq!((&one[0], &other[0]), (&one[1], &other[1]), "packed");
-    assert!(one[0][0].len() == 16 && one[0][0] != other[0][0] && one[0][1].is_empty());
+    assert!(one[0][0].len() == 16 && one[0][0] != other[0][0] && one[0][1] == other[0][1]);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -502,7 +502,8 @@ fn line_tables_name_files_of_the_directory_in_which_they_were_compiled() {
 #[test]
 fn extern_fn_with_other_types_than_those_of_the_module_is_refused() {
     let directory = scratch("compile-signature");
-    let library = write(&directory, "lib.spl", "fn plain(x: i64) -> i64: x + 1\n");
+    let text = "fn plain(x: i64) -> i64: x + 1\nfn sum(xs: [i64]) -> i64: xs[0] + xs[1]\n";
+    let library = write(&directory, "lib.spl", text);
     let module = directory.join("lib.smf");
     let module = module.to_str().unwrap();
     ok(&["compile", &library, "-o", module]);
@@ -516,6 +517,9 @@ fn extern_fn_with_other_types_than_those_of_the_module_is_refused() {
             contains(&error, &["function `main` calls `plain`, which has another signature"]);
         }
     }
+    let text = "extern fn sum(xs: [i8]) -> i64\nfn main() -> i64: sum([4i8, 5i8])\n";
+    let error = fails(&["run", &write(&directory, "user.spl", text), "--with", module]);
+    contains(&error, &["function `main` calls `sum`, which has another signature"]);
     let text = "extern fn plain(x: i64) -> i64\nfn main():\n    print plain(4)\n";
     let source = write(&directory, "user.spl", text);
     assert_eq!(ok(&["run", &source, "--with", module]), "5\n");
