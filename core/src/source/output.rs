@@ -325,7 +325,8 @@ pub(super) fn instance(
     Ok(())
 }
 
-/// Puts the module in front of the symbol of a function that a function of an earlier file has.
+/// Puts the module in front of the symbol of a function that a function of an earlier file has, and a number where that is
+/// not enough.
 pub(super) fn separate_symbols(
     generator: &mut Generator<'_, '_>,
     unit: &mut TranslationUnit,
@@ -349,13 +350,11 @@ pub(super) fn separate_symbols(
             function.symbol = formatted(format_args!("{module}.{}", function.symbol))?;
         }
     }
-    for later in duplicates(unit)? {
-        let number = u32::try_from(later).map_err(|_| AllocError)?;
-        let Some(instance) = at(&generator.instances, number) else { continue };
-        let Some(info) = generator.program.function(instance.function) else { continue };
-        let symbol = unit.functions.get(later).map_or("", |function| &function.symbol);
-        let message = format_args!("two functions have the symbol `{symbol}`");
-        generator.program.error(info.source, info.decl.word.span, Code::DuplicateName, message);
+    // The module of a function is the same for its instances for types of one name.
+    for (number, later) in (2_u32..).zip(duplicates(unit)?) {
+        if let Some(function) = unit.functions.get_mut(later) {
+            function.symbol = formatted(format_args!("{number}.{}", function.symbol))?;
+        }
     }
     Ok(())
 }

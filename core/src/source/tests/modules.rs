@@ -55,6 +55,30 @@ fn type_arguments_have_modules_in_front() {
 }
 
 #[test]
+fn instances_for_types_of_one_name_have_symbols_of_their_own() {
+    let lib = "pub struct S:\n    x: i64\npub fn g<T>(x: T) -> T: x\n";
+    let value = |text: &str| {
+        let module = |module, text| SourceFile { name: module, module, text };
+        let files = [module("t", text), module("a", lib), module("b", lib)];
+        let compiled = compile(&files, Mode::Compile).unwrap();
+        let unit = compiled.unit.as_ref();
+        let unit = unit.unwrap_or_else(|| panic!("{text}\n{:#?}", messages(&compiled)));
+        let mut symbols: Vec<_> = unit.functions.iter().map(|f| &f.symbol).collect();
+        symbols.sort_unstable();
+        let count = symbols.len();
+        symbols.dedup();
+        assert_eq!(symbols.len(), count, "{symbols:?}");
+        call_unit(unit, "main_value", &[]).0.unwrap()
+    };
+    let text = "use a\nuse b\nstruct S:\n    x: u8\nfn id<T>(x: T) -> T: x\n\
+                fn main_value() -> i64: id(S(1)).x as i64 + id(a.S(20)).x + id(b.S(300)).x\n";
+    assert_eq!(value(text), 321);
+    let text = "use a\nuse b\nstruct S:\n    x: i64\nfn main_value() -> i64:\n    \
+                a.g(S(1)).x + a.g(b.S(20)).x + b.g(S(300)).x + b.g(b.S(4000)).x\n";
+    assert_eq!(value(text), 4321);
+}
+
+#[test]
 fn alias_of_another_module_is_a_struct() {
     let text = "use c\nfn main_value() -> i64: c.AP(x: 4).x * 10 + c.AP(5).x\n";
     assert_eq!(result(text), 45);
