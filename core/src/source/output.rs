@@ -125,9 +125,9 @@ fn unit_function(
     let Some(info) = generator.program.function(instance.function) else { return Err(AllocError) };
     let base = base_symbol(generator, instance.function, &info)?;
     let types = try_collect(generator.instance_types(&instance).iter().copied())?;
-    let terms = generator.program.terms(&types)?;
+    let terms = symbol_terms(&mut generator.program, &info, &types)?;
     let (symbol, instance_of) = match mangle(&base, &terms)? {
-        Some(symbol) => (symbol, Some((base, terms))),
+        Some(symbol) => (symbol, Some((base, terms)).filter(|_| info.is_generic())),
         None => (base, None),
     };
     let result = generator.result(lowered.instance);
@@ -159,6 +159,22 @@ fn unit_function(
         assertions: assertions(source, &lowered.messages)?,
         ir: lowered.bytes,
     })
+}
+
+/// The type arguments in the symbol of a function: those of the type that it is a method of, and its own.
+fn symbol_terms(
+    program: &mut Program<'_, '_>,
+    info: &FunctionInfo,
+    types: &[TypeId],
+) -> Result<Vec<Type>, AllocError> {
+    let Some(own) = info.self_type else { return program.terms(types) };
+    let own = program.types.substitute(own, types).unwrap_or(TypeId::ERROR);
+    let mut terms = program.terms(program.types.parts(own))?;
+    let outer = info.type_params.saturating_sub(info.decl.type_params.len);
+    for &ty in types.iter().skip(usize::try_from(outer).unwrap_or(usize::MAX)) {
+        try_push(&mut terms, program.term(ty)?)?;
+    }
+    Ok(terms)
 }
 
 /// The types of the parameters, `self` included. Appends their names, with a comma behind each.

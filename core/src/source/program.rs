@@ -437,10 +437,34 @@ impl<'p, 's> Program<'p, 's> {
         })
     }
 
-    /// The method `name` of a type with this head.
+    /// A method `name` of a type with this head; implementations for other type arguments may have more of them.
     pub(super) fn method(&self, head: Head, name: Name) -> Option<u32> {
-        let same =
-            |number: u32| at(&self.methods, number).is_some_and(|m| (m.0, m.1) == (head, name));
+        self.find_method(head, name, |_| true)
+    }
+
+    /// The method `name` of a type. If only implementations for other type arguments have one, it is that.
+    pub(super) fn method_of(&self, ty: TypeId, name: Name) -> Option<u32> {
+        let head = self.types.head(ty);
+        self.own_method(ty, name).or_else(|| self.method(head, name))
+    }
+
+    /// The method `name` of a type, by an implementation that may be for it.
+    fn own_method(&self, ty: TypeId, name: Name) -> Option<u32> {
+        let self_type = |number| at(&self.functions, number).and_then(|info| info.self_type);
+        let is_own = |number| self_type(number).is_some_and(|own| self.types.may_agree(own, ty));
+        self.find_method(self.types.head(ty), name, is_own)
+    }
+
+    /// Whether several implementations of a type have a method `name`, each for other type arguments.
+    pub(super) fn has_several(&self, head: Head, name: Name) -> bool {
+        let first = self.method(head, name);
+        self.find_method(head, name, |number| Some(number) != first).is_some()
+    }
+
+    fn find_method(&self, head: Head, name: Name, test: impl Fn(u32) -> bool) -> Option<u32> {
+        let same = |number: u32| {
+            at(&self.methods, number).is_some_and(|m| (m.0, m.1) == (head, name) && test(m.2))
+        };
         let number = self.method_index.find(Self::method_hash(head, name), same)?;
         at(&self.methods, number).map(|method| method.2)
     }

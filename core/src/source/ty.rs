@@ -284,6 +284,18 @@ impl Types {
         same && left.len() == right.len()
             && left.iter().zip(right).all(|(&one, &two)| self.unify(one, two, bindings))
     }
+
+    /// Whether two types may be equal, with any types in the places of type parameters.
+    pub(super) fn may_agree(&self, one: TypeId, two: TypeId) -> bool {
+        let (head, other) = (self.head(one), self.head(two));
+        if matches!(head, Head::Param(_)) || matches!(other, Head::Param(_)) {
+            return true;
+        }
+        let (left, right) = (self.parts(one), self.parts(two));
+        head == other
+            && left.len() == right.len()
+            && left.iter().zip(right).all(|(&one, &two)| self.may_agree(one, two))
+    }
 }
 
 fn hash_of(head: Head, parts: &[TypeId]) -> u32 {

@@ -76,7 +76,15 @@ impl Body<'_, '_, '_> {
         if let Some(value) = self.make_variant(head, types, name, Some(arguments), want, span) {
             return value;
         }
-        let Some(number) = self.unit.program.method(head, name) else {
+        let owner = match types {
+            [] => want.ty.filter(|&ty| self.head(ty) == head),
+            types => Some(self.intern(head, types, span)),
+        };
+        let found = match owner {
+            Some(ty) => self.unit.program.method_of(ty, name),
+            None => self.unit.program.method(head, name),
+        };
+        let Some(number) = found else {
             let value = self.variant(head, Vec::new(), name, want, span);
             self.skip_arguments(arguments);
             return value;
@@ -86,6 +94,13 @@ impl Body<'_, '_, '_> {
             let text = self.name(name);
             let message = format_args!("method `{text}` is called on a value");
             self.error(span, Code::BadCall, message);
+            self.skip_arguments(arguments);
+            return Typed::ERROR;
+        }
+        if owner.is_none() && self.unit.program.has_several(head, name) {
+            let count = info.self_type.map_or(0, |own| self.unit.program.types.parts(own).len());
+            let owner = info.owner_name.map_or("?", |owner| self.name(owner));
+            self.unresolved((owner, Some(self.name(name))), count, span);
             self.skip_arguments(arguments);
             return Typed::ERROR;
         }
@@ -117,8 +132,7 @@ impl Body<'_, '_, '_> {
             self.skip_arguments(arguments);
             return value;
         }
-        let head = self.head(value.ty);
-        let Some(number) = self.unit.program.method(head, name) else {
+        let Some(number) = self.unit.program.method_of(value.ty, name) else {
             return self.other_method(value, name, arguments, want, span);
         };
         let Some(info) = self.unit.program.function(number) else { return Typed::ERROR };
@@ -158,8 +172,7 @@ impl Body<'_, '_, '_> {
             return false;
         }
         let (ty, _) = self.type_of(base);
-        let head = self.head(ty);
-        let method = self.unit.program.method(head, name);
+        let method = self.unit.program.method_of(ty, name);
         let info = method.and_then(|number| self.unit.program.function(number));
         info.is_some_and(|info| info.receiver() == Receiver::Mutable)
     }
@@ -183,7 +196,7 @@ impl Body<'_, '_, '_> {
             self.skip_arguments(arguments);
             return Typed::ERROR;
         };
-        let Some(number) = self.unit.program.method(self.head(ty), name) else {
+        let Some(number) = self.unit.program.method_of(ty, name) else {
             return Typed::ERROR;
         };
         let receiver = Typed::new(ty, Value::Place(place));

@@ -595,7 +595,7 @@ impl<'p> Program<'p, '_> {
         let head = self.types.head(ty);
         // Of a type that is an error nothing is known.
         let is_known = head != Head::Error;
-        if is_known && self.method(head, decl.word.name).is_some() {
+        if is_known && self.own_method(ty, decl.word.name).is_some() {
             let name = self.name(decl.word.name);
             let message = format_args!("method `{name}` is declared twice");
             return self.error(source, decl.word.span, Code::DuplicateName, message);

@@ -2,6 +2,7 @@
 
 mod constants;
 mod equivalent;
+mod generics;
 mod literals;
 mod matches;
 mod messages;

@@ -39,6 +39,13 @@ fn type_with_methods_in_its_body_is_declared_once() {
 }
 
 #[test]
+fn methods_of_each_instance_are_part_of_the_text() {
+    let text = "struct B<T>:\n    v: T\nimpl B<i64>:\n    fn g() -> i64: 1\nimpl B<f64>:\n    fn g() -> i64: 20\n\
+                pub fn g<T>(t: T) -> i64: B(1).g() + B(1.5).g() + B(t).g()\n";
+    assert_eq!(instance(&[("t", text)], "g", "f64", &[4]), 41);
+}
+
+#[test]
 fn function_inside_another_is_part_of_its_text() {
     let text = "fn a<T>(x: T) -> i64:\n    fn inner(y: i64) -> i64: y + 1\n    inner(x as i64)\n\
                 fn b(x: i64) -> i64:\n    fn inner(y: i64) -> i64: y * 2\n    inner(x)\n";

@@ -1,0 +1,44 @@
+//! Methods of instances of generic types, and instances of generic functions as values.
+
+use super::run::*;
+use crate::source::Mode;
+use std::format;
+
+#[test]
+fn methods_of_one_name_are_those_of_each_instance() {
+    let text = "struct B<T>:\n    v: T\n    fn same() -> T: self.v\n\
+                impl B<i64>:\n    fn g() -> i64: 1\n    fn h(): print \"i\"\n    static fn of() -> B<i64>: B(5)\n\
+                impl B<f64>:\n    fn g() -> f64: 2.5\n    me h(): self.v = 7.0\n    static fn of() -> B<f64>: B(0.5)\n\
+                impl<T> B<[T; 2]>:\n    fn g() -> T: self.v[1]\n\
+                struct P<A, B>:\n    a: A\n    b: B\n\
+                impl<T> P<T, i64>:\n    fn g<U>(u: U) -> T: self.a\nimpl<T> P<T, u8>:\n    fn g<U>(u: U) -> U: u\n";
+    let with = |rest: &str| format!("{text}{rest}");
+    for (value, expected) in [
+        ("B(1).g() * 10 + (B(1.5).g() * 2.0) as i64", 15),
+        ("B([3, 4]).g() + B(6).same()", 10),
+        ("P(1, 2).g(true) + P(1, 2u8).g(20)", 21),
+        ("B<i64>.of().g() * 100 + (B<f64>.of().v * 4.0) as i64", 102),
+        ("a(B(8)) + a(B(1.5)) as i64", 3),
+    ] {
+        let text =
+            with(&format!("fn a<T>(b: B<T>) -> i64: b.g() as i64\nfn f() -> i64: {value}\n"));
+        assert_eq!(run(&text, "f", &[]), expected, "{value}");
+    }
+    let text = with(
+        "fn f() -> i64:\n    var b: B<f64> = B.of()\n    b.h()\n    B(1).h()\n    b.v as i64\n",
+    );
+    let unit = unit_of(&text, Mode::Compile);
+    let has = |symbol: &str| unit.functions.iter().any(|function| function.symbol == symbol);
+    assert!(has("B.g$i64") && has("B.g$f64"));
+    assert_eq!(call_unit(&unit, "f", &[]), (Ok(7), "i\n".into()));
+    for (rest, expected) in [
+        ("fn f(): B(true).g()\n", "type `B<bool>` has no method `g`"),
+        ("fn f(): B.of()\n", "the type arguments of `of` are not known"),
+        ("impl B<i64>:\n    fn g() -> i64: 3\n", "method `g` is declared twice"),
+        ("impl<T> B<T>:\n    fn g() -> i64: 3\n", "method `g` is declared twice"),
+        ("impl<T> P<i64, T>:\n    fn g() -> i64: 3\n", "method `g` is declared twice"),
+    ] {
+        let found = errors_of(&with(rest));
+        assert!(found.len() == 1 && found[0].ends_with(expected), "{rest}: {found:?}");
+    }
+}
