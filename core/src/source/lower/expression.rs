@@ -65,7 +65,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
             ExprKind::Call { callee, arguments } => self.call(callee, arguments, want, id),
             ExprKind::Literal { name, arguments } => self.literal(name, arguments, want, span),
             ExprKind::Field(base, name) => self.field(base, name, want, id),
-            ExprKind::Instance(..) => self.refuse_method_types(span),
+            ExprKind::Instance(field, types) => self.instance_value(field, types, span),
             ExprKind::TupleField(base, index) => self.tuple_field(base, index, span),
             ExprKind::Index(base, index) => self.index(base, index, span),
             ExprKind::Cast(value, ty) => self.cast(value, ty, span),
@@ -251,6 +251,20 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 self.function_value(number, &types, Want::NOTHING, span)
             }
             _ => self.unknown_name(name, span),
+        }
+    }
+
+    /// `module.name<A, B>` that is not called.
+    fn instance_value(&mut self, field: ExprId, types: List, span: Span) -> Typed {
+        let nodes = self.tree.list(types);
+        let types = self.resolve_all(nodes);
+        let ExprKind::Field(base, name) = self.tree.expr(field).kind else { return Typed::ERROR };
+        let Some(file) = self.module_prefix(base) else { return self.refuse_method_types(span) };
+        match self.unit.program.item(file, name) {
+            Some(Item::Function(number)) => {
+                self.function_value(number, &types, Want::NOTHING, span)
+            }
+            _ => self.unknown_member(file, name, span),
         }
     }
 

@@ -9,6 +9,18 @@ const MAX_POSTFIX: u32 = 64;
 /// Tokens that are searched for the `>` that closes type arguments.
 const MAX_TYPE_TOKENS: usize = 64;
 
+/// Whether a token behind `>` says that this does not compare.
+fn ends_value(kind: TokenKind) -> bool {
+    kind.ends_line()
+        || matches!(
+            kind,
+            TokenKind::LeftBrace
+                | TokenKind::RightParen
+                | TokenKind::RightBracket
+                | TokenKind::Comma
+        )
+}
+
 impl<'s> Parser<'_, 's> {
     /// An expression, or a range of two.
     pub(super) fn expr(&mut self) -> ExprId {
@@ -297,7 +309,7 @@ impl<'s> Parser<'_, 's> {
         self.add_expr(ExprKind::Name(name), span)
     }
 
-    /// Whether `<` opens type arguments: only tokens of types up to `>`, then `(`, `{` or `.`.
+    /// Whether `<` opens type arguments: only tokens of types up to `>`, then `(`, `{`, `.` or what no operand starts with.
     fn closes_types(&self) -> bool {
         let mut angles = 0_u32;
         for ahead in 0..MAX_TYPE_TOKENS {
@@ -327,7 +339,7 @@ impl<'s> Parser<'_, 's> {
             if angles == 0 {
                 let next = self.token_at(ahead + 1);
                 let opens = matches!(next.kind, TokenKind::LeftParen | TokenKind::Dot);
-                return (opens && !next.spaced) || next.kind == TokenKind::LeftBrace;
+                return (opens && !next.spaced) || ends_value(next.kind);
             }
         }
         false

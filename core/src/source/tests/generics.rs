@@ -42,3 +42,15 @@ fn methods_of_one_name_are_those_of_each_instance() {
         assert!(found.len() == 1 && found[0].ends_with(expected), "{rest}: {found:?}");
     }
 }
+
+#[test]
+fn generic_function_with_its_types_is_a_value() {
+    let text = "fn id<T>(x: T) -> T: x\nfn two<A, B>(a: A, b: B) -> A: a\nfn ap(f: fn(f64) -> f64, x: f64) -> f64: f(x)\n\
+                fn f() -> i64:\n    val g = id<i64>\n    val h = [id<i64>, id<i64>]\n    val k = (two<i64, [u8; 2]>)\n    \
+                ap(id<f64>, 1.5) as i64 + g(20) + h[1](300) + k(4000, [1, 2])\n";
+    assert_eq!(run(text, "f", &[]), 4321);
+    assert_eq!(
+        run("fn f(a: i64, b: i64) -> i64:\n    if a <b and b> a: 1 else: 2\n", "f", &[1, 2]),
+        1
+    );
+}
