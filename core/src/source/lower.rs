@@ -239,6 +239,10 @@ struct Body<'g, 'p, 's> {
     number: u32,
     /// Whether it is the script of a file.
     is_script: bool,
+    /// Names that are not known, which are reported.
+    unknown: Vec<Name>,
+    /// Of an operand of `and` or `or`: whether it was reported that one is no bool.
+    has_no_bool: Option<bool>,
 }
 
 impl<'p, 's> Body<'_, 'p, 's> {
@@ -257,10 +261,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     /// The type arguments of the function, for messages; `None` if it has none.
     fn type_arguments_text(&self) -> Option<alloc::string::String> {
-        let arguments = || self.types.iter().filter(|(name, _)| *name != Name::SELF_TYPE);
-        if self.is_template || arguments().next().is_none() {
+        if !self.is_instance() {
             return None;
         }
+        let arguments = || self.types.iter().filter(|(name, _)| *name != Name::SELF_TYPE);
         let shown = fmt::from_fn(|f| {
             for (index, &(name, ty)) in arguments().enumerate() {
                 let comma = if index == 0 { "" } else { ", " };
@@ -280,8 +284,28 @@ impl<'p, 's> Body<'_, 'p, 's> {
     ) -> Typed {
         let source = self.source;
         let kind = (Severity::Error, code);
-        self.program().report(source, span, kind, message, Some(note));
+        if !self.is_repeated(span, code) {
+            self.program().report(source, span, kind, message, Some(note));
+        }
         Typed::ERROR
+    }
+
+    /// Whether another instance of the function has reported the error.
+    fn is_repeated(&mut self, span: Span, code: Code) -> bool {
+        if !self.is_instance() || self.unit.program.diagnostics.muted > 0 {
+            return false;
+        }
+        let place = (self.source, span.start, code);
+        let is_known = self.unit.instance_errors.contains(&place);
+        if !is_known {
+            self.push(|body| &mut body.unit.instance_errors, place);
+        }
+        is_known
+    }
+
+    /// Whether the function is generic, and lowered for concrete types.
+    fn is_instance(&self) -> bool {
+        !self.is_template && self.types.iter().any(|entry| entry.0 != Name::SELF_TYPE)
     }
 
     /// An error of a name that is not known, with the name that may be meant.

@@ -225,8 +225,18 @@ impl<'s> Parser<'_, 's> {
 
     /// Reports an error behind which the statement goes on.
     fn mistake(&mut self, span: Span, code: Code, message: fmt::Arguments<'_>) {
+        self.mistake_with_note(span, code, message, None);
+    }
+
+    fn mistake_with_note(
+        &mut self,
+        span: Span,
+        code: Code,
+        message: fmt::Arguments<'_>,
+        note: Option<fmt::Arguments<'_>>,
+    ) {
         let failed = core::mem::replace(&mut self.failed, false);
-        self.error(span, code, message);
+        self.error_with_note(span, code, message, note);
         self.failed = failed;
     }
 
@@ -393,6 +403,24 @@ impl<'s> Parser<'_, 's> {
         }
         if self.eat(TokenKind::Newline) && self.eat(TokenKind::Indent) {
             self.skip_block();
+        }
+    }
+
+    /// Behind a statement with an error: skips the lines that are parts of such a statement.
+    fn skip_parts(&mut self, is_do: bool) {
+        while self.starts_line() {
+            let is_part = match self.kind() {
+                TokenKind::Elif | TokenKind::Else | TokenKind::Case => true,
+                TokenKind::While => is_do,
+                TokenKind::Word => {
+                    matches!(self.text(self.span()), "catch" | "except" | "finally")
+                }
+                _ => false,
+            };
+            if !is_part {
+                return;
+            }
+            self.skip_line();
         }
     }
 

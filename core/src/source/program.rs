@@ -213,6 +213,8 @@ pub(super) struct Program<'p, 's> {
     /// Names that a failed import would have declared, by the file: errors of them follow from that one.
     missing: Vec<(u32, Name)>,
     missing_index: HashIndex,
+    /// While a signature is resolved, the names that it has and no type: each is one error of it.
+    unknown_types: Option<Vec<&'s str>>,
     /// The number of fields and variants that were declared twice.
     duplicates: u32,
     /// The nesting of what is being resolved or evaluated.
@@ -278,6 +280,7 @@ impl<'p, 's> Program<'p, 's> {
             layouts: layout::Layouts::default(),
             missing: Vec::new(),
             missing_index: HashIndex::default(),
+            unknown_types: None,
             duplicates: 0,
             depth: 0,
             skipped: 0,

@@ -502,6 +502,8 @@ pub(super) struct Tree {
     pub(super) branches: Vec<u32>,
     /// Names that a construct outside of the subset declares, such as `class`.
     pub(super) refused: Vec<Name>,
+    /// Types with an implementation that is refused: not all of their methods are known.
+    pub(super) extended: Vec<Name>,
     /// Names in `export`, sorted.
     pub(super) exports: Vec<Name>,
     /// Whether a function is marked by `pub`, or anything by `export`: then functions without a mark are private.

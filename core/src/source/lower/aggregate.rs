@@ -21,14 +21,16 @@ impl Body<'_, '_, '_> {
         self.program().intern(source, span, head, parts)
     }
 
-    /// Computes a value for a part of memory.
-    fn fill(&mut self, id: ExprId, ty: TypeId, place: Place) {
+    /// Computes a value for a part of memory; whether it has the type.
+    fn fill(&mut self, id: ExprId, ty: TypeId, place: Place) -> bool {
         let dest = (self.repr(ty) == Repr::Memory).then_some(place);
         let value = self.expr(id, Want { dest, ..Want::of(ty) });
         let value = self.coerce(value, ty, self.span(id));
-        if !value.ty.fits_all() {
+        let is_known = !value.ty.fits_all();
+        if is_known {
             self.store_in(place, value);
         }
+        is_known
     }
 
     pub(super) fn tuple(&mut self, parts: List, want: Want, span: Span) -> Typed {
@@ -118,14 +120,20 @@ impl Body<'_, '_, '_> {
             return Typed::ERROR;
         }
         let place = self.destination(ty, want, span);
+        let mut is_right = true;
         match start {
             Some(value) => self.store(place, value),
-            None => self.fill(ExprId(first), element, place),
+            None => is_right = self.fill(ExprId(first), element, place),
         }
         let stride = self.program().stride(element);
         for (index, &id) in (1_u32..).zip(rest) {
-            let to = Self::inside(place, index.saturating_mul(stride));
-            self.fill(ExprId(id), element, to);
+            if is_right {
+                let to = Self::inside(place, index.saturating_mul(stride));
+                is_right = self.fill(ExprId(id), element, to);
+            } else {
+                // That elements have another type is one error.
+                self.expr(ExprId(id), Want::NOTHING);
+            }
         }
         Self::made(ty, place)
     }

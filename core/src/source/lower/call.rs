@@ -299,6 +299,11 @@ impl Body<'_, '_, '_> {
     }
 
     fn wrong_count(&mut self, call: &Call<'_>) {
+        let params = self.unit.program.param_list(call.info.params);
+        if params.iter().any(|param| param.ty.is_error()) {
+            // The declaration has an error.
+            return;
+        }
         let name = self.name(call.info.decl.word.name);
         let (wanted, found) = (call.info.params.len, call.arguments.len);
         let (first, second) = (plural::s(wanted), plural::s(found));

@@ -65,6 +65,11 @@ impl Body<'_, '_, '_> {
     }
 
     fn not_bool(&mut self, ty: TypeId, span: Span) {
+        if let Some(is_reported) = &mut self.has_no_bool
+            && core::mem::replace(is_reported, true)
+        {
+            return;
+        }
         let text = self.type_text(ty);
         let message = format_args!(
             "a condition of type `{text}` is not supported: truthiness has a dynamic meaning"
@@ -76,6 +81,14 @@ impl Body<'_, '_, '_> {
 
     /// `a and b and c` or `a or b or c`.
     fn logic(&mut self, id: ExprId, op: BinaryOp, expected: bool, target: Target) {
+        // That the operands are no bools is one error.
+        let outer = self.has_no_bool;
+        self.has_no_bool = outer.or(Some(false));
+        self.operands(id, op, expected, target);
+        self.has_no_bool = outer.and(self.has_no_bool);
+    }
+
+    fn operands(&mut self, id: ExprId, op: BinaryOp, expected: bool, target: Target) {
         let mut operands = Vec::new();
         let mut first = id;
         while let ExprKind::Binary(own, left, right) = self.tree.expr(first).kind
@@ -226,10 +239,16 @@ impl Body<'_, '_, '_> {
         let end = self.target();
         let result = self.builder.local(Scalar::Bool);
         self.builder.constant(Scalar::Bool, result, negate.into());
+        let errors = self.unit.program.diagnostics.error_count();
+        let outer = self.has_no_bool.take();
         self.condition(id, false, end);
+        self.has_no_bool = outer;
         self.builder.constant(Scalar::Bool, result, (!negate).into());
         self.bind(end);
-        Typed::local(TypeId::BOOL, result)
+        match self.unit.program.diagnostics.error_count() == errors {
+            true => Typed::local(TypeId::BOOL, result),
+            false => Typed::ERROR,
+        }
     }
 
     fn plain_condition(&mut self, value: Typed, negate: bool, span: Span) -> Typed {
@@ -237,7 +256,7 @@ impl Body<'_, '_, '_> {
             if !value.ty.fits_all() {
                 self.not_bool(value.ty, span);
             }
-            return Typed::new(TypeId::BOOL, Value::Number(0));
+            return Typed::ERROR;
         }
         match value.value {
             Value::Number(number) => {

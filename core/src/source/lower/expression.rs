@@ -45,6 +45,8 @@ impl<'p, 's> Body<'_, 'p, 's> {
             ExprKind::Bool(value) => Typed::new(TypeId::BOOL, Value::Number(value.into())),
             ExprKind::Nil => match want.ty {
                 Some(TypeId::UNIT) => Typed::UNIT,
+                // The type is refused.
+                Some(TypeId::ERROR) => Typed::ERROR,
                 _ => self.refuse(span, "`nil`", "there are no optional values"),
             },
             ExprKind::Text(number) => {
@@ -145,7 +147,12 @@ impl<'p, 's> Body<'_, 'p, 's> {
         Typed::ERROR
     }
 
+    /// Reports a name that is not known, once in a function.
     pub(super) fn unknown_name(&mut self, name: Name, span: Span) -> Typed {
+        if self.unknown.contains(&name) {
+            return Typed::ERROR;
+        }
+        self.note_unknown(name);
         let text = self.name(name);
         if self.is_captured(name) {
             let reason = "it needs an environment object; pass the value as an argument";
@@ -187,6 +194,13 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let items = || self.unit.program.similar_item(self.source, text, |_| true);
         let similar = self.similar_name(text).or_else(items).or_else(|| similar_function(text));
         self.error_similar(span, Code::UnknownName, message, similar)
+    }
+
+    /// Notes a name whose error is reported.
+    pub(super) fn note_unknown(&mut self, name: Name) {
+        if self.unit.program.diagnostics.muted == 0 {
+            self.push(|body| &mut body.unknown, name);
+        }
     }
 
     /// What stands in front of a name that is a field or method of `self`, a variant of an enum, or declared by an

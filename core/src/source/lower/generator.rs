@@ -87,6 +87,8 @@ pub(in crate::source) struct Generator<'p, 's> {
     spare: Spare,
     /// By the number of a constant: whether it is known, and the bytes of one that is data.
     constant_data: Vec<(bool, Option<ConstantData>)>,
+    /// The places of errors in instances of generic functions, each with its code.
+    pub(super) instance_errors: Vec<(u32, u32, Code)>,
     /// Bytes of constants that may still be copied to read-only data.
     pub(super) data_left: usize,
 }
@@ -130,6 +132,7 @@ impl<'p, 's> Generator<'p, 's> {
             walks,
             spare,
             constant_data: Vec::new(),
+            instance_errors: Vec::new(),
             data_left: MAX_DATA,
         }
     }
@@ -569,6 +572,8 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             number: NO_FUNCTION,
             walk: unit.next_walk(),
             is_script: false,
+            unknown: Vec::new(),
+            has_no_bool: None,
             unit,
         })
     }
@@ -741,6 +746,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             if !decl.type_params.is_empty() {
                 let span = decl.word.span;
                 self.refuse(span, "a generic function inside a function", "declare it outside");
+                self.program().note_missing(source, name);
                 continue;
             }
             let function = self.program().add_function(source, decl, None);

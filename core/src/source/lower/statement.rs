@@ -88,6 +88,7 @@ impl<'p> Body<'_, 'p, '_> {
         {
             let message = format_args!("the expression has no value");
             self.error(self.span(id), Code::TypeMismatch, message);
+            return self.bind_error(pattern);
         }
         if value.ty == TypeId::NEVER {
             // The statement is never reached, and its names have any type.
@@ -370,9 +371,8 @@ impl<'p> Body<'_, 'p, '_> {
             let message = format_args!("name `{text}` not found");
             let note = format_args!("declare it with `var`, or with `val` if it does not change");
             self.error_with_note(span, Code::UnknownName, message, note);
-            self.expr(value, Want::NOTHING);
             // Its uses are no errors.
-            return self.add_variable(name, Typed::ERROR, true);
+            self.note_unknown(name);
         } else {
             self.unknown_name(name, span);
         }

@@ -1,5 +1,6 @@
 //! Functions, structs, enums, implementations, constants and aliases.
 
+use super::item::is_function_word;
 use super::*;
 use crate::source::ty::TypeId;
 
@@ -373,15 +374,27 @@ impl Parser<'_, '_> {
         is_public
     }
 
-    /// `me name(` or `static fn`.
+    /// `me name(` or `static fn`, or `def name(`, which is refused.
     fn is_method_start(&self) -> bool {
         let name = self.name();
         (name == Name::ME && self.peek() == TokenKind::Word)
             || (name == Name::STATIC && self.peek() == TokenKind::Fn)
+            || self.is_foreign_method()
+    }
+
+    fn is_foreign_method(&self) -> bool {
+        is_function_word(self.text(self.span()))
+            && self.peek() == TokenKind::Word
+            && self.token_at(2).kind == TokenKind::LeftParen
     }
 
     /// A method; its number is noted.
     fn method(&mut self, start: Span, is_public: bool) {
+        if self.is_foreign_method() {
+            let message = format_args!("expected a method, found `{}`", self.text(self.span()));
+            let note = Some(format_args!("a method begins with `fn`"));
+            self.mistake_with_note(self.span(), Code::Unexpected, message, note);
+        }
         let receiver = match self.name() {
             Name::ME => Receiver::Mutable,
             Name::STATIC => {
@@ -400,6 +413,11 @@ impl Parser<'_, '_> {
         let ty = self.ty();
         if self.is(TokenKind::For) {
             self.refuse(start, "an implementation of a trait", "there is no dynamic dispatch");
+            self.bump();
+            if self.is(TokenKind::Word) {
+                let name = self.name();
+                self.add(|tree| &mut tree.extended, name);
+            }
             return self.skip_line();
         }
         let mark = self.scratch.len();
@@ -442,7 +460,7 @@ impl Parser<'_, '_> {
         let errors = self.errors;
         let word = self.word("the name of an enum");
         let type_params = self.type_params();
-        let mut variants = Vec::new();
+        let (mut variants, mut has_case) = (Vec::new(), false);
         let mut is_broken = self.errors != errors;
         let mark = self.scratch.len();
         if self.open_members() {
@@ -457,7 +475,7 @@ impl Parser<'_, '_> {
                     self.bump();
                 } else {
                     is_variant = true;
-                    let variant = self.variant();
+                    let variant = self.variant(&mut has_case);
                     let result = try_push(&mut variants, variant);
                     self.diagnostics.allocated(result);
                     if self.eat(TokenKind::Comma) && !self.is(TokenKind::Newline) {
@@ -487,7 +505,15 @@ impl Parser<'_, '_> {
     }
 
     /// `A`, `V(i64)`, `N(x: i64)` or `K = 4`.
-    fn variant(&mut self) -> VariantDecl {
+    fn variant(&mut self, has_case: &mut bool) -> VariantDecl {
+        if self.is(TokenKind::Case) {
+            if !core::mem::replace(has_case, true) {
+                let message = format_args!("expected a variant, found `case`");
+                let note = Some(format_args!("a variant is its name, without `case`"));
+                self.mistake_with_note(self.span(), Code::Unexpected, message, note);
+            }
+            self.bump();
+        }
         let word = self.word("a variant");
         let first = self.tree.fields.len();
         if self.eat(TokenKind::LeftParen) {

@@ -128,7 +128,7 @@ impl Parser<'_, '_> {
         let (span, next) = (self.span(), *self.token_at(1));
         let text = self.text(span);
         let is_type = TypeId::primitive(self.name()).is_some();
-        let starts = is_type || matches!(text, "def" | "func" | "fun" | "function");
+        let starts = is_type || is_function_word(text);
         if !starts || next.kind != TokenKind::Word || self.token_at(2).kind != TokenKind::LeftParen
         {
             return false;
@@ -273,6 +273,7 @@ impl Parser<'_, '_> {
 
     /// A line of statements and constants, which `;` separates.
     fn script_line(&mut self, mut start: Span) {
+        let (errors, is_do) = (self.errors, self.text(start) == "do");
         loop {
             if !self.is(TokenKind::Const) && !self.is_module_constant() {
                 self.script_statement();
@@ -286,12 +287,20 @@ impl Parser<'_, '_> {
             start = self.span();
         }
         self.end_of_line();
+        if self.errors != errors {
+            self.skip_parts(is_do);
+        }
     }
 
     /// A statement at the top level, and the variables that it declares.
     fn script_statement(&mut self) {
-        let first = self.tree.patterns.len();
+        let (first, errors) = (self.tree.patterns.len(), self.errors);
         let statement = self.statement(true);
+        let is_wrong = self.errors != errors;
+        if is_wrong && matches!(self.tree.stmt(statement).kind, StmtKind::Expr(_)) {
+            // It may be no statement.
+            return;
+        }
         self.note(statement.0);
         match self.tree.stmt(statement).kind {
             StmtKind::Let { pattern, .. } => {
@@ -403,4 +412,9 @@ impl Parser<'_, '_> {
         self.expect(TokenKind::RightBrace, "`}`");
         self.list_since(mark)
     }
+}
+
+/// Whether a function of another language begins with the word.
+pub(super) fn is_function_word(word: &str) -> bool {
+    matches!(word, "def" | "func" | "fun" | "function")
 }

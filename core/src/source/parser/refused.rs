@@ -208,6 +208,10 @@ impl Parser<'_, '_> {
     }
 
     pub(super) fn refuse_step(&mut self) {
+        if self.starts_line() && self.is(TokenKind::Minus) && self.token_at(2).spaced {
+            let message = format_args!("a comment starts with `#`, not with `--`");
+            return self.error(self.span(), Code::Unexpected, message);
+        }
         let (construct, note) = match self.kind() {
             TokenKind::Plus => ("`++`", "write `x += 1`"),
             _ => ("`--`", "write `x -= 1`"),

@@ -89,6 +89,7 @@ impl Parser<'_, '_> {
         if self.is(TokenKind::At) {
             return self.attribute();
         }
+        let (errors, is_do) = (self.errors, self.text(self.span()) == "do");
         let statement = self.statement(true);
         self.note(statement.0);
         while self.eat(TokenKind::Semicolon) {
@@ -99,6 +100,9 @@ impl Parser<'_, '_> {
             self.note(statement.0);
         }
         self.end_of_line();
+        if self.errors != errors {
+            self.skip_parts(is_do);
+        }
     }
 
     /// A statement without the end of its line.
@@ -258,6 +262,7 @@ impl Parser<'_, '_> {
 
     /// `for p in e:`, `for i, p in e:` or `for (i, p) in e.enumerate():`.
     fn for_statement(&mut self, label: Option<Name>) -> StmtKind {
+        let patterns = self.tree.patterns.len();
         let first = self.bound_names("the variable of the loop");
         let second =
             self.eat(TokenKind::Comma).then(|| self.bound_names("the variable of the loop"));
@@ -268,12 +273,26 @@ impl Parser<'_, '_> {
         if self.errors != errors || !has_body {
             items = self.add_error(self.last_span());
         }
+        if has_body && self.is(TokenKind::Newline) && self.peek() != TokenKind::Indent {
+            // The lines behind are the body that is missing.
+            self.refuse_names(patterns);
+        }
         let body = self.body_of(has_body, true);
         let (index, pattern) = match second {
             Some(second) => (Some(first), second),
             None => (None, first),
         };
         StmtKind::For { label, index, pattern, items, body }
+    }
+
+    /// Notes that uses of the names are no errors that patterns from number `first` on bind.
+    fn refuse_names(&mut self, first: usize) {
+        for index in first..self.tree.patterns.len() {
+            let kind = self.tree.patterns.get(index).map(|pattern| pattern.kind);
+            if let Some(PatternKind::Bind(name)) = kind {
+                self.add(|tree| &mut tree.refused, name);
+            }
+        }
     }
 
     /// A name, or a tuple of patterns.
@@ -295,6 +314,12 @@ impl Parser<'_, '_> {
         let is_mut = keyword == TokenKind::Let && self.eat(TokenKind::Mut);
         let mutable = keyword == TokenKind::Var || is_mut;
         let pattern = self.bound_names("a name");
+        if let Pattern { kind: PatternKind::Bind(name), span } = self.tree.pattern(pattern)
+            && self.starts_names()
+            && self.is(TokenKind::Comma)
+        {
+            return self.unpacked(name, span);
+        }
         let ty = self.eat(TokenKind::Colon).then(|| self.ty());
         let value = self.eat(TokenKind::Equal).then(|| self.expr());
         if self.is(TokenKind::Else) {

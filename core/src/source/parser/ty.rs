@@ -8,12 +8,12 @@ impl Parser<'_, '_> {
         let span = self.span();
         let fallback = TypeNodeId(u32::MAX);
         let id = self.nested(fallback, Self::one_type);
-        self.refuse_type_suffix();
-        if id == fallback { self.add_type(TypeKind::Error, span) } else { id }
+        let is_known = !self.refuse_type_suffix() && id != fallback;
+        if is_known { id } else { self.add_type(TypeKind::Error, span) }
     }
 
-    /// `T?` and `A | B`.
-    fn refuse_type_suffix(&mut self) {
+    /// `T?` and `A | B`; whether one of them was refused.
+    fn refuse_type_suffix(&mut self) -> bool {
         let span = self.span();
         match self.kind() {
             TokenKind::Question => {
@@ -23,8 +23,9 @@ impl Parser<'_, '_> {
             TokenKind::Bar => {
                 self.refuse(span, "a union type", "it needs a tag at run time; use an enum");
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn one_type(&mut self) -> TypeNodeId {

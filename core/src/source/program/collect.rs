@@ -46,6 +46,7 @@ impl<'p> Program<'p, '_> {
         let name = self.name(word.name);
         if self.item(source, word.name).is_some() {
             let message = format_args!("`{name}` is declared twice");
+            self.mark_broken(source, word.name);
             return self.error(source, word.span, Code::DuplicateName, message);
         }
         let is_type = matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Alias(_));
@@ -54,6 +55,22 @@ impl<'p> Program<'p, '_> {
             self.error(source, word.span, Code::DuplicateName, message);
         }
         self.insert_item(source, word.name, item);
+    }
+
+    /// Notes that a declaration is not all that is known of a type or function, so that its uses are no errors.
+    fn mark_broken(&mut self, source: u32, name: Name) {
+        match self.item(source, name) {
+            Some(Item::Struct(number)) => {
+                at_mut(&mut self.structs, number).map(|info| info.is_broken = true)
+            }
+            Some(Item::Enum(number)) => {
+                at_mut(&mut self.enums, number).map(|info| info.is_broken = true)
+            }
+            Some(Item::Function(number)) => {
+                at_mut(&mut self.functions, number).map(|info| info.decl.is_broken = true)
+            }
+            _ => None,
+        };
     }
 
     pub(super) fn insert_item(&mut self, source: u32, name: Name, item: Item) {
@@ -91,6 +108,9 @@ impl<'p> Program<'p, '_> {
             };
             let item = Item::Enum(self.push(|program| &mut program.enums, nominal));
             self.add_item(number, info.word, item);
+        }
+        for &name in &tree.extended {
+            self.mark_broken(number, name);
         }
         for &decl in &tree.consts {
             let state = constant::State::Open;
@@ -238,7 +258,10 @@ impl<'p> Program<'p, '_> {
 
     /// Notes a name of a file that a failed import or a refused declaration would have declared; [`Name::NONE`] for names that
     /// are not known.
-    fn note_missing(&mut self, source: u32, name: Name) {
+    pub(in crate::source) fn note_missing(&mut self, source: u32, name: Name) {
+        if self.is_missing(source, name) {
+            return;
+        }
         let entry = self.push(|program| &mut program.missing, (source, name));
         let inserted = self.missing_index.insert(Self::item_hash(source, name), entry);
         self.diagnostics.allocated(inserted);
@@ -646,6 +669,7 @@ impl<'p> Program<'p, '_> {
             let result = try_push(&mut scope, (Name::SELF_TYPE, ty));
             self.diagnostics.allocated(result);
         }
+        self.unknown_types = Some(Vec::new());
         let start = count(&self.params);
         for param in tree.entries(&tree.params, info.decl.params) {
             let ty = match param.ty {
@@ -669,6 +693,7 @@ impl<'p> Program<'p, '_> {
             None if info.decl.body.is_none() => ResultType::Known(TypeId::UNIT),
             None => ResultType::Missing,
         };
+        self.unknown_types = None;
         if let ResultType::Known(ty) = result
             && self.types.head(ty) == Head::View
         {

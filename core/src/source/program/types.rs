@@ -5,7 +5,7 @@ use crate::alloc_util::AllocError;
 use crate::plural;
 use crate::source::advice::other_type;
 
-impl Program<'_, '_> {
+impl<'s> Program<'_, 's> {
     /// The type that a node of the tree writes.
     pub(in crate::source) fn resolve(
         &mut self,
@@ -160,7 +160,14 @@ impl Program<'_, '_> {
     }
 
     /// Reports that `file` has no type of this name.
-    fn unknown_type(&mut self, (source, span): (u32, Span), file: u32, text: &str) {
+    fn unknown_type(&mut self, (source, span): (u32, Span), file: u32, text: &'s str) {
+        if let Some(known) = &mut self.unknown_types {
+            if known.contains(&text) {
+                return;
+            }
+            let pushed = try_push(known, text);
+            self.diagnostics.allocated(pushed);
+        }
         let message = match text {
             "char" => format_args!("type `char` is not supported: texts are literals for printing"),
             "i128" | "u128" => {

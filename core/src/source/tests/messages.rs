@@ -395,7 +395,7 @@ fn statements_behind_a_syntax_error_are_checked() {
         ("if x = 3: print 1\n    elif x == 4: print 2\n    else: print d", &[2, 4]),
         ("if x +:\n        print a\n    else:\n        print 2", &[2, 3]),
         ("if x == 3\n        print a\n    else:\n        print 2", &[2, 3]),
-        ("if x == 3: print 1 2\n    else: print d", &[2, 3]),
+        ("if x == 3: print 1 2\n    else: print d", &[2]),
         ("if val y = x:\n        print y\n    else:\n        print d", &[2, 5]),
         ("if val y = x:\n        print y\n    print a", &[2, 4]),
         ("while x = 3:\n        print a", &[2, 3]),

@@ -6,6 +6,7 @@ mod generics;
 mod literals;
 mod matches;
 mod messages;
+mod mistakes;
 mod modules;
 mod programs;
 mod random;

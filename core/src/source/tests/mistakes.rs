@@ -1,0 +1,117 @@
+//! Mistakes: each has one error, with a note that says what is meant.
+
+use super::run::*;
+use std::format;
+use std::vec::Vec;
+
+#[test]
+fn what_follows_from_a_mistake_is_no_error() {
+    let mut wrong = Vec::new();
+    for (text, expected) in [
+        ("fn f() -> i64:\n    x += 1\n    x + x\n", "2: E1301: name `x` not found"),
+        ("fn f():\n    for i in 0..3: n += i\n    print n\n", "2: E1301: name `n` not found"),
+        ("fn f() -> i64:\n    for i in 0..3: n = i\n    n\n", "2: E1301: name `n` not found"),
+        ("fn f(x: T, y: [T]) -> T: x\n", "1: E1406: type `T` not found"),
+        (
+            "fn f() -> i64:\n    for i, (j, k) in [(1, 2)]:\n    print i, j, k\n    0\n",
+            "2: E1101: expected an indented block, found the end of the line",
+        ),
+        (
+            "fn f() -> i64:\n    val x = if true: 1\n    x\n",
+            "2: E1401: the expression has no value",
+        ),
+        (
+            "fn g(): pass\nfn f():\n    val x = g()\n    print x\n",
+            "3: E1401: the expression has no value",
+        ),
+        (
+            "fn f(x: i64) -> i64: x && 2\n",
+            "1: E1201: a condition of type `i64` is not supported: truthiness has a dynamic meaning",
+        ),
+        (
+            "fn f(x: i64):\n    if x or 2 and x: print 1\n",
+            "2: E1201: a condition of type `i64` is not supported: truthiness has a dynamic meaning",
+        ),
+        (
+            "fn f() -> i64: not 1\n",
+            "1: E1201: a condition of type `i64` is not supported: truthiness has a dynamic meaning",
+        ),
+        (
+            "fn f():\n    if true:\n        print 1\n    elseif false:\n        print 2\n    else:\n        print 3\n",
+            "4: E1101: `elseif` starts no statement",
+        ),
+        (
+            "if true:\n    print 1\nelseif false:\n    print 2\nelse:\n    print 3\n",
+            "3: E1101: `elseif` starts no statement",
+        ),
+        (
+            "fn f():\n    match 3:\n    case 1: pass\n    case _: pass\n",
+            "3: E1101: expected an indented block of arms, found `case`",
+        ),
+        (
+            "fn f():\n    try:\n        print 1\n    catch e:\n        print 2\n",
+            "2: E1201: `try` is not supported: it is not part of the subset yet",
+        ),
+        (
+            "fn f():\n    var i = 0\n    do:\n        i += 1\n    while i < 3\n",
+            "3: E1101: `do` starts no statement",
+        ),
+        (
+            "fn f():\n    val x, y = 1, 2\n    print x, y\n",
+            "2: E1101: expected the end of the line, found `,`",
+        ),
+        (
+            "fn f() -> i64:\n    val x: i64? = nil\n    x\n",
+            "2: E1201: an optional type `T?` is not supported: values without a presence tag only",
+        ),
+        (
+            "struct A:\n    x: i64\nimpl A:\n    def f(self) -> i64: self.x\nfn f() -> i64: A(1).f()\n",
+            "4: E1101: expected a method, found `def`",
+        ),
+        (
+            "struct A:\n    x: i64\n    fn f(this) -> i64: this.x\nfn f() -> i64: A(1).f()\n",
+            "3: E1402: Parameter 'this' in function 'f' requires explicit type annotation",
+        ),
+        (
+            "enum A:\n    case X\n    case Y(i64)\nfn f() -> A: A.Y(3)\n",
+            "2: E1101: expected a variant, found `case`",
+        ),
+        (
+            "struct S:\n    x: i64\nimpl T for S:\n    fn a() -> i64: 1\nfn f() -> i64: S(1).a()\n",
+            "3: E1201: an implementation of a trait is not supported: there is no dynamic dispatch",
+        ),
+        (
+            "fn g<T>(x: T) -> T: \"a\"\nfn f():\n    print g(1)\n    print g(1.0)\n",
+            "1: E1401: expected `i64`, found `text`",
+        ),
+        (
+            "fn f():\n    val a = [1, 2.5, true]\n    print a[0]\n",
+            "2: E1401: expected `i64`, found `f64`",
+        ),
+        ("fn g(x: [i64]): pass\nfn f(): g([1.0, 2.0])\n", "2: E1401: expected `i64`, found `f64`"),
+        ("-- A comment.\nfn main(): pass\n", "1: E1101: a comment starts with `#`, not with `--`"),
+        (
+            "struct P:\n    x: i64\nfn P() -> i64: 1\nfn f() -> i64: P()\n",
+            "3: E1302: `P` is declared twice",
+        ),
+        (
+            "fn f() -> i64:\n    fn g<T>(x: T) -> T: x\n    g(1) + g(2)\n",
+            "2: E1201: a generic function inside a function is not supported: declare it outside",
+        ),
+    ] {
+        let found = errors_of(text);
+        if found != [expected] {
+            wrong.push(format!("{text}{found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Two mistakes.
+    for text in [
+        "fn f(x: T) -> T: x\nfn g(x: T) -> T: x\n",
+        "fn f() -> i64: x\nfn g() -> i64: x\n",
+        "fn g(x: bool) -> bool: x\nfn f() -> bool: not 1 and g(2 and true)\n",
+        "fn f():\n    val a = [1, 2.5, b]\n",
+    ] {
+        assert_eq!(errors_of(text).len(), 2, "{text}{:#?}", errors_of(text));
+    }
+}
