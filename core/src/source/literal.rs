@@ -70,10 +70,11 @@ pub(super) fn number(text: &str) -> Result<Number, LiteralError> {
     if radix == 10 && rest.starts_with(['e', 'E']) {
         return Err(bad("a number with an exponent needs a point, as in 1.0e5"));
     }
-    if rest.starts_with(|next: char| next.is_ascii_digit()) {
+    let ty = suffix(rest);
+    if rest.starts_with(|next: char| next.is_ascii_digit()) || radix != 10 && ty.is_err() {
         return Err(bad("the number has a digit that its radix does not have"));
     }
-    let ty = suffix(rest)?;
+    let ty = ty?;
     if !has_digits {
         return Err(bad("the number has no digits"));
     }
@@ -182,6 +183,10 @@ mod tests {
         }
         for text in ["18446744073709551616", "0x", "100_km", "7kg", "1bool"] {
             assert!(number(text).is_err(), "{text}");
+        }
+        let message = "the number has a digit that its radix does not have";
+        for text in ["0xZZ", "0x1G", "0b12", "0o1i8x"] {
+            assert_eq!(number(text), Err(bad(message)), "{text}");
         }
     }
 

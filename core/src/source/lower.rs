@@ -241,6 +241,8 @@ struct Body<'g, 'p, 's> {
     is_script: bool,
     /// Names that are not known, which are reported.
     unknown: Vec<Name>,
+    /// Defaults that are being computed, with their files.
+    defaults: Vec<(u32, ExprId)>,
     /// Of an operand of `and` or `or`: whether it was reported that one is no bool.
     has_no_bool: Option<bool>,
 }

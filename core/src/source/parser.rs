@@ -258,7 +258,21 @@ impl<'s> Parser<'_, 's> {
     /// What to write instead of the current token, where `wanted` is expected.
     fn hint(&self, wanted: &str) -> Option<&'static str> {
         let ends_head = wanted.starts_with("`:`");
+        let is_type = TypeId::primitive(self.name()).is_some();
         Some(match self.kind() {
+            TokenKind::FatArrow | TokenKind::Word
+                if wanted.ends_with("the body of the function")
+                    && (is_type || self.is(TokenKind::FatArrow)) =>
+            {
+                "the type of the result stands behind `->`"
+            }
+            TokenKind::Word
+                if wanted.starts_with("`)` behind the parameters")
+                    && is_type
+                    && self.last_kind() == TokenKind::Word =>
+            {
+                "a parameter is its name, `:` and its type"
+            }
             TokenKind::LeftBrace if ends_head => "a block is `:` and indented lines",
             TokenKind::Equal if wanted.ends_with("the condition") => "a comparison is `==`",
             TokenKind::Less if self.last_kind() == TokenKind::DotDot => {

@@ -428,7 +428,20 @@ impl Body<'_, '_, '_> {
     /// The default of a field, as seen from its file.
     fn default_field(&mut self, default: ExprId, source: u32, field: &Field, place: Place) {
         let to = Self::inside(place, field.offset);
-        self.elsewhere(source, |body| body.fill(default, field.ty, to));
+        self.default(source, default, |body| _ = body.fill(default, field.ty, to));
+    }
+
+    /// Computes the default of a parameter or field of another file, which does not need itself.
+    pub(super) fn default(&mut self, source: u32, default: ExprId, lower: impl FnOnce(&mut Self)) {
+        if self.defaults.contains(&(source, default)) {
+            let span = self.unit.program.source(source).map(|file| file.tree.expr(default).span);
+            let message = format_args!("a default that needs itself has no value");
+            let program = self.program();
+            return program.error(source, span.unwrap_or_default(), Code::NotConstant, message);
+        }
+        self.push(|body| &mut body.defaults, (source, default));
+        self.elsewhere(source, lower);
+        self.defaults.pop();
     }
 
     /// Runs `lower` with the names of another file, without variables.

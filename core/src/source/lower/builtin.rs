@@ -1,5 +1,6 @@
 //! Functions and methods of the language itself, and bounds of type parameters.
 
+use super::operator::Spans;
 use super::*;
 use crate::ir::{Binary, Condition, Unary};
 
@@ -55,7 +56,9 @@ impl Body<'_, '_, '_> {
                 let one = self.expr(left, want.operand());
                 let one = self.stable(one, left, right);
                 let two = self.expr(right, Want::beside(one.ty));
-                Some(self.extreme(name, one, two, span))
+                let (one_span, two_span) = (self.span(left), self.span(right));
+                let spans = Spans { whole: span, left: one_span, right: two_span };
+                Some(self.extreme(name, one, two, spans))
             }
             (Name::ABS | Name::SQRT | Name::FLOOR, Some(value), None) => {
                 let value = self.expr(value, want.operand());
@@ -123,12 +126,14 @@ impl Body<'_, '_, '_> {
         }
         match (name, first) {
             (Name::FDIV, Some(right)) => {
-                let right = self.expr(right, Want::beside(value.ty));
-                return Some(self.floor_division(value, right, span));
+                let two = self.expr(right, Want::beside(value.ty));
+                let spans = Spans { right: self.span(right), ..span.into() };
+                return Some(self.floor_division(value, two, spans));
             }
             (Name::MIN | Name::MAX, Some(right)) => {
-                let right = self.expr(right, Want::beside(value.ty));
-                return Some(self.extreme(name, value, right, span));
+                let two = self.expr(right, Want::beside(value.ty));
+                let spans = Spans { right: self.span(right), ..span.into() };
+                return Some(self.extreme(name, value, two, spans));
             }
             (_, None) => {
                 if let Some(result) = self.number_method(value, name, span) {
@@ -212,7 +217,7 @@ impl Body<'_, '_, '_> {
     }
 
     /// The smaller or greater of two numbers.
-    fn extreme(&mut self, name: Name, left: Typed, right: Typed, span: Span) -> Typed {
+    fn extreme(&mut self, name: Name, left: Typed, right: Typed, spans: Spans) -> Typed {
         if left.ty.fits_all() || right.ty.fits_all() {
             return Typed::ERROR;
         }
@@ -223,12 +228,12 @@ impl Body<'_, '_, '_> {
             let number = if name == Name::MIN { one.min(two) } else { one.max(two) };
             return Typed { value: Value::Number(number), ..left };
         }
-        let Some((left, right)) = self.same_type(left, right, BinaryOp::Less, span) else {
+        let Some((left, right)) = self.same_type(left, right, BinaryOp::Less, spans) else {
             return Typed::ERROR;
         };
         let is_number = self.scalar(left.ty).is_some_and(|scalar| scalar != Scalar::Bool);
         if !is_number && !matches!(self.head(left.ty), Head::Param(_)) {
-            return self.no_operation(BinaryOp::Less, left.ty, right.ty, span);
+            return self.no_operation(BinaryOp::Less, left.ty, right.ty, spans.whole);
         }
         let ty = self.value_type(left.ty);
         let condition = if name == Name::MIN { Condition::Less } else { Condition::Greater };
@@ -241,11 +246,12 @@ impl Body<'_, '_, '_> {
     }
 
     /// `a.fdiv(b)`: the quotient rounded down.
-    fn floor_division(&mut self, left: Typed, right: Typed, span: Span) -> Typed {
+    fn floor_division(&mut self, left: Typed, right: Typed, spans: Spans) -> Typed {
+        let span = spans.whole;
         if right.ty.fits_all() {
             return right;
         }
-        let Some((left, right)) = self.same_type(left, right, BinaryOp::Divide, span) else {
+        let Some((left, right)) = self.same_type(left, right, BinaryOp::Divide, spans) else {
             return Typed::ERROR;
         };
         let Some(scalar) = self.scalar(left.ty).filter(|&scalar| scalar != Scalar::Bool) else {

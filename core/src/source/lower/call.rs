@@ -434,7 +434,7 @@ impl Body<'_, '_, '_> {
             };
             let ty = self.known_type(ty, bindings).unwrap_or(TypeId::ERROR);
             let mut value = Typed::ERROR;
-            self.elsewhere(call.info.source, |body| {
+            self.default(call.info.source, default, |body| {
                 let span = body.span(default);
                 value = body.expr(default, Want::of(ty));
                 if mutable {

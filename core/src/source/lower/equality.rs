@@ -39,6 +39,18 @@ impl Body<'_, '_, '_> {
         Some(Typed::local(TypeId::BOOL, result))
     }
 
+    /// The type of the first part of a struct or tuple that has no `==`.
+    pub(super) fn not_compared(&mut self, ty: TypeId) -> Option<TypeId> {
+        match (self.head(ty), self.repr(ty)) {
+            (Head::Struct(_) | Head::Tuple, Repr::Memory) => {
+                let fields = self.program().fields_of(ty, 0);
+                fields.iter().find_map(|field| self.not_compared(field.ty))
+            }
+            (Head::Scalar(_) | Head::Enum(_), Repr::Scalar(ValueType::Scalar(_))) => None,
+            _ => Some(ty),
+        }
+    }
+
     /// The scalars of a struct or tuple with their offsets; `None` if it has something else, or too many.
     fn scalars_of(
         &mut self,

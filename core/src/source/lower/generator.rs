@@ -573,6 +573,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             walk: unit.next_walk(),
             is_script: false,
             unknown: Vec::new(),
+            defaults: Vec::new(),
             has_no_bool: None,
             unit,
         })
@@ -624,6 +625,13 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             }
             Err(BuildError::OutOfMemory) => {
                 self.unit.program.diagnostics.allocated::<()>(Err(AllocError));
+                None
+            }
+            Err(BuildError::Locals) => {
+                let message = format_args!(
+                    "the function is too large: its variables and intermediate values are more than 65,535"
+                );
+                self.error_with_note(span, Code::TooLarge, message, format_args!("split it"));
                 None
             }
             Err(error) => {

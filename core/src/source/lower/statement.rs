@@ -398,12 +398,12 @@ impl<'p> Body<'_, 'p, '_> {
                     self.no_variable(self.source, name, span);
                     return None;
                 };
-                if !variable.mutable {
-                    self.not_assignable(name, span);
-                    return None;
-                }
                 match variable.value.value {
-                    Value::Place(place) => Some((place, variable.value.ty)),
+                    Value::Place(place) if variable.mutable => Some((place, variable.value.ty)),
+                    Value::Place(_) => {
+                        self.not_assignable(name, span);
+                        None
+                    }
                     _ => self.no_parts(variable.value.ty, span),
                 }
             }

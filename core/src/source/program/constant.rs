@@ -74,7 +74,13 @@ impl Program<'_, '_> {
         }
         let span = self.source(source)?.tree.expr(id).span;
         if !self.is_wrong(source, id) {
-            self.error(source, span, Code::NotConstant, format_args!("not a constant integer"));
+            let message = format_args!("not a constant integer");
+            let note = format_args!(
+                "a length or discriminant is computed of numbers, and of constants that are: \
+                 not of elements, `.len()` or calls"
+            );
+            let kind = (Severity::Error, Code::NotConstant);
+            self.report(source, span, kind, message, Some(note));
         }
         None
     }

@@ -180,9 +180,14 @@ impl<'s> Program<'_, 's> {
         }
         let kind = (Severity::Error, Code::UnknownType);
         let is_type = |item| matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Alias(_));
+        let is_param = text.len() == 1 && text.starts_with(|letter: char| letter.is_uppercase());
         match other_type(text).or_else(|| self.similar_item(file, text, is_type)) {
             Some(known) => {
                 let note = format_args!("write `{known}`");
+                self.report(source, span, kind, message, Some(note));
+            }
+            None if is_param => {
+                let note = format_args!("a type parameter is declared, as in `fn f<{text}>(...)`");
                 self.report(source, span, kind, message, Some(note));
             }
             None => self.report(source, span, kind, message, None),

@@ -68,7 +68,7 @@ fn mark(d: &Diagnostic) -> String {
     format!("{place}: {}{note}", d.message)
 }
 
-fn marked(text: &str) -> Vec<String> {
+pub(super) fn marked(text: &str) -> Vec<String> {
     compiled(text, Mode::Compile).diagnostics.iter().map(mark).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Mistakes: each has one error, with a note that says what is meant.
 
+use super::messages::marked;
 use super::run::*;
 use std::format;
 use std::vec::Vec;
@@ -114,4 +115,68 @@ fn what_follows_from_a_mistake_is_no_error() {
     ] {
         assert_eq!(errors_of(text).len(), 2, "{text}{:#?}", errors_of(text));
     }
+}
+
+#[test]
+fn notes_say_what_is_meant() {
+    let result = "the type of the result stands behind `->`";
+    let length = "a length or discriminant is computed of numbers, and of constants that are: not of elements, `.len()` or calls";
+    for (text, expected) in [
+        (
+            "fn f(x: i64) i64: x\n",
+            format!("i64: expected `:` and the body of the function, found `i64` ({result})"),
+        ),
+        (
+            "fn f(x: i64) => i64: x\n",
+            format!("=>: expected `:` and the body of the function, found `=>` ({result})"),
+        ),
+        (
+            "fn f(x i64): pass\n",
+            "i64: expected `)` behind the parameters, found `i64` (a parameter is its name, `:` and its type)".into(),
+        ),
+        (
+            "fn f(x: T): pass\n",
+            "T: type `T` not found (a type parameter is declared, as in `fn f<T>(...)`)".into(),
+        ),
+        (
+            "impl A:\n    def f(self): pass\nstruct A:\n    x: i64\n",
+            "def: expected a method, found `def` (a method begins with `fn`)".into(),
+        ),
+        (
+            "enum A:\n    case X\n",
+            "case: expected a variant, found `case` (a variant is its name, without `case`)".into(),
+        ),
+        (
+            "const A = [7, 8]\nconst N = A.len()\nfn f() -> i64: [1; N][0]\n",
+            format!("N: not a constant integer ({length})"),
+        ),
+        (
+            "struct M:\n    n: (i64, [i64; 4])\nfn f(a: M, b: M) -> bool: a == b\n",
+            "==: `==` has no meaning for `M` and `M` (a part of it is of type `[i64; 4]`, which has no `==`)".into(),
+        ),
+        ("fn f() -> i64: 0xZZ\n", "0xZZ: the number has a digit that its radix does not have".into()),
+        (
+            "fn f():\n    val a = 1\n    a.b = 3\n",
+            "a: a value of `i64` has no parts that are assigned to".into(),
+        ),
+        (
+            "fn f(x: i64 = f()) -> i64: x\n",
+            "f(): a default that needs itself has no value".into(),
+        ),
+        (
+            "struct P:\n    q: Q = Q()\nstruct Q:\n    x: i64 = P().q.x\nfn f() -> i64: P().q.x\n",
+            "Q(): a default that needs itself has no value".into(),
+        ),
+        ("fn f() -> u8: max(3u8, 300)\n", "300: the number does not fit `u8`".into()),
+        ("fn f(a: u8) -> u8: a.min(300)\n", "300: the number does not fit `u8`".into()),
+        ("fn f(a: i8) -> i8: a.fdiv(300)\n", "300: the number does not fit `i8`".into()),
+    ] {
+        assert_eq!(marked(text), [expected], "{text}");
+    }
+    let text = format!(
+        "fn f(n: i64) -> i64:\n    var x = n\n{}    x\n",
+        "    x = x * 3 + n / 2\n".repeat(40_000)
+    );
+    let expected = "f: the function is too large: its variables and intermediate values are more than 65,535 (split it)";
+    assert_eq!(marked(&text), [expected]);
 }
