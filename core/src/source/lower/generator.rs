@@ -758,7 +758,10 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
                 continue;
             }
             let function = self.program().add_function(source, decl, None);
+            // Once, so that an error is reported although the body around it is only looked at for its type.
+            let muted = core::mem::take(&mut self.program().diagnostics.muted);
             self.program().resolve_signature(function);
+            self.program().diagnostics.muted = muted;
             let index = count(&self.unit.inner);
             let hash = Generator::instance_hash(outer, &[TypeId(name.0)]);
             let pushed = try_push(&mut self.unit.inner, (outer, name, function, number));

@@ -180,3 +180,15 @@ fn notes_say_what_is_meant() {
     let expected = "f: the function is too large: its variables and intermediate values are more than 65,535 (split it)";
     assert_eq!(marked(&text), [expected]);
 }
+
+/// The body of the outer function is looked at for the type of its result first.
+#[test]
+fn signature_inside_a_function_without_result_type_is_checked() {
+    for (signature, expected) in [
+        ("g(x: Q) -> i64", "2: E1406: type `Q` not found"),
+        ("g(x: i64, x: i64) -> i64", "2: E1302: parameter `x` is declared twice"),
+    ] {
+        let text = format!("fn f():\n    fn {signature}: 1\n    3\nfn h(): f()\n");
+        assert_eq!(errors_of(&text), [expected], "{text}");
+    }
+}
