@@ -639,7 +639,7 @@ impl<'p> Body<'_, 'p, '_> {
             Some(ty) => self.coerce(value, ty, span),
             None => {
                 let value = self.settle(value);
-                if !value.ty.fits_all() {
+                if value.ty != TypeId::NEVER {
                     self.result = Some(value.ty);
                 }
                 value

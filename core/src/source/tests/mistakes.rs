@@ -192,3 +192,11 @@ fn signature_inside_a_function_without_result_type_is_checked() {
         assert_eq!(errors_of(&text), [expected], "{text}");
     }
 }
+
+#[test]
+fn result_of_a_body_with_an_error_is_not_known() {
+    let text = "fn f(): y\nfn g() -> i64: f() + 1\nfn h<T>(n: T):\n    if n > 1: return z\n    n\n\
+                fn i(): print f(), g(), h(1), h(2.0)\n";
+    let expected = ["1: E1301: name `y` not found", "4: E1301: name `z` not found"];
+    assert_eq!(errors_of(text), expected);
+}
