@@ -464,6 +464,16 @@ impl<'p, 's> Program<'p, 's> {
         self.find_method(head, name, |number| Some(number) != first).is_some()
     }
 
+    /// The number of methods `name` that the implementations of a type have, for any type arguments.
+    fn method_count(&self, head: Head, name: Name) -> usize {
+        let found = core::cell::Cell::new(0);
+        self.find_method(head, name, |_| {
+            found.set(found.get() + 1);
+            false
+        });
+        found.get()
+    }
+
     fn find_method(&self, head: Head, name: Name, test: impl Fn(u32) -> bool) -> Option<u32> {
         let same = |number: u32| {
             at(&self.methods, number).is_some_and(|m| (m.0, m.1) == (head, name) && test(m.2))

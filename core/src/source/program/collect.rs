@@ -3,6 +3,9 @@
 use super::*;
 use crate::alloc_util::hash;
 
+/// Implementations for more type arguments cannot have a method of the same name: a call compares them one by one.
+const MAX_METHODS: usize = 256;
+
 impl<'p> Program<'p, '_> {
     /// Declares everything.
     pub(in crate::source) fn collect(&mut self) {
@@ -622,6 +625,10 @@ impl<'p> Program<'p, '_> {
             let name = self.name(decl.word.name);
             let message = format_args!("method `{name}` is declared twice");
             return self.error(source, decl.word.span, Code::DuplicateName, message);
+        }
+        if self.method_count(head, decl.word.name) >= MAX_METHODS {
+            let message = format_args!("a type has at most {MAX_METHODS} methods of one name");
+            return self.error(source, decl.word.span, Code::InstanceLimit, message);
         }
         let number = self.add_function(source, decl, Some(index));
         if let Some(info) = usize::try_from(number).ok().and_then(|n| self.functions.get_mut(n)) {

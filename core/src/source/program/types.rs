@@ -161,7 +161,9 @@ impl<'s> Program<'_, 's> {
 
     /// Reports that `file` has no type of this name.
     fn unknown_type(&mut self, (source, span): (u32, Span), file: u32, text: &'s str) {
-        if let Some(known) = &mut self.unknown_types {
+        if let Some(known) = &mut self.unknown_types
+            && !self.diagnostics.is_full()
+        {
             if known.contains(&text) {
                 return;
             }

@@ -3,6 +3,7 @@
 use super::run::*;
 use crate::source::Mode;
 use std::format;
+use std::string::String;
 
 #[test]
 fn methods_of_one_name_are_those_of_each_instance() {
@@ -41,6 +42,19 @@ fn methods_of_one_name_are_those_of_each_instance() {
         let found = errors_of(&with(rest));
         assert!(found.len() == 1 && found[0].ends_with(expected), "{rest}: {found:?}");
     }
+}
+
+#[test]
+fn methods_of_one_name_are_limited() {
+    let text = |count: u32| {
+        let of = |n| format!("struct S{n}:\n    v: i64\nimpl B<S{n}>:\n    fn g() -> i64: {n}\n");
+        let all: String = (0..count).map(of).collect();
+        all + "struct B<T>:\n    v: T\nfn f() -> i64: B(S255(1)).g()\n"
+    };
+    assert_eq!(run(&text(256), "f", &[]), 255);
+    let found = errors_of(&text(300));
+    assert!(found.iter().all(|error| error.ends_with("at most 256 methods of one name")));
+    assert_eq!(found.len(), 44, "{found:?}");
 }
 
 #[test]
