@@ -5,7 +5,7 @@ use super::error::{LinkError, Result};
 use super::layout::ImageLayout;
 use super::module::Module;
 use crate::format::ext::ifunc;
-use crate::format::{Arch, Section, SectionKind, Smf};
+use crate::format::{Arch, Smf};
 use crate::trap::call;
 
 /// The bit of a resolver's first argument on aarch64 that says that there is a second one (`_IFUNC_ARG_HWCAP`).
@@ -24,21 +24,8 @@ struct ResolverArgument {
 /// [`LinkError::IndirectFunctions`] for another machine, or without a section of slots.
 #[cold]
 pub(super) fn slots(smf: &Smf<'_>, layout: &ImageLayout<'_>, base: u64) -> Result<u64> {
-    let section =
-        section(smf).filter(|_| [Arch::X86_64, Arch::AARCH64].contains(&smf.header().arch));
-    let start = section.and_then(|section| layout.section(section.index));
+    let start = ifunc::section(smf).and_then(|section| layout.section(section.index));
     start.map(|start| base.wrapping_add(start)).ok_or(LinkError::IndirectFunctions)
-}
-
-/// The section of the slots: data, of which every byte comes from the file.
-fn section<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
-    let section = smf.sections().named(ifunc::SECTION)?;
-    let size = section.virtual_size;
-    let is_valid = section.kind == SectionKind::Data
-        && section.data.len() as u64 == size
-        && size.is_multiple_of(ifunc::SLOT)
-        && section.alignment >= ifunc::SLOT;
-    Some(section).filter(|_| is_valid)
 }
 
 impl Module<'_> {
@@ -49,7 +36,7 @@ impl Module<'_> {
     /// returns no address.
     pub(crate) fn resolve_indirect_functions(&self) -> Result<()> {
         let linked = self.linked();
-        let Some(section) = section(linked) else { return Ok(()) };
+        let Some(section) = ifunc::section(linked) else { return Ok(()) };
         if !linked.symbols().has_import(&[ifunc::NAME]) {
             return Ok(());
         }

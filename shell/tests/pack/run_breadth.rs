@@ -3,10 +3,11 @@
 
 use std::mem::offset_of;
 
-use smf_core::format::Smf;
+use smf_core::format::error::ExtensionError;
+use smf_core::format::{FormatError, Smf};
 use smf_core::link::{Image, LinkError, Module, NoImports};
 use smf_core::trap::call;
-use smf_loader::pack::Options;
+use smf_loader::pack::{Algorithm, Options};
 
 use crate::breadth::{IFUNC, MODELS};
 use crate::made::{asm, c, packed, try_pack};
@@ -62,6 +63,39 @@ fn indirect_function_calls_what_its_resolver_returns() {
             assert_eq!(unsafe { pointer.read() }, address);
         }
     }
+}
+
+#[test]
+fn slots_of_indirect_functions_are_not_compressed() {
+    let function = |n| {
+        format!(
+            "static int t{n}(void) {{ return {n}; }} static void *r{n}(void) {{ return (void *)t{n}; }}
+             int p{n}(void) __attribute__((ifunc(\"r{n}\"))); "
+        )
+    };
+    let functions: String = (0..16).map(function).collect();
+    let calls: String = (0..16).map(|n| format!(" + p{n}()")).collect();
+    let object =
+        c(&format!("{functions} long call(void) {{ return 0{calls}; }}"), &["-O1", "-fPIC"]);
+    for algorithm in [Algorithm::Zstd, Algorithm::Lz4] {
+        let options = Options { compress: Some(algorithm), ..Options::default() };
+        let made = try_pack(&[("a.o", &object)], &options).unwrap();
+        assert!(!made.section(".igot").is_compressed());
+        let smf = made.smf();
+        let module = Image::map(&smf).unwrap().link(&NoImports).unwrap();
+        assert_eq!(run(&module, "call", &[]), 120);
+    }
+}
+
+#[test]
+fn module_with_indirect_functions_without_slots_is_malformed() {
+    let mut bytes = packed(&c(IFUNC, &["-O1"])).bytes().to_vec();
+    assert_eq!(Smf::parse(&bytes).unwrap().verify(), Ok(()));
+    let names: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b".igot")).collect();
+    names.into_iter().for_each(|at| bytes[at + 1] = b'j');
+    let error = Smf::parse(&bytes).unwrap().verify().unwrap_err();
+    let expected = |error| matches!(error, ExtensionError::IndirectFunctions { .. });
+    assert!(matches!(error, FormatError::Extension(error) if expected(error)), "{error}");
 }
 
 #[test]

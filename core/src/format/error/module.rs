@@ -286,6 +286,11 @@ pub enum ExtensionError {
         "record {index} of .smf.code is damaged: invalid length, hash or relocations, at offset {at:#x}"
     )]
     CachedCodeRecord { index: u32, at: u64 },
+    /// Indirect functions without valid slots.
+    #[error(
+        "the module has indirect functions (IFUNC), which need x86-64 or aarch64 and an uncompressed data section `.igot` of whole, aligned slots of 8 bytes, at offset {at:#x}"
+    )]
+    IndirectFunctions { at: u64 },
     /// No magic, or fewer bytes than the counts need.
     #[error(
         ".smf.hash: missing magic `HASH`, a bucket count that is not a power of two, or too few bytes for its counts, at offset {at:#x}"

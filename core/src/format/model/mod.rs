@@ -48,6 +48,7 @@ mod template;
 pub use header::{AppType, Arch, Compression, Flags, Header, Platform};
 pub(crate) use named_enum;
 pub use reloc::{Reloc, RelocKind};
+pub(crate) use section::IFUNC_SLOTS;
 pub use section::{SectionFlags, SectionKind};
 pub use symbol::{Binding, Phase, SymbolFlags, SymbolKind};
 pub use template::TemplateKind;

@@ -2,6 +2,9 @@
 
 use core::fmt;
 
+/// The name of the section with the slots of indirect functions.
+pub(crate) const IFUNC_SLOTS: &[u8] = b".igot";
+
 named_enum! {
     /// The contents of a section, independent of its number in the layout.
     SectionKind {
@@ -52,11 +55,11 @@ impl SectionKind {
     }
 
     /// Whether sections of this kind and `name` may be compressed. Sections that are read in place may not: code,
-    /// relocations, symbol and string tables, `.smf.` notes. Bss has no bytes to compress.
+    /// relocations, symbol and string tables, `.smf.` notes, the slots of indirect functions. Bss has no bytes to compress.
     pub fn is_compressible(self, name: &[u8]) -> bool {
         use SectionKind as S;
         let in_place = matches!(self, S::Code | S::Bss | S::Reloc | S::SymTab | S::StrTab);
-        !in_place && !name.starts_with(b".smf.")
+        !in_place && !name.starts_with(b".smf.") && name != IFUNC_SLOTS
     }
 
     /// The kind of a compact section, whose entry has a name but no kind. The name is that of the kind, with or without
@@ -136,5 +139,6 @@ mod tests {
         for kind in [SectionKind::Code, SectionKind::Bss, SectionKind::Reloc, SectionKind::StrTab] {
             assert!(!kind.is_compressible(b".some"));
         }
+        assert!(!SectionKind::Data.is_compressible(IFUNC_SLOTS));
     }
 }

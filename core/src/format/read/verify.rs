@@ -5,6 +5,7 @@ use crate::format::ext::cached_code;
 use crate::format::ext::debug_addresses::DebugFields;
 use crate::format::ext::gnu_property::Properties;
 use crate::format::ext::hash_index::SymbolIndex;
+use crate::format::ext::ifunc;
 use crate::format::ext::needed::NeededLibraries;
 use crate::format::ext::prelink::Prelink;
 use crate::format::model::{Reloc, RelocKind, SectionKind, SymbolKind};
@@ -17,7 +18,7 @@ use crate::format::wire::elf_reloc::{self, ElfReloc};
 
 impl<'d> Smf<'d> {
     /// Checks everything that can be checked without running the module: every symbol, relocation, template, bytecode
-    /// function and note row, the prelink data, the symbol index, every record of cached code, the names of needed libraries, the properties of the code, the addresses in
+    /// function and note row, the prelink data, the symbol index, the slots of indirect functions, every record of cached code, the names of needed libraries, the properties of the code, the addresses in
     /// debugging information, the ELF object in the code, and the tables of the shared object of a dynlib. Time is linear in the file. Nothing is decompressed;
     /// [`Smf::verify_compressed`] checks the contents of compressed sections.
     ///
@@ -44,6 +45,7 @@ impl<'d> Smf<'d> {
         if let Some(index) = SymbolIndex::of(self.symbols)? {
             index.verify()?;
         }
+        ifunc::check(self)?;
         cached_code::check(self)?;
         NeededLibraries::of(self)?;
         Properties::of(self)?;
