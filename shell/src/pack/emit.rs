@@ -49,9 +49,9 @@ pub(super) fn emit(
     let handle_at = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(dso_handle(addresses));
     let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
-    let Exports { others, of_storage } = exports(addresses, warnings)?;
-    symbols.extend(others);
     let keeps_resolved = options.emit_relocs || options.reloadable;
+    let Exports { others, of_storage } = exports(addresses, keeps_resolved, warnings)?;
+    symbols.extend(others);
     let weak = keeps_resolved.then(|| weak_symbols(addresses.program, &symbols));
     let weak = &weak.unwrap_or_default();
     let storage_name = |symbol: &NewSymbol<'_>| [tls::EXPORT, symbol.name].concat();
@@ -350,7 +350,7 @@ fn exported_data(symbols: &[NewSymbol<'_>]) -> ExportedData {
     places.collect()
 }
 
-/// The exported weak symbols among `symbols`.
+/// The exported weak and common symbols among `symbols`.
 fn weak_symbols(program: &Program<'_>, symbols: &[NewSymbol<'_>]) -> WeakSymbols {
     let mut weak = WeakSymbols::default();
     let numbered = (0u32..).zip(symbols).filter(|(_, symbol)| symbol.is_export());
@@ -358,8 +358,9 @@ fn weak_symbols(program: &Program<'_>, symbols: &[NewSymbol<'_>]) -> WeakSymbols
         let id = program.find(symbol.name)?;
         Some((number, symbol, id, program.resolve_global(id, false).ok()?))
     });
-    let (weaks, others): (Vec<_>, Vec<_>) =
-        exports.partition(|(_, symbol, ..)| symbol.binding == Binding::Weak);
+    let (weaks, others): (Vec<_>, Vec<_>) = exports.partition(|(_, symbol, ..)| {
+        symbol.binding == Binding::Weak || symbol.flags.has(SymbolFlags::COMMON)
+    });
     for (number, _, id, resolution) in weaks {
         weak.numbers.insert(id, number);
         weak.definitions.entry(resolution).or_insert(number);
@@ -388,6 +389,7 @@ struct Exports<'d> {
 
 fn exports<'d>(
     addresses: &ModuleLayout<'_, 'd>,
+    keeps_resolved: bool,
     warnings: &mut Vec<PackWarning>,
 ) -> Result<Exports<'d>> {
     let program = addresses.program;
@@ -408,7 +410,12 @@ fn exports<'d>(
                 warnings.push(PackWarning::ThreadLocalNotExported { name: text(global.name) });
             }
             address @ Some(Address::Section { .. }) => {
-                let symbol = new_export(addresses, &export, resolution, OutputOffset::of(address));
+                let at = OutputOffset::of(address);
+                let mut symbol = new_export(addresses, &export, resolution, at);
+                if let (Some(symbol), Resolution::Common(_)) = (&mut symbol, resolution) {
+                    // Without relocations by symbol, references could not follow another definition.
+                    symbol.flags.0 |= if keeps_resolved { SymbolFlags::COMMON } else { 0 };
+                }
                 let outside = || PackError::BrokenSymbol {
                     object: program.title(program.defining_object(export.id)),
                     symbol: text(global.name),

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use ::object::elf;
 use smf_core::format::ext::gnu_property;
 
-use super::module::elf_writer::{ElfObject, ElfSection, ElfSymbol};
+use super::module::elf_writer::{ElfObject, ElfPlace, ElfSection, ElfSymbol};
 use super::object::PROPERTY_SECTION;
 
 /// The start of the names of these functions.
@@ -75,7 +75,7 @@ fn make() -> Vec<u8> {
                     binding: elf::STB_WEAK,
                     kind: elf::STT_FUNC,
                     visibility: elf::STV_HIDDEN,
-                    section: Some(object.sections.len()),
+                    place: ElfPlace::Section(object.sections.len()),
                     value: 0,
                     size: bytes.len() as u64,
                 });

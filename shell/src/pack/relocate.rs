@@ -71,7 +71,7 @@ impl OutputRelocs {
 /// because a new version may place it elsewhere.
 pub(super) type ExportedData = HashMap<(usize, u64), u32>;
 
-/// The symbol numbers of exported weak symbols. Relocations refer to them by symbol, because a definition of another module
+/// The symbol numbers of exported weak and common symbols. Relocations refer to them by symbol, because a definition of another module
 /// takes precedence once modules are merged.
 #[derive(Default)]
 pub(super) struct WeakSymbols {

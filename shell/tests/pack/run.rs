@@ -67,6 +67,59 @@ fn in_every_form(object: &[u8], check: impl Fn(&Made)) {
     }
 }
 
+/// Packs each object as a module, and links the modules.
+fn merged(objects: &[&[u8]]) -> Made {
+    let names: Vec<_> = (0..objects.len()).map(|number| format!("{number}.smf")).collect();
+    let modules: Vec<_> = objects.iter().map(|object| packed(object)).collect();
+    let inputs: Vec<_> =
+        names.iter().zip(&modules).map(|(name, made)| (&**name, made.bytes())).collect();
+    linked(&inputs)
+}
+
+/// Calls `set` with a value, and returns the result of `get`.
+fn set_and_get(made: &Made, value: i64) -> i64 {
+    let smf = made.smf();
+    let module = Image::map(&smf).unwrap().link(&NoImports).unwrap();
+    let [set, get] = [&b"set"[..], b"get"].map(|name| module.function(name).unwrap());
+    // SAFETY: as above.
+    unsafe { call(set, &[value]) }.unwrap();
+    // SAFETY: as above.
+    unsafe { call(get, &[]) }.unwrap()
+}
+
+#[test]
+fn common_symbol_of_several_modules_is_the_largest_one() {
+    let [small, large] = [
+        "char before[3], shared[4]; long set(long x) { shared[3] = x; before[0] = 1; return 0; }",
+        "char shared[4000] __attribute__((aligned(256))), *const address = shared;
+         long get(void) { shared[3999] = 1; return address[3] + ((long)shared & 255); }",
+    ];
+    let weak = c("__attribute__((weak)) char shared[1] = {9};", &["-fPIC"]);
+    for flags in [&["-O0", "-fcommon"][..], &["-O2", "-fPIC", "-fcommon"]] {
+        let [small, large] = [small, large].map(|source| c(source, flags));
+        for objects in [[&*small, &*large, &*weak], [&*weak, &*large, &*small]] {
+            let made = merged(&objects);
+            assert_eq!(set_and_get(&made, 42), 42, "{flags:?}");
+            assert_eq!(made.export("shared").unwrap().size, 4000);
+            // The linked module is an input like the others.
+            let again = linked(&[("small.o", &small), ("other.smf", packed(&large).bytes())]);
+            assert_eq!(set_and_get(&again, 43), 43, "{flags:?}");
+        }
+        let again = merged(&[&large]);
+        let again = linked(&[("a.smf", again.bytes()), ("b.smf", packed(&small).bytes())]);
+        assert_eq!(set_and_get(&again, 44), 44);
+    }
+}
+
+#[test]
+fn definition_takes_precedence_over_the_common_symbol_of_a_module() {
+    let common = c("int shared; long get(void) { return shared; }", &["-O1", "-fcommon"]);
+    let strong = c("int shared = 40; long set(long x) { shared += x; return 0; }", &["-O1"]);
+    for objects in [[&*common, &*strong], [&*strong, &*common]] {
+        assert_eq!(set_and_get(&merged(&objects), 2), 42);
+    }
+}
+
 /// The names of linkers for the ends of code and data, as in a shared object.
 #[test]
 fn ends_of_code_and_data_are_those_of_the_module() {

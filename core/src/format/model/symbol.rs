@@ -89,6 +89,15 @@ impl SymbolFlags {
     pub const GENERIC: u8 = 0x10;
     /// An instance of a template.
     pub const SPECIALISED: u8 = 0x20;
+    /// A common symbol: zeroes, which relocations of the module refer to by this symbol. When modules are linked into one,
+    /// any other definition that is not weak takes precedence, and of common ones the largest. Only the packed layout has
+    /// this extension of this project.
+    pub const COMMON: u8 = 0x40;
+
+    /// Whether `bit` is set.
+    pub const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
 
     /// The phase in which the symbol is needed. A writer that states no phase yields `startup`.
     pub const fn phase(self) -> Phase {
@@ -103,11 +112,12 @@ impl SymbolFlags {
     /// The names of the set flags and of the phase, except `startup`, which is 0.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let phase = (self.0 & Self::PHASE != 0).then(|| self.phase().name());
-        const NAMES: [(u8, &str); 4] = [
+        const NAMES: [(u8, &str); 5] = [
             (SymbolFlags::EVENT_LOOP_ANCHOR, "event_loop_anchor"),
             (SymbolFlags::PINNED, "pinned"),
             (SymbolFlags::GENERIC, "generic"),
             (SymbolFlags::SPECIALISED, "specialised"),
+            (SymbolFlags::COMMON, "common"),
         ];
         let bits = NAMES.into_iter().filter(move |(bit, _)| self.0 & bit != 0);
         phase.into_iter().chain(bits.map(|(_, name)| name))

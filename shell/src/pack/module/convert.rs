@@ -9,13 +9,13 @@ use ::object::elf;
 use smf_core::format::ext::tls::{self, TlsImport};
 use smf_core::format::ext::{gnu_property, ifunc, needed, prelink};
 use smf_core::format::{
-    Arch, Binding, Layout, Reloc, RelocKind, Section, SectionKind, Smf, Symbol, SymbolKind,
-    functions,
+    Arch, Binding, Layout, Reloc, RelocKind, Section, SectionKind, Smf, Symbol, SymbolFlags,
+    SymbolKind, functions,
 };
 use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP_HOOK};
 
 use super::debug_info::{self, section_symbol};
-use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
+use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
 use super::frames::Frames;
 use super::thread_local::{self, page_offset};
 use crate::pack::error::{PackError, Result};
@@ -206,7 +206,7 @@ impl NamedModule<'_, '_> {
             binding: elf_binding(symbol.binding),
             kind: elf::STT_NOTYPE,
             visibility: elf::STV_DEFAULT,
-            section: None,
+            place: ElfPlace::Undefined,
             value: symbol.value,
             size: symbol.size,
         };
@@ -226,8 +226,8 @@ impl NamedModule<'_, '_> {
             // References to it are found by its address.
             (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
         }
-        converted.section = symbol.section.and_then(number);
-        if converted.section.is_none() {
+        converted.place = symbol.section.and_then(number).into();
+        if converted.place == ElfPlace::Undefined {
             let is_local = symbol.binding == Binding::Local || symbol.kind == SymbolKind::None;
             if !is_local {
                 return Err(
@@ -251,7 +251,18 @@ impl NamedModule<'_, '_> {
             SymbolKind::Data | SymbolKind::Constant => elf::STT_OBJECT,
             _ => elf::STT_NOTYPE,
         };
+        if let Some(alignment) = self.common_alignment(symbol) {
+            (converted.place, converted.value) = (ElfPlace::Common, alignment);
+        }
         Ok(converted)
+    }
+
+    /// An alignment that a common symbol has in the module; `None` for another symbol.
+    fn common_alignment(&self, symbol: &Symbol<'_>) -> Option<u64> {
+        let is_common = symbol.is_export() && symbol.flags.has(SymbolFlags::COMMON);
+        let section = self.smf.section(symbol.section.filter(|_| is_common)?).ok()?;
+        let by_offset = 1u64.checked_shl(symbol.value.trailing_zeros()).unwrap_or(u64::MAX);
+        (section.kind == SectionKind::Bss).then(|| section.alignment.max(1).min(by_offset))
     }
 
     /// Refuses imports that stand for what this conversion does not carry over.
@@ -282,7 +293,7 @@ impl NamedModule<'_, '_> {
             binding: elf::STB_GLOBAL,
             kind: elf::STT_FUNC,
             visibility: elf::STV_HIDDEN,
-            section: number(code.index),
+            place: number(code.index).into(),
             value,
             size: 0,
         });
@@ -390,7 +401,7 @@ impl NamedModule<'_, '_> {
             binding: elf::STB_GLOBAL,
             kind: elf::STT_NOTYPE,
             visibility: elf::STV_HIDDEN,
-            section: None,
+            place: ElfPlace::Undefined,
             value: 0,
             size: 0,
         });

@@ -5,7 +5,7 @@ use ::object::elf;
 use smf_core::format::ext::debug_addresses::{self, DebugFields, FieldList};
 use smf_core::format::{FormatError, Section, SectionKind, Smf};
 
-use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
+use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
 
 /// Sections of strings, which are merged with those of others.
 const STRINGS: [&[u8]; 2] = [b".debug_str", b".debug_line_str"];
@@ -112,7 +112,7 @@ pub(super) fn section_symbol(section: usize) -> ElfSymbol {
         binding: elf::STB_LOCAL,
         kind: elf::STT_SECTION,
         visibility: elf::STV_DEFAULT,
-        section: Some(section),
+        place: ElfPlace::Section(section),
         value: 0,
         size: 0,
     }

@@ -30,14 +30,30 @@ pub(in crate::pack) struct ElfReloc {
     pub(in crate::pack) addend: i64,
 }
 
-/// A symbol, in the section with this index in [`ElfObject::sections`]; undefined without one.
+/// Where a symbol is defined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::pack) enum ElfPlace {
+    Undefined,
+    /// Zeroes that the linker allocates; the value of the symbol is their alignment.
+    Common,
+    /// In the section with this index in [`ElfObject::sections`].
+    Section(usize),
+}
+
+impl From<Option<usize>> for ElfPlace {
+    fn from(section: Option<usize>) -> Self {
+        section.map_or(ElfPlace::Undefined, ElfPlace::Section)
+    }
+}
+
+/// A symbol.
 #[derive(Clone)]
 pub(in crate::pack) struct ElfSymbol {
     pub(in crate::pack) name: Vec<u8>,
     pub(in crate::pack) binding: elf::SymbolBind,
     pub(in crate::pack) kind: elf::SymbolType,
     pub(in crate::pack) visibility: elf::SymbolVisibility,
-    pub(in crate::pack) section: Option<usize>,
+    pub(in crate::pack) place: ElfPlace,
     pub(in crate::pack) value: u64,
     pub(in crate::pack) size: u64,
 }
@@ -184,7 +200,11 @@ impl ElfObject {
             table.extend_from_slice(&name.to_le_bytes());
             table.push(symbol.binding.0 << 4 | symbol.kind.0);
             table.push(symbol.visibility.0);
-            let section = symbol.section.map_or(0, |section| section as u16 + 1);
+            let section = match symbol.place {
+                ElfPlace::Undefined => 0,
+                ElfPlace::Common => elf::SHN_COMMON.0,
+                ElfPlace::Section(section) => section as u16 + 1,
+            };
             table.extend_from_slice(&section.to_le_bytes());
             table.extend_from_slice(&symbol.value.to_le_bytes());
             table.extend_from_slice(&symbol.size.to_le_bytes());

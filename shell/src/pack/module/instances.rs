@@ -523,7 +523,7 @@ fn object(
         binding: if section.is_some() { elf::STB_WEAK } else { elf::STB_GLOBAL },
         kind: if section == Some(0) { elf::STT_FUNC } else { elf::STT_NOTYPE },
         visibility: elf::STV_DEFAULT,
-        section,
+        place: section.into(),
         value: 0,
         size,
     };
