@@ -1,5 +1,7 @@
 //! Writes the module: sections, symbols, header.
 
+use std::collections::BTreeSet;
+
 use ::object::elf;
 use smf_core::format::ext::{debug_addresses, hash_index, ifunc, needed, prelink, tls};
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
@@ -32,6 +34,8 @@ pub(super) struct Additions<'a> {
     pub(super) needs_unwinding: bool,
     /// The libraries that input modules need.
     pub(super) needed: Vec<&'a [u8]>,
+    /// The names of the symbols that state section arrays.
+    pub(super) arrays: BTreeSet<Vec<u8>>,
     /// Templates and notes.
     pub(super) metadata: Metadata,
     pub(super) debug_info: DebugInfo,
@@ -49,6 +53,7 @@ pub(super) fn emit(
     let handle_at = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(dso_handle(addresses));
     let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
+    symbols.extend(additions.arrays.iter().map(|name| array_symbol(name)));
     let keeps_resolved = options.emit_relocs || options.reloadable;
     let Exports { others, of_storage } = exports(addresses, keeps_resolved, warnings)?;
     symbols.extend(others);
@@ -336,6 +341,12 @@ fn dso_handle<'d>(addresses: &ModuleLayout<'_, 'd>) -> Option<NewSymbol<'d>> {
         value: offset,
         ..NewSymbol::default()
     })
+}
+
+/// The local symbol that states a section array. Its address means nothing.
+fn array_symbol(name: &[u8]) -> NewSymbol<'_> {
+    let (kind, binding, place) = (SymbolKind::Data, Binding::Local, Place::Section(0));
+    NewSymbol { name, kind, binding, place, ..NewSymbol::default() }
 }
 
 /// The symbol numbers of exported data, by section and offset. A new version of the module may leave such

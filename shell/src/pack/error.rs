@@ -283,6 +283,11 @@ pub enum PackWarning {
         "`{name}`, which no input defines, is where the code or the data of this module ends, as with ld; a symbol of another module needs another name"
     )]
     LinkerDefined { name: String },
+    /// An array of a module, whose elements are not gathered with those of other inputs.
+    #[error(
+        "{module}: the section array `{name}` of the module stays apart: `__start_{name}` and `__stop_{name}` of the other inputs do not enclose its elements, nor its own theirs; link the objects of the module instead"
+    )]
+    SectionArrayApart { module: String, name: String },
     /// A definition of an older version of a symbol.
     #[error("{object}: `{name}` is not the default version of the symbol and is not exported")]
     VersionNotExported { object: String, name: String },
@@ -328,7 +333,7 @@ impl PackWarning {
         match self {
             Self::ReadOnlyDataWritable { .. } | Self::NoDebugInfo | Self::RuntimeOfD => "",
             Self::IgnoredMember { member, .. } | Self::RepeatedDefinition { member, .. } => member,
-            Self::DebugInfoLeftOut { module } => module,
+            Self::DebugInfoLeftOut { module } | Self::SectionArrayApart { module, .. } => module,
             Self::StabsLeftOut { object } => object,
             Self::NearImport { place, .. }
             | Self::AdjacentImport { place, .. }

@@ -133,6 +133,7 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     if reachable.is_empty() && !inputs.are_templates && refusals.is_empty() {
         return Err(program.nothing_exported());
     }
+    inputs.warn_of_arrays(&program, &mut warnings);
     let plan = relocs::scan(&reachable, &mut warnings, &mut refusals);
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.resolve_global(id, false).ok());
@@ -159,6 +160,7 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
         debug_info,
         needs_unwinding: reachable.needs_unwinding() || inputs.need_unwinding(&program),
         needed: inputs.needed(&program)?,
+        arrays: inputs.array_symbols(&program),
         metadata: module::Metadata::new(inputs, &addresses, &instances, properties)?,
     };
     let bytes = match emit::emit(&addresses, options, entry, &additions, &mut warnings) {

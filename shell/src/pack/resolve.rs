@@ -20,6 +20,10 @@ use super::outline_atomics;
 use super::registrars::Registrar;
 use super::tls_value::{TlsSymbol, TlsValue};
 
+/// What the names of the bounds of an array start with, before the name of its sections.
+const START: &[u8] = b"__start_";
+const STOP: &[u8] = b"__stop_";
+
 /// A global name, shared by all objects.
 pub(super) struct Global<'d> {
     pub(super) name: &'d [u8],
@@ -528,6 +532,19 @@ impl<'d> Program<'d> {
         self.global(id).map_or(0, |global| global.definition.object)
     }
 
+    /// The names of the arrays of which the objects have elements.
+    pub(super) fn arrays(&self) -> impl Iterator<Item = &'d [u8]> {
+        self.arrays.keys().copied()
+    }
+
+    /// The names of the arrays whose bounds the objects refer to and do not define.
+    pub(super) fn bounded_arrays(&self) -> impl Iterator<Item = &'d [u8]> {
+        let undefined = self.globals.values().filter(|global| global.rank == Rank::Undefined);
+        undefined.filter_map(|global| {
+            global.name.strip_prefix(START).or_else(|| global.name.strip_prefix(STOP))
+        })
+    }
+
     /// The sections of an array.
     pub(super) fn array(&self, array: usize) -> &[SectionId] {
         self.arrays.get_index(array).map_or(&[], |(_, sections)| sections)
@@ -643,8 +660,8 @@ impl<'d> Program<'d> {
                 }
                 name => Registrar::of(name)
                     .map(Resolution::Registrar)
-                    .or_else(|| bound(b"__start_", false))
-                    .or_else(|| bound(b"__stop_", true)),
+                    .or_else(|| bound(START, false))
+                    .or_else(|| bound(STOP, true)),
             };
         }
     }

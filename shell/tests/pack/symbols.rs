@@ -386,3 +386,43 @@ fn runtime_of_d_causes_a_warning() {
     let without = packed(&c(&source.replace("_d_dso", "d_dso"), &["-O1"]));
     assert!(!without.warnings.contains(&PackWarning::RuntimeOfD));
 }
+
+/// The modules whose array is said to be incomplete.
+fn apart(objects: &[(&str, &[u8])]) -> Vec<String> {
+    let warnings = linked(objects).warnings;
+    let modules = warnings.into_iter().map(|warning| match warning {
+        PackWarning::SectionArrayApart { module, name } if name == "set" => module,
+        other => panic!("{other}"),
+    });
+    modules.collect()
+}
+
+#[test]
+fn array_that_is_incomplete_in_linked_modules_causes_a_warning() {
+    let element = |name| {
+        let attributes = "__attribute__((used, section(\"set\")))";
+        c(
+            &format!("static long element {attributes} = 1; long {name}(void) {{ return 2; }}"),
+            &["-fPIC"],
+        )
+    };
+    let sum = "extern long __start_set[] __attribute__((weak)), __stop_set[] __attribute__((weak));
+        long sum(void) { long s = 0; for (long *p = __start_set; p < __stop_set; p++) s += *p; return s; }";
+    let sum = c(sum, &["-O1", "-fPIC"]);
+    let [one, two] = [element("one"), element("two")];
+    assert_eq!(apart(&[("sum.o", &sum), ("one.o", &one), ("two.o", &two)]), [""; 0]);
+    let both = linked(&[("sum.o", &sum), ("one.o", &one)]);
+    let [bounds, elements] = [packed(&sum), packed(&two)];
+    let (both, bounds, elements) =
+        (("both.smf", both.bytes()), ("bounds.smf", bounds.bytes()), ("two.smf", elements.bytes()));
+    assert_eq!(apart(&[both, elements]), ["both.smf", "two.smf"]);
+    assert_eq!(apart(&[both, ("two.o", &two)]), ["both.smf"]);
+    assert_eq!(apart(&[("sum.o", &sum), ("one.o", &one), elements]), ["two.smf"]);
+    assert_eq!(apart(&[("sum.o", &sum), elements]), ["two.smf"]);
+    assert_eq!(apart(&[bounds, elements]), ["two.smf"]);
+    // Only one input has the array, or nothing refers to its bounds.
+    assert_eq!(apart(&[both, ("other.o", &c("long other(void) { return 3; }", &[]))]), [""; 0]);
+    let plain = linked(&[("one.o", &one), elements]);
+    assert_eq!(plain.warnings, []);
+    assert_eq!(apart(&[("plain.smf", plain.bytes()), bounds]), ["plain.smf"]);
+}

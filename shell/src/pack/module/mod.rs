@@ -4,7 +4,7 @@
 //! the other modules ([`metadata`]). Possible instances that the program needs are compiled, or left to the loader if the
 //! options say so ([`instances`]).
 //! Modules come as files, in LSMF archives, and as members of `ar` archives; of an archive, those that are needed are
-//! linked.
+//! linked. Arrays of sections stay those of each module ([`section_arrays`]).
 
 mod convert;
 mod debug_info;
@@ -13,6 +13,7 @@ mod frames;
 mod inputs;
 mod instances;
 mod metadata;
+mod section_arrays;
 mod thread_local;
 
 pub(super) use self::inputs::Inputs;
