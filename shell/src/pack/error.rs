@@ -283,6 +283,11 @@ pub enum PackWarning {
         "`{name}`, which no input defines, is where the code or the data of this module ends, as with ld; a symbol of another module needs another name"
     )]
     LinkerDefined { name: String },
+    /// Archives that are linked whole, and of which most symbols are hidden and not used by those that are exported.
+    #[error(
+        "{hidden} hidden symbols of the archive, such as `{first}`, are left out, and {exported} are exported; export some of them by name (--export) or all of them (--export-all)"
+    )]
+    HiddenLeftOut { hidden: usize, exported: usize, first: String },
     /// An array of a module, whose elements are not gathered with those of other inputs.
     #[error(
         "{module}: the section array `{name}` of the module stays apart: `__start_{name}` and `__stop_{name}` of the other inputs do not enclose its elements, nor its own theirs; link the objects of the module instead"
@@ -331,7 +336,10 @@ impl PackWarning {
     /// The place, the input or the symbol that the remark is about; empty for one about the module.
     pub fn subject(&self) -> &str {
         match self {
-            Self::ReadOnlyDataWritable { .. } | Self::NoDebugInfo | Self::RuntimeOfD => "",
+            Self::ReadOnlyDataWritable { .. }
+            | Self::NoDebugInfo
+            | Self::RuntimeOfD
+            | Self::HiddenLeftOut { .. } => "",
             Self::IgnoredMember { member, .. } | Self::RepeatedDefinition { member, .. } => member,
             Self::DebugInfoLeftOut { module } | Self::SectionArrayApart { module, .. } => module,
             Self::StabsLeftOut { object } => object,

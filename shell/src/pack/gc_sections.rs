@@ -13,7 +13,7 @@ use hashbrown::{HashMap, HashSet};
 use smf_core::format::MAX_ALIGNMENT;
 
 use super::eh_frame::{EhFrameTable, EhFrames};
-use super::error::{PackError, Refusals, Result};
+use super::error::{PackError, PackWarning, Refusals, Result};
 use super::init_sections::{ENTRY, InitSection};
 use super::object::{GlobalId, InputReloc, Section, SectionId, SectionMap, text};
 use super::output::Segment;
@@ -92,6 +92,26 @@ impl<'p, 'd> Reachable<'p, 'd> {
     /// Whether a section is reachable.
     pub(super) fn is_live(&self, id: SectionId) -> bool {
         self.live.get(id).is_some()
+    }
+
+    /// The warning for archives of which most symbols are hidden and left out.
+    pub(super) fn warning_of_hidden(&self) -> Option<PackWarning> {
+        let program = self.program;
+        let is_left_out = |id| match program.resolve_global(id, false) {
+            Ok(Resolution::Section { id, .. } | Resolution::Ifunc { id, .. }) => !self.is_live(id),
+            Ok(Resolution::Common(id)) => !self.commons.contains(&id),
+            _ => false,
+        };
+        if !program.is_whole || program.hidden().any(|(_, global)| is_of_rust(global.name)) {
+            return None;
+        }
+        let mut hidden = program.hidden().filter(|(id, _)| is_left_out(*id));
+        let (_, first) = hidden.next()?;
+        let (hidden, exported) = (hidden.count() + 1, program.exports().count());
+        (hidden > exported).then(|| {
+            let first = text(first.name);
+            PackWarning::HiddenLeftOut { hidden, exported, first }
+        })
     }
 
     fn mark(&mut self, resolution: Resolution) -> Result<()> {
@@ -205,6 +225,14 @@ impl<'p, 'd> Reachable<'p, 'd> {
             }
         }
     }
+}
+
+/// Whether a name is mangled by Rust. A static library of Rust has hidden parts of its compiler's libraries, none of which is
+/// meant for others.
+fn is_of_rust(name: &[u8]) -> bool {
+    // A legacy name ends in `17h`, 16 digits and `E`.
+    let hash = name.last_chunk::<20>().filter(|end| end.starts_with(b"17h"));
+    name.starts_with(b"_R") || hash.is_some_and(|end| end.ends_with(b"E"))
 }
 
 /// Checks that a module can hold a section.

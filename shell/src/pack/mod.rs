@@ -133,6 +133,7 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     if reachable.is_empty() && !inputs.are_templates && refusals.is_empty() {
         return Err(program.nothing_exported());
     }
+    warnings.extend(reachable.warning_of_hidden());
     inputs.warn_of_arrays(&program, &mut warnings);
     let plan = relocs::scan(&reachable, &mut warnings, &mut refusals);
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));

@@ -122,6 +122,8 @@ pub(super) struct Program<'d> {
     candidates: Vec<GlobalId>,
     /// What each symbol of each object resolves to, once all objects are linked in.
     resolutions: Vec<Vec<Resolved>>,
+    /// Only archives are linked, and all that they export, as the options name no symbol.
+    pub(super) is_whole: bool,
 }
 
 /// What the options request of the symbols of a module.
@@ -186,6 +188,7 @@ pub(super) fn link<'d>(
         warnings.push(PackWarning::RuntimeOfD);
     }
     program.resolutions = program.resolve_all();
+    program.is_whole = is_whole && roots.exports.is_empty();
     if program.objects.is_empty() {
         refusals.finish()?;
         return Err(nothing_linked(&mut archives, warnings));
@@ -358,13 +361,19 @@ impl<'d> Program<'d> {
 
     /// The error for a program without exports.
     pub(super) fn nothing_exported(&self) -> PackError {
-        let mut hidden = self.globals.values().filter(|global| {
-            global.rank != Rank::Undefined && !global.is_visible() && !global.name.contains(&b'@')
-        });
-        match hidden.next().map(|global| text(global.name)) {
+        let mut hidden = self.hidden();
+        match hidden.next().map(|(_, global)| text(global.name)) {
             Some(first) => PackError::AllHidden { hidden: hidden.count() + 1, first },
             None => PackError::NothingExported,
         }
+    }
+
+    /// The names that are defined and not exported because they are hidden.
+    pub(super) fn hidden(&self) -> impl Iterator<Item = (GlobalId, &Global<'d>)> {
+        self.globals.values().enumerate().filter(|(_, global)| {
+            let is_hidden = !global.is_visible() && !global.is_forced;
+            is_hidden && global.rank != Rank::Undefined && !global.name.contains(&b'@')
+        })
     }
 
     fn add(&mut self, mut object: Object<'d>, refusals: &mut Refusals) -> Result<()> {

@@ -116,3 +116,34 @@ fn unreadable_archive_is_refused() {
         "there is nothing to link: no member of the archive can be linked; lib.a(a.o): not a relocatable ELF object for x86-64 or aarch64 but an ELF file of another class or byte order (and 1 more)"
     );
 }
+
+#[test]
+fn archive_without_most_of_its_symbols_causes_a_warning() {
+    let hidden = "__attribute__((visibility(\"hidden\")))";
+    let api = |name: &str| c(&format!("{hidden} long {name}(void) {{ return 1; }}"), &["-O1"]);
+    let [one, two, start] =
+        [api("api_one"), api("api_two"), c("long label(void) { return 2; }", &[])];
+    let user = c(
+        "long api_one(void), api_two(void); long user(void) { return api_one() + api_two(); }",
+        &[],
+    );
+    let members = [("start.o", &*start), ("one.o", &one), ("two.o", &two)];
+    let archive = ar("rcs", &members);
+    let warnings = |archive: &[u8], options: &Options<'_>| {
+        try_pack(&[("api.a", archive)], options).unwrap().warnings
+    };
+    let expected =
+        PackWarning::HiddenLeftOut { hidden: 2, exported: 1, first: "api_one".to_owned() };
+    let plain = Options::default();
+    assert_eq!(warnings(&archive, &plain), [expected]);
+    assert_eq!(warnings(&archive, &Options { export_all: true, ..plain }), []);
+    assert_eq!(warnings(&archive, &Options { exports: &["api_two"], ..plain }), []);
+    // They are part of the module where exported functions use them.
+    let used = ar("rcs", &[("user.o", &user), ("one.o", &one), ("two.o", &two)]);
+    assert_eq!(warnings(&used, &plain), []);
+    // Hidden symbols of Rust are not for others.
+    for name in ["_RNvC1a1f", "_ZN1a1f17h0123456789abcdefE"] {
+        let archive = ar("rcs", &[&members[..], &[("rust.o", &api(name))]].concat());
+        assert_eq!(warnings(&archive, &plain), []);
+    }
+}
