@@ -131,9 +131,10 @@ pub(crate) fn to_open_stdout<T>(
 /// The number of functions that an error suggests.
 const SUGGESTED: usize = 8;
 
-/// Names the functions of a module, for an error: `; it has f, g`.
+/// Names the functions of a module, for an error: "; it has `f`, `g`".
 pub(crate) fn suggestions<'n>(verb: &str, mut names: impl Iterator<Item = &'n [u8]>) -> String {
-    let some: Vec<_> = names.by_ref().take(SUGGESTED).map(String::from_utf8_lossy).collect();
+    let quoted = |name| format!("`{}`", String::from_utf8_lossy(name));
+    let some: Vec<_> = names.by_ref().take(SUGGESTED).map(quoted).collect();
     let more = if names.next().is_some() { ", ..." } else { "" };
     match some.is_empty() {
         true => format!("; it {verb} no functions"),

@@ -74,7 +74,7 @@ fn bytecode_is_assembled_disassembled_and_run() {
     );
     contains(
         &fails(&["disasm", "packed.smf", "none"]),
-        &["no function `none`; it has answer, add"],
+        &["no function `none`; it has `answer`, `add`"],
     );
     contains(&fails(&["disasm", "dynlib.smf"]), &["no bytecode"]);
     fs::write(&source, "function f, 0, 0\nADD_I64\nPUSH\n").unwrap();
@@ -221,7 +221,7 @@ fn bytecode_from_standard_input_is_run() {
         let output = fed(&["run", "-", "sum", "9", "--time", "--compile"], &bcod);
         contains(&text(&output.stderr), &["load ", "link ", "compile ", "call "]);
     }
-    contains(&text(&fed(&["run", "-"], &bcod).stderr), &["no entry point", "answer, sum"]);
+    contains(&text(&fed(&["run", "-"], &bcod).stderr), &["no entry point", "`answer`, `sum`"]);
 }
 
 /// Returns three times its argument, and divides by zero for 13.

@@ -45,7 +45,7 @@ fn host_symbols_resolve_remaining_imports() {
     let file = file("libc", "labs");
     assert_eq!(ok(&["run", &file, "f", "-5", "--host-symbols"]), "5\n");
     contains(&fails(&["run", &file, "f", "-5"]), &["`labs`"]);
-    contains(&fails(&["run", &file, "--host-symbols"]), &["no entry point", "exports f"]);
+    contains(&fails(&["run", &file, "--host-symbols"]), &["no entry point", "exports `f`"]);
 }
 
 #[test]

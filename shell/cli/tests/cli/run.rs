@@ -50,8 +50,8 @@ fn functions_of_samples_return_documented_results() {
 #[test]
 fn module_that_cannot_run_is_refused_with_a_reason() {
     for (args, words) in [
-        (&["bcod.smf"][..], &["no entry point", "answer, sum"][..]),
-        (&["bcod.smf", "nothing"], &["no function `nothing`", "answer, sum"]),
+        (&["bcod.smf"][..], &["no entry point", "`answer`, `sum`"][..]),
+        (&["bcod.smf", "nothing"], &["no function `nothing`", "`answer`, `sum`"]),
         (&["dynlib.smf"], &["dynlib.smf", "no entry point"]),
         (&["dynlib.smf", "nothing"], &["no function `nothing`"]),
         (&["library.lsm"], &["archive of 3 modules", "smf lib"]),
@@ -70,7 +70,7 @@ fn module_that_cannot_run_is_refused_with_a_reason() {
 #[test]
 fn name_that_is_not_callable_is_refused_with_suggestions() {
     for (file, name, words) in [
-        ("packed.smf", "nope", &["no function `nope`", "answer, add, bump"][..]),
+        ("packed.smf", "nope", &["no function `nope`", "`answer`, `add`, `bump`"][..]),
         ("packed.smf", "counter", &["`counter` is not a function", "data"]),
         ("packed.smf", "answ", &["no function `answ`"]),
         ("lib.smf", "direct", &["no function `direct`", "scale"]),

@@ -125,7 +125,7 @@ fn arguments_have_the_types_of_the_parameters() {
         assert_eq!(output.status.code(), Some(2));
         contains(&self::text(&output.stderr), &[expected]);
     }
-    contains(&fails(&["run", &file, "none"]), &["no function `none`; it has half, small"]);
+    contains(&fails(&["run", &file, "none"]), &["no function `none`; it has `half`, `small`"]);
     contains(&fails(&["run", &file]), &["no function `main` and no statements at the top level"]);
 }
 
