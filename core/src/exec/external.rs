@@ -1,27 +1,22 @@
 //! What units call beside the functions of their manager.
 
 use crate::ir::Signature;
-use crate::link::{NoImports, Resolve};
+use crate::link::{Name, NoImports, Resolve};
 
 /// The types by which a unit calls a function.
 #[derive(Clone, Copy, Debug)]
 pub struct CalledTypes<'a> {
     /// The types in registers.
     pub signature: Signature<'a>,
-    /// A hash of the types in Simple (`source::ExternalFunction::type_hash`); `None` where no source states them.
-    pub type_hash: Option<u64>,
+    /// The declarations of the function in the files of the unit, with the hash of their types in Simple.
+    pub(super) declared: &'a [(Name, u64)],
 }
 
 impl CalledTypes<'_> {
-    /// Whether a function has the types of this hash, as far as both are known.
+    /// Whether all declarations in source have the types of this hash; `None` for a function whose types are not known.
     pub fn is_of_hash(&self, type_hash: Option<u64>) -> bool {
-        agree(self.type_hash, type_hash)
+        type_hash.is_none_or(|hash| self.declared.iter().all(|&(_, declared)| declared == hash))
     }
-}
-
-/// Whether hashes of types are equal, as far as both are known.
-pub(super) fn agree(one: Option<u64>, other: Option<u64>) -> bool {
-    one.zip(other).is_none_or(|(one, other)| one == other)
 }
 
 /// The functions of the host and of modules, by name. The manager holds no lock while it asks for them, so that they may

@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::backend::{Backend, CompiledUnit, Level};
 use super::error::{ManagerError, TrapReport};
-use super::external::{CalledTypes, ExternalFunctions, agree};
+use super::external::{CalledTypes, ExternalFunctions};
 use super::native::NativeBackend;
 use super::stub::{NewStubs, Stub};
 use super::unit::{Unit, UnitError, UnitFunction};
@@ -298,7 +298,7 @@ impl Manager {
             if callee.kind != CalleeKind::Host || self.state.lock().names.contains_key(name) {
                 return Ok(());
             }
-            if has_signatures && !host.accepts(name, unit.called(&callee)) {
+            if has_signatures && !host.accepts(name, unit.called_types(&callee)) {
                 return Err(other_signature(caller, name)?);
             }
             if !answers.contains_key(name) {
@@ -548,9 +548,10 @@ unsafe fn call_any(address: u64, arguments: &[Value]) -> Result<ReturnRegisters,
 }
 
 fn has_signature(entry: &Entry, function: &UnitFunction) -> bool {
+    let hashes = entry.type_hash.zip(function.type_hash());
     *entry.params == *function.params()
         && entry.result == function.result()
-        && agree(entry.type_hash, function.type_hash())
+        && hashes.is_none_or(|(known, new)| known == new)
 }
 
 /// Refuses a replacement by another signature where code of other units that is in use afterwards calls the function, or
@@ -628,7 +629,7 @@ impl Calls {
 fn check_callees(unit: &Unit, state: &State) -> Result<()> {
     visit_callees(unit, &mut |caller, callee| {
         let name = callee.name.as_bytes();
-        match callee.kind == CalleeKind::Host && !state.accepts(name, unit.called(&callee)) {
+        match callee.kind == CalleeKind::Host && !state.accepts(name, unit.called_types(&callee)) {
             true => Err(other_signature(caller, name)?),
             false => Ok(()),
         }

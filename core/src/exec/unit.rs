@@ -90,7 +90,8 @@ impl UnitFunction {
         Self::with_body(name, bytes, |function| Verified::new(function))
     }
 
-    /// As [`new`](Self::new), for a function from a front end of this library with the hash of its types: see [`Verified::trusted`].
+    /// As [`new`](Self::new), for a function from a front end of this library with the hash of its types: see
+    /// [`Verified::trusted`].
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -174,7 +175,8 @@ impl UnitFunction {
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
     functions: Vec<UnitFunction>,
-    /// The functions that source declares and does not define, by ascending name, with the hash of their types.
+    /// The functions that files declare and do not define, by ascending name, with the hash of their types. Several files may
+    /// declare one of them.
     externals: Vec<(Name, u64)>,
 }
 
@@ -195,7 +197,7 @@ impl Unit {
         Ok(unit)
     }
 
-    /// With the functions that the source of the unit declares and does not define, and the hash of their types.
+    /// With the functions that the files of the unit declare and do not define, and the hash of their types.
     #[cfg(feature = "source")]
     pub(super) fn with_externals(self, mut externals: Vec<(Name, u64)>) -> Self {
         externals.sort_unstable_by(|(one, _), (other, _)| one.as_bytes().cmp(other.as_bytes()));
@@ -203,11 +205,13 @@ impl Unit {
     }
 
     /// The types by which functions of the unit call a function of the host.
-    pub fn called<'c>(&self, callee: &Callee<'c>) -> CalledTypes<'c> {
+    pub fn called_types<'c>(&'c self, callee: &Callee<'c>) -> CalledTypes<'c> {
         let name = callee.name.as_bytes();
-        let found = self.externals.binary_search_by(|(known, _)| known.as_bytes().cmp(name));
-        let known = found.ok().and_then(|index| self.externals.get(index));
-        CalledTypes { signature: callee.signature, type_hash: known.map(|&(_, hash)| hash) }
+        let start = self.externals.partition_point(|(known, _)| known.as_bytes() < name);
+        let rest = self.externals.get(start..).unwrap_or(&[]);
+        let count = rest.iter().take_while(|(known, _)| known.as_bytes() == name).count();
+        let declared = rest.get(..count).unwrap_or(&[]);
+        CalledTypes { signature: callee.signature, declared }
     }
 
     /// Reads the text form, whose functions are those that begin with `function`.

@@ -131,6 +131,18 @@ fn types_in_memory_must_be_those_of_the_call() {
                 fn d() -> i64: last(Q(1, [1, 2, 3])) + sum([4, 5])\n";
     assert_eq!(compile(&manager, text), Ok(Vec::new()));
     assert_eq!(integer(&manager, "d", &[]), 12);
+    // Each file of a program declares it.
+    fn declared<'t>(name: &'t str, text: &'t str) -> SourceFile<'t> {
+        SourceFile { name, module: name, text }
+    }
+    let one = "use b\nextern fn sum(xs: [i64]) -> i64\nfn e() -> i64: sum([1, 2]) + b.g()\n";
+    let other = "extern fn sum(xs: [i8]) -> i64\nfn g() -> i64: sum([1i8, 2i8])\n";
+    for element in ["i8", "i64"] {
+        let other = other.replace("i8", element);
+        let files = [declared("a", one), declared("b", &other)];
+        let compiled = manager.compile_source(&files, Mode::Manager, &NoImports);
+        assert_eq!(compiled.is_ok(), element == "i64", "{compiled:?}");
+    }
     // Callers keep the version that they were compiled for.
     let error = compile(&manager, "fn sum(xs: [i8]) -> i64: 0\n").unwrap_err();
     assert!(matches!(error, ManagerError::Signature(_)), "{error}");

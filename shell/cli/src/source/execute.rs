@@ -45,7 +45,8 @@ impl Execution {
             let why = format!("function `{function}` calls `{symbol}`, which is undefined");
             return Err(Failure::Because(why + &explained));
         }
-        if self.resolver.has_signatures() && !self.resolver.accepts(name, unit.called(callee)) {
+        if self.resolver.has_signatures() && !self.resolver.accepts(name, unit.called_types(callee))
+        {
             let (function, callee) = (function.clone(), Name::new(name)?);
             return Err(ManagerError::CalleeSignature { function, callee }.into());
         }
