@@ -47,6 +47,16 @@ struct Part {
     declared: Option<u32>,
 }
 
+/// Where a function is declared that is no method: in the order of files, and of declarations in them.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct FunctionSpan {
+    source: u32,
+    start: u32,
+    end: u32,
+    /// The number of the function.
+    number: u32,
+}
+
 /// What the functions of a program mention, for the texts of all its templates.
 pub(super) struct Mentions {
     /// By the number of a function: whether a file uses it as a value, and does not only call it.
@@ -65,8 +75,8 @@ impl Mentions {
         for number in 0..count(&program.functions) {
             let Some(info) = program.function(number) else { continue };
             if info.owner.is_none() && !info.decl.is_script {
-                let Span { start, end } = info.decl.span;
-                try_push(&mut spans, (info.source, start, end, number))?;
+                let (source, Span { start, end }) = (info.source, info.decl.span);
+                try_push(&mut spans, FunctionSpan { source, start, end, number })?;
             }
         }
         spans.sort_unstable();
@@ -79,13 +89,13 @@ impl Mentions {
         Ok(mentions)
     }
 
-    /// `spans` are the file, start, end and number of each function that is no method, ascending.
+    /// `spans` are those of all functions that are no methods, ascending.
     fn add_expressions(
         &mut self,
         program: &Program<'_, '_>,
         file: u32,
         tree: &Tree,
-        spans: &[(u32, u32, u32, u32)],
+        spans: &[FunctionSpan],
     ) -> Result<(), AllocError> {
         let mut called = try_filled(tree.exprs.len(), &false)?;
         for expr in &tree.exprs {
@@ -101,11 +111,11 @@ impl Mentions {
                 *place = true;
             }
             let start = expr.span.start;
-            let after = spans.partition_point(|span| (span.0, span.1) <= (file, start));
+            let after = spans.partition_point(|span| (span.source, span.start) <= (file, start));
             let around = after.checked_sub(1).and_then(|index| spans.get(index));
             match around {
-                Some(&(source, _, end, user)) if source == file && start < end => {
-                    try_push(&mut self.by_functions, (user, function))?;
+                Some(user) if user.source == file && start < user.end => {
+                    try_push(&mut self.by_functions, (user.number, function))?;
                 }
                 _ => try_push(&mut self.by_files, (file, function))?,
             }

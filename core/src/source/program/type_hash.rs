@@ -65,7 +65,7 @@ impl Program<'_, '_> {
         let structs = try_filled(self.structs.len(), &None)?;
         let enums = try_filled(self.enums.len(), &None)?;
         let (hasher, met) = (Hasher::default(), Vec::new());
-        let mut types = Types { program: self, hasher, structs, enums, met };
+        let mut types = TypeHasher { program: self, hasher, structs, enums, met };
         types.add(ty)?;
         let mut declared = 0;
         while let Some(&ty) = types.met.get(declared) {
@@ -78,7 +78,7 @@ impl Program<'_, '_> {
 
 /// The types that a hash consists of. Declarations stand behind the type, each once, in the order in which they are met:
 /// a struct may name itself in the type of a function.
-struct Types<'a, 'p, 's> {
+struct TypeHasher<'a, 'p, 's> {
     program: &'a Program<'p, 's>,
     hasher: Hasher,
     /// The place in `met` of a struct, by its number.
@@ -87,7 +87,7 @@ struct Types<'a, 'p, 's> {
     met: Vec<TypeId>,
 }
 
-impl Types<'_, '_, '_> {
+impl TypeHasher<'_, '_, '_> {
     fn add(&mut self, ty: TypeId) -> Result<(), AllocError> {
         let program = self.program;
         let head = program.types.head(ty);

@@ -1,4 +1,4 @@
-//! Mistakes: each has one error, with a note that says what is meant.
+//! Programs with one mistake each: the error that is reported, and its note.
 
 use super::messages::marked;
 use super::run::*;
