@@ -74,8 +74,8 @@ impl ModuleLoader {
     /// # Errors
     /// [`LoadError`]; the old version is unchanged. [`LoadError::NotReloadable`] if the file does not allow it;
     /// [`LoadError::FunctionRemoved`] if the new version lacks a function with a stub, [`LoadError::SignatureChanged`] if the
-    /// notes of both versions state different types for it, or a struct or enum of these with other fields or variants; [`LoadError::DataInUse`] if imported
-    /// data cannot [stay in place](StateMigration::Copy); [`LoadError::ConstructedDataInUse`] if it would have to be
+    /// notes of both versions state different types for it, or a struct or enum of these with other fields or variants;
+    /// [`LoadError::DataInUse`] if imported data cannot [stay in place](StateMigration::Copy); [`LoadError::ConstructedDataInUse`] if it would have to be
     /// [asked for](StateMigration::CopyConstructed); [`LoadError::ReplacedCodeLimit`] beyond
     /// [`max_replaced_bytes`](super::LoaderOptions::max_replaced_bytes); and every error of [`load`](Self::load).
     pub fn reload(

@@ -345,13 +345,9 @@ impl JitInstantiator {
         if templates.is_none() && note.is_none() {
             return Ok(());
         }
+        let keep_code = self.config.keep_code;
         let Some(old) = self.state().modules.by_path(name) else {
-            return self.insert(Module::parse(
-                name,
-                Storage::Loader,
-                self.config.keep_code,
-                bytes,
-            )?);
+            return self.insert(Module::parse(name, Storage::Loader, keep_code, bytes)?);
         };
         let has_same_templates = old.section() == templates.as_deref().unwrap_or(&[]);
         let note = note.as_ref().map_or(&[][..], |(note, _)| note);
@@ -359,7 +355,7 @@ impl JitInstantiator {
             return Ok(());
         }
         let storage = old.note.storage().try_clone()?;
-        let mut new = Module::parse(name, storage, self.config.keep_code, bytes)?;
+        let mut new = Module::parse(name, storage, keep_code, bytes)?;
         if has_same_templates {
             new.is_outdated = old.is_outdated.clone();
         }
@@ -450,14 +446,15 @@ impl JitInstantiator {
     }
 
     /// An existing instance. It is found as long as a loader has not [read](Self::load_read_metadata) other templates of its
-    /// module; one that calls [symbols](Self::with_symbols), while they have the addresses that it was linked with. Lock-free, except for their resolver.
+    /// module; one that calls [symbols](Self::with_symbols), while they have the addresses that it was linked with.
+    /// Lock-free, except for their resolver.
     pub fn instance(&self, symbol: &[u8]) -> Option<Instance> {
         self.find(symbol)
     }
 
     /// The instance of `symbol` whose templates are still those of their modules, and whose symbols still have the addresses
-    /// that it was linked with: no module that it calls was unloaded, nor belongs to another loader than that which the resolver asks now. Called without the lock, because
-    /// the resolver may load modules.
+    /// that it was linked with: no module that it calls was unloaded, nor belongs to another loader than that which the
+    /// resolver asks now. Called without the lock, because the resolver may load modules.
     fn find(&self, symbol: &[u8]) -> Option<Instance> {
         self.instances.find(symbol, &|instance| {
             instance.0.imports.iter().all(|import| {

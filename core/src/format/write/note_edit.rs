@@ -39,8 +39,8 @@ pub(crate) const LISTS_CALLS: bool = cfg!(feature = "source");
 pub type Call<'s> = (&'s str, &'s str);
 
 /// Returns the note in `data`, which starts at offset `at` of its file, with the rows of `symbols` moved, and, with the
-/// feature `source`, rows for those `calls` whose callers are among the instantiations. The loader of the module at `path` has compiled these symbols. Symbols
-/// and calls must be in ascending order.
+/// feature `source`, rows for those `calls` whose callers are among the instantiations. The loader of the module at `path`
+/// has compiled these symbols. Symbols and calls must be in ascending order.
 ///
 /// # Errors
 /// An invalid note, or [`FormatError::OutOfMemory`](crate::format::FormatError::OutOfMemory).
