@@ -82,6 +82,13 @@ pub(super) struct ArrayPart {
     pub(super) is_reversed: bool,
 }
 
+impl ArrayPart {
+    /// Whether the name of the section states a priority.
+    pub(super) fn is_numbered(self) -> bool {
+        self.priority != LAST
+    }
+}
+
 /// The priority of a section without a number.
 const LAST: u32 = u32::MAX;
 

@@ -18,7 +18,7 @@ use smf_core::link::aarch64;
 use super::eh_frame::EhFrameTable;
 use super::error::{PackError, Result};
 use super::gc_sections::Reachable;
-use super::init_sections::{Fragment, FragmentFrame, InitSection};
+use super::init_sections::{ArrayPart, Fragment, FragmentFrame, InitSection};
 use super::merge::MergedSections;
 use super::object::{GlobalId, Section, SectionId, SectionMap, SymbolId, text};
 use super::output::{OutputSection, Segment};
@@ -233,9 +233,9 @@ fn ordered(reachable: &Reachable<'_, '_>, phases: &SectionPhases) -> Vec<Section
     let live = reachable.sections();
     // The sections of an array (`__start_NAME`) are contiguous.
     let keyed = live.map(|(id, found)| {
-        let array = InitSection::array_part(found).is_some();
-        // Among constructors of one priority, the names decide.
-        let name = if array { found.name } else { &[] };
+        // As GNU ld orders those with a number: among constructors of one priority, the names decide.
+        let is_numbered = InitSection::array_part(found).is_some_and(ArrayPart::is_numbered);
+        let name = if is_numbered { found.name } else { &[] };
         (Segment::of(found), rank(reachable.program, id, found, phases), found.array, name, id)
     });
     let mut keyed: Vec<_> = keyed.collect();

@@ -96,6 +96,25 @@ fn handlers_and_destructors_run_at_unload() {
     assert_eq!(recorded(), [31, 41, 42, 43, 32, 33]);
 }
 
+/// As GNU ld links them: the names of sections without a number do not matter.
+#[test]
+fn constructors_without_priority_run_in_link_order() {
+    let _guard = one_at_a_time();
+    let array = "extern void record(long); static void run(void) { record(1); }
+        __attribute__((section(\".init_array\"), used)) static void (*const entry)(void) = run;";
+    let ctors =
+        "extern void record(long); __attribute__((used)) static void run(void) { record(2); }
+        __asm__(\".section .ctors,\\\"aw\\\",@progbits\\n.quad run\\n.text\");";
+    let [array, ctors] = [array, ctors].map(|source| c(source, &["-O1"]));
+    let inputs = [Input { name: "a.o", data: &array }, Input { name: "b.o", data: &ctors }];
+    for (inputs, expected) in [(inputs, [1, 2]), ([inputs[1], inputs[0]], [2, 1])] {
+        let packed = pack(&inputs, &Options { export_all: true, ..Options::default() }).unwrap();
+        let loader = loader(LoaderOptions::default());
+        loader.modules().load(b"module", ModuleBytes::new(packed.bytes).unwrap()).unwrap();
+        assert_eq!(recorded(), expected);
+    }
+}
+
 #[test]
 fn dropped_loader_runs_destructors_in_reverse_order() {
     let _one = one_at_a_time();
