@@ -17,7 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ::object::LittleEndian as LE;
 use ::object::elf::{self, RelocationType};
 use ::object::read::elf::{ElfFile64, ElfSection64};
-use ::object::{Object as _, ObjectSection as _, RelocationFlags, RelocationTarget};
+use ::object::{
+    CompressionFormat, Object as _, ObjectSection as _, RelocationFlags, RelocationTarget,
+};
 use hashbrown::HashMap;
 use smf_core::format::SectionKind;
 use smf_core::format::ext::debug_addresses::{self, SECTIONS};
@@ -31,8 +33,11 @@ use super::output::OutputSection;
 use super::relocate::RelocError;
 use super::resolve::{Program, Resolution};
 
-/// How many times as large as its compressed form a section may be. Deflate reaches 1,032.
-const MAX_RATIO: u64 = 4096;
+/// How many times as large as its compressed form a section may be. Deflate reaches 1,032; a block of Zstandard, of at most
+/// 128 KiB, takes at least four bytes (RFC 8878, 3.1.1.2).
+fn max_ratio(format: CompressionFormat) -> u64 {
+    if format == CompressionFormat::Zstandard { 32 << 10 } else { 1032 }
+}
 
 /// The sections whose lists end with two zeroes, so that a dropped range must be another empty one.
 const LISTS: [&[u8]; 2] = [b".debug_ranges", b".debug_loc"];
@@ -186,7 +191,7 @@ fn contents<'d>(section: &ElfSection64<'d, '_, LE>) -> Result<Cow<'d, [u8]>, &'s
     let compressed = section.compressed_data().map_err(
         |_| "its bytes are outside the file, or it is compressed by an unknown algorithm",
     )?;
-    let limit = (compressed.data.len() as u64).saturating_mul(MAX_RATIO);
+    let limit = (compressed.data.len() as u64).saturating_mul(max_ratio(compressed.format));
     if compressed.uncompressed_size > limit {
         return Err("it states a size that its compressed bytes cannot have");
     }

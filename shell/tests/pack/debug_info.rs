@@ -112,6 +112,21 @@ fn compressed_sections_give_the_same_module() {
     }
 }
 
+/// Zstandard stores equal bytes in less than a thousandth of what deflate needs.
+#[test]
+fn zeroes_may_be_compressed_as_far_as_the_algorithm_goes() {
+    let scratch = Scratch::new();
+    let source = ".text\n.globl go\ngo: ret\n.section .debug_macro,\"\",@progbits\n.zero 4000000";
+    std::fs::write(scratch.path("plain.o"), asm(source)).unwrap();
+    for format in ["zlib", "zstd"] {
+        let option = format!("--compress-debug-sections={format}");
+        command("objcopy", &[&option, "plain.o", "out.o"], &scratch.path(""));
+        let object = std::fs::read(scratch.path("out.o")).unwrap();
+        assert!(object.len() < 10_000, "{format}");
+        assert_eq!(with_debug_info(&[("a.o", &object)]).section(".debug_macro").size, 4_000_000);
+    }
+}
+
 #[test]
 fn compressed_module_has_the_same_contents() {
     let object = c(SOURCE, &["-g", "-O1"]);
