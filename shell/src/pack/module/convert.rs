@@ -439,21 +439,22 @@ fn add_section_symbols(object: &mut ElfObject) -> u32 {
     first
 }
 
-/// Makes every section reachable from the first, so that the module is linked as a whole. The symbols of the sections
-/// start with the number `first`. Unwinding tables are kept for the functions that they describe.
+/// Makes every section reachable from every other one, so that the module is linked as a whole: each refers to the next
+/// one, and one also to those that have no contents. The symbols of the sections start with the number `first`. Unwinding
+/// tables are kept for the functions that they describe.
 fn tie_together(object: &mut ElfObject, first: u32) {
-    let is_table = |section: &ElfSection| section.name == EH_FRAME;
-    let tables = object.sections.iter().zip(0u32..).filter(|(section, _)| is_table(section));
-    let tables: Vec<_> = tables.map(|(_, number)| number).collect();
-    let count = object.sections.len() as u32;
-    for (number, section) in (0u32..).zip(&mut object.sections) {
-        if section.kind == elf::SHT_NOBITS || is_table(section) {
-            continue;
-        }
-        let others = (0..count).filter(|other| *other != number && !tables.contains(other));
+    let linked = object.sections.iter().zip(0u32..).filter(|(section, _)| section.name != EH_FRAME);
+    let (zeroes, ring): (Vec<_>, Vec<_>) =
+        linked.partition(|(section, _)| section.kind == elf::SHT_NOBITS);
+    let [zeroes, ring] =
+        [zeroes, ring].map(|all| all.into_iter().map(|(_, n)| n).collect::<Vec<_>>());
+    let Some(&head) = ring.first() else { return };
+    let next = ring.iter().skip(1).chain([&head]);
+    let pairs = ring.iter().zip(next).chain(zeroes.iter().map(|zero| (&head, zero)));
+    for (&from, &to) in pairs {
+        let Some(section) = object.sections.get_mut(from as usize) else { continue };
         // Type 0, which changes nothing, on every machine.
-        let none = |other| ElfReloc { offset: 0, symbol: first + other, kind: 0, addend: 0 };
-        section.relocs.extend(others.map(none));
+        section.relocs.push(ElfReloc { offset: 0, symbol: first + to, kind: 0, addend: 0 });
     }
 }
 
@@ -485,5 +486,40 @@ fn elf_binding(binding: Binding) -> elf::SymbolBind {
         Binding::Local => elf::STB_LOCAL,
         Binding::Global => elf::STB_GLOBAL,
         Binding::Weak => elf::STB_WEAK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(name: &[u8], kind: elf::SectionType) -> ElfSection {
+        let (name, bytes, relocs) = (name.to_vec(), Vec::new(), Vec::new());
+        ElfSection { name, kind, flags: 0, bytes, size: 0, alignment: 1, relocs }
+    }
+
+    /// The sections that a section refers to.
+    fn targets(object: &ElfObject, number: usize) -> Vec<u32> {
+        object.sections[number].relocs.iter().map(|reloc| reloc.symbol - 7).collect()
+    }
+
+    #[test]
+    fn sections_are_reachable_from_each_other_by_few_references() {
+        let (bits, zeroes) = (elf::SHT_PROGBITS, elf::SHT_NOBITS);
+        let sections = vec![
+            section(b".bss", zeroes),
+            section(b".text", bits),
+            section(EH_FRAME, bits),
+            section(b".data", bits),
+            section(b".tbss", zeroes),
+            section(b".rodata", bits),
+        ];
+        let mut object = ElfObject { machine: elf::EM_X86_64, sections, symbols: Vec::new() };
+        tie_together(&mut object, 7);
+        let all: Vec<_> = (0..6).map(|number| targets(&object, number)).collect();
+        assert_eq!(all, [vec![], vec![3, 0, 4], vec![], vec![5], vec![], vec![1]]);
+        object.sections.retain(|section| section.kind == zeroes);
+        tie_together(&mut object, 7);
+        assert_eq!(targets(&object, 0), [0; 0]);
     }
 }

@@ -90,7 +90,9 @@ impl Instance {
 /// The instances that were compiled so far.
 #[derive(Default)]
 pub(in crate::pack) struct Instances {
-    pub(super) all: Vec<Instance>,
+    all: Vec<Instance>,
+    /// The number of the instance that has a symbol, its own or another.
+    by_symbol: HashMap<String, usize>,
 }
 
 impl Instances {
@@ -99,13 +101,31 @@ impl Instances {
         self.all.iter().map(|instance| Input { name: &instance.title, data: &instance.data })
     }
 
+    pub(super) fn all(&self) -> &[Instance] {
+        &self.all
+    }
+
     pub(super) fn has(&self, symbol: &str) -> bool {
-        self.find(symbol).is_some()
+        self.by_symbol.contains_key(symbol)
     }
 
     /// The instance that has the symbol, its own or another.
     fn find(&self, symbol: &str) -> Option<&Instance> {
-        self.all.iter().find(|one| one.symbols().any(|known| known == symbol))
+        self.all.get(*self.by_symbol.get(symbol)?)
+    }
+
+    fn push(&mut self, instance: Instance) {
+        self.by_symbol.insert(instance.symbol.clone(), self.all.len());
+        self.all.push(instance);
+    }
+
+    /// Gives the instance with one symbol another one, if there is such an instance.
+    fn add_alias(&mut self, symbol: &str, alias: &str) -> bool {
+        let Some(&number) = self.by_symbol.get(symbol) else { return false };
+        let Some(instance) = self.all.get_mut(number) else { return false };
+        instance.add_alias(alias);
+        self.by_symbol.insert(alias.to_owned(), number);
+        true
     }
 }
 
@@ -129,9 +149,7 @@ impl Inputs<'_> {
                 continue;
             }
             has_new = true;
-            let other = other_spelling(name);
-            if let Some(instance) = instances.all.iter_mut().find(|one| one.symbol == other) {
-                instance.add_alias(name);
+            if instances.add_alias(&other_spelling(name), name) {
                 continue;
             }
             let (stack, is_circular) = (Vec::new(), false);
@@ -257,7 +275,7 @@ impl Instantiator<'_, '_> {
         }
         self.stack.pop();
         let missing = || refused(format!("no module has a template `{template}`"));
-        self.instances.all.push(compiled.ok_or_else(missing)?);
+        self.instances.push(compiled.ok_or_else(missing)?);
         Ok(())
     }
 

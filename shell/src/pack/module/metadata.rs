@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use indexmap::{IndexMap, IndexSet};
 
 use smf_core::format::ext::{debug_addresses, gnu_property};
@@ -64,7 +64,7 @@ impl Metadata {
     ) -> Result<Self> {
         let mut modules = inputs.linked_modules(addresses.program);
         let is_used =
-            |m: &InputModule<'_>| instances.all.iter().any(|instance| instance.module == m.name);
+            |m: &InputModule<'_>| instances.all().iter().any(|instance| instance.module == m.name);
         for module in inputs.modules.iter().filter(|m| m.from_archive && is_used(m)) {
             if modules.iter().all(|other| other.name != module.name) {
                 modules.push(module);
@@ -291,19 +291,20 @@ impl MergedTable {
         self.rows.insert(cells.into_iter().filter(is_kept).collect());
     }
 
-    /// Removes the rows of the instance `symbol`, unless it is compiled. Returns these cells of the first.
-    fn take<const N: usize>(&mut self, symbol: &str, columns: [&str; N]) -> Option<[String; N]> {
-        let name = self.columns.get_index_of("mangled_name")?;
-        let status = self.columns.get_index_of("status");
-        let is = |row: &MergedRow, column: usize, text: &str| {
-            row.get(&column).is_some_and(|cell| cell == text || *cell == quoted(text))
-        };
-        let is_compiled = |row: &MergedRow| status.is_some_and(|at| is(row, at, "compiled"));
-        let is_it = |row: &MergedRow| is(row, name, symbol) && !is_compiled(row);
-        let row = self.rows.iter().find(|row| is_it(row))?.clone();
-        self.rows.retain(|row| !is_it(row));
-        let columns = columns.map(|name| self.columns.get_index_of(name));
-        Some(columns.map(|column| column.and_then(|c| row.get(&c).cloned()).unwrap_or_default()))
+    /// Removes the rows of instances, but of compiled ones, into `taken`. `symbols`: the cells that name them.
+    fn take_instances(&mut self, symbols: &HashSet<String>, taken: &mut TakenRows) {
+        let [name, status] = ["mangled_name", "status"].map(|c| self.columns.get_index_of(c));
+        let columns = TAKEN_COLUMNS.map(|name| self.columns.get_index_of(name));
+        let cell = |row: &MergedRow, column: Option<usize>| row.get(&column?).cloned();
+        let compiled = ["compiled".to_owned(), quoted("compiled")];
+        self.rows.retain(|row| {
+            let is_compiled = cell(row, status).is_some_and(|status| compiled.contains(&status));
+            let symbol = cell(row, name).filter(|s| !is_compiled && symbols.contains(s));
+            let Some(symbol) = symbol else { return true };
+            let cells = columns.map(|column| cell(row, column).unwrap_or_default());
+            taken.entry(symbol).or_insert(cells);
+            false
+        });
     }
 
     fn write(&self, name: &str, text: &mut String) -> std::fmt::Result {
@@ -372,7 +373,7 @@ fn merge_notes(
     if notes.is_empty() {
         return Ok(None);
     }
-    if let ([(module, note, at)], []) = (&*notes, &*instances.all) {
+    if let ([(module, note, at)], []) = (&*notes, instances.all()) {
         let parsed = Note::parse(note, *at).map_err(|error| module.malformed(error))?;
         if parsed.entries::<FunctionSignature<'_>>().next().is_none() {
             return Ok(Some(ExtraSection { kind, name, bytes: note.to_vec() }));
@@ -397,8 +398,11 @@ fn merge_notes(
             }
         }
     }
-    for instance in &instances.all {
-        instance.symbols().for_each(|symbol| move_instance(&mut tables, instance, symbol));
+    let mut taken = take_instances(&mut tables, instances);
+    for instance in instances.all() {
+        for symbol in instance.symbols() {
+            move_instance(&mut tables, instance, symbol, &mut taken);
+        }
         let required = instance.targets.iter().filter(|target| instances.has(target));
         required.for_each(|target| add_dependency(&mut tables, quoted(&instance.symbol), target));
         #[cfg(feature = "source")]
@@ -473,15 +477,39 @@ fn describe_instance(
     }
 }
 
-/// Moves the row of an instance from `possible` to `instantiations`, and notes what required it.
-fn move_instance(tables: &mut IndexMap<String, MergedTable>, instance: &Instance, symbol: &str) {
-    // The note may list the other spelling, and an instance that a loader made as such.
+/// The cells in [`TAKEN_COLUMNS`] of the first row of an instance, by the cell with its symbol.
+type TakenRows = HashMap<String, [String; 3]>;
+
+const TAKEN_COLUMNS: [&str; 3] = ["template", "type_args", "required_by"];
+
+/// The cells by which a note may name an instance with this symbol: the note may list the other spelling.
+fn symbol_cells(symbol: &str) -> [String; 4] {
     let other = other_spelling(symbol);
-    let listed = ["possible", "instantiations"].map(|table| [(table, symbol), (table, &*other)]);
-    let taken = listed.into_iter().flatten().find_map(|(table, symbol)| {
-        tables.get_mut(table)?.take(symbol, ["template", "type_args", "required_by"])
-    });
-    let Some([template, arguments, required_by]) = taken else { return };
+    [symbol.to_owned(), quoted(symbol), quoted(&other), other]
+}
+
+/// Removes the rows of instances that are possible, or that a loader made as such.
+fn take_instances(tables: &mut IndexMap<String, MergedTable>, instances: &Instances) -> TakenRows {
+    let symbols = instances.all().iter().flat_map(Instance::symbols);
+    let symbols = symbols.flat_map(|symbol| symbol_cells(symbol)).collect();
+    let mut taken = HashMap::new();
+    for name in ["possible", "instantiations"] {
+        if let Some(table) = tables.get_mut(name) {
+            table.take_instances(&symbols, &mut taken);
+        }
+    }
+    taken
+}
+
+/// Adds the row of an instance to `instantiations`, and notes what required it.
+fn move_instance(
+    tables: &mut IndexMap<String, MergedTable>,
+    instance: &Instance,
+    symbol: &str,
+    taken: &mut TakenRows,
+) {
+    let row = symbol_cells(symbol).iter().find_map(|cell| taken.remove(cell));
+    let Some([template, arguments, required_by]) = row else { return };
     let quoted_symbol = quoted(symbol);
     let place = format!("{}:0:0:link", instance.module);
     let made = tables.entry("instantiations".to_owned()).or_default();
