@@ -7,14 +7,16 @@ use super::eh_frame;
 use super::error::{LinkError, Result};
 use super::file_parts::{self, Piece};
 use super::host_resources::{EhFrame, HostResources};
-use super::host_services::{Host, TlsBlock};
+use super::host_services::{
+    Host, HostServiceError, HostServices, LibraryToken, TlsBlock, TlsTemplate,
+};
 use super::init_arrays::{self, InitArrays};
 use super::layout::ImageLayout;
 use super::libraries::Libraries;
 use super::machine::{HOST_PLATFORM, host_arch};
 use super::module::{Module, Pages};
 use super::preserved_data::{self, DataSymbol, PreserveError};
-use super::relocate::{self, PreparedRelocation};
+use super::relocate::{self, PreparedRelocation, Requirements};
 use super::resolve::{Exports, Resolve};
 use crate::alloc_util::{TryArc, try_box, try_collect};
 use crate::format::{Layout, Platform, Section, SectionKind, Smf, functions};
@@ -179,6 +181,18 @@ impl<'d> Image<'d> {
         Ok(module)
     }
 
+    /// Checks what [`Image::link`] checks before it publishes the pages, as if every import had an address in the image and
+    /// the process granted every service. Nothing runs, and no library is opened.
+    ///
+    /// # Errors
+    /// As [`Image::link`], but for unresolved imports and refused services.
+    pub fn check(self) -> Result<()> {
+        let base = self.address();
+        let anything = move |_: &[u8]| Some(base);
+        let libraries = Libraries::unopened(&self.smf, Host::new(&EveryService))?;
+        self.prepare(&anything, libraries, false)?.relocate(&anything).map(|_| ())
+    }
+
     /// Resolves the imports and allocates the thread-local storage. `libraries` are those that the module needs.
     /// `has_static_users`: other modules access that storage at a fixed offset from the thread pointer.
     pub(crate) fn prepare(
@@ -211,17 +225,25 @@ impl<'d> PreparedImage<'d> {
         self.resources.tls
     }
 
+    /// Applies every relocation, and checks the constructors and the unwinding tables.
+    #[inline]
+    fn relocate(self, modules: &dyn Resolve) -> Result<RelocatedImage<'d>> {
+        let Self { relocation, mut resources, mut image } = self;
+        let linked = image.object.as_deref().unwrap_or(&image.smf);
+        let (base, memory) = (image.pages.address() as u64, image.pages.as_mut_slice());
+        let needs = relocation.requirements;
+        relocation.apply(linked, &image.layout, (base, memory), modules, &mut resources)?;
+        let init = InitArrays::read(linked, &image.layout, base, memory, needs.constructors)?;
+        let contents = (base, &*memory, &*image.parts);
+        let eh_frame = find_eh_frame(linked, &image.layout, contents, needs.unwinding)?;
+        Ok(RelocatedImage { image, resources, needs, init, eh_frame })
+    }
+
     /// As [`Image::link_with`], without calling the resolvers of indirect functions, which may need modules that are not
     /// linked yet. `modules` resolves the thread-local symbols of other modules.
     pub(crate) fn link(self, modules: &dyn Resolve) -> Result<Module<'d>> {
-        let Self { relocation, mut resources, image: mut this } = self;
-        let linked = this.object.as_deref().unwrap_or(&this.smf);
-        let (base, memory) = (this.pages.address() as u64, this.pages.as_mut_slice());
-        let needs = relocation.requirements;
-        relocation.apply(linked, &this.layout, (base, memory), modules, &mut resources)?;
-        let init = InitArrays::read(linked, &this.layout, base, memory, needs.constructors)?;
-        let image = (base, &*memory, &*this.parts);
-        let eh_frame = find_eh_frame(linked, &this.layout, image, needs.unwinding)?;
+        let relocated = self.relocate(modules)?;
+        let RelocatedImage { image: this, resources, needs, init, eh_frame } = relocated;
         let Image { smf, object, exports, pool, parts, .. } = this;
         let segments = this.layout.segments;
         let pages = match this.file.filter(|_| MAPS_FILES) {
@@ -238,6 +260,38 @@ impl<'d> PreparedImage<'d> {
             resources.init = Some(resources.services.prepare_init(&init.functions())?);
         }
         Ok(module)
+    }
+}
+
+/// An image whose contents are final.
+struct RelocatedImage<'d> {
+    image: Image<'d>,
+    /// Dropped before the pages.
+    resources: HostResources,
+    needs: Requirements,
+    init: InitArrays,
+    eh_frame: Option<EhFrame>,
+}
+
+/// Grants what relocation asks for, to no effect.
+struct EveryService;
+
+impl HostServices for EveryService {
+    fn allocate_tls(&self, _: &TlsTemplate<'_>) -> Result<TlsBlock, HostServiceError> {
+        Ok(TlsBlock { module: 1, block_offset: 0, offset: Some(0), token: 0 })
+    }
+
+    fn find_tls(
+        &self,
+        _: &[u8],
+        _: bool,
+        _: &[LibraryToken],
+    ) -> Result<Option<TlsBlock>, HostServiceError> {
+        Ok(Some(TlsBlock { module: 1, block_offset: 0, offset: Some(0), token: 0 }))
+    }
+
+    fn tls_descriptor_function(&self) -> Result<u64, HostServiceError> {
+        Ok(0)
     }
 }
 

@@ -28,6 +28,16 @@ impl Libraries {
         Self { services, open: Vec::new(), is_listed: false, added: None }
     }
 
+    /// The libraries that `smf` needs, none of which is open.
+    ///
+    /// # Errors
+    /// A malformed list.
+    pub(super) fn unopened(smf: &Smf<'_>, host: Host) -> Result<Self> {
+        let mut libraries = Self::none(host);
+        libraries.is_listed = NeededLibraries::of(smf)?.is_some();
+        Ok(libraries)
+    }
+
     /// Opens the libraries that `smf` needs; only those that the process has open if initialisers are refused.
     ///
     /// # Errors

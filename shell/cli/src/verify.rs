@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use smf_core::bytecode::verify::{Verifier, functions_of};
 use smf_core::format::{File, Library, Smf};
+use smf_core::link::{Image, LinkError};
 use smf_loader::{cfi, files};
 
 use crate::output::{self, Failure};
@@ -16,7 +17,8 @@ use crate::progress;
 ///
 /// Prints `FILE: ok` for each valid file, and `error: FILE: message, at offset 0x..` on standard error for
 /// others. Sections are decompressed, bytecode is verified, and the tables of a dynlib's shared object are
-/// checked without opening it. For an archive, the index, all hashes and all modules are checked.
+/// checked without opening it. Modules for this machine are relocated, and what a load checks of them is checked,
+/// but for imports. For an archive, the index, all hashes and all modules are checked.
 ///
 /// With `--cfi`, exported functions and places whose address is taken must begin with ENDBR64 (x86-64) or BTI
 /// (aarch64). Each one that does not is reported, and whether the properties of the module state the protection.
@@ -76,7 +78,18 @@ fn verify_module(smf: &Smf<'_>, is_cfi: bool) -> Result<Option<String>, Box<dyn 
     if let Some(functions) = smf.functions()? {
         Verifier::new().verify_program(functions_of(&functions)?, smf.constants())?;
     }
+    verify_link(smf)?;
     if is_cfi { verify_cfi(smf) } else { Ok(None) }
+}
+
+/// Checks what a load of a module for this machine would refuse.
+fn verify_link(smf: &Smf<'_>) -> Result<(), LinkError> {
+    match Image::map(smf) {
+        Err(LinkError::Arch { .. } | LinkError::Platform { .. }) => Ok(()),
+        // Other parts of the module are used.
+        Err(LinkError::Dynlib | LinkError::Bytecode | LinkError::NoCode) => Ok(()),
+        image => image?.check(),
+    }
 }
 
 /// The number of missing landing pads that an error names.

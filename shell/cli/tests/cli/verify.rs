@@ -3,7 +3,7 @@
 use std::fs;
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
-use smf_core::format::{Compression, Header, Layout, SectionFlags, SectionKind, SymbolKind};
+use smf_core::format::{Compression, Header, Layout, SectionFlags, SectionKind, Smf, SymbolKind};
 use smf_core::link::host_arch;
 
 use super::{contains, fails, ok, sample, scratch, smf, text};
@@ -37,6 +37,23 @@ fn verify_checks_archive_members() {
     let member = format!("broken={}", bad.display());
     ok(&["lib", "create", "-o", path_text, "good=packed.smf", &member]);
     contains(&fails(&["verify", path_text]), &["module `broken`", "type 99", "offset 0x70"]);
+}
+
+/// As a load does, without running anything.
+#[test]
+fn verify_relocates_modules_of_this_machine() {
+    let directory = scratch("relocated");
+    let [source, module] = ["half.spl", "half.smf"].map(|name| directory.join(name));
+    let module_text = module.to_str().unwrap();
+    fs::write(&source, "fn half(x: i64) -> i64: x / 2\n").unwrap();
+    ok(&["compile", source.to_str().unwrap(), "-o", module_text]);
+    assert_eq!(ok(&["verify", module_text]), format!("{module_text}: ok\n"));
+    let mut bytes = fs::read(&module).unwrap();
+    let tables =
+        Smf::parse(&bytes).unwrap().sections().named(b".eh_frame").unwrap().offset as usize;
+    bytes[tables..][..2].copy_from_slice(&[0xff, 0x7f]);
+    fs::write(&module, &bytes).unwrap();
+    contains(&fails(&["verify", module_text]), &["unwinding tables: a record exceeds the section"]);
 }
 
 /// 16.7 KB that claim 517 MiB: every command that reads modules refuses the file.
