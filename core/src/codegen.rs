@@ -18,54 +18,35 @@
 //!
 //! **Traps** leave the function in one of two ways, [`TrapConvention`].
 
-#[cfg(feature = "alloc")]
 pub mod aarch64;
-#[cfg(feature = "alloc")]
 mod abi;
-#[cfg(feature = "alloc")]
 mod arguments;
 mod assemble_error;
 pub mod code;
-#[cfg(feature = "alloc")]
 mod dispatch;
-#[cfg(feature = "alloc")]
 mod error;
-#[cfg(feature = "alloc")]
 mod frame;
-#[cfg(feature = "alloc")]
+mod label;
 mod liveness;
-#[cfg(feature = "alloc")]
 mod locals;
-#[cfg(feature = "alloc")]
 pub(crate) mod lowering;
-#[cfg(feature = "alloc")]
 mod machine;
-#[cfg(feature = "alloc")]
 mod options;
-#[cfg(feature = "alloc")]
 pub(crate) mod parallel_move;
-#[cfg(feature = "alloc")]
 pub mod passes;
-#[cfg(feature = "alloc")]
 mod regalloc;
-#[cfg(feature = "alloc")]
 pub mod registry;
-#[cfg(feature = "alloc")]
 pub mod unwind;
 pub mod x64;
 
-#[cfg(feature = "alloc")]
 pub use compiler::{
     Aarch64Compiler, CompiledFunction, Compiler, OptimizingCompiler, X64Compiler, unwind_machine,
 };
-#[cfg(all(feature = "alloc", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub use compiler::{NativeCompiler, NativeOptimizingCompiler};
-#[cfg(feature = "alloc")]
 pub use error::{CodegenError, Limit};
-#[cfg(feature = "alloc")]
 pub use options::{Options, TRAP_HOOK, TrapConvention};
 
-#[cfg(feature = "alloc")]
 mod compiler;
 
 #[cfg(test)]

@@ -108,6 +108,7 @@ pub mod alloc_util;
 pub mod bytecode;
 #[cfg(feature = "kernel")]
 pub mod cache;
+#[cfg(feature = "alloc")]
 pub mod codegen;
 #[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod exec;

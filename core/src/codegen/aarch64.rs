@@ -35,10 +35,10 @@
 
 mod assembler;
 mod branch;
+mod field;
 mod float;
 mod immediate;
 mod integer;
-mod label;
 mod lower;
 mod memory;
 mod operand;
@@ -46,9 +46,10 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use assembler::{Assembler, Code};
+pub use super::code::Code;
+pub use super::label::{Label, Labels};
+pub use assembler::Assembler;
 pub use immediate::{BitMask, FloatImm, Imm12};
-pub use label::{Label, Labels};
 pub use lower::Aarch64;
 pub use memory::{Mem, PairMode};
 pub use operand::{Cond, Extension, Float, Fpr, Gpr, ShiftKind, Width};

@@ -5,15 +5,6 @@
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the message of each variant names its fields")]
 pub enum AssembleError {
-    /// The caller's bytes are too few. `needed` are enough.
-    #[error("the code does not fit {capacity} bytes; {needed} are enough")]
-    Full { capacity: usize, needed: usize },
-    /// The caller's table of labels has no free entry.
-    #[error("the code needs more than {capacity} labels")]
-    TooManyLabels { capacity: usize },
-    /// The caller's list of relocations has no free entry.
-    #[error("the code needs more than {capacity} relocations")]
-    TooManyRelocations { capacity: usize },
     /// There is no memory for more.
     #[error("no memory for {bytes} bytes of code and labels")]
     OutOfMemory { bytes: usize },

@@ -3,7 +3,6 @@
 //! The bytes run at any address once their relocations are applied. Relocations have the kinds of the
 //! files that this library loads, so that the linker applies both alike.
 
-#[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 use crate::format::RelocKind;
@@ -24,9 +23,13 @@ pub struct Relocation {
     pub addend: i64,
 }
 
-impl Relocation {
-    /// One that asks for nothing: the filler of unused entries.
-    pub const NONE: Self = Self { offset: 0, kind: RelocKind::None, target: 0, addend: 0 };
+/// The code of an assembler, where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code<'a> {
+    /// The instructions.
+    pub bytes: &'a [u8],
+    /// The references to addresses outside, by ascending offset.
+    pub relocations: &'a [Relocation],
 }
 
 /// From where in a program some code was made.
@@ -41,7 +44,6 @@ pub struct SourceLoc {
 }
 
 /// Machine code that is not placed yet.
-#[cfg(feature = "alloc")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CodeBuffer {
     /// The instructions, less than 256 MiB.
@@ -52,7 +54,6 @@ pub struct CodeBuffer {
     pub source_map: Vec<SourceLoc>,
 }
 
-#[cfg(feature = "alloc")]
 impl CodeBuffer {
     /// Where the instruction at `offset` comes from: the last origin at or before it.
     pub fn source_loc(&self, offset: u32) -> Option<SourceLoc> {
@@ -62,7 +63,6 @@ impl CodeBuffer {
 }
 
 #[cfg(test)]
-#[cfg(feature = "alloc")]
 mod tests {
     use super::*;
 

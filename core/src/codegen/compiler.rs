@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::aarch64::Aarch64;
-use super::code::{Relocation, SourceLoc};
+use super::code::{Code, Relocation, SourceLoc};
 use super::error::CodegenError;
 use super::frame::Frame;
 use super::liveness::Liveness;
@@ -67,7 +67,7 @@ pub struct Compiler<M: Machine> {
     liveness: Liveness,
     allocation: Allocation,
     slots: Vec<u32>,
-    buffers: Buffers<<M::Assembler as MachineAssembler>::Label>,
+    buffers: Buffers,
 }
 
 /// Generates code for x86-64.
@@ -147,7 +147,7 @@ impl<M: Machine> Compiler<M> {
         liveness.compute(instance, has_context)?;
         allocation.assign(instance, liveness, M::REGISTERS)?;
         let frame = Frame::plan(instance, liveness, allocation, M::REGISTERS, slots)?;
-        let lower = |asm: &mut M::Assembler, buffers: &mut Buffers<_>| {
+        let lower = |asm: &mut M::Assembler, buffers: &mut Buffers| {
             let mut lowering = Lowering::<M>::new(
                 asm, instance, options, liveness, allocation, frame, slots, buffers,
             );
@@ -161,7 +161,7 @@ impl<M: Machine> Compiler<M> {
         let align = (0..instance.body().data_count())
             .filter_map(|index| instance.body().data(index))
             .fold(16, |align, entry| entry.align.max(align));
-        let (bytes, relocations) = self.asm.code()?;
+        let Code { bytes, relocations } = self.asm.code()?;
         // The frame pointer, and the return address where the function saves it.
         let record = if M::UNWIND.pushes_return_address { 8 } else { 16 };
         Ok(CompiledFunction {

@@ -8,6 +8,7 @@ use core::fmt::Debug;
 use super::arguments::CallArguments;
 use super::error::CodegenError;
 use super::frame::{Frame, PAGE, StackPlace};
+use super::label::{Label, Labels};
 use super::liveness::Liveness;
 use super::machine::{MachineAssembler, Register, without_cuts};
 use super::options::{Options, TrapConvention};
@@ -88,8 +89,8 @@ pub(crate) trait Machine: Debug + Sized {
 
 /// A conditional exit of the function, whose code is put down behind it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TrapSite<L> {
-    pub(crate) label: L,
+pub(crate) struct TrapSite {
+    pub(crate) label: Label,
     pub(crate) code: u32,
     /// The instruction, as trap handlers see it.
     pub(crate) at: u32,
@@ -99,19 +100,19 @@ pub(crate) struct TrapSite<L> {
 
 /// What trap sites jump to, if there are any.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TrapExits<L> {
+pub(crate) struct TrapExits {
     /// Where a site goes that has its code and its place in one register, and states no operands.
-    pub(crate) packed_plain: Option<L>,
+    pub(crate) packed_plain: Option<Label>,
     /// Where a site goes that has its code and its place in one register.
-    pub(crate) packed: Option<L>,
+    pub(crate) packed: Option<Label>,
     /// Where a site goes that has them in their registers.
-    pub(crate) unpacked: Option<L>,
+    pub(crate) unpacked: Option<Label>,
 }
 
 /// A constant that is loaded from memory behind the code.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Literal<L> {
-    pub(crate) label: L,
+pub(crate) struct Literal {
+    pub(crate) label: Label,
     pub(crate) bits: u64,
     /// Whether the 16 bytes at the label are `bits` and 0, aligned to 16.
     pub(crate) is_wide: bool,
@@ -121,23 +122,15 @@ pub(crate) struct Literal<L> {
 const RECENT_LITERALS: usize = 16;
 
 /// What lowering a function fills. The memory is reused.
-#[derive(Debug)]
-pub(crate) struct Buffers<L> {
-    pub(crate) traps: alloc::vec::Vec<TrapSite<L>>,
-    pub(crate) literals: alloc::vec::Vec<Literal<L>>,
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    pub(crate) traps: alloc::vec::Vec<TrapSite>,
+    pub(crate) literals: alloc::vec::Vec<Literal>,
     pub(crate) unwind: alloc::vec::Vec<UnwindRow>,
     pub(crate) source_map: alloc::vec::Vec<SourceLoc>,
 }
 
-impl<L> Default for Buffers<L> {
-    fn default() -> Self {
-        let (traps, literals) = Default::default();
-        let (unwind, source_map) = Default::default();
-        Self { traps, literals, unwind, source_map }
-    }
-}
-
-impl<L> Buffers<L> {
+impl Buffers {
     pub(crate) fn clear(&mut self) {
         self.traps.clear();
         self.literals.clear();
@@ -145,9 +138,6 @@ impl<L> Buffers<L> {
         self.source_map.clear();
     }
 }
-
-type LabelOf<M> = <<M as Machine>::Assembler as MachineAssembler>::Label;
-type LabelsOf<M> = <<M as Machine>::Assembler as MachineAssembler>::Labels;
 
 /// A function that is being lowered.
 #[derive(Debug)]
@@ -159,16 +149,16 @@ pub(crate) struct Lowering<'c, 'i, M: Machine> {
     pub(crate) liveness: &'c Liveness,
     pub(crate) allocation: &'c Allocation,
     pub(crate) frame: Frame,
-    pub(crate) buffers: &'c mut Buffers<LabelOf<M>>,
+    pub(crate) buffers: &'c mut Buffers,
     /// The distance of each stack slot from the frame pointer.
     slots: &'c [u32],
     /// One for each instruction that a jump leads to.
-    labels: LabelsOf<M>,
+    labels: Labels,
     /// One for each entry of the read-only data.
-    data: LabelsOf<M>,
+    data: Labels,
     /// The first byte of the function.
-    pub(crate) start: LabelOf<M>,
-    pub(crate) exits: TrapExits<LabelOf<M>>,
+    pub(crate) start: Label,
+    pub(crate) exits: TrapExits,
     /// The current instruction, and the next one.
     pub(crate) index: u32,
     next: u32,
@@ -196,7 +186,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         allocation: &'c Allocation,
         frame: Frame,
         slots: &'c [u32],
-        buffers: &'c mut Buffers<LabelOf<M>>,
+        buffers: &'c mut Buffers,
     ) -> Self {
         let body = *instance.body();
         let labels = asm.labels(liveness.target_count());
@@ -334,7 +324,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
 
     /// Puts a label here.
     #[inline]
-    pub(crate) fn bind(&mut self, label: LabelOf<M>) {
+    pub(crate) fn bind(&mut self, label: Label) {
         self.asm.bind(label);
     }
 
@@ -387,16 +377,16 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     }
 
     /// A place behind the function that traps with `code` at the current instruction.
-    pub(crate) fn trap(&mut self, code: u32) -> LabelOf<M> {
+    pub(crate) fn trap(&mut self, code: u32) -> Label {
         self.trap_site(code, None)
     }
 
     /// A place behind the function where the conditional trap `i` traps.
-    pub(crate) fn trap_of(&mut self, i: &Instruction) -> LabelOf<M> {
+    pub(crate) fn trap_of(&mut self, i: &Instruction) -> Label {
         self.trap_site(i.imm.cast_unsigned(), self.compared(i))
     }
 
-    fn trap_site(&mut self, code: u32, compared: Option<Instruction>) -> LabelOf<M> {
+    fn trap_site(&mut self, code: u32, compared: Option<Instruction>) -> Label {
         let at = self.at();
         if let Some(last) = self.buffers.traps.last()
             && (last.code, last.at) == (code, at)
@@ -411,7 +401,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     }
 
     /// The place of a constant behind the code.
-    pub(crate) fn literal(&mut self, bits: u64, is_wide: bool) -> LabelOf<M> {
+    pub(crate) fn literal(&mut self, bits: u64, is_wide: bool) -> Label {
         let recent = self.buffers.literals.iter().rev().take(RECENT_LITERALS);
         let found = recent.into_iter().find(|known| (known.bits, known.is_wide) == (bits, is_wide));
         if let Some(found) = found {
@@ -440,7 +430,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         for index in 0..self.body.data_count() {
             let Some(entry) = self.body.data(index) else { continue };
             self.asm.align_data(entry.align);
-            if let Some(label) = M::Assembler::nth(self.data, index) {
+            if let Some(label) = self.data.get(index) {
                 self.bind(label);
             }
             self.asm.data(entry.bytes);
@@ -474,19 +464,19 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
 
     /// The label of an instruction that a jump leads to.
     #[inline]
-    pub(crate) fn label(&self, instruction: u32) -> Option<LabelOf<M>> {
-        M::Assembler::nth(self.labels, self.liveness.target_number(instruction)?)
+    pub(crate) fn label(&self, instruction: u32) -> Option<Label> {
+        self.labels.get(self.liveness.target_number(instruction)?)
     }
 
     /// Where a jump or branch leads.
     #[inline]
-    pub(crate) fn target(&self, i: &Instruction) -> Option<LabelOf<M>> {
+    pub(crate) fn target(&self, i: &Instruction) -> Option<Label> {
         self.label(i.target()?)
     }
 
     /// The label of an entry of the read-only data.
-    pub(crate) fn data_label(&self, entry: u16) -> Option<LabelOf<M>> {
-        M::Assembler::nth(self.data, usize::from(entry))
+    pub(crate) fn data_label(&self, entry: u16) -> Option<Label> {
+        self.data.get(usize::from(entry))
     }
 
     /// The distance of a stack slot of the function from the frame pointer, downwards.

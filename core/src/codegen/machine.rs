@@ -2,8 +2,9 @@
 
 use core::fmt::Debug;
 
-use super::code::Relocation;
-use super::error::CodegenError;
+use super::assemble_error::AssembleError;
+use super::code::Code;
+use super::label::{Label, Labels};
 
 /// A place at which code was removed because a jump became short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,26 +28,17 @@ pub(crate) fn without_cuts<'o>(cuts: &[Cut], offsets: impl Iterator<Item = &'o m
 
 /// An assembler as the machine-independent part uses it. Errors are kept until [`code`](Self::code).
 pub(crate) trait MachineAssembler: Debug + Default + Send {
-    /// A place in the code.
-    type Label: Copy + Debug + Send;
-
-    /// Consecutive labels.
-    type Labels: Copy + Debug;
-
     /// Forgets all code and labels, but not the memory.
     fn clear(&mut self);
 
     /// A new label.
-    fn label(&mut self) -> Self::Label;
+    fn label(&mut self) -> Label;
 
     /// `count` new labels.
-    fn labels(&mut self, count: usize) -> Self::Labels;
-
-    /// The label with this number.
-    fn nth(labels: Self::Labels, number: usize) -> Option<Self::Label>;
+    fn labels(&mut self, count: usize) -> Labels;
 
     /// Puts a label at the end of the code.
-    fn bind(&mut self, label: Self::Label);
+    fn bind(&mut self, label: Label);
 
     /// The length of the code so far.
     fn position(&self) -> u32;
@@ -72,7 +64,7 @@ pub(crate) trait MachineAssembler: Debug + Default + Send {
     ///
     /// # Errors
     /// The first error since [`clear`](Self::clear).
-    fn code(&mut self) -> Result<(&[u8], &[Relocation]), CodegenError>;
+    fn code(&mut self) -> Result<Code<'_>, AssembleError>;
 }
 
 /// A register of one class.

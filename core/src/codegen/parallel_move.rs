@@ -103,7 +103,7 @@ mod tests {
         // Every way to fill five registers from five.
         for number in some(0..5usize.pow(5), 50) {
             let sources: Vec<usize> = (0..5).map(|place| number / 5usize.pow(place) % 5).collect();
-            let mut asm = Assembler::growing();
+            let mut asm = Assembler::new();
             let mut moves = RegisterMoves::default();
             let register = |number: usize| Gpr::ALL[number + 6];
             for (to, &from) in sources.iter().enumerate() {
@@ -119,13 +119,13 @@ mod tests {
 
     #[test]
     fn floats_change_places_by_way_of_the_last_register() {
-        let mut asm = Assembler::growing();
+        let mut asm = Assembler::new();
         let mut moves = RegisterMoves::default();
         moves.add(Xmm::Xmm0, Xmm::Xmm1);
         moves.add(Xmm::Xmm1, Xmm::Xmm0);
         moves.add(Xmm::Xmm2, Xmm::Xmm1);
         moves.emit(&mut asm);
-        let mut expected = Assembler::growing();
+        let mut expected = Assembler::new();
         for (to, from) in [(2, 1), (15, 1), (1, 0), (0, 15)] {
             expected.movaps(Xmm::ALL[to], Xmm::ALL[from]);
         }

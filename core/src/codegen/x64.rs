@@ -8,7 +8,7 @@
 //! use smf_core::codegen::x64::{Assembler, Cond, Gpr::*, W64};
 //!
 //! // fn(n) -> 1 + 2 + ... + n
-//! let mut asm = Assembler::growing();
+//! let mut asm = Assembler::new();
 //! let [head, done] = [asm.label(), asm.label()];
 //! asm.zero(Rax);
 //! asm.bind(head);
@@ -27,8 +27,7 @@
 //!
 //! * What compiles is an instruction of the processor: operands and widths are types. Nothing has
 //!   to be looked at between instructions; the first error is kept and comes instead of the code.
-//! * A method takes a bounded time, binding a label one that is bounded for each jump to it.
-//! * Without an allocator it works the same, in the caller's slices ([`Fixed`]).
+//! * A method takes a bounded time, asking for the code one that is bounded for each reference to a label.
 //! * Every instruction is SSE2 or older, but for those whose description names another extension.
 //!
 //! Operands are written in the order of the Intel manuals: destination first. Which widths,
@@ -38,39 +37,28 @@
 
 mod assembler;
 mod branch;
-mod chain;
 mod encode;
 mod float;
 mod integer;
-mod label;
-#[cfg(feature = "alloc")]
 mod lower;
 mod operand;
-#[cfg(feature = "alloc")]
-mod relax;
+mod reference;
 mod row;
 mod source;
-mod storage;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use super::assemble_error::AssembleError;
-pub use assembler::{Assembler, Code};
+pub use super::code::Code;
+pub use super::label::{Label, Labels};
+pub use assembler::Assembler;
 pub use encode::{Address, GprOperand, Operand, XmmOperand};
 pub use float::{FloatSource, MovSource};
-
-pub use label::{Label, LabelState, Labels};
-#[cfg(feature = "alloc")]
 pub use lower::X64;
 pub use operand::{
     Cl, Cond, Float, Full, Gpr, GprOrStack, Index, Mem, Narrow, Rip, Scale, W8, W16, W32, W64,
     Wide, Width, Xmm, XmmOrMem,
 };
-#[cfg(feature = "alloc")]
-pub use relax::Relaxing;
 pub use row::{Alu, Bitwise, Scalar, Shift, Unary};
 pub use source::{Count, Source};
-#[cfg(feature = "alloc")]
-pub use storage::Growing;
-pub use storage::{Fixed, Storage};

@@ -7,7 +7,7 @@ use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocati
 use iced_x86::code_asm::{
     self as iced, AsmRegister8, AsmRegister64, AsmRegisterXmm, CodeAssembler,
 };
-use smf_core::codegen::x64::{Assembler, Cond, Gpr, Growing, Index, Mem, Scale, W8, W64, Xmm};
+use smf_core::codegen::x64::{Assembler, Cond, Gpr, Index, Mem, Scale, W8, W64, Xmm};
 
 use crate::measure::{Bench, Contender, Measure, Target, repeat};
 
@@ -43,7 +43,7 @@ pub(crate) fn measure(bench: &mut Bench) {
     let target = Target { ratio: Some(0.05), limit: Some(4.0) };
     take(bench, ICED, "iced-x86", count, target, Some(with_iced(&blocks)));
     take(bench, DYNASM, "dynasmrt", count, Target::ratio(1.0), Some(with_dynasm(&blocks)));
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     let bytes = assemble(&mut asm, &blocks).try_into().unwrap();
     take(bench, BYTE, "", bytes, Target::limit(1.0), None);
 }
@@ -72,12 +72,12 @@ fn blocks() -> Vec<Block> {
 }
 
 fn ours(blocks: &[Block]) -> Contender<'_> {
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     repeat(move || assemble(&mut asm, blocks))
 }
 
 #[inline(never)]
-fn assemble(asm: &mut Assembler<Growing>, blocks: &[Block]) -> usize {
+fn assemble(asm: &mut Assembler, blocks: &[Block]) -> usize {
     asm.clear();
     let function = asm.label();
     asm.bind(function);

@@ -5,10 +5,11 @@
 
 use alloc::vec::Vec;
 
-use super::label::{Field, Fixup, Label, Labels, UNBOUND};
+use super::field::{Field, Fixup};
 use crate::alloc_util::{try_push, try_reserve};
 use crate::codegen::assemble_error::AssembleError;
-use crate::codegen::code::{CodeBuffer, Relocation};
+use crate::codegen::code::{Code, CodeBuffer, Relocation};
+use crate::codegen::label::{Label, LabelTable, Labels};
 use crate::format::RelocKind;
 
 /// The largest code in bytes: the reach of B.
@@ -19,22 +20,12 @@ pub(super) const MAX_CODE: usize = 1 << 27;
 pub struct Assembler {
     bytes: Vec<u8>,
     relocations: Vec<Relocation>,
-    /// The offsets of labels; [`UNBOUND`] before they are bound.
-    labels: Vec<u32>,
+    labels: LabelTable,
     /// References to labels that were not bound.
     fixups: Vec<Fixup>,
     /// Whether conditional branches to labels that are not bound reach all of the code.
     pub(super) has_long_branches: bool,
     error: Option<AssembleError>,
-}
-
-/// The code of an assembler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Code<'a> {
-    /// The instructions.
-    pub bytes: &'a [u8],
-    /// The references to addresses outside, by ascending offset.
-    pub relocations: &'a [Relocation],
 }
 
 impl Assembler {
@@ -157,42 +148,31 @@ impl Assembler {
     /// A label that is not bound.
     #[inline]
     pub fn label(&mut self) -> Label {
-        let number = u32::try_from(self.labels.len()).unwrap_or(UNBOUND);
-        if try_push(&mut self.labels, UNBOUND).is_err() {
-            self.fail(AssembleError::OutOfMemory { bytes: size_of::<u32>() });
-        }
-        Label(number)
+        self.labels(1).get(0).unwrap_or(Label(u32::MAX))
     }
 
     /// `count` labels that are not bound.
+    #[inline]
     pub fn labels(&mut self, count: usize) -> Labels {
-        let first = u32::try_from(self.labels.len()).unwrap_or(UNBOUND);
-        let room = usize::try_from(UNBOUND - first).unwrap_or(usize::MAX);
-        let count = count.min(room);
-        if try_reserve(&mut self.labels, count).is_err() {
-            let bytes = count.saturating_mul(size_of::<u32>());
-            self.fail(AssembleError::OutOfMemory { bytes });
-            return Labels { first, count: 0 };
-        }
-        self.labels.resize(self.labels.len() + count, UNBOUND);
-        Labels { first, count: u32::try_from(count).unwrap_or(0) }
+        let labels = self.labels.add(count);
+        labels.unwrap_or_else(|error| {
+            self.fail(error);
+            Labels::default()
+        })
     }
 
     /// Binds `label` to the offset of the next instruction.
     #[inline]
     pub fn bind(&mut self, label: Label) {
-        let offset = self.offset();
-        match self.labels.get_mut(label.0 as usize) {
-            Some(state) if *state == UNBOUND => *state = offset,
-            Some(_) => self.fail(AssembleError::BoundTwice { label: label.0, offset }),
-            None => self.fail(AssembleError::UnknownLabel { label: label.0 }),
+        if let Err(error) = self.labels.bind(label, self.offset()) {
+            self.fail(error);
         }
     }
 
     /// The offset of a label that is bound.
     #[inline]
     pub fn label_offset(&self, label: Label) -> Option<u32> {
-        self.labels.get(label.0 as usize).copied().filter(|offset| *offset != UNBOUND)
+        self.labels.offset(label)
     }
 
     /// The distance from the next instruction to a label that is bound.
@@ -226,9 +206,12 @@ impl Assembler {
     fn resolve(&mut self) {
         let fixups = core::mem::take(&mut self.fixups);
         for &Fixup { offset, label, field } in &fixups {
-            let Some(target) = self.label_offset(label) else {
-                self.fail(AssembleError::Unbound { label: label.0 });
-                continue;
+            let target = match self.labels.target(label) {
+                Ok(target) => target,
+                Err(error) => {
+                    self.fail(error);
+                    continue;
+                }
             };
             let distance = i64::from(target) - i64::from(offset);
             let Some(bits) = field.encode(distance) else {

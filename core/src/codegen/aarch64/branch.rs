@@ -1,9 +1,10 @@
 //! Branches, calls and addresses of code.
 
 use super::assembler::{Assembler, MAX_CODE};
-use super::label::{Field, Label};
+use super::field::Field;
 use super::operand::{Cond, Fpr, Gpr, Width};
 use super::table::{AddSub, Hint};
+use crate::codegen::label::Label;
 use crate::format::RelocKind;
 
 impl Assembler {

@@ -19,15 +19,14 @@ mod memory;
 mod value;
 
 use crate::codegen::aarch64::assembler::Assembler;
-use crate::codegen::aarch64::label::{Label, Labels};
 use crate::codegen::aarch64::memory::Mem;
 use crate::codegen::aarch64::operand::{Float, Fpr, Gpr, Width};
 use crate::codegen::aarch64::table::Access;
 use crate::codegen::assemble_error::AssembleError;
-use crate::codegen::code::Relocation;
+use crate::codegen::code::Code;
 use crate::codegen::dispatch::dispatch;
-use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
+use crate::codegen::label::{Label, Labels};
 use crate::codegen::lowering::{Lowering, Machine};
 use crate::codegen::machine::{MachineAssembler, Register};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
@@ -66,9 +65,6 @@ static REGISTERS: RegisterFile = RegisterFile {
 pub(super) type Lower<'c, 'i> = Lowering<'c, 'i, Aarch64>;
 
 impl MachineAssembler for Assembler {
-    type Label = Label;
-    type Labels = Labels;
-
     fn clear(&mut self) {
         Assembler::clear(self);
     }
@@ -80,11 +76,6 @@ impl MachineAssembler for Assembler {
 
     fn labels(&mut self, count: usize) -> Labels {
         Assembler::labels(self, count)
-    }
-
-    #[inline]
-    fn nth(labels: Labels, number: usize) -> Option<Label> {
-        labels.get(number)
     }
 
     #[inline]
@@ -115,9 +106,8 @@ impl MachineAssembler for Assembler {
         extends
     }
 
-    fn code(&mut self) -> Result<(&[u8], &[Relocation]), CodegenError> {
-        let code = Assembler::code(self)?;
-        Ok((code.bytes, code.relocations))
+    fn code(&mut self) -> Result<Code<'_>, AssembleError> {
+        Assembler::code(self)
     }
 }
 

@@ -1,42 +1,35 @@
-//! The assembler: code, labels and relocations in a storage.
+//! The assembler: code, labels and relocations in memory that grows.
 
-#[cfg(feature = "alloc")]
-use super::storage::Growing;
-use super::storage::Storage;
+use alloc::vec::Vec;
+
+use super::reference::Reference;
 use crate::codegen::assemble_error::AssembleError;
-#[cfg(feature = "alloc")]
-use crate::codegen::code::CodeBuffer;
-use crate::codegen::code::Relocation;
+use crate::codegen::code::{Code, CodeBuffer, Relocation};
+use crate::codegen::label::{Label, LabelTable, Labels};
+use crate::codegen::machine::Cut;
+
+/// The maximum number of bytes of code, so that distances within it are far from their limits.
+pub(super) const MAX_CODE: usize = (1 << 28) - 65;
 
 /// Puts instructions down one behind the other.
-#[derive(Debug)]
-pub struct Assembler<S> {
-    pub(super) storage: S,
-    /// Bytes of code, at most [`MAX_CODE`](super::label::MAX_CODE). They are counted further when the storage is full.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    /// Code, and behind it memory that instructions are written to.
+    pub(super) bytes: Vec<u8>,
+    /// Bytes of code, at most [`MAX_CODE`].
     pub(super) at: u32,
-    /// See [`chain`](super::chain).
-    pub(super) open: u32,
-    /// How many there are of each.
-    pub(super) labels: u32,
-    pub(super) relocations: usize,
-    /// Whether jumps are no longer collected to be relaxed.
-    pub(super) is_settled: bool,
+    pub(super) labels: LabelTable,
+    /// References to labels that are not written yet, and labels that were bound, by ascending offset.
+    pub(super) references: Vec<Reference>,
+    pub(super) relocations: Vec<Relocation>,
+    pub(super) cuts: Vec<Cut>,
     pub(super) error: Option<AssembleError>,
 }
 
-/// The code of an assembler, where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Code<'a> {
-    /// The instructions.
-    pub bytes: &'a [u8],
-    /// What depends on addresses outside, in the order of the instructions.
-    pub relocations: &'a [Relocation],
-}
-
-impl<S: Storage> Assembler<S> {
+impl Assembler {
     /// An assembler without code.
-    pub fn new(storage: S) -> Self {
-        Self { storage, at: 0, open: 0, labels: 0, relocations: 0, is_settled: false, error: None }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Where the next instruction will be, in bytes from the start of the code, below 2^28.
@@ -47,47 +40,23 @@ impl<S: Storage> Assembler<S> {
 
     /// Removes code, labels and relocations, and the error. The memory stays.
     pub fn clear(&mut self) {
-        (self.at, self.labels, self.relocations) = (0, 0, 0);
-        (self.open, self.error, self.is_settled) = (0, None, false);
-        self.storage.clear();
+        (self.at, self.error) = (0, None);
+        self.labels.clear();
+        self.references.clear();
+        self.relocations.clear();
+        self.cuts.clear();
     }
 
     /// The code.
     ///
     /// # Errors
     ///
-    /// What went wrong first: full storage, a label that jumps lead to and that is not bound, or is
+    /// What went wrong first: no memory, a label that jumps lead to and that is not bound, or is
     /// bound twice, or a jump that is longer than promised.
     pub fn code(&mut self) -> Result<Code<'_>, AssembleError> {
-        if self.open != 0 {
-            let unbound = self.unbound();
-            self.keep(unbound);
-        }
-        match self.error {
-            Some(AssembleError::Full { capacity, .. }) => {
-                Err(AssembleError::Full { capacity, needed: self.at as usize })
-            }
-            Some(error) => Err(error),
-            None => {
-                let (bytes, relocations) = self.storage.used(self.at as usize, self.relocations);
-                Ok(Code { bytes, relocations })
-            }
-        }
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl<S: Storage + Default> Default for Assembler<S> {
-    fn default() -> Self {
-        Self::new(S::default())
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl Assembler<Growing> {
-    /// An assembler whose storage grows.
-    pub fn growing() -> Self {
-        Self::new(Growing::default())
+        self.resolve();
+        let bytes = self.bytes.get(..self.at as usize).unwrap_or(&[]);
+        self.error.map_or(Ok(Code { bytes, relocations: &self.relocations }), Err)
     }
 
     /// The code, taken out.
@@ -97,9 +66,31 @@ impl Assembler<Growing> {
     /// As [`code`](Self::code).
     pub fn finish(mut self) -> Result<CodeBuffer, AssembleError> {
         self.code()?;
-        let Growing { mut bytes, mut relocations, .. } = self.storage;
+        let Self { mut bytes, relocations, .. } = self;
         bytes.truncate(self.at as usize);
-        relocations.truncate(self.relocations);
         Ok(CodeBuffer { bytes, relocations, ..CodeBuffer::default() })
+    }
+
+    /// A label that is not bound.
+    #[inline]
+    pub fn label(&mut self) -> Label {
+        self.labels(1).get(0).unwrap_or(Label(u32::MAX))
+    }
+
+    /// As many labels that are not bound.
+    #[inline]
+    pub fn labels(&mut self, count: usize) -> Labels {
+        let labels = self.labels.add(count);
+        labels.unwrap_or_else(|error| {
+            self.keep(error);
+            Labels::default()
+        })
+    }
+
+    /// Stores the error if it is the first one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn keep(&mut self, error: AssembleError) {
+        self.error.get_or_insert(error);
     }
 }

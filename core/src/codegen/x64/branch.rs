@@ -4,10 +4,10 @@
 
 use super::assembler::Assembler;
 use super::encode::{GprOperand, Imm, Opcode};
-use super::label::Label;
 use super::operand::Cond;
-use super::storage::Storage;
+use super::reference::ReferenceKind;
 use crate::codegen::code::Relocation;
+use crate::codegen::label::Label;
 use crate::format::RelocKind;
 
 /// The longest of these that fits, as often as needed. Source: "NOP—No Operation", table 4-12.
@@ -23,9 +23,8 @@ const NOPS: [&[u8]; 9] = [
     &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
 ];
 
-impl<S: Storage> Assembler<S> {
-    /// Jumps to `label`. A jump backward is as short as it can be; one forward takes five bytes, unless the storage
-    /// [relaxes](super::Relaxing) it. Source: "JMP—Jump".
+impl Assembler {
+    /// Jumps to `label`. A jump backward is as short as it can be; one forward takes five bytes. Source: "JMP—Jump".
     #[inline]
     pub fn jmp(&mut self, label: Label) {
         self.jump(0xeb, 0xe9, false, label);
@@ -66,8 +65,8 @@ impl<S: Storage> Assembler<S> {
     /// Calls `label`. Source: "CALL—Call Procedure".
     #[inline]
     pub fn call(&mut self, label: Label) {
-        let distance = self.distance(label, self.at + 1, 0);
-        self.put_short(0xe8 | u64::from(distance) << 8, 5);
+        self.refer(self.at + 1, label, ReferenceKind::Near(0));
+        self.put_short(0xe8, 5);
     }
 
     /// Calls the address in a register or in memory. Source: "CALL—Call Procedure".

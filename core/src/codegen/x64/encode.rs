@@ -2,15 +2,15 @@
 //!
 //! Everything in front of the displacement is at most seven bytes, which are built in one word. The
 //! word, the displacement and the immediate are then written whole, one over the end of the other,
-//! into storage that is always longer, and the code grows by the bytes that count. There is one test
-//! of the storage an instruction, and no loop.
+//! into memory that is always longer, and the code grows by the bytes that count. There is one test
+//! of the memory an instruction, and no loop.
 //!
 //! Facts: Intel SDM volume 2, chapter 2.1 (instruction format) and 2.2.1 (REX prefixes).
 
-use super::assembler::Assembler;
-use super::label::MAX_CODE;
+use super::assembler::{Assembler, MAX_CODE};
 use super::operand::{Gpr, GprOrStack, Mem, Rip, Scale, Width, Xmm, XmmOrMem, sealed::Sealed};
-use super::storage::Storage;
+use super::reference::ReferenceKind;
+use crate::alloc_util::{try_push, try_resize};
 use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::Relocation;
 use crate::format::RelocKind;
@@ -142,11 +142,9 @@ pub trait Operand: Sealed + Copy {
         false
     }
 
-    /// The displacement, written at `site` and followed by `trailing` bytes.
+    /// Lists what the displacement depends on. It is at `site`, and `trailing` bytes follow.
     #[inline(always)]
-    fn displacement<S: Storage>(self, _: &mut Assembler<S>, parts: &Parts, _: u32, _: u32) -> i32 {
-        parts.displacement
-    }
+    fn refer(self, _: &mut Assembler, _site: u32, _trailing: u32) {}
 }
 
 /// A general register or memory: [`Gpr`], [`Mem`], [`Rip`] or [`GprOrStack`].
@@ -213,19 +211,12 @@ impl Operand for Rip {
     }
 
     #[inline]
-    fn displacement<S: Storage>(
-        self,
-        asm: &mut Assembler<S>,
-        _: &Parts,
-        site: u32,
-        trailing: u32,
-    ) -> i32 {
+    fn refer(self, asm: &mut Assembler, site: u32, trailing: u32) {
         match self {
-            Rip::Label(label) => asm.distance(label, site, trailing).cast_signed(),
+            Rip::Label(label) => asm.refer(site, label, ReferenceKind::Near(trailing as u8)),
             Rip::Symbol { target, addend } => {
                 let addend = i64::from(addend) - 4 - i64::from(trailing);
                 asm.relocate(Relocation { offset: site, kind: RelocKind::Pc32, target, addend });
-                0
             }
         }
     }
@@ -347,7 +338,7 @@ fn store<const N: usize>(out: &mut [u8; MAX_WRITE], at: u32, bytes: [u8; N]) {
     }
 }
 
-impl<S: Storage> Assembler<S> {
+impl Assembler {
     /// An instruction with ModR/M. `low_byte` says that `register` is one whose low byte needs a
     /// REX.
     #[inline(always)]
@@ -372,8 +363,8 @@ impl<S: Storage> Assembler<S> {
         let code = u64::from(opcode.code) | u64::from(modrm) << (8 * opcode.len);
         let (head, head_len) = prefixed(code, opcode.len + parts.modrm_len, opcode, rex, low_byte);
         let Parts { displacement_len, .. } = parts;
-        let displacement = operand.displacement(self, &parts, self.at + head_len, imm.len);
-        let displacement = O::IN_MEMORY.then_some(displacement);
+        operand.refer(self, self.at + head_len, imm.len);
+        let displacement = O::IN_MEMORY.then_some(parts.displacement);
         self.put(&Pieces { head, head_len, displacement, displacement_len, imm });
     }
 
@@ -423,7 +414,7 @@ impl<S: Storage> Assembler<S> {
     #[inline(always)]
     fn put(&mut self, pieces: &Pieces) {
         let at = self.at;
-        let out = self.storage.bytes().get_mut(at as usize..at as usize + MAX_WRITE);
+        let out = self.bytes.get_mut(at as usize..at as usize + MAX_WRITE);
         if let Some(out) = out.and_then(<[u8]>::first_chunk_mut) {
             pieces.write(out);
             self.at = at + pieces.len();
@@ -432,7 +423,7 @@ impl<S: Storage> Assembler<S> {
         }
     }
 
-    /// Where the storage ends in less than [`MAX_WRITE`] bytes.
+    /// Where the memory ends in less than [`MAX_WRITE`] bytes.
     #[cold]
     #[inline(never)]
     fn put_slowly(&mut self, pieces: Pieces) {
@@ -441,44 +432,35 @@ impl<S: Storage> Assembler<S> {
         self.put_bytes(bytes.get(..pieces.len() as usize).unwrap_or(&[]));
     }
 
-    /// Puts down bytes one for one. Once the storage is full, they are only counted.
+    /// Puts down bytes one for one.
     pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
         let end = (self.at as usize).saturating_add(bytes.len());
         if end > MAX_CODE {
-            return self.keep(Err(AssembleError::TooLarge { limit: MAX_CODE }));
+            return self.keep(AssembleError::TooLarge { limit: MAX_CODE });
         }
-        let wanted = MAX_CODE.min(end + MAX_WRITE);
-        if self.storage.bytes().len() < wanted && self.error.is_none() {
-            let grown = self.storage.grow_bytes(wanted);
-            if self.storage.bytes().len() < end {
-                self.keep(grown);
-            }
+        if self.bytes.len() < end + MAX_WRITE && self.error.is_none() {
+            self.grow(end);
         }
-        if let Some(place) = self.storage.bytes().get_mut(self.at as usize..end) {
+        if let Some(place) = self.bytes.get_mut(self.at as usize..end) {
             place.copy_from_slice(bytes);
         }
         // No more than `MAX_CODE`.
         self.at = end as u32;
     }
 
-    /// Records that the code depends on what is outside.
-    pub(super) fn relocate(&mut self, relocation: Relocation) {
-        let used = self.relocations;
-        if used == self.storage.relocations().len() {
-            let grown = self.storage.grow_relocations(used + 1);
-            self.keep(grown);
-        }
-        if let Some(place) = self.storage.relocations().get_mut(used) {
-            *place = relocation;
-            self.relocations = used + 1;
+    /// Doubles the memory for code, which is `end` bytes long.
+    fn grow(&mut self, end: usize) {
+        let len = end.max(self.bytes.len().saturating_mul(2)).max(1024) + MAX_WRITE;
+        if try_resize(&mut self.bytes, len, 0).is_err() {
+            self.keep(AssembleError::OutOfMemory { bytes: len });
         }
     }
 
-    /// Keeps the first error.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn keep(&mut self, result: Result<(), AssembleError>) {
-        self.error = self.error.or(result.err());
+    /// Records that the code depends on what is outside.
+    pub(super) fn relocate(&mut self, relocation: Relocation) {
+        if try_push(&mut self.relocations, relocation).is_err() {
+            self.keep(AssembleError::OutOfMemory { bytes: size_of::<Relocation>() });
+        }
     }
 }
 

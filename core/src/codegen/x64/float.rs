@@ -7,7 +7,6 @@ use super::assembler::Assembler;
 use super::encode::{Address, GprOperand, Imm, Opcode, XmmOperand};
 use super::operand::{Float, Full, Gpr, Mem, Rip, W32, W64, Xmm, XmmOrMem, sealed::Sealed};
 use super::row::{Bitwise, Scalar};
-use super::storage::Storage;
 
 impl Float {
     /// In front of the opcodes of scalars.
@@ -34,7 +33,7 @@ impl Float {
 pub trait FloatSource<D>: Sealed {
     /// Chooses the form.
     #[doc(hidden)]
-    fn put<S: Storage>(self, asm: &mut Assembler<S>, float: Float, to: D);
+    fn put(self, asm: &mut Assembler, float: Float, to: D);
 }
 
 /// What bits can be moved from to `D` unchanged: a general register or memory to an SSE register,
@@ -42,7 +41,7 @@ pub trait FloatSource<D>: Sealed {
 pub trait MovSource<D>: Sealed {
     /// Chooses the form.
     #[doc(hidden)]
-    fn put<S: Storage, W: Full>(self, asm: &mut Assembler<S>, width: W, to: D);
+    fn put<W: Full>(self, asm: &mut Assembler, width: W, to: D);
 }
 
 macro_rules! moves {
@@ -50,7 +49,7 @@ macro_rules! moves {
         => $register:ident $operand:ident, $opcode:literal;)*) => {$(
         impl FloatSource<$destination> for $source {
             #[inline(always)]
-            fn put<S: Storage>(self, asm: &mut Assembler<S>, float: Float, to: $destination) {
+            fn put(self, asm: &mut Assembler, float: Float, to: $destination) {
                 let opcode = Opcode::two($opcode).prefix(float.scalar());
                 let ($from, $to) = (self, to);
                 asm.emit(opcode, $register.number(), $operand, Imm::NONE, false);
@@ -61,7 +60,7 @@ macro_rules! moves {
         => $register:ident $operand:ident, $opcode:ident;)*) => {$(
         impl MovSource<$destination> for $source {
             #[inline(always)]
-            fn put<S: Storage, W: Full>(self, asm: &mut Assembler<S>, width: W, to: $destination) {
+            fn put<W: Full>(self, asm: &mut Assembler, width: W, to: $destination) {
                 let ($from, $to) = (self, to);
                 asm.emit($opcode(width), $register.number(), $operand, Imm::NONE, false);
             }
@@ -109,7 +108,7 @@ fn to_memory<W: Full>(width: W) -> Opcode {
     if width.bits() == 64 { Opcode::two(0xd6).prefix(0x66) } else { to_general(width) }
 }
 
-impl<S: Storage> Assembler<S> {
+impl Assembler {
     /// One of the instructions of [`Scalar`].
     #[inline]
     pub fn scalar(&mut self, row: Scalar, float: Float, to: Xmm, source: impl XmmOperand) {

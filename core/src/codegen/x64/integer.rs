@@ -7,11 +7,10 @@ use super::encode::{Address, GprOperand, Imm, Opcode, Operand};
 use super::operand::{Cond, Full, Gpr, Narrow, W32, W64, Wide, Width};
 use super::row::{Alu, Shift, Unary};
 use super::source::{Count, Destination, Family, Source};
-use super::storage::Storage;
 use crate::codegen::code::Relocation;
 use crate::format::RelocKind;
 
-impl<S: Storage> Assembler<S> {
+impl Assembler {
     /// One of the instructions of [`Alu`].
     #[inline]
     pub fn alu<W: Width, D>(&mut self, row: Alu, width: W, destination: D, source: impl Source<D>) {

@@ -16,20 +16,18 @@ mod integer;
 mod memory;
 mod value;
 
-use crate::codegen::code::Relocation;
+use crate::codegen::assemble_error::AssembleError;
+use crate::codegen::code::Code;
 use crate::codegen::dispatch::dispatch;
-use crate::codegen::error::CodegenError;
 use crate::codegen::frame::StackPlace;
+use crate::codegen::label::{Label, Labels};
 use crate::codegen::lowering::{Lowering, Machine};
 use crate::codegen::machine::{Cut, MachineAssembler, Register};
 use crate::codegen::regalloc::{ClassRegisters, RegisterFile};
 use crate::codegen::unwind::UnwindMachine;
 use crate::codegen::x64::assembler::Assembler;
-use crate::codegen::x64::label::{Label, Labels};
 use crate::codegen::x64::operand::sealed::Sealed;
 use crate::codegen::x64::operand::{Float, Full, Gpr, Mem, W64, Wide, Width, Xmm};
-use crate::codegen::x64::relax::Relaxing;
-use crate::codegen::x64::storage::Storage;
 use crate::format::Arch;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Opcode, Scalar};
@@ -60,10 +58,7 @@ static REGISTERS: RegisterFile = RegisterFile {
 /// A function that is being lowered to x86-64.
 pub(super) type Lower<'c, 'i> = Lowering<'c, 'i, X64>;
 
-impl MachineAssembler for Assembler<Relaxing> {
-    type Label = Label;
-    type Labels = Labels;
-
+impl MachineAssembler for Assembler {
     fn clear(&mut self) {
         Assembler::clear(self);
     }
@@ -75,11 +70,6 @@ impl MachineAssembler for Assembler<Relaxing> {
 
     fn labels(&mut self, count: usize) -> Labels {
         Assembler::labels(self, count)
-    }
-
-    #[inline]
-    fn nth(labels: Labels, number: usize) -> Option<Label> {
-        labels.get(number)
     }
 
     #[inline]
@@ -107,30 +97,29 @@ impl MachineAssembler for Assembler<Relaxing> {
         self.bytes(bytes);
     }
 
-    fn code(&mut self) -> Result<(&[u8], &[Relocation]), CodegenError> {
-        let code = Assembler::code(self)?;
-        Ok((code.bytes, code.relocations))
+    fn code(&mut self) -> Result<Code<'_>, AssembleError> {
+        Assembler::code(self)
     }
 }
 
-impl<S: Storage> Register<Assembler<S>> for Gpr {
+impl Register<Assembler> for Gpr {
     #[inline]
-    fn mov(asm: &mut Assembler<S>, to: Self, from: Self) {
+    fn mov(asm: &mut Assembler, to: Self, from: Self) {
         asm.mov(W64, to, from);
     }
 
-    fn exchange(asm: &mut Assembler<S>, one: Self, other: Self) {
+    fn exchange(asm: &mut Assembler, one: Self, other: Self) {
         asm.xchg(W64, one, other);
     }
 }
 
-impl<S: Storage> Register<Assembler<S>> for Xmm {
+impl Register<Assembler> for Xmm {
     #[inline]
-    fn mov(asm: &mut Assembler<S>, to: Self, from: Self) {
+    fn mov(asm: &mut Assembler, to: Self, from: Self) {
         asm.movaps(to, from);
     }
 
-    fn exchange(asm: &mut Assembler<S>, one: Self, other: Self) {
+    fn exchange(asm: &mut Assembler, one: Self, other: Self) {
         asm.movaps(Xmm::Xmm15, one);
         asm.movaps(one, other);
         asm.movaps(other, Xmm::Xmm15);
@@ -138,7 +127,7 @@ impl<S: Storage> Register<Assembler<S>> for Xmm {
 }
 
 impl Machine for X64 {
-    type Assembler = Assembler<Relaxing>;
+    type Assembler = Assembler;
     type Int = Gpr;
     type Float = Xmm;
 

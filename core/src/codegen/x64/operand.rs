@@ -5,7 +5,7 @@
 //!
 //! Facts: Intel SDM volume 2, chapter 2.1.5 (ModR/M and SIB) and 2.2.1 (REX).
 
-use super::label::Label;
+use crate::codegen::label::Label;
 
 macro_rules! registers {
     ($(#[$attribute:meta])* $name:ident: $($register:ident = $number:literal),*) => {

@@ -4,7 +4,6 @@ use super::assembler::Assembler;
 use super::encode::{GprOperand, Imm, Opcode, Operand};
 use super::operand::{Cl, Gpr, GprOrStack, Mem, Rip, W64, Width, sealed::Sealed};
 use super::row::Alu;
-use super::storage::Storage;
 
 /// What can be moved to, combined or compared with a destination `D`: a register with anything,
 /// memory with a register or an immediate. An immediate is an `i32` and counts modulo the width;
@@ -12,7 +11,7 @@ use super::storage::Storage;
 pub trait Source<D>: Sealed {
     /// Chooses the form.
     #[doc(hidden)]
-    fn put<S: Storage, W: Width>(self, asm: &mut Assembler<S>, family: Family, width: W, to: D);
+    fn put<W: Width>(self, asm: &mut Assembler, family: Family, width: W, to: D);
 }
 
 /// Instructions that have the forms of [`Source`].
@@ -58,9 +57,9 @@ macro_rules! sources {
         => $register:ident $operand:ident, $opcode:ident;)*) => {$(
         impl Source<$destination> for $source {
             #[inline(always)]
-            fn put<S: Storage, W: Width>(
+            fn put<W: Width>(
                 self,
-                asm: &mut Assembler<S>,
+                asm: &mut Assembler,
                 family: Family,
                 width: W,
                 to: $destination,
@@ -86,7 +85,7 @@ sources! {
 
 impl<D: Destination> Source<D> for i32 {
     #[inline(always)]
-    fn put<S: Storage, W: Width>(self, asm: &mut Assembler<S>, family: Family, width: W, to: D) {
+    fn put<W: Width>(self, asm: &mut Assembler, family: Family, width: W, to: D) {
         // As the instruction will extend it.
         let unused = 32_u32.saturating_sub(width.bits());
         let value = self << unused >> unused;
@@ -102,7 +101,7 @@ impl<D: Destination> Source<D> for i32 {
 pub trait Destination: GprOperand {
     /// Moves it.
     #[inline(always)]
-    fn fill<S: Storage, W: Width>(self, asm: &mut Assembler<S>, width: W, value: i32) {
+    fn fill<W: Width>(self, asm: &mut Assembler, width: W, value: i32) {
         let imm = Imm::full(value, width);
         asm.emit(Opcode::one(0xc6).sized(width), 0, self, imm, false);
     }
@@ -113,7 +112,7 @@ impl Destination for Rip {}
 
 impl Destination for Gpr {
     #[inline(always)]
-    fn fill<S: Storage, W: Width>(self, asm: &mut Assembler<S>, width: W, value: i32) {
+    fn fill<W: Width>(self, asm: &mut Assembler, width: W, value: i32) {
         let imm = Imm::full(value, width);
         match width.bits() {
             8 => asm.emit_short(Opcode::one(0xb0), self, imm, self.needs_rex()),
@@ -127,7 +126,7 @@ impl Destination for Gpr {
 
 impl Destination for GprOrStack {
     #[inline(always)]
-    fn fill<S: Storage, W: Width>(self, asm: &mut Assembler<S>, width: W, value: i32) {
+    fn fill<W: Width>(self, asm: &mut Assembler, width: W, value: i32) {
         match self.register() {
             Some(register) => register.fill(asm, width, value),
             None => self.memory().fill(asm, width, value),

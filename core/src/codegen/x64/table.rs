@@ -10,7 +10,6 @@ use super::encode::{GprOperand, XmmOperand};
 use super::operand::{Float, Width, Xmm};
 use super::row::{Alu, Bitwise, Scalar, Shift, Unary};
 use super::source::{Count, Source};
-use super::storage::Storage;
 
 /// The constants of a family, their names, and the list of them.
 macro_rules! rows {
@@ -171,7 +170,7 @@ macro_rules! methods {
     )*};
 }
 
-impl<S: Storage> Assembler<S> {
+impl Assembler {
     methods!(Alu: add ADD, or OR, adc ADC, sbb SBB, and AND, sub SUB, xor XOR, cmp CMP);
     methods!(Unary: not NOT, neg NEG, mul MUL, imul_wide IMUL_WIDE, div DIV, idiv IDIV,
         inc INC, dec DEC);

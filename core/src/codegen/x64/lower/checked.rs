@@ -3,8 +3,8 @@
 use super::integer::row_of;
 use super::value::{Right, extended};
 use super::{Lower, ScalarWidth, width_of};
+use crate::codegen::label::Label;
 use crate::codegen::options::TrapConvention;
-use crate::codegen::x64::label::Label;
 use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32};
 use crate::codegen::x64::row::Alu;
 use crate::ir::interpret::{OVERFLOW, number};

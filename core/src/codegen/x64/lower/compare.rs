@@ -4,7 +4,7 @@
 
 use super::value::Right;
 use super::{Lower, ScalarWidth, float_of, width_of};
-use crate::codegen::x64::label::Label;
+use crate::codegen::label::Label;
 use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, Mem, Rip, W8, W32, Xmm, XmmOrMem};
 use crate::codegen::x64::row::{Alu, Bitwise};
 use crate::ir::interpret::number;

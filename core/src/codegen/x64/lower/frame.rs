@@ -6,7 +6,6 @@ use crate::codegen::lowering::{TrapExits, TrapSite};
 use crate::codegen::options::{TRAP_HOOK, TrapConvention};
 use crate::codegen::regalloc::Location;
 use crate::codegen::unwind::UnwindOp;
-use crate::codegen::x64::label::Label;
 use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, W8, W32, W64};
 use crate::ir::{Instruction, STACK_LIMIT, Scalar};
 
@@ -154,7 +153,7 @@ impl Lower<'_, '_> {
 
     /// Puts down a trap site: the operands, if the trap states them, one instruction that loads code and place, if they are
     /// small, and a jump.
-    fn put_trap_site(&mut self, site: &TrapSite<Label>) {
+    fn put_trap_site(&mut self, site: &TrapSite) {
         let [place, number] = self.trap_registers();
         self.bind(site.label);
         if let Some(compared) = &site.compared {

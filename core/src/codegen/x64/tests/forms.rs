@@ -73,7 +73,7 @@ const ADDRESS: u64 = 1 << 40;
 /// Encodes one instruction at a time.
 struct Trial {
     random: Random,
-    asm: Assembler<Growing>,
+    asm: Assembler,
     /// Bound to the start of the code.
     start: Label,
     mnemonic: Mnemonic,
@@ -82,7 +82,7 @@ struct Trial {
 
 impl Trial {
     fn new(seed: u64) -> Self {
-        let mut asm = Assembler::growing();
+        let mut asm = Assembler::new();
         let start = asm.label();
         asm.bind(start);
         let mnemonic = Mnemonic::INVALID;
@@ -466,7 +466,7 @@ fn popcnt<W: AnyWidth + Full, T: Sample + GprOperand>(trial: &mut Trial) {
 
 fn plain(trial: &mut Trial) {
     use Mnemonic::*;
-    type Put = fn(&mut Assembler<Growing>);
+    type Put = fn(&mut Assembler);
     let puts: [(Put, Mnemonic); 6] = [
         (|asm| asm.ret(), Ret),
         (|asm| asm.ud2(), Ud2),

@@ -1,7 +1,6 @@
 //! Random programs with labels, compared with a naive assembler that lays out the program anew for each
 //! line.
 
-use crate::codegen::code::Relocation;
 use crate::codegen::machine::without_cuts;
 use std::vec::Vec;
 
@@ -36,7 +35,7 @@ enum Line {
     Align(u32),
 }
 
-fn put(line: Line, labels: &[Label], asm: &mut Assembler<impl Storage>) {
+fn put(line: Line, labels: &[Label], asm: &mut Assembler) {
     match line {
         Line::Plain(len) => {
             (0..len / 5).for_each(|_| asm.mov(W32, Gpr::Rax, 0x0101_0101));
@@ -261,13 +260,13 @@ fn with_plain_nops(naive: &Naive<'_>, bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn check(program: &[Line], count: usize, asm: &mut Assembler<impl Storage>) -> usize {
+fn check(program: &[Line], count: usize, asm: &mut Assembler) -> usize {
     let labels: Vec<Label> = (0..count).map(|_| asm.label()).collect();
     program.iter().for_each(|line| put(*line, &labels, asm));
     compare(&Naive::new(program, false), asm)
 }
 
-fn compare(naive: &Naive<'_>, asm: &mut Assembler<impl Storage>) -> usize {
+fn compare(naive: &Naive<'_>, asm: &mut Assembler) -> usize {
     let program = naive.program;
     let (bytes, outside) = naive.assemble();
     let code = asm.code().unwrap();
@@ -280,7 +279,7 @@ fn compare(naive: &Naive<'_>, asm: &mut Assembler<impl Storage>) -> usize {
 #[test]
 fn labels_agree_with_a_naive_assembler() {
     let mut random = Random(3);
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     for _ in some(0..20_000, 20) {
         let (program, labels) = program(&mut random);
         asm.clear();
@@ -291,7 +290,7 @@ fn labels_agree_with_a_naive_assembler() {
 #[test]
 fn relaxed_jumps_agree_with_a_naive_assembler() {
     let mut random = Random(5);
-    let mut asm = Assembler::relaxing();
+    let mut asm = Assembler::new();
     for _ in some(0..20_000, 20) {
         let (mut program, count) = program(&mut random);
         program.retain(|line| !matches!(line, Line::Align(_)));
@@ -325,8 +324,8 @@ fn relaxed_jumps_agree_with_a_naive_assembler() {
 
 #[test]
 fn relaxed_jump_without_a_label_is_an_error() {
-    let settled = |put: fn(&mut Assembler<Relaxing>, Label)| {
-        let mut asm = Assembler::relaxing();
+    let settled = |put: fn(&mut Assembler, Label)| {
+        let mut asm = Assembler::new();
         let [_, label] = [asm.label(), asm.label()];
         put(&mut asm, label);
         asm.settle();
@@ -346,45 +345,9 @@ fn relaxed_jump_without_a_label_is_an_error() {
 }
 
 #[test]
-fn fixed_buffers_hold_the_same_code_or_report_the_shortage() {
-    let mut random = Random(4);
-    let mut asm = Assembler::growing();
-    for _ in some(0..2000, 8) {
-        let (program, count) = program(&mut random);
-        asm.clear();
-        let len = check(&program, count, &mut asm);
-        let mut bytes = Vec::new();
-        let mut labels = [LabelState::UNUSED; 16];
-        let mut relocations = [Relocation::NONE; 64];
-        let mut fixed = |room: usize| {
-            bytes.resize(room, 0xcc);
-            let fixed = Fixed::new(&mut bytes, &mut labels, &mut relocations);
-            Assembler::new(fixed).assembled(&program, count)
-        };
-        assert_eq!(fixed(len), Ok(len));
-        if len != 0 {
-            let room = random.below(len);
-            let Err(AssembleError::Full { capacity: told, needed }) = fixed(room) else {
-                panic!("{len} bytes in {room}: {program:?}");
-            };
-            assert_eq!(told, room);
-            assert_eq!(fixed(needed), Ok(len));
-        }
-    }
-}
-
-impl<S: Storage> Assembler<S> {
-    fn assembled(mut self, program: &[Line], count: usize) -> Result<usize, AssembleError> {
-        let labels: Vec<Label> = (0..count).map(|_| self.label()).collect();
-        program.iter().for_each(|line| put(*line, &labels, &mut self));
-        self.code().map(|code| code.bytes.len())
-    }
-}
-
-#[test]
 fn label_error_is_reported_at_the_end() {
-    let assembled = |put: fn(&mut Assembler<Growing>)| {
-        let mut asm = Assembler::growing();
+    let assembled = |put: fn(&mut Assembler)| {
+        let mut asm = Assembler::new();
         put(&mut asm);
         asm.finish().map(|code| code.bytes)
     };
@@ -413,7 +376,7 @@ fn label_error_is_reported_at_the_end() {
 #[test]
 fn short_jump_out_of_range_is_an_error() {
     let over = |len: u32, jumps: u32| {
-        let mut asm = Assembler::growing();
+        let mut asm = Assembler::new();
         let label = asm.label();
         (0..jumps).for_each(|_| asm.jmp_short(label));
         asm.nops(len);
@@ -423,12 +386,11 @@ fn short_jump_out_of_range_is_an_error() {
     assert_eq!(over(127, 1), Ok(129));
     assert_eq!(over(128, 1), Err(AssembleError::NotShort { offset: 1, distance: 128 }));
     assert_eq!(over(125, 2), Ok(129));
-    // The last one in the chain is checked first.
     assert_eq!(over(126, 2), Err(AssembleError::NotShort { offset: 1, distance: 128 }));
     assert!(over(0, 65).is_err());
     assert!(over(0, 64).is_ok());
     let back = |len: u32| {
-        let mut asm = Assembler::growing();
+        let mut asm = Assembler::new();
         let label = asm.label();
         asm.bind(label);
         asm.nops(len);

@@ -1,17 +1,17 @@
-//! Lengths, relocations, and full buffers and tables.
+//! Lengths, relocations, and the limit of the code.
 
 use crate::codegen::code::Relocation;
 use std::vec;
 use std::vec::Vec;
 
-use super::super::label::MAX_CODE;
+use super::super::assembler::MAX_CODE;
 use super::super::*;
 use crate::format::RelocKind;
 
 use Gpr::*;
 
-fn assembled(put: impl FnOnce(&mut Assembler<Growing>)) -> (Vec<u8>, Vec<Relocation>) {
-    let mut asm = Assembler::growing();
+fn assembled(put: impl FnOnce(&mut Assembler)) -> (Vec<u8>, Vec<Relocation>) {
+    let mut asm = Assembler::new();
     put(&mut asm);
     let code = asm.finish().unwrap();
     (code.bytes, code.relocations)
@@ -19,7 +19,7 @@ fn assembled(put: impl FnOnce(&mut Assembler<Growing>)) -> (Vec<u8>, Vec<Relocat
 
 #[test]
 fn forms_are_the_shortest_ones() {
-    let len = |put: fn(&mut Assembler<Growing>)| assembled(put).0.len();
+    let len = |put: fn(&mut Assembler)| assembled(put).0.len();
     assert_eq!(len(|asm| asm.mov_imm(Rax, 0)), 5);
     assert_eq!(len(|asm| asm.mov_imm(R9, u32::MAX.into())), 6);
     assert_eq!(len(|asm| asm.mov_imm(Rax, u64::MAX)), 7);
@@ -46,7 +46,7 @@ fn forms_are_the_shortest_ones() {
 #[test]
 fn relocations_count_from_the_end_of_their_instruction() {
     let place = Rip::Symbol { target: 3, addend: 16 };
-    let one = |put: &dyn Fn(&mut Assembler<Growing>)| {
+    let one = |put: &dyn Fn(&mut Assembler)| {
         let (bytes, relocations) = assembled(|asm| {
             asm.ret();
             put(asm);
@@ -69,36 +69,16 @@ fn relocations_count_from_the_end_of_their_instruction() {
 
 #[test]
 fn code_ends_before_distances_do() {
-    let mut bytes = vec![0; MAX_CODE + 100];
-    let mut asm = Assembler::new(Fixed::new(&mut bytes, &mut [], &mut []));
-    asm.at = MAX_CODE as u32 - 7;
-    (0..7).for_each(|_| asm.ret());
-    assert_eq!(asm.code().map(|code| code.bytes.len()), Ok(MAX_CODE));
+    let mut asm = Assembler::new();
+    asm.at = MAX_CODE as u32;
     asm.ret();
     assert_eq!(asm.code(), Err(AssembleError::TooLarge { limit: MAX_CODE }));
     assert_eq!(asm.at as usize, MAX_CODE);
 }
 
 #[test]
-fn tables_that_are_full_are_errors() {
-    let mut bytes = [0; 64];
-    let mut labels = [LabelState::UNUSED; 1];
-    let mut relocations = [Relocation::NONE; 1];
-    let mut asm = Assembler::new(Fixed::new(&mut bytes, &mut labels, &mut relocations));
-    let [first, second] = [asm.label(), asm.label()];
-    asm.bind(first);
-    asm.bind(second);
-    assert_eq!(asm.code(), Err(AssembleError::TooManyLabels { capacity: 1 }));
-    asm.clear();
-    asm.call_symbol(1);
-    assert_eq!(asm.code().map(|code| code.relocations.len()), Ok(1));
-    asm.call_symbol(2);
-    assert_eq!(asm.code(), Err(AssembleError::TooManyRelocations { capacity: 1 }));
-}
-
-#[test]
 fn cleared_buffer_is_reused() {
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     let label = asm.label();
     asm.jmp(label);
     assert_eq!(asm.code(), Err(AssembleError::Unbound { label: 0 }));

@@ -10,7 +10,7 @@ use Gpr::*;
 use Xmm::*;
 
 /// Code with its relocations applied: target 0 is at `outside`.
-fn publish(asm: Assembler<Growing>, outside: usize) -> ExecutableBlock {
+fn publish(asm: Assembler, outside: usize) -> ExecutableBlock {
     let code = asm.finish().unwrap();
     let mut block = CodeMemory::default().allocate(code.bytes.len()).unwrap();
     let place = block.as_mut_slice();
@@ -24,7 +24,7 @@ fn publish(asm: Assembler<Growing>, outside: usize) -> ExecutableBlock {
 }
 
 /// Calls code as a function of two integers.
-fn call(asm: Assembler<Growing>, one: i64, two: i64) -> i64 {
+fn call(asm: Assembler, one: i64, two: i64) -> i64 {
     extern "C" fn sum(one: i64, two: i64) -> i64 {
         one + two
     }
@@ -37,7 +37,7 @@ fn call(asm: Assembler<Growing>, one: i64, two: i64) -> i64 {
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn fibonacci_calls_itself() {
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     let [fib, recurse] = [asm.label(), asm.label()];
     asm.bind(fib);
     asm.cmp(W64, Rdi, 2);
@@ -64,7 +64,7 @@ fn fibonacci_calls_itself() {
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn table_is_read_by_index() {
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     let table = asm.label();
     asm.lea(W64, Rcx, Rip::Label(table));
     let [rsi, rdi] = [Index::Rsi, Index::Rdi];
@@ -81,7 +81,7 @@ fn table_is_read_by_index() {
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn division_yields_quotient_and_remainder() {
     for (dividend, divisor) in [(17, 5), (-17, 5), (17, -5), (i64::MIN, 3)] {
-        let mut asm = Assembler::growing();
+        let mut asm = Assembler::new();
         asm.mov(W64, Rax, Rdi);
         asm.cqo();
         asm.idiv(W64, Rsi);
@@ -97,7 +97,7 @@ fn division_yields_quotient_and_remainder() {
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn floats_are_computed_and_compared() {
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     let unordered = asm.label();
     asm.xorps(Xmm8, Xmm8);
     asm.cvtsi2sd(Xmm8, W64, Rdi);
@@ -109,7 +109,7 @@ fn floats_are_computed_and_compared() {
     asm.bind(unordered);
     asm.cvttsd2si(W64, Rax, Xmm8);
     asm.ret();
-    let mut again = Assembler::growing();
+    let mut again = Assembler::new();
     again.bytes(asm.code().unwrap().bytes);
     assert_eq!(call(asm, 144, 0.5_f64.to_bits().cast_signed()), 12);
     assert_eq!(call(again, 144, f64::NAN.to_bits().cast_signed()), 144);
@@ -118,7 +118,7 @@ fn floats_are_computed_and_compared() {
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn external_function_is_called() {
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     asm.sub(W64, Rsp, 8);
     asm.mov_symbol(R11, 0, 0);
     asm.call_to(R11);
@@ -130,7 +130,7 @@ fn external_function_is_called() {
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn nops_and_conditions_have_their_documented_effects() {
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     (0..32).for_each(|len| asm.nops(len));
     asm.align(64);
     assert_eq!(asm.offset() % 64, 0);
@@ -142,7 +142,7 @@ fn nops_and_conditions_have_their_documented_effects() {
     asm.ret();
     let code = asm.finish().unwrap();
     let again = || {
-        let mut asm = Assembler::growing();
+        let mut asm = Assembler::new();
         asm.bytes(&code.bytes);
         asm
     };

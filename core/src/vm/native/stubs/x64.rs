@@ -4,9 +4,7 @@ use super::interface::{EntryTrampoline, Rows, StubRows, Stubs};
 use crate::bytecode::translate::abi::{Context, REGISTER_ARGUMENTS, Shared};
 use crate::codegen::code::CodeBuffer;
 use crate::codegen::unwind::UnwindOp;
-use crate::codegen::x64::{
-    AssembleError, Assembler, Cond, Gpr, Growing, Label, Mem, Rip, W32, W64,
-};
+use crate::codegen::x64::{AssembleError, Assembler, Cond, Gpr, Label, Mem, Rip, W32, W64};
 
 /// Bytes of a stand-in.
 pub(in crate::vm::native) const EXIT_TRAMPOLINE: usize = 14;
@@ -26,7 +24,7 @@ const ARGUMENTS: [Gpr; REGISTER_ARGUMENTS] = [Gpr::Rdx, Gpr::Rcx, Gpr::R8, Gpr::
 pub(in crate::vm::native) fn assemble(
     interpret: usize,
 ) -> Result<(CodeBuffer, Stubs, StubRows), AssembleError> {
-    let mut asm = Assembler::growing();
+    let mut asm = Assembler::new();
     let call = start(&mut asm);
     let mut call_rows = Rows::new(asm.offset());
     asm.endbr64();
@@ -44,52 +42,52 @@ pub(in crate::vm::native) fn assemble(
     Ok((asm.finish()?, Stubs { call, trap, interpret: stand_in }, rows))
 }
 
-fn start(asm: &mut Assembler<Growing>) -> usize {
+fn start(asm: &mut Assembler) -> usize {
     asm.align(16);
     usize::try_from(asm.offset()).unwrap_or(usize::MAX)
 }
 
 /// States that the canonical frame address is `offset` bytes above `register` from here on.
-fn define_cfa(asm: &mut Assembler<Growing>, rows: &mut Rows, register: Gpr, offset: i32) {
+fn define_cfa(asm: &mut Assembler, rows: &mut Rows, register: Gpr, offset: i32) {
     let (register, offset) = (register.dwarf_number(), u32::try_from(offset).unwrap_or(0));
     rows.push(asm.offset(), UnwindOp::DefineCfa { register, offset });
 }
 
 /// States that the caller's value of a register lies `below` bytes below the canonical frame address.
-fn saved(asm: &mut Assembler<Growing>, rows: &mut Rows, register: Gpr, below: i32) {
+fn saved(asm: &mut Assembler, rows: &mut Rows, register: Gpr, below: i32) {
     let (register, below) = (register.dwarf_number(), u32::try_from(below).unwrap_or(0));
     rows.push(asm.offset(), UnwindOp::Saved { register, below });
 }
 
 /// States that a register has the caller's value again.
-fn restored(asm: &mut Assembler<Growing>, rows: &mut Rows, register: Gpr) {
+fn restored(asm: &mut Assembler, rows: &mut Rows, register: Gpr) {
     rows.push(asm.offset(), UnwindOp::Restored { register: register.dwarf_number() });
 }
 
 // The assembler is inlined into its callers; these copies are enough for code that is assembled once.
 
 #[inline(never)]
-fn load(asm: &mut Assembler<Growing>, to: Gpr, from: Mem) {
+fn load(asm: &mut Assembler, to: Gpr, from: Mem) {
     asm.mov(W64, to, from);
 }
 
 #[inline(never)]
-fn store(asm: &mut Assembler<Growing>, to: Mem, from: Gpr) {
+fn store(asm: &mut Assembler, to: Mem, from: Gpr) {
     asm.mov(W64, to, from);
 }
 
 #[inline(never)]
-fn copy(asm: &mut Assembler<Growing>, to: Gpr, from: Gpr) {
+fn copy(asm: &mut Assembler, to: Gpr, from: Gpr) {
     asm.mov(W64, to, from);
 }
 
 #[inline(never)]
-fn constant(asm: &mut Assembler<Growing>, to: Gpr, value: u64) {
+fn constant(asm: &mut Assembler, to: Gpr, value: u64) {
     asm.mov_imm(to, value);
 }
 
 /// The entry: context in rdi, depth in rsi, the code in rdx, the arguments at rcx.
-fn put_call(asm: &mut Assembler<Growing>, exit: Label, rows: &mut Rows) {
+fn put_call(asm: &mut Assembler, exit: Label, rows: &mut Rows) {
     let mut depth = 8;
     for register in SAVED {
         asm.push(register);
@@ -119,7 +117,7 @@ fn put_call(asm: &mut Assembler<Growing>, exit: Label, rows: &mut Rows) {
 }
 
 /// Writes a trap to the context in rdi: its code is in esi, its offset in edx, its function in ecx.
-fn put_trap(asm: &mut Assembler<Growing>) {
+fn put_trap(asm: &mut Assembler) {
     asm.mov(W32, Mem::at(Gpr::Rdi, Context::TRAP_CODE), Gpr::Rsi);
     asm.mov(W32, Mem::at(Gpr::Rdi, Context::TRAP_AT), Gpr::Rdx);
     asm.mov(W32, Mem::at(Gpr::Rdi, Context::TRAP_FUNCTION), Gpr::Rcx);
@@ -127,7 +125,7 @@ fn put_trap(asm: &mut Assembler<Growing>) {
 
 /// A function without code was called: eax is its index. Calls
 /// `extern "C" fn(context, function, depth, arguments) -> code`, and goes to the code if there is some by now.
-fn put_interpret(asm: &mut Assembler<Growing>, interpret: usize, rows: &mut Rows) {
+fn put_interpret(asm: &mut Assembler, interpret: usize, rows: &mut Rows) {
     let mut depth = 8;
     for register in ARGUMENTS.into_iter().rev().chain([Gpr::Rsi, Gpr::Rdi]) {
         asm.push(register);
@@ -205,7 +203,7 @@ const HELD: [Gpr; REGISTER_ARGUMENTS] = [Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15]
 pub(in crate::vm::native) fn assemble_entry_trampoline(
     trampoline: &EntryTrampoline,
 ) -> Result<(CodeBuffer, Rows), AssembleError> {
-    let (mut asm, mut rows) = (Assembler::growing(), Rows::default());
+    let (mut asm, mut rows) = (Assembler::new(), Rows::default());
     let [exit, trap] = [asm.label(), asm.label()];
     asm.endbr64();
     asm.sub(W64, Gpr::Rsp, FRAME);
@@ -248,7 +246,7 @@ pub(in crate::vm::native) fn assemble_entry_trampoline(
 }
 
 /// Moves the C arguments to callee-saved registers and to the context.
-fn put_arguments(asm: &mut Assembler<Growing>, params: u16) {
+fn put_arguments(asm: &mut Assembler, params: u16) {
     let in_registers = C_ARGUMENTS.into_iter().take(params.into());
     for (register, number) in in_registers.clone().zip(HELD) {
         copy(asm, number, register);
@@ -263,7 +261,7 @@ fn put_arguments(asm: &mut Assembler<Growing>, params: u16) {
 }
 
 /// Fills the context at the stack pointer. The address of the shared block is in rbx then.
-fn put_context(asm: &mut Assembler<Growing>, trampoline: &EntryTrampoline, trap: Label) {
+fn put_context(asm: &mut Assembler, trampoline: &EntryTrampoline, trap: Label) {
     constant(asm, Gpr::Rbx, trampoline.shared as u64);
     store(asm, Mem::at(Gpr::Rsp, Context::SHARED), Gpr::Rbx);
     asm.lea(W64, Gpr::Rax, Rip::Label(trap));

@@ -1,27 +1,6 @@
-//! Labels, and the fields of instructions that hold the distance to one.
+//! The fields of instructions that hold the distance to a label.
 
-/// The offset of a label that is not bound.
-pub(super) const UNBOUND: u32 = u32::MAX;
-
-/// A position in the code of one assembler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Label(pub(super) u32);
-
-/// Consecutive labels.
-#[derive(Clone, Copy, Debug)]
-pub struct Labels {
-    pub(super) first: u32,
-    pub(super) count: u32,
-}
-
-impl Labels {
-    /// The label with this number among them.
-    #[inline]
-    pub fn get(self, number: usize) -> Option<Label> {
-        let number = u32::try_from(number).ok().filter(|number| *number < self.count)?;
-        Some(Label(self.first + number))
-    }
-}
+use crate::codegen::label::Label;
 
 /// The field of an instruction that holds a distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
