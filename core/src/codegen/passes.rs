@@ -3,7 +3,7 @@
 //! | level | passes |
 //! |---|---|
 //! | 0 | none |
-//! | 1 | constant folding, value numbering, control flow, dead definitions |
+//! | 1 | control flow, dead definitions, value numbering with constants |
 //! | 2 and above | inlining first; behind those of level 1 loop rotation and loop-invariant motion |
 //!
 //! The IR is not in SSA form: a local may be set several times, and each pass states what it uses a fact for. The
@@ -14,8 +14,6 @@
 mod control;
 mod dead;
 mod edit;
-mod fold;
-mod identities;
 mod inline;
 mod live;
 mod local_map;
@@ -40,7 +38,6 @@ use crate::ir::verify::FunctionInstance;
 pub struct PassMemory {
     function: edit::EditableFunction,
     live: live::Live,
-    fold: fold::Fold,
     control: control::Control,
     dead: dead::Dead,
     value_numbering: value_numbering::ValueNumbering,
@@ -84,28 +81,24 @@ pub fn optimize<'m>(
 }
 
 impl PassMemory {
-    /// The passes within straight-line code, and what they make possible where the function has jumps. Whether they have
-    /// changed an instruction.
+    /// Removes what is redundant. Returns whether anything is left out or replaced.
     fn simplify(&mut self, is_straight: bool) -> Result<bool, AllocError> {
-        let function = &mut self.function;
-        function.take_changed();
-        self.fold.run(function)?;
-        let has_changed = function.take_changed();
+        self.function.take_changed();
+        self.remove_useless(is_straight)?;
+        self.value_numbering.run(&mut self.function)?;
+        let has_changed = self.function.take_changed();
+        if has_changed {
+            self.remove_useless(is_straight)?;
+        }
+        Ok(has_changed)
+    }
+
+    /// Removes jumps and definitions that have no effect.
+    fn remove_useless(&mut self, is_straight: bool) -> Result<(), AllocError> {
         if !is_straight {
-            self.control.run(function)?;
+            self.control.run(&mut self.function)?;
         }
-        self.dead.run(function, &mut self.live)?;
-        self.value_numbering.run(function)?;
-        if !function.take_changed() {
-            // Folding has seen the function as it is.
-            return Ok(has_changed);
-        }
-        self.fold.run(function)?;
-        if !is_straight {
-            self.control.run(function)?;
-        }
-        self.dead.run(function, &mut self.live)?;
-        Ok(true)
+        self.dead.run(&mut self.function, &mut self.live)
     }
 
     /// The passes of loops, which use that redundant checks are gone.

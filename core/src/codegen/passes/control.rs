@@ -1,4 +1,4 @@
-//! Control flow: jumps to jumps, branches over jumps, jumps to the next instruction, and unreachable code.
+//! Control flow: jumps to jumps, jumps to the next instruction, and unreachable code.
 
 use alloc::vec::Vec;
 
@@ -11,28 +11,20 @@ use crate::ir::opcode::Opcode;
 #[derive(Debug, Default)]
 pub(super) struct Control {
     is_reached: Vec<bool>,
-    is_target: Vec<bool>,
     pending: Vec<usize>,
 }
 
 /// The longest chain of jumps that one jump follows: chains may be cycles.
 const MAX_HOPS: usize = 8;
 
-/// Jumps that become useless by the removal of others are found in the next round.
-const ROUNDS: usize = 2;
-
 impl Control {
     /// Simplifies the jumps of `function`.
     pub(super) fn run(&mut self, function: &mut EditableFunction) -> Result<(), AllocError> {
-        for _ in 0..ROUNDS {
-            thread(function);
-            self.remove_unreachable(function)?;
-            function.rebuild(&[])?;
-            function.targets(&mut self.is_target)?;
-            self.remove_useless(function);
-            function.rebuild(&[])?;
-        }
-        Ok(())
+        thread(function);
+        self.remove_unreachable(function)?;
+        function.rebuild(&[])?;
+        remove_useless(function);
+        function.rebuild(&[])
     }
 
     fn remove_unreachable(&mut self, function: &mut EditableFunction) -> Result<(), AllocError> {
@@ -49,24 +41,6 @@ impl Control {
             }
         }
         Ok(())
-    }
-
-    /// Removes jumps to the next instruction, and inverts branches over a jump.
-    fn remove_useless(&self, function: &mut EditableFunction) {
-        for (index, next) in (0..function.len()).zip(1..) {
-            let Some(i) = function.get(index) else { continue };
-            let target = i.target().and_then(|target| usize::try_from(target).ok());
-            if target == Some(next) {
-                function.delete(index);
-                continue;
-            }
-            let is_over = target == next.checked_add(1) && self.is_target.get(next) == Some(&false);
-            let over = function.get(next).filter(|i| is_over && i.opcode == Opcode::Jump);
-            if let Some((jump, opcode)) = over.zip(inverted(&i)) {
-                function.set(index, Instruction { opcode, imm: jump.imm, ..i });
-                function.delete(next);
-            }
-        }
     }
 
     /// Marks the instructions that control falls through from `start`, and notes the targets of branches.
@@ -97,9 +71,7 @@ fn thread(function: &mut EditableFunction) {
         for _ in 0..MAX_HOPS {
             let next = usize::try_from(imm).ok().and_then(|target| function.get(target));
             match next {
-                Some(next) if next.opcode == Opcode::Jump || is_same_test(&i, &next) => {
-                    imm = next.imm;
-                }
+                Some(next) if next.opcode == Opcode::Jump => imm = next.imm,
                 _ => break,
             }
         }
@@ -109,9 +81,13 @@ fn thread(function: &mut EditableFunction) {
     }
 }
 
-/// Whether `next` tests what `i` has just found to hold, so that it goes on to its own target.
-fn is_same_test(i: &Instruction, next: &Instruction) -> bool {
-    i.opcode.has_target() && Instruction { imm: i.imm, ..*next } == *i
+/// Removes jumps to the next instruction.
+fn remove_useless(function: &mut EditableFunction) {
+    for (index, next) in (0..function.len()).zip(1u32..) {
+        if function.get(index).is_some_and(|i| i.target() == Some(next)) {
+            function.delete(index);
+        }
+    }
 }
 
 /// The opcode of the branch that is taken where `i` is not.

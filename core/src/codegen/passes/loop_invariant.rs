@@ -5,14 +5,12 @@
 //! follows the head follows the operation, too. Otherwise a new local is set in front of the loop, and the operation
 //! becomes a copy of it.
 //!
-//! Operations without effects move from anywhere in the loop. What may trap, and loads, whose address may be valid only
-//! if control comes that far, move only from the instructions that the first iteration executes before anything else
-//! that can be observed. A load moves only if the loop neither stores nor calls, and not if its value is compared with
-//! a number at once: that is how a front end polls a flag that another thread sets.
+//! Operations without effects move from anywhere in the loop. What may trap moves only from the instructions that the
+//! first iteration executes before anything else that can be observed. Loads stay: another thread may store meanwhile.
 
 use alloc::vec::Vec;
 
-use super::edit::{self, EditableFunction, Insertion, copy, is_load, is_pure, scalar_of};
+use super::edit::{self, EditableFunction, Insertion, copy, is_pure, scalar_of};
 use super::live::Live;
 use super::local_map::LocalMap;
 use super::loops::{Loop, Loops};
@@ -42,8 +40,6 @@ pub(super) struct LoopInvariant {
 /// The properties of the loop that is being processed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts {
-    /// The loop stores or calls.
-    has_effects: bool,
     /// The values that may still move, by class.
     budget: [usize; 2],
     /// Every iteration executes the instruction, and nothing before it can be observed.
@@ -94,11 +90,10 @@ impl LoopInvariant {
             if index != loop_.head && self.targets.get(index) == Some(&true) {
                 facts.is_certain = false;
             }
-            let is_movable = self.is_movable(function, index, &i, &facts);
+            let is_movable = self.is_movable(function, &i, &facts);
             let has_moved =
                 is_movable && self.move_out(function, live, loop_, index, &mut facts)?;
             if !has_moved {
-                self.float_immediate(function, loop_, index, &mut facts)?;
                 let is_observable = edit::can_trap(&i) || edit::is_memory_effect(&i);
                 let is_border = i.opcode.has_target() || i.opcode.ends();
                 facts.is_certain &= !is_observable && !is_border;
@@ -114,7 +109,6 @@ impl LoopInvariant {
         let mut used = [0usize; 2];
         let mut facts = Facts::default();
         for i in function.code.get(loop_.head..=loop_.end).unwrap_or(&[]) {
-            facts.has_effects |= edit::is_memory_effect(i);
             if let Some(local) = i.written() {
                 let count = self.sets.get(local).unwrap_or(0);
                 self.sets.set(local, count.saturating_add(1));
@@ -134,13 +128,7 @@ impl LoopInvariant {
         facts
     }
 
-    fn is_movable(
-        &self,
-        function: &EditableFunction,
-        index: usize,
-        i: &Instruction,
-        facts: &Facts,
-    ) -> bool {
+    fn is_movable(&self, function: &EditableFunction, i: &Instruction, facts: &Facts) -> bool {
         let mut is_invariant = true;
         function.reads(i, |local| is_invariant &= self.sets.get(local).unwrap_or(0) == 0);
         if !is_invariant {
@@ -154,10 +142,6 @@ impl LoopInvariant {
             Opcode::SlotAddress | Opcode::DataAddress => false,
             Opcode::TrapCompare(_) | Opcode::TrapIf(_) => facts.is_certain,
             Opcode::Binary(_) if edit::can_trap(i) => facts.is_certain && has_register,
-            _ if is_load(i) => {
-                let is_stable = !facts.has_effects && !is_poll(function, index, i);
-                facts.is_certain && is_stable && has_register
-            }
             _ => is_pure(i) && has_register,
         }
     }
@@ -205,53 +189,9 @@ impl LoopInvariant {
         try_push(&mut self.insertions, Insertion { before, loop_end, instruction, origin })?;
         Ok(true)
     }
-
-    /// Gives the number in a floating-point operation a register: the machine has to load it in any case.
-    fn float_immediate(
-        &mut self,
-        function: &mut EditableFunction,
-        loop_: Loop,
-        index: usize,
-        facts: &mut Facts,
-    ) -> Result<(), AllocError> {
-        let Some(i) = function.get(index).filter(|i| i.immediate) else { return Ok(()) };
-        let Some(scalar) = scalar_of(i.type_code).filter(|scalar| scalar.is_float()) else {
-            return Ok(());
-        };
-        let is_operation = matches!(i.opcode, Opcode::Binary(_) | Opcode::Compare(_));
-        let is_conditional = matches!(i.opcode, Opcode::Branch(_) | Opcode::TrapCompare(_));
-        let [_, budget] = &mut facts.budget;
-        if *budget == 0 || !(is_operation || is_conditional) {
-            return Ok(());
-        }
-        let bits = crate::ir::interpret::number(i.number(), scalar);
-        let Some(local) = function.add_local(scalar.code())? else { return Ok(()) };
-        let Some(constant) = function.constant(scalar, local, bits)? else { return Ok(()) };
-        *budget -= 1;
-        let new = match is_operation {
-            true => Instruction { immediate: false, c: local, imm: 0, ..i },
-            false => Instruction { immediate: false, b: local, c: 0, ..i },
-        };
-        function.set(index, new);
-        let origin = function.origin(index);
-        self.insert(loop_, constant, origin).map(|_| ())
-    }
 }
 
 /// The register class of a type: 0 for integers and pointers, 1 for floats.
 fn class_of(code: u8) -> usize {
     usize::from(scalar_of(code).is_some_and(|scalar| scalar.is_float()))
-}
-
-/// Whether the value of the load `i` is compared with a number by the next instruction.
-fn is_poll(function: &EditableFunction, index: usize, i: &Instruction) -> bool {
-    let next = index.checked_add(1).and_then(|next| function.get(next));
-    next.is_some_and(|next| {
-        let is_comparison = match next.opcode {
-            Opcode::Branch(_) | Opcode::TrapCompare(_) => next.immediate,
-            Opcode::BranchIf(_) | Opcode::TrapIf(_) => true,
-            _ => false,
-        };
-        is_comparison && next.a == i.a
-    })
 }

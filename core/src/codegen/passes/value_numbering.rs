@@ -1,19 +1,21 @@
-//! Local value numbering: redundant expressions, loads, copies and conditions within straight-line code.
+//! Local value numbering: constants, and redundant expressions, loads, copies and conditions, within straight-line code.
 //!
 //! Values have numbers. An expression that was computed before becomes a copy of the local that has its value, if that
 //! local was not set since; a read of a copy becomes a read of its source. A load is redundant until the next store or
-//! call, and a load after a store to the same address returns what was stored. A conditional trap that has not trapped,
-//! and a branch that has fallen through, decide later tests of the same condition.
+//! call. A conditional trap that has not trapped, and a branch that has fallen through, decide later tests of the same
+//! condition. An operation on constants becomes its result, and a constant that fits an instruction its immediate operand.
 //!
 //! The facts hold within an extended basic block: the pass discards them at each target of a jump.
 
 use alloc::vec::Vec;
 
-use super::edit::{self, EditableFunction, copy, plain, scalar_of};
+use super::edit::{
+    self, EditableFunction, copy, immediate_of, plain, scalar_of, short_immediate_of,
+};
 use super::value_table::{Expression, ValueNumber, ValueTable};
 use crate::alloc_util::AllocError;
 use crate::ir::instruction::{Instruction, NONE};
-use crate::ir::interpret::number;
+use crate::ir::interpret::value::{self, number};
 use crate::ir::opcode::{Condition, Opcode};
 use crate::ir::types::Scalar;
 
@@ -38,6 +40,7 @@ impl ValueNumbering {
             }
             let Some(mut i) = function.get(index) else { continue };
             function.map_reads(&mut i, |local| self.table.representative(local))?;
+            let i = self.with_immediate(i);
             function.set(index, i);
             self.visit(function, index, &i)?;
             if function.get(index).is_some_and(|i| i.opcode.ends()) {
@@ -72,7 +75,6 @@ impl ValueNumbering {
             Opcode::BranchIf(expected) | Opcode::TrapIf(expected) => {
                 self.test(function, index, i, expected)
             }
-            Opcode::Store | Opcode::StoreElement => self.store(i),
             _ => self.computation(function, index, i),
         }
     }
@@ -120,6 +122,59 @@ impl ValueNumbering {
         Ok(())
     }
 
+    /// The operation with an immediate operand in place of a local with a known value, where it can have one.
+    fn with_immediate(&self, i: Instruction) -> Instruction {
+        let known = |local| self.table.known(local);
+        let scalar = scalar_of(i.type_code).filter(|scalar| !scalar.is_float());
+        let number = |bits: Option<u64>| immediate_of(scalar?, bits?);
+        let new = match i.opcode {
+            _ if i.immediate => None,
+            Opcode::Binary(_) | Opcode::Compare(_) if known(i.c).is_some() => {
+                number(known(i.c)).map(|imm| Instruction { immediate: true, c: 0, imm, ..i })
+            }
+            Opcode::Binary(binary) if binary.is_commutative() => number(known(i.b))
+                .map(|imm| Instruction { immediate: true, b: i.c, c: 0, imm, ..i }),
+            Opcode::Branch(_) | Opcode::TrapCompare(_) => scalar
+                .zip(known(i.b))
+                .and_then(|(scalar, bits)| short_immediate_of(scalar, bits))
+                .map(|short| Instruction { immediate: true, b: 0, c: short.cast_unsigned(), ..i }),
+            Opcode::LoadElement | Opcode::StoreElement | Opcode::Element => known(i.c)
+                .and_then(|index| index.cast_signed().checked_add(i.imm.into()))
+                .and_then(|sum| i32::try_from(sum).ok())
+                .map(|imm| Instruction { c: NONE, imm, ..i }),
+            Opcode::CopyMemory | Opcode::FillMemory => known(i.c)
+                .and_then(|bytes| i32::try_from(bytes).ok())
+                .map(|imm| Instruction { immediate: true, c: 0, imm, ..i }),
+            _ => None,
+        };
+        new.unwrap_or(i)
+    }
+
+    /// The result of an operation on constants, which does not trap.
+    fn evaluate(&self, function: &EditableFunction, i: &Instruction) -> Option<(Scalar, u64)> {
+        let scalar = scalar_of(i.type_code)?;
+        let left = || self.table.known(i.b);
+        let right = || match i.immediate {
+            true => Some(number(i.number(), scalar)),
+            false => self.table.known(i.c),
+        };
+        let (ty, bits) = match i.opcode {
+            Opcode::SizeOf => (scalar_of(function.local_code(i.a))?, scalar.size().into()),
+            Opcode::Unary(unary) => (scalar, value::apply_unary(unary, scalar, left()?)),
+            Opcode::Binary(binary) => (scalar, value::apply(binary, scalar, left()?, right()?)?),
+            Opcode::Convert => {
+                let source = scalar_of(u8::try_from(i.c).ok()?)?;
+                (scalar, value::convert(left()?, source, scalar))
+            }
+            Opcode::Compare(condition) => {
+                let holds = value::holds(condition, scalar, left()?, right()?);
+                (Scalar::Bool, holds.into())
+            }
+            _ => return None,
+        };
+        Some((ty, value::truncate(bits, ty)))
+    }
+
     fn computation(
         &mut self,
         function: &mut EditableFunction,
@@ -130,6 +185,12 @@ impl ValueNumbering {
             self.effects = self.effects.saturating_add(1);
         }
         let Some(local) = i.written() else { return Ok(()) };
+        if let Some((scalar, bits)) = self.evaluate(function, i)
+            && let Some(new) = function.constant(scalar, local, bits)?
+        {
+            function.set(index, new);
+            return self.constant(function, index, &new, bits);
+        }
         let Some(expression) = self.expression(i)? else {
             return self.table.assign_new(local).map(|_| ());
         };
@@ -237,6 +298,12 @@ impl ValueNumbering {
         condition: Condition,
     ) -> Result<(), AllocError> {
         let right = self.second(i, i.b)?;
+        if let Some(scalar) = scalar_of(i.type_code)
+            && let Some((left, right)) = self.table.known(i.a).zip(self.table.bits(right))
+        {
+            decide(function, index, i, value::holds(condition, scalar, left, right));
+            return Ok(());
+        }
         let expression = self.comparison(condition, i.type_code, i.a, right)?;
         let known = self.table.find(&expression);
         if let Some(bits) = known.and_then(|value| self.table.bits(value)) {
@@ -281,23 +348,6 @@ impl ValueNumbering {
             None => self.table.learn(value, u64::from(!expected)),
         }
         Ok(())
-    }
-
-    /// What is stored is what a load from the same address returns until the next effect.
-    fn store(&mut self, i: &Instruction) -> Result<(), AllocError> {
-        self.effects = self.effects.saturating_add(1);
-        let value = self.table.number_of(i.a)?;
-        let opcode = match i.opcode {
-            Opcode::Store => Opcode::Load,
-            _ => Opcode::LoadElement,
-        };
-        let expression = Expression {
-            opcode: opcode.code(false),
-            type_code: i.type_code,
-            operands: self.address(i)?,
-            more: [i.imm.cast_unsigned(), self.effects],
-        };
-        self.table.insert(expression, value)
     }
 }
 

@@ -121,6 +121,11 @@ impl ValueTable {
         (self.numbers.get(holder) == Some(number)).then_some(holder)
     }
 
+    /// The bits of the value that a local has, if they are known.
+    pub(super) fn known(&self, local: u16) -> Option<u64> {
+        self.bits(self.numbers.get(local)?)
+    }
+
     /// The bits of the value, if they are known.
     pub(super) fn bits(&self, number: ValueNumber) -> Option<u64> {
         self.value(number)?.bits

@@ -178,14 +178,6 @@ fn unchanged_functions_encode_to_the_same_function() {
 }
 
 #[test]
-fn folding_preserves_behaviour() {
-    let changed = check(Options::default(), |memory, function| {
-        memory.fold.run(function).unwrap();
-    });
-    assert!(changed > 60, "{changed} % of the functions changed");
-}
-
-#[test]
 fn control_flow_preserves_behaviour() {
     let changed = check(Options::default(), |memory, function| {
         memory.control.run(function).unwrap();
