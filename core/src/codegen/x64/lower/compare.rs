@@ -160,25 +160,6 @@ impl Lower<'_, '_> {
         self.by_flags(Outcome::When(cond), &next);
     }
 
-    /// Lowers the next instruction if it is a branch or trap by the comparison of `local`, whose value is in `register`, with
-    /// a number, and nothing else reads it.
-    pub(super) fn compare_result(&mut self, local: u16, register: Gpr, scalar: Scalar) -> bool {
-        let Some(next) = self.peek() else { return false };
-        let (Opcode::Branch(condition) | Opcode::TrapCompare(condition)) = next.opcode else {
-            return false;
-        };
-        let is_of_it = next.a == local && self.instance.scalar(next.type_code) == Some(scalar);
-        let dies = self.dies_at(local, self.index.saturating_add(1));
-        if !is_of_it || !next.immediate || !dies || self.compared(&next).is_some() {
-            return false;
-        }
-        self.take_next();
-        let right = self.right(&next, next.b, scalar);
-        self.compare_places(scalar, register.into(), right);
-        self.by_flags(Outcome::When(cond_of(condition, scalar)), &next);
-        true
-    }
-
     /// Lowers a branch or conditional trap whose outcome is known.
     fn by_flags(&mut self, outcome: Outcome, i: &Instruction) {
         match i.opcode {
@@ -187,24 +168,29 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// Lowers a branch or trap by the comparison of a loaded integer with a number. A bool may be any byte in memory.
+    /// Lowers the next instruction if it is a branch or trap by the comparison of a loaded integer with a number, and
+    /// nothing else reads that. A bool may be any byte in memory.
     pub(super) fn compare_memory(
         &mut self,
         load: &Instruction,
-        next: &Instruction,
         scalar: Scalar,
         place: Mem,
     ) -> bool {
+        let Some(next) = self.peek().filter(|next| next.immediate && next.a == load.a) else {
+            return false;
+        };
         let (Opcode::Branch(condition) | Opcode::TrapCompare(condition)) = next.opcode else {
             return false;
         };
         let is_integer = !scalar.is_float() && scalar != Scalar::Bool;
-        if !is_integer || !next.immediate || next.a != load.a || self.compared(next).is_some() {
+        let is_last = self.dies_at(load.a, self.index.saturating_add(1));
+        let is_of_it = is_integer && is_last && next.type_code == load.type_code;
+        if !is_of_it || self.compared(&next).is_some() {
             return false;
         }
         self.take_next();
         self.asm.cmp(ScalarWidth(scalar.bits()), place, next.number());
-        self.by_flags(Outcome::When(cond_of(condition, scalar)), next);
+        self.by_flags(Outcome::When(cond_of(condition, scalar)), &next);
         true
     }
 

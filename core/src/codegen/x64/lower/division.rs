@@ -43,9 +43,7 @@ impl Lower<'_, '_> {
 
     fn finish(&mut self, i: &Instruction, scalar: Scalar, result: Gpr) {
         self.extend(result, scalar);
-        if !self.compare_result(i.a, result, scalar) {
-            self.set_int(i.a, result);
-        }
+        self.set_int(i.a, result);
     }
 
     /// Divides `rax`. What is narrower than 32 bits has no quotient that does not fit.

@@ -2,7 +2,7 @@
 
 use super::compare::FloatRight;
 use super::{Lower, float_of};
-use crate::codegen::x64::operand::{Mem, Rip, Xmm, XmmOrMem};
+use crate::codegen::x64::operand::{Rip, Xmm, XmmOrMem};
 use crate::codegen::x64::row::{Bitwise, Scalar as Row};
 use crate::ir::interpret::number;
 use crate::ir::{Binary, Instruction, Scalar, Unary};
@@ -48,24 +48,6 @@ impl Lower<'_, '_> {
         self.load_xmm(to, left, scalar);
         self.scalar_op(row, scalar, to, right);
         self.set_float(i.a, to);
-    }
-
-    /// `a = left op place`
-    pub(super) fn float_with_memory(
-        &mut self,
-        i: &Instruction,
-        scalar: Scalar,
-        binary: Binary,
-        left: u16,
-        place: Mem,
-    ) -> bool {
-        self.take_next();
-        let left = self.xmm_place(left);
-        let to = self.float_destination(i.a);
-        self.load_xmm(to, left, scalar);
-        self.asm.scalar(row_of(binary), float_of(scalar), to, place);
-        self.set_float(i.a, to);
-        true
     }
 
     fn load_xmm(&mut self, to: Xmm, from: XmmOrMem, scalar: Scalar) {

@@ -46,12 +46,7 @@ impl Lower<'_, '_> {
     fn combine(&mut self, i: &Instruction, scalar: Scalar, binary: Binary) {
         let is_sum = matches!(binary, Binary::Add | Binary::Subtract);
         let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
-        let own = self.place(i.a);
         let needs_extension = is_sum && scalar.bits() < 32;
-        if own.register().is_none() && own == left && !needs_extension {
-            self.alu_place(row_of(binary), scalar, own, right);
-            return self.fuse_with_zero(i.a, scalar);
-        }
         let to = self.int_destination(i.a);
         let is_right = right == Right::Operand(to.into());
         let mut has_flags = !needs_extension;
@@ -70,45 +65,6 @@ impl Lower<'_, '_> {
         if has_flags {
             self.fuse_with_zero(i.a, scalar);
         }
-    }
-
-    /// `a = left op place`, for operations that take memory and types that need no extension.
-    pub(super) fn combine_with_memory(
-        &mut self,
-        i: &Instruction,
-        scalar: Scalar,
-        binary: Binary,
-        left: u16,
-        place: Mem,
-    ) -> bool {
-        let is_taken = matches!(
-            binary,
-            Binary::Add
-                | Binary::Subtract
-                | Binary::Multiply
-                | Binary::And
-                | Binary::Or
-                | Binary::Xor
-        );
-        if !is_taken || scalar.bits() < 32 {
-            return false;
-        }
-        let left = self.place(left);
-        let to = match self.int_destination(i.a) {
-            to if left != to.into() && place.contains(to) => Gpr::Rax,
-            to => to,
-        };
-        self.take_next();
-        self.move_place(to, left, scalar);
-        match binary {
-            Binary::Multiply => self.asm.imul(width_of(scalar), to, place),
-            _ => self.asm.alu(row_of(binary), width_of(scalar), to, place),
-        }
-        self.set_int(i.a, to);
-        if binary != Binary::Multiply {
-            self.fuse_with_zero(i.a, scalar);
-        }
-        true
     }
 
     /// `to` is the right operand: `to = left op to`.
@@ -144,12 +100,8 @@ impl Lower<'_, '_> {
             },
             _ => return false,
         };
-        self.lea(scalar, to, address);
-        true
-    }
-
-    fn lea(&mut self, scalar: Scalar, to: Gpr, address: Mem) {
         self.asm.lea(width_of(scalar), to, address);
+        true
     }
 
     fn multiply(&mut self, i: &Instruction, scalar: Scalar) {
@@ -173,16 +125,6 @@ impl Lower<'_, '_> {
 
     /// A product with a number: a shift or an address where one of these gives it.
     pub(super) fn multiply_by(&mut self, scalar: Scalar, to: Gpr, left: GprOrStack, number: i32) {
-        let index = left.register().and_then(Gpr::index);
-        let scale = match number {
-            3 => Some(Scale::By2),
-            5 => Some(Scale::By4),
-            9 => Some(Scale::By8),
-            _ => None,
-        };
-        if let (Some(left), Some(index), Some(scale)) = (left.register(), index, scale) {
-            return self.lea(scalar, to, Mem::at(left, 0).indexed(index, scale));
-        }
         if number > 1 && number.cast_unsigned().is_power_of_two() {
             self.move_place(to, left, scalar);
             let count = u8::try_from(number.trailing_zeros()).unwrap_or(0);

@@ -41,7 +41,7 @@ impl Lower<'_, '_> {
 
     pub(super) fn load(&mut self, i: &Instruction, scalar: Scalar) {
         let place = self.address(i, scalar);
-        if self.load_into(i, scalar, place) {
+        if self.compare_memory(i, scalar, place) {
             return;
         }
         if scalar.is_float() {
@@ -59,32 +59,6 @@ impl Lower<'_, '_> {
             self.fill(to, scalar, place);
         }
         self.set_int(i.a, to);
-    }
-
-    /// Lowers the next instruction with the loaded value as its operand in memory, if only that reads it.
-    fn load_into(&mut self, load: &Instruction, scalar: Scalar, place: Mem) -> bool {
-        let Some(next) = self.peek().filter(|next| next.type_code == load.type_code) else {
-            return false;
-        };
-        let is_last = self.dies_at(load.a, self.index.saturating_add(1));
-        let binary = match next.opcode {
-            _ if !is_last => return false,
-            Opcode::Binary(binary) => binary,
-            Opcode::Branch(_) | Opcode::TrapCompare(_) => {
-                return self.compare_memory(load, &next, scalar, place);
-            }
-            _ => return false,
-        };
-        let left = match (next.b == load.a, next.c == load.a) {
-            _ if next.immediate => return false,
-            (false, true) => next.b,
-            (true, false) if binary.is_commutative() => next.c,
-            _ => return false,
-        };
-        match scalar.is_float() {
-            true => self.float_with_memory(&next, scalar, binary, left, place),
-            false => self.combine_with_memory(&next, scalar, binary, left, place),
-        }
     }
 
     pub(super) fn store(&mut self, i: &Instruction, scalar: Scalar) {
