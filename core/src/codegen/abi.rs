@@ -104,37 +104,6 @@ impl<M: Machine> Lowering<'_, '_, M> {
         }
     }
 
-    /// Saves the caller-saved registers whose locals live on behind the call.
-    pub(crate) fn save_around_call(&mut self) {
-        let allocation = self.allocation;
-        for (_, location, slot) in allocation.saved_around(self.index) {
-            match location {
-                Location::Int(from) => M::store_int(self, StackPlace::Spill(slot), M::int(from)),
-                Location::Float(from) => {
-                    M::store_float(self, StackPlace::Spill(slot), M::float(from));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Restores what [`save_around_call`](Self::save_around_call) has saved, but not `result`.
-    pub(crate) fn restore_around_call(&mut self, result: u16) {
-        if self.is_returned(result) {
-            // Nothing else is read, and the result is in its register, which may be that of a saved local.
-            return;
-        }
-        let allocation = self.allocation;
-        for (local, location, slot) in allocation.saved_around(self.index) {
-            match location {
-                _ if local == result => {}
-                Location::Int(to) => M::load_int(self, M::int(to), StackPlace::Spill(slot)),
-                Location::Float(to) => M::load_float(self, M::float(to), StackPlace::Spill(slot)),
-                _ => {}
-            }
-        }
-    }
-
     /// Takes the result of a call out of its register. `result` is the type code of the callee's result.
     pub(crate) fn take_result(&mut self, call: &Instruction, result: u8) {
         let Some(scalar) = self.instance.scalar(result).filter(|_| call.a != NONE) else { return };

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 
 use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
-use crate::ir::{Access, FunctionInstance, Instruction, NONE, Operands};
+use crate::ir::{Access, FunctionInstance, Instruction, Operands};
 
 /// No loop, no label.
 const NIL: u32 = u32::MAX;
@@ -40,8 +40,6 @@ pub(crate) struct Interval {
     pub(crate) end: u32,
     /// References, each counted eight times for every loop around it.
     pub(crate) weight: u32,
-    /// A local that the defining instruction reads; [`NONE`] without one.
-    pub(crate) source: u16,
     /// Whether the local has its value before the first instruction: parameters, and locals that start at 0.
     pub(crate) is_live_at_entry: bool,
     /// Whether the first reference defines the local.
@@ -49,14 +47,8 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
-    const UNUSED: Self = Self {
-        start: 1,
-        end: 0,
-        weight: 0,
-        source: NONE,
-        is_live_at_entry: false,
-        starts_by_definition: false,
-    };
+    const UNUSED: Self =
+        Self { start: 1, end: 0, weight: 0, is_live_at_entry: false, starts_by_definition: false };
 
     /// Whether the local is referenced anywhere.
     pub(crate) fn is_used(&self) -> bool {
@@ -113,8 +105,8 @@ pub(crate) struct Liveness {
     definitions: Vec<(u32, u16)>,
     /// Targets of forward jumps and their first sources: the nearest on top, see [`Self::may_be_skipped`].
     labels: Vec<(u32, u32)>,
-    /// Calls that return to the function, with the sum of the weights up to them.
-    calls: Vec<(u32, u32)>,
+    /// The positions of calls that return to the function.
+    calls: Vec<u32>,
     /// The positions of tail calls.
     tail_calls: Vec<u32>,
     zeroed: Vec<u16>,
@@ -209,7 +201,7 @@ impl Liveness {
 
     /// The positions of calls that return to the function, ascending.
     pub(crate) fn calls(&self) -> impl Iterator<Item = u32> {
-        self.calls.iter().map(|&(position, _)| position)
+        self.calls.iter().copied()
     }
 
     /// The positions of tail calls, ascending.
@@ -217,17 +209,11 @@ impl Liveness {
         self.tail_calls.iter().copied()
     }
 
-    /// The sum of the weights of the calls that `interval` crosses.
+    /// Whether `interval` crosses a call.
     #[inline]
-    pub(crate) fn crossed_calls(&self, interval: &Interval) -> u32 {
-        if self.calls.is_empty() {
-            return 0;
-        }
-        let before = |position: u32| {
-            let count = self.calls.partition_point(|&(call, _)| call < position);
-            count.checked_sub(1).and_then(|last| self.calls.get(last)).map_or(0, |&(_, sum)| sum)
-        };
-        before(interval.end).saturating_sub(before(interval.first_value()))
+    pub(crate) fn crosses_call(&self, interval: &Interval) -> bool {
+        let next = self.calls.partition_point(|&call| call < interval.first_value());
+        self.calls.get(next).is_some_and(|&call| call < interval.end)
     }
 
     /// Marks the targets of jumps and collects the regions of backward jumps.
@@ -333,7 +319,6 @@ impl Liveness {
         context: bool,
     ) -> Result<(), AllocError> {
         let mut nest = LoopNest::new(self);
-        let mut calls = 0u32;
         for (position, bytes) in (0u32..).zip(instance.body().instructions) {
             let [code, _, a0, a1, b0, b1, c0, c1, i0, i1, ..] = *bytes;
             let access = Access::of_code(code);
@@ -356,19 +341,15 @@ impl Liveness {
                 for local in call.iter().flat_map(|call| call_operands(instance, call)) {
                     self.reference(local, position, weight);
                 }
-                if call.is_some_and(|call| call.opcode.ends()) {
-                    try_push(&mut self.tail_calls, position)?;
-                } else {
-                    calls = calls.saturating_add(weight);
-                    try_push(&mut self.calls, (position, calls))?;
-                }
+                let is_tail = call.is_some_and(|call| call.opcode.ends());
+                let calls = if is_tail { &mut self.tail_calls } else { &mut self.calls };
+                try_push(calls, position)?;
             }
             if context && access.has(Access::TRAPS) {
                 self.reference(0, position, weight);
             }
             if access.has(Access::WRITES_A) {
-                let source = if access.has(Access::READS_B) { b } else { NONE };
-                self.define(a, position, weight, source)?;
+                self.define(a, position, weight)?;
             }
         }
         Ok(())
@@ -385,18 +366,11 @@ impl Liveness {
     }
 
     #[inline]
-    fn define(
-        &mut self,
-        local: u16,
-        position: u32,
-        weight: u32,
-        source: u16,
-    ) -> Result<(), AllocError> {
+    fn define(&mut self, local: u16, position: u32, weight: u32) -> Result<(), AllocError> {
         let Some(interval) = self.intervals.get_mut(usize::from(local)) else { return Ok(()) };
         let is_first = !interval.is_used();
         if is_first {
-            (interval.start, interval.source, interval.starts_by_definition) =
-                (position, source, true);
+            (interval.start, interval.starts_by_definition) = (position, true);
         }
         interval.end = position;
         interval.weight = interval.weight.saturating_add(weight);

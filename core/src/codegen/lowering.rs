@@ -12,7 +12,7 @@ use super::label::{Label, Labels};
 use super::liveness::Liveness;
 use super::machine::{MachineAssembler, Register, without_cuts};
 use super::options::{Options, TrapConvention};
-use super::regalloc::{Allocation, Location, RegisterFile, is_float};
+use super::regalloc::{Allocation, Location, RegisterFile};
 use super::unwind::{UnwindMachine, UnwindOp, UnwindRow};
 use crate::alloc_util::{AllocError, try_push};
 use crate::codegen::code::SourceLoc;
@@ -167,8 +167,6 @@ pub(crate) struct Lowering<'c, 'i, M: Machine> {
     is_upcoming_target: bool,
     /// Whether a jump was lowered with the current instruction, and control does not go on behind it.
     pub(crate) has_jumped: bool,
-    /// The local that is to be computed in the register of the result.
-    returned: Option<u16>,
     /// The line of the current instruction, and the next entry of the source locations.
     line: u32,
     next_location: usize,
@@ -211,7 +209,6 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
             upcoming: None,
             is_upcoming_target: false,
             has_jumped: false,
-            returned: None,
             line: 0,
             next_location: 0,
             error: None,
@@ -265,37 +262,10 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         self.is_upcoming_target = self.liveness.is_target(next);
     }
 
-    /// Lowers an instruction, and a return of its result with it. Whether control does not go on behind it.
+    /// Lowers an instruction. Whether control does not go on behind it.
     fn lower(&mut self, i: &Instruction) -> bool {
-        let Some(end) = self.peek().filter(|next| self.is_return_of(i, next)) else {
-            M::instruction(self, i);
-            return core::mem::take(&mut self.has_jumped) || i.opcode.ends();
-        };
-        self.returned = Some(end.a);
         M::instruction(self, i);
-        self.take_next();
-        M::instruction(self, &end);
-        self.returned = None;
-        true
-    }
-
-    /// Whether `next` returns the result of `i`, which does not read that local.
-    fn is_return_of(&self, i: &Instruction, next: &Instruction) -> bool {
-        next.opcode == Opcode::Return
-            && i.written() == Some(next.a)
-            && !i.read().contains(&Some(next.a))
-            && !(i.opcode.is_call() && self.passes(i, next.a))
-            && self.dies_at(next.a, self.next)
-    }
-
-    /// Whether `local` is set to the result of the function, which is returned next.
-    pub(crate) fn is_returned(&self, local: u16) -> bool {
-        self.returned == Some(local)
-    }
-
-    /// Whether a call passes `local`.
-    fn passes(&self, call: &Instruction, local: u16) -> bool {
-        self.callee(call).is_ok_and(|(_, passed)| passed.operands.iter().any(|of| of == local))
+        core::mem::take(&mut self.has_jumped) || i.opcode.ends()
     }
 
     /// The next instruction, if no jump leads to it.
@@ -488,17 +458,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
     /// The location of a local.
     #[inline]
     pub(crate) fn location(&self, local: u16) -> Location {
-        let location = self.allocation.location(local);
-        match (self.returned == Some(local), location) {
-            (false, _) | (_, Location::Unused) => location,
-            (true, _) if self.is_float(local) => Location::Float(M::REGISTERS.float.result),
-            (true, _) => Location::Int(M::REGISTERS.int.result),
-        }
-    }
-
-    #[cold]
-    fn is_float(&self, local: u16) -> bool {
-        is_float(self.instance, local)
+        self.allocation.location(local)
     }
 
     /// The callee of a call and its arguments.

@@ -4,8 +4,7 @@
 //! by ascending start; a register is free again where its interval ends. When no register is free, the lightest of
 //! the intervals that hold one and the new one goes to the frame, whole.
 //!
-//! An interval that crosses calls takes a register that callees preserve. Where none is free or none is worth saving in
-//! the prologue, it takes another one if its references outweigh saving it around each call that it crosses.
+//! An interval that crosses calls takes a register that callees preserve, or else goes to the frame.
 //!
 //! Source: M. Poletto and V. Sarkar, "Linear Scan Register Allocation", 1999; the weights are those of G. Chaitin's
 //! spill costs.
@@ -15,7 +14,6 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::liveness::{Interval, Liveness, call_operands};
-use crate::alloc_util::sort::sort_by_key;
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::ir::FunctionInstance;
 
@@ -86,15 +84,6 @@ struct ClassState {
     taken: u32,
 }
 
-/// A register that is saved around the calls that its local crosses.
-#[derive(Clone, Copy, Debug)]
-struct Saved {
-    first_value: u32,
-    end: u32,
-    local: u16,
-    slot: u32,
-}
-
 /// The places of the locals of one function. Its memory is reused.
 #[derive(Debug, Default)]
 pub(crate) struct Allocation {
@@ -104,14 +93,10 @@ pub(crate) struct Allocation {
     float: ClassState,
     /// Locals by ascending position of their first value.
     order: Vec<(u32, u16)>,
-    saved: Vec<Saved>,
     /// Slots that are in use: the last position of their locals, and their numbers.
     busy_slots: BinaryHeap<Reverse<(u32, u32)>>,
     free_slots: Vec<u32>,
     slots: u32,
-    /// For each call with saved registers its position and the first of them in `around`.
-    calls: Vec<(u32, u32)>,
-    around: Vec<Saved>,
 }
 
 impl Allocation {
@@ -139,22 +124,18 @@ impl Allocation {
         self.float.reset(&file.float, liveness.has_calls());
         for index in 0..self.order.len() {
             let Some(&(_, local)) = self.order.get(index) else { break };
-            self.place(liveness, local, is_float(instance, local))?;
+            self.place(liveness, local, is_float(instance, local));
         }
-        self.assign_slots(liveness)?;
-        self.list_saves(liveness)
+        self.assign_slots(liveness)
     }
 
     fn clear(&mut self) {
         self.locations.clear();
         self.hints.clear();
         self.order.clear();
-        self.saved.clear();
         self.busy_slots.clear();
         self.free_slots.clear();
         self.slots = 0;
-        self.calls.clear();
-        self.around.clear();
     }
 
     /// The place of a local.
@@ -171,22 +152,6 @@ impl Allocation {
     /// The callee-saved registers that the function uses: a bit for each number, integer and floating-point.
     pub(crate) fn callee_saved(&self) -> (u32, u32) {
         (self.int.taken, self.float.taken)
-    }
-
-    /// The locals in caller-saved registers that are live across the call at `position`: local, register, and the slot
-    /// in which the register is saved.
-    pub(crate) fn saved_around(
-        &self,
-        position: u32,
-    ) -> impl Iterator<Item = (u16, Location, u32)> + '_ {
-        let call = self.calls.binary_search_by_key(&position, |&(call, _)| call).ok();
-        let first = |call: usize| {
-            let first = self.calls.get(call).map(|&(_, first)| first);
-            first.and_then(|first| usize::try_from(first).ok()).unwrap_or(self.around.len())
-        };
-        let range = call.map_or(0..0, |call| first(call)..first(call + 1));
-        let saved = self.around.get(range).unwrap_or(&[]);
-        saved.iter().map(|saved| (saved.local, self.location(saved.local), saved.slot))
     }
 
     /// Notes the argument registers in which parameters come and in which locals are passed.
@@ -222,28 +187,18 @@ impl Allocation {
         }
     }
 
-    fn place(&mut self, liveness: &Liveness, local: u16, is_float: bool) -> Result<(), AllocError> {
+    fn place(&mut self, liveness: &Liveness, local: u16, is_float: bool) {
         let interval = liveness.interval(local);
-        let crossed = liveness.crossed_calls(&interval);
-        let hints = self.hints_of(local, &interval);
+        let hint = self.hints.get(usize::from(local)).copied().unwrap_or(u8::MAX);
         let class = if is_float { &mut self.float } else { &mut self.int };
-        let choice = class.choose(&interval, crossed, hints);
-        let Some(register) = choice else {
-            self.set(local, Location::Frame(0));
-            return Ok(());
-        };
+        let choice = class.choose(&interval, liveness.crosses_call(&interval), hint);
+        let Some(register) = choice else { return self.set(local, Location::Frame(0)) };
         let holder = Holder { local, last_use: interval.last_use(), weight: interval.weight };
-        let is_preserved = class.preserved & (1 << register) != 0;
         if let Some(evicted) = class.take(register, holder) {
             self.set(evicted, Location::Frame(0));
         }
-        if crossed > 0 && !is_preserved {
-            let (first_value, end) = (interval.first_value(), interval.end);
-            try_push(&mut self.saved, Saved { first_value, end, local, slot: 0 })?;
-        }
         let place = if is_float { Location::Float } else { Location::Int };
         self.set(local, place(register));
-        Ok(())
     }
 
     fn set(&mut self, local: u16, location: Location) {
@@ -252,38 +207,12 @@ impl Allocation {
         }
     }
 
-    /// Registers that would save a move: the one that a call or the caller uses for the local, and that of a source of the
-    /// instruction that defines it.
-    fn hints_of(&self, local: u16, interval: &Interval) -> [u8; 2] {
-        let own = self.hints.get(usize::from(local)).copied().unwrap_or(u8::MAX);
-        match self.location(interval.source) {
-            Location::Int(register) | Location::Float(register) if !interval.is_live_at_entry => {
-                [own, register]
-            }
-            _ => [own, u8::MAX],
-        }
-    }
-
-    /// Gives slots to the locals in the frame and to the registers that are saved around calls.
+    /// Gives slots to the locals in the frame.
     fn assign_slots(&mut self, liveness: &Liveness) -> Result<(), AllocError> {
-        let locations = &self.locations;
-        // Locals that lost their register are in the frame.
-        self.saved.retain(|saved| {
-            !matches!(locations.get(usize::from(saved.local)), Some(Location::Frame(_)))
-        });
-        sort_by_key(&mut self.saved, |saved| (saved.first_value, saved.local));
-        let mut next_saved = 0;
         for index in 0..self.order.len() {
             let Some(&(first_value, local)) = self.order.get(index) else { break };
-            let is_saved = self.saved.get(next_saved).is_some_and(|saved| saved.local == local);
-            if !is_saved && !matches!(self.location(local), Location::Frame(_)) {
-                continue;
-            }
-            let slot = self.slot(first_value, liveness.interval(local).last_use())?;
-            if is_saved {
-                self.saved.get_mut(next_saved).into_iter().for_each(|saved| saved.slot = slot);
-                next_saved += 1;
-            } else {
+            if matches!(self.location(local), Location::Frame(_)) {
+                let slot = self.slot(first_value, liveness.interval(local).last_use())?;
                 self.set(local, Location::Frame(slot));
             }
         }
@@ -306,28 +235,6 @@ impl Allocation {
         self.busy_slots.try_reserve(1).map_err(|_| AllocError)?;
         self.busy_slots.push(Reverse((last_use, slot)));
         Ok(slot)
-    }
-
-    /// Lists, for each call, the registers that are saved around it.
-    fn list_saves(&mut self, liveness: &Liveness) -> Result<(), AllocError> {
-        if self.saved.is_empty() {
-            return Ok(());
-        }
-        let mut next = 0;
-        // No more than there are registers: each is saved for one local at a time.
-        let mut live: Vec<Saved> = Vec::new();
-        for position in liveness.calls() {
-            while let Some(saved) = self.saved.get(next).filter(|s| s.first_value <= position) {
-                try_push(&mut live, *saved)?;
-                next += 1;
-            }
-            live.retain(|saved| saved.end > position);
-            let first = u32::try_from(self.around.len()).unwrap_or(u32::MAX);
-            try_push(&mut self.calls, (position, first))?;
-            try_reserve(&mut self.around, live.len())?;
-            self.around.extend_from_slice(&live);
-        }
-        Ok(())
     }
 }
 
@@ -387,8 +294,8 @@ impl ClassState {
         }
     }
 
-    /// The register for an interval that crosses calls of the weight `crossed`; `None` for the frame.
-    fn choose(&mut self, interval: &Interval, crossed: u32, hints: [u8; 2]) -> Option<u8> {
+    /// The register for an interval; `None` for the frame. `hint` is a register that would save a move.
+    fn choose(&mut self, interval: &Interval, crosses_call: bool, hint: u8) -> Option<u8> {
         self.expire(interval.first_value());
         // Registers that need no saving in the prologue, or are worth it.
         let is_worth_saving = interval.weight > SAVE_COST;
@@ -396,19 +303,15 @@ impl ClassState {
             if is_worth_saving { self.free } else { self.free & (!self.preserved | self.taken) };
         let first =
             |list: &[u8]| list.iter().find(|register| usable & (1 << **register) != 0).copied();
-        if crossed == 0 {
-            let is_usable = |hint: &u8| usable.checked_shr((*hint).into()).unwrap_or(0) & 1 != 0;
-            return hints
-                .into_iter()
-                .find(is_usable)
-                .or_else(|| first(self.caller_saved))
-                .or_else(|| first(self.callee_saved))
-                .or_else(|| self.lightest(self.all, interval));
+        if crosses_call {
+            return first(self.callee_saved).or_else(|| self.lightest(self.preserved, interval));
         }
-        let outweighs = interval.weight > crossed.saturating_mul(2);
-        first(self.callee_saved)
-            .or_else(|| first(self.caller_saved).filter(|_| outweighs))
-            .or_else(|| self.lightest(self.preserved, interval))
+        let is_usable = usable.checked_shr(hint.into()).unwrap_or(0) & 1 != 0;
+        Some(hint)
+            .filter(|_| is_usable)
+            .or_else(|| first(self.caller_saved))
+            .or_else(|| first(self.callee_saved))
+            .or_else(|| self.lightest(self.all, interval))
     }
 
     /// The register among `registers` whose local weighs least, if that is less than `interval` does.

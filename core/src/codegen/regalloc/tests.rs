@@ -1,5 +1,5 @@
 //! Assignments against the definition: no two locals that are live at once share a place, and no register that a call
-//! overwrites holds a local across it unsaved.
+//! overwrites holds a local across it.
 
 use std::vec::Vec;
 
@@ -68,10 +68,8 @@ fn check(seed: u64, size: usize, file: &RegisterFile) {
                 continue;
             }
             assert!(registers.caller_saved.contains(register));
-            for call in liveness.calls().filter(|call| interval.crosses(*call)) {
-                let saved = allocation.saved_around(call).find(|saved| saved.0 == *local);
-                assert!(saved.is_some(), "seed {seed}: {local} is lost at {call}");
-            }
+            let crossed = liveness.calls().find(|call| interval.crosses(*call));
+            assert_eq!(crossed, None, "seed {seed}: {local} is lost");
         }
         for (index, (one, first, place)) in placed.iter().enumerate() {
             for (other, second, _) in
@@ -92,32 +90,4 @@ fn no_two_live_locals_share_a_place_and_calls_lose_none() {
         check(seed, 4 + seed as usize % 80, &FEW);
         check(seed, 4 + seed as usize % 80, &MANY);
     }
-}
-
-#[test]
-fn slots_of_saved_registers_are_their_own() {
-    let (mut liveness, mut allocation) = (Liveness::default(), Allocation::default());
-    let mut saved = 0;
-    for seed in 0..200 {
-        with_instance(&random_function(seed, 60), |instance| {
-            liveness.compute(instance, false).unwrap();
-            allocation.assign(instance, &liveness, &MANY).unwrap();
-            for call in liveness.calls() {
-                let found: Vec<_> = allocation.saved_around(call).collect();
-                saved += found.len();
-                for (index, (local, register, slot)) in found.iter().enumerate() {
-                    assert!(liveness.interval(*local).crosses(call));
-                    assert!(
-                        !found.iter().skip(index + 1).any(|f| f.1 == *register || f.2 == *slot)
-                    );
-                    let in_frame = (0..instance.body().locals()).any(|other| {
-                        allocation.location(other) == Location::Frame(*slot)
-                            && liveness.interval(other).crosses(call)
-                    });
-                    assert!(!in_frame, "seed {seed}: slot {slot} has two uses");
-                }
-            }
-        });
-    }
-    assert!(saved > 100, "{saved}");
 }

@@ -8,7 +8,6 @@ use crate::ir::{Instruction, Opcode};
 impl Lower<'_, '_> {
     pub(super) fn call(&mut self, i: &Instruction) {
         let Some((callee, arguments)) = self.callee_or_fail(i) else { return };
-        self.save_around_call();
         self.pass_on_stack(&arguments, StackPlace::Outgoing);
         let is_indirect = i.opcode == Opcode::CallIndirect;
         let address = if is_indirect { self.call_address(i.c) } else { Gpr::X17 };
@@ -19,7 +18,6 @@ impl Lower<'_, '_> {
             (false, false) => self.asm.bl_target(i.b.into()),
         }
         self.take_result(i, callee.signature.result);
-        self.restore_around_call(i.a);
     }
 
     /// The address of an indirect call, in a register that passes no argument: x17, or that of the local.

@@ -19,7 +19,6 @@ impl Lower<'_, '_> {
 
     pub(super) fn call(&mut self, i: &Instruction) {
         let Some((callee, arguments)) = self.callee_or_fail(i) else { return };
-        self.save_around_call();
         let (_, floats) = self.pass_on_stack(&arguments, StackPlace::Outgoing);
         let is_indirect = i.opcode == Opcode::CallIndirect;
         let address = if is_indirect { self.call_address(i.c) } else { Gpr::Rax.into() };
@@ -33,7 +32,6 @@ impl Lower<'_, '_> {
             }
         }
         self.take_result(i, callee.signature.result);
-        self.restore_around_call(i.a);
     }
 
     /// The address of an indirect call, in a place that passes no argument: rax, or that of the local.
