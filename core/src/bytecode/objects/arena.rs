@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::dict::{Dict, Key};
 use super::interface::{Objects, Variant};
 use super::value::{ObjectHandle, Value};
-use crate::alloc_util::{try_collect, try_copy_bytes, try_filled, try_push};
+use crate::alloc_util::{try_box, try_collect, try_copy_bytes, try_filled, try_push};
 use crate::trap::bytecode::{ValueError, ValueKind};
 
 /// The bytes of a value, and of an offset of a block.
@@ -43,7 +43,7 @@ impl Default for ArenaLimits {
 enum Object {
     Array(Vec<Value>),
     Tuple(Box<[Value]>),
-    Dict(Dict),
+    Dict(Box<Dict>),
     Text(Box<[u8]>),
     Variant(Variant, Box<[Value]>),
     Block(Box<[Value]>),
@@ -132,7 +132,7 @@ impl ObjectArena {
     /// The pairs of a dictionary in the order of their insertion; none for other objects and handles.
     pub fn pairs(&self, object: ObjectHandle) -> impl Iterator<Item = (Value, Value)> + '_ {
         let dict = match self.object(object) {
-            Ok(Object::Dict(dict)) => Some(dict),
+            Ok(Object::Dict(dict)) => Some(&**dict),
             _ => None,
         };
         dict.into_iter().flat_map(Dict::iter)
@@ -199,10 +199,10 @@ impl ObjectArena {
     fn set_pair(&mut self, dict: ObjectHandle, key: Value, value: Value) -> Result<(), ValueError> {
         // Taken out, because the key may lie in the same arena.
         let Object::Dict(place) = self.object_mut(dict)? else { return Ok(()) };
-        let mut taken = core::mem::take(place);
+        let mut taken = core::mem::take(&mut **place);
         let result = self.set_pair_of(&mut taken, key, value);
         if let Ok(Object::Dict(place)) = self.object_mut(dict) {
-            *place = taken;
+            **place = taken;
         }
         self.bytes = result?;
         Ok(())
@@ -258,8 +258,8 @@ impl Objects for ObjectArena {
     }
 
     fn new_dict(&mut self, pairs: &[Value]) -> Result<ObjectHandle, ValueError> {
-        let (before, mut dict) = (self.bytes, Dict::default());
-        self.bytes = self.charged_object(0)?;
+        let (before, mut dict) = (self.bytes, try_box(Dict::default())?);
+        self.bytes = self.charged_object(size_of::<Dict>())?;
         let filled = pairs.as_chunks().0.iter().try_for_each(|&[key, value]| {
             self.bytes = self.set_pair_of(&mut dict, key, value)?;
             Ok(())
