@@ -51,34 +51,34 @@ const UNBOUND: u32 = u32::MAX;
 /// ```
 #[derive(Debug, Default)]
 pub struct FunctionBuilder {
-    type_params: u8,
-    result: u8,
-    params: u16,
+    pub(crate) type_params: u8,
+    pub(crate) result: u8,
+    pub(crate) params: u16,
     /// The version of the binary form that has everything that was used.
-    version: u16,
+    pub(crate) version: u16,
     /// Codes of the types of the locals.
-    locals: Vec<u8>,
-    constants: Vec<u64>,
+    pub(crate) locals: Vec<u8>,
+    pub(crate) constants: Vec<u64>,
     /// Indices of constants, by value.
     known_constants: HashTable<u32>,
-    instructions: Vec<[u8; INSTRUCTION_SIZE]>,
+    pub(crate) instructions: Vec<[u8; INSTRUCTION_SIZE]>,
     /// The number of the instruction behind each label, or [`UNBOUND`].
     labels: Vec<u32>,
     /// Instructions whose target was not bound when they were appended.
     fixups: Vec<Fixup>,
-    callees: Vec<[u8; CALLEE]>,
-    types: Vec<u8>,
-    operands: Vec<u16>,
+    pub(crate) callees: Vec<[u8; CALLEE]>,
+    pub(crate) types: Vec<u8>,
+    pub(crate) operands: Vec<u16>,
     /// Codes of the types of the callees' parameters.
-    codes: Vec<u8>,
-    strings: Vec<u8>,
+    pub(crate) codes: Vec<u8>,
+    pub(crate) strings: Vec<u8>,
     /// Offsets of names in the strings, by name.
     known_strings: HashTable<u16>,
     hasher: DefaultHashBuilder,
-    slots: Vec<[u8; SLOT]>,
-    data: Vec<[u8; DATA]>,
-    data_bytes: Vec<u8>,
-    locations: Vec<[u8; LOCATION]>,
+    pub(crate) slots: Vec<[u8; SLOT]>,
+    pub(crate) data: Vec<[u8; DATA]>,
+    pub(crate) data_bytes: Vec<u8>,
+    pub(crate) locations: Vec<[u8; LOCATION]>,
     error: Option<BuildError>,
 }
 

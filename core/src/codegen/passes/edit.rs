@@ -9,12 +9,13 @@ use alloc::vec::Vec;
 
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::format::bytes::u32_at;
-use crate::ir::function::{CALLEE, Function, HEADER_2, LOCATION, MAGIC, VERSION};
+use crate::ir::function::{CALLEE, Function, LOCATION, VERSION};
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::interpret::number;
 use crate::ir::opcode::{Binary, Opcode};
 use crate::ir::types::Scalar;
 use crate::ir::verify::FunctionInstance;
+use crate::ir::{BuildError, FunctionBuilder};
 
 /// The source location of an instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub(super) struct EditableFunction {
     numbers: Vec<[u32; 2]>,
     spare_code: Vec<Instruction>,
     spare_origins: Vec<Origin>,
+    /// What is encoded.
+    tables: FunctionBuilder,
 }
 
 /// What stands for a deleted instruction: a copy without a type.
@@ -359,84 +362,43 @@ impl EditableFunction {
     /// Writes the binary form; the tables that passes do not change come from `body`. `false` when it has no binary
     /// form, because a count is too large.
     pub(super) fn encode(
-        &self,
+        &mut self,
         instance: &FunctionInstance<'_, '_>,
         out: &mut Vec<u8>,
     ) -> Result<bool, AllocError> {
         let body = instance.body();
-        out.clear();
-        let locations = self.locations().count();
-        let size = size_of_tables(self, body).saturating_add(locations.saturating_mul(LOCATION));
-        let Ok(length) = u32::try_from(size) else { return Ok(false) };
-        try_reserve(out, size)?;
-        let Some(()) = self.header(instance, length, locations, out) else { return Ok(false) };
         let bound = |code: u8| instance.scalar(code).map_or(code, Scalar::code);
-        out.extend(self.constants.iter().flat_map(|bits| bits.to_le_bytes()));
-        out.extend(self.code.iter().flat_map(Instruction::encode));
-        let moved = u32::try_from(self.locals.len()).unwrap_or(u32::MAX);
-        out.extend(body.callees.iter().flat_map(|entry| moved_callee(entry, moved, bound)));
-        out.extend_from_slice(body.types.as_flattened());
-        out.extend(self.operands.iter().flat_map(|local| local.to_le_bytes()));
-        out.extend_from_slice(&self.locals);
-        out.extend(body.codes.iter().map(|&code| bound(code)));
-        out.extend_from_slice(&self.strings);
-        out.extend_from_slice(body.slots.as_flattened());
-        out.extend_from_slice(body.data.as_flattened());
-        out.extend(self.locations().flat_map(|(index, origin)| location_entry(index, origin)));
-        out.extend_from_slice(body.data_bytes);
-        Ok(true)
-    }
-
-    fn header(
-        &self,
-        instance: &FunctionInstance<'_, '_>,
-        length: u32,
-        locations: usize,
-        out: &mut Vec<u8>,
-    ) -> Option<()> {
-        let body = instance.body();
-        let result = instance.scalar(body.result).map_or(body.result, Scalar::code);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&[0, 0, body.type_params, result]);
-        let small = [
-            usize::from(self.params),
-            self.locals.len(),
-            body.callees.len(),
-            body.types.len(),
-            self.strings.len(),
-        ];
-        for count in small {
-            out.extend_from_slice(&u16::try_from(count).ok()?.to_le_bytes());
-        }
-        let codes = self.locals.len().checked_add(body.codes.len())?;
-        for count in [self.operands.len(), codes, self.constants.len(), self.code.len()] {
-            out.extend_from_slice(&u32::try_from(count).ok()?.to_le_bytes());
-        }
-        for count in [body.slots.len(), body.data.len()] {
-            out.extend_from_slice(&u16::try_from(count).ok()?.to_le_bytes());
-        }
-        for count in [body.data_bytes.len(), locations, 0] {
-            out.extend_from_slice(&u32::try_from(count).ok()?.to_le_bytes());
-        }
-        Some(())
-    }
-
-    /// The source locations where they change.
-    fn locations(&self) -> impl Iterator<Item = (usize, Origin)> + '_ {
+        let tables = &mut self.tables;
+        (tables.type_params, tables.result) = (body.type_params, bound(body.result));
+        (tables.params, tables.version) = (self.params, VERSION);
+        refill(&mut tables.constants, self.constants.iter().copied())?;
+        refill(&mut tables.instructions, self.code.iter().map(Instruction::encode))?;
+        refill(&mut tables.callees, body.callees.iter().map(|entry| bind_callee(entry, bound)))?;
+        refill(&mut tables.types, body.types.as_flattened().iter().copied())?;
+        refill(&mut tables.operands, self.operands.iter().copied())?;
+        refill(&mut tables.locals, self.locals.iter().copied())?;
+        refill(&mut tables.codes, body.codes.iter().map(|&code| bound(code)))?;
+        refill(&mut tables.strings, self.strings.iter().copied())?;
+        refill(&mut tables.slots, body.slots.iter().copied())?;
+        refill(&mut tables.data, body.data.iter().copied())?;
+        refill(&mut tables.data_bytes, body.data_bytes.iter().copied())?;
+        // The source locations where they change.
         let mut last = None;
-        let all = self.origins.iter().copied().enumerate();
-        all.filter(move |&(_, origin)| last.replace(origin) != Some(origin))
+        let changes = self.origins.iter().copied().enumerate();
+        let changes = changes.filter(|&(_, origin)| last.replace(origin) != Some(origin));
+        let changes = changes.map(|(index, origin)| location_entry(index, origin));
+        refill(&mut tables.locations, changes)?;
+        match tables.finish_into(out) {
+            Err(BuildError::OutOfMemory) => Err(AllocError),
+            written => Ok(written.is_ok()),
+        }
     }
 }
 
-fn refill<T>(
-    list: &mut Vec<T>,
-    values: impl ExactSizeIterator<Item = T>,
-) -> Result<(), AllocError> {
+/// Replaces a list.
+fn refill<T>(list: &mut Vec<T>, values: impl Iterator<Item = T>) -> Result<(), AllocError> {
     list.clear();
-    try_reserve(list, values.len())?;
+    try_reserve(list, values.size_hint().1.unwrap_or(0))?;
     list.extend(values);
     Ok(())
 }
@@ -470,31 +432,11 @@ fn location_entry(index: usize, origin: Origin) -> [u8; LOCATION] {
     [i0, i1, i2, i3, l0, l1, l2, l3, c0, c1, f0, f1]
 }
 
-/// The entry of a callee behind whose type codes `moved` others were inserted at the front of the table.
-fn moved_callee(entry: &[u8; CALLEE], moved: u32, bound: impl Fn(u8) -> u8) -> [u8; CALLEE] {
-    let &[n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3] = entry;
-    let first = u32::from_le_bytes([p0, p1, p2, p3]).saturating_add(moved);
-    let [p0, p1, p2, p3] = first.to_le_bytes();
-    [n0, n1, kind, bound(result), arity, params, t0, t1, p0, p1, p2, p3]
-}
-
-/// The bytes of the binary form without its source locations.
-fn size_of_tables(edit: &EditableFunction, body: &Function<'_>) -> usize {
-    let tables = [
-        HEADER_2,
-        edit.constants.len().saturating_mul(8),
-        edit.code.len().saturating_mul(size_of::<[u8; 12]>()),
-        body.callees.as_flattened().len(),
-        body.types.as_flattened().len(),
-        edit.operands.len().saturating_mul(2),
-        edit.locals.len(),
-        body.codes.len(),
-        edit.strings.len(),
-        body.slots.as_flattened().len(),
-        body.data.as_flattened().len(),
-        body.data_bytes.len(),
-    ];
-    tables.into_iter().fold(0, usize::saturating_add)
+fn bind_callee(entry: &[u8; CALLEE], bound: impl Fn(u8) -> u8) -> [u8; CALLEE] {
+    let mut entry = *entry;
+    let [_, _, _, result, ..] = &mut entry;
+    *result = bound(*result);
+    entry
 }
 
 fn retarget(
