@@ -251,8 +251,13 @@ impl<'d> Function<'d> {
         if reserved != 0 {
             return Err(IrError::Reserved { value: reserved });
         }
-        let tables = || IrError::Tables { needed: needed(bytes).unwrap_or(HEADER as u64), stated };
-        let body = Self::cut(bytes).ok_or_else(tables)?;
+        let tables = |needed| IrError::Tables { needed, stated };
+        let (header, sizes) = sizes(bytes).ok_or(tables(HEADER as u64))?;
+        // No count reaches 2^32, so that no sum of these wraps.
+        let needed = sizes.iter().map(|&(count, size)| u64::from(count) * size as u64).sum::<u64>();
+        let needed = header as u64 + needed;
+        let body = Self::cut(bytes, header, sizes).filter(|_| needed == given);
+        let body = body.ok_or(tables(needed))?;
         if body.type_params > MAX_PARAMETERS {
             return Err(IrError::Parameters { count: body.type_params });
         }
@@ -262,46 +267,35 @@ impl<'d> Function<'d> {
         Ok(body)
     }
 
-    /// The tables, if they fill `bytes` exactly.
-    fn cut(bytes: &'d [u8]) -> Option<Self> {
-        let version = u16_at(bytes, 8)?;
-        let (header, mut rest) =
-            bytes.split_at_checked(if version == 1 { HEADER } else { HEADER_2 })?;
-        let mut take = |count: u32, size: usize| {
-            let len = usize::try_from(count).ok()?.checked_mul(size)?;
-            let (taken, after) = rest.split_at_checked(len)?;
-            rest = after;
-            Some(taken)
-        };
-        let constants = take(u32_at(header, 32)?, 8)?.as_chunks().0;
-        let instructions = take(u32_at(header, 36)?, INSTRUCTION_SIZE)?.as_chunks().0;
-        let callees = take(u16_at(header, 18)?.into(), CALLEE)?.as_chunks().0;
-        let types = take(u16_at(header, 20)?.into(), TYPE)?.as_chunks().0;
-        let operands = take(u32_at(header, 24)?, 2)?.as_chunks().0;
-        let codes = take(u32_at(header, 28)?, 1)?;
-        let strings = take(u16_at(header, 22)?.into(), 1)?;
-        let [slots, data, data_bytes, locations] =
-            if version == 1 { [0; 4] } else { new_counts(header)? };
-        let body = Self {
+    fn cut(bytes: &'d [u8], header: usize, sizes: Sizes) -> Option<Self> {
+        let mut rest = bytes.get(header..)?;
+        let [constants, instructions, callees, types, operands, codes, strings, new @ ..] = sizes
+            .map(|(count, size)| {
+                let len = (count as usize).saturating_mul(size);
+                let (table, after) = rest.split_at_checked(len).unwrap_or_default();
+                rest = after;
+                table
+            });
+        let [slots, data, locations, data_bytes] = new;
+        Some(Self {
             bytes,
-            version,
-            type_params: u8_at(header, 12)?,
-            result: u8_at(header, 13)?,
-            params: u16_at(header, 14)?,
-            locals: u16_at(header, 16)?,
-            constants,
-            instructions,
-            callees,
-            types,
-            operands,
+            version: u16_at(bytes, 8)?,
+            type_params: u8_at(bytes, 12)?,
+            result: u8_at(bytes, 13)?,
+            params: u16_at(bytes, 14)?,
+            locals: u16_at(bytes, 16)?,
+            constants: constants.as_chunks().0,
+            instructions: instructions.as_chunks().0,
+            callees: callees.as_chunks().0,
+            types: types.as_chunks().0,
+            operands: operands.as_chunks().0,
             codes,
             strings,
-            slots: take(slots, SLOT)?.as_chunks().0,
-            data: take(data, DATA)?.as_chunks().0,
-            locations: take(locations, LOCATION)?.as_chunks().0,
-            data_bytes: take(data_bytes, 1)?,
-        };
-        rest.is_empty().then_some(body)
+            slots: slots.as_chunks().0,
+            data: data.as_chunks().0,
+            locations: locations.as_chunks().0,
+            data_bytes,
+        })
     }
 
     /// The encoded form.
@@ -533,32 +527,31 @@ impl<'d> Function<'d> {
     }
 }
 
-/// The length in bytes of a function with this header.
-fn needed(bytes: &[u8]) -> Option<u64> {
-    let tables = [
-        (u64::from(u16_at(bytes, 18)?), CALLEE),
-        (u64::from(u16_at(bytes, 20)?), TYPE),
-        (u64::from(u16_at(bytes, 22)?), 1),
-        (u64::from(u32_at(bytes, 24)?), 2),
-        (u64::from(u32_at(bytes, 28)?), 1),
-        (u64::from(u32_at(bytes, 32)?), 8),
-        (u64::from(u32_at(bytes, 36)?), INSTRUCTION_SIZE),
-    ];
-    let (header, new) = match u16_at(bytes, 8)? {
-        1 => (HEADER, [0; 4]),
-        _ => (HEADER_2, new_counts(bytes)?),
-    };
-    let [slots, data, data_bytes, locations] = new.map(u64::from);
-    let new = [(slots, SLOT), (data, DATA), (data_bytes, 1), (locations, LOCATION)];
-    // No count reaches 2^32, so that no sum of these wraps.
-    let tables = tables.iter().chain(&new);
-    Some(tables.fold(header as u64, |sum, &(count, size)| sum + count * size as u64))
-}
+/// The number of entries of each table in their order, and the bytes of one.
+type Sizes = [(u32, usize); 11];
 
-/// The numbers of stack slots, entries of data, bytes of data and source locations in a header of version 2.
-fn new_counts(bytes: &[u8]) -> Option<[u32; 4]> {
-    let (slots, data) = (u16_at(bytes, 40)?, u16_at(bytes, 42)?);
-    Some([slots.into(), data.into(), u32_at(bytes, 44)?, u32_at(bytes, 48)?])
+/// The length of the header, and the sizes of the tables.
+fn sizes(bytes: &[u8]) -> Option<(usize, Sizes)> {
+    let long = |offset| u32_at(bytes, offset);
+    let short = |offset| Some(u32::from(u16_at(bytes, offset)?));
+    let (header, [slots, data, data_bytes, locations]) = match u16_at(bytes, 8)? {
+        1 => (HEADER, [0; 4]),
+        _ => (HEADER_2, [short(40)?, short(42)?, long(44)?, long(48)?]),
+    };
+    let sizes = [
+        (long(32)?, 8),
+        (long(36)?, INSTRUCTION_SIZE),
+        (short(18)?, CALLEE),
+        (short(20)?, TYPE),
+        (long(24)?, 2),
+        (long(28)?, 1),
+        (short(22)?, 1),
+        (slots, SLOT),
+        (data, DATA),
+        (locations, LOCATION),
+        (data_bytes, 1),
+    ];
+    Some((header, sizes))
 }
 
 /// The locals that a call passes as arguments.
