@@ -3,6 +3,7 @@
 use super::frame::StackPlace;
 use super::lowering::{Lowering, Machine};
 use super::machine::Register;
+use super::options::TrapConvention;
 use super::regalloc::Location;
 
 impl<M: Machine> Lowering<'_, '_, M> {
@@ -13,6 +14,16 @@ impl<M: Machine> Lowering<'_, '_, M> {
         match self.location(local) {
             Location::Int(register) => M::int(register),
             _ => M::INT_SCRATCH,
+        }
+    }
+
+    /// The register in which an integer local is computed before the instruction may trap: the scratch register if its
+    /// own one holds the context, which the trap reads.
+    pub(crate) fn trapping_destination(&self, local: u16) -> M::Int {
+        let has_context = self.options.traps != TrapConvention::Hook;
+        match has_context && self.location(local) == self.location(0) {
+            true => M::INT_SCRATCH,
+            false => self.int_destination(local),
         }
     }
 

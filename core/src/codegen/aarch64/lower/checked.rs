@@ -4,7 +4,6 @@ use super::value::Right;
 use super::{Lower, width_of};
 use crate::codegen::aarch64::operand::{Cond, Extension, Gpr, ShiftKind, Width};
 use crate::codegen::aarch64::table::{AddSub, ThreeSource};
-use crate::codegen::options::TrapConvention;
 use crate::ir::{Binary, Instruction, OVERFLOW, Scalar};
 
 impl Lower<'_, '_> {
@@ -24,16 +23,6 @@ impl Lower<'_, '_> {
         let trap = self.trap(OVERFLOW);
         self.asm.b_cond(cond, trap);
         self.set_int(i.a, to);
-    }
-
-    /// The register in which a local is computed before the instruction may trap: x16 if its own one holds the context,
-    /// which the trap reads.
-    fn trapping_destination(&self, local: u16) -> Gpr {
-        let has_context = matches!(self.options.traps, TrapConvention::Context { .. });
-        match has_context && self.location(local) == self.location(0) {
-            true => Gpr::X16,
-            false => self.int_destination(local),
-        }
     }
 
     /// Returns the condition of an overflow.

@@ -4,7 +4,6 @@ use super::integer::row_of;
 use super::value::{Right, extended};
 use super::{Lower, ScalarWidth, width_of};
 use crate::codegen::label::Label;
-use crate::codegen::options::TrapConvention;
 use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32};
 use crate::codegen::x64::row::Alu;
 use crate::ir::interpret::{OVERFLOW, number};
@@ -19,18 +18,9 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// The register to compute in. The trap site reads the context behind the operation, whose last use it may be.
-    fn checked_destination(&self, local: u16) -> Gpr {
-        let is_context = self.options.traps != TrapConvention::Hook;
-        match self.location(local) == self.location(0) && is_context {
-            true => Gpr::Rax,
-            false => self.int_destination(local),
-        }
-    }
-
     fn add_checked(&mut self, i: &Instruction, scalar: Scalar, binary: Binary, trap: Label) {
         let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
-        let to = self.checked_destination(i.a);
+        let to = self.trapping_destination(i.a);
         let is_right = right == Right::Operand(to.into()) && left != to.into();
         let cond = if scalar.is_signed() { Cond::O } else { Cond::B };
         let through = match is_right {
@@ -68,7 +58,7 @@ impl Lower<'_, '_> {
             return self.multiply_unsigned(i, scalar, trap);
         }
         let (right, left) = (self.right(i, i.c, scalar), self.place(i.b));
-        let to = self.checked_destination(i.a);
+        let to = self.trapping_destination(i.a);
         match right {
             Right::Number(number) => self.asm.imul_imm(width_of(scalar), to, left, number),
             Right::Operand(right) if right == to.into() => self.imul(scalar, to, left),
