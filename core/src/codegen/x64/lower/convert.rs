@@ -1,7 +1,7 @@
 //! From one type to another, as Rust's `as` does: integers wrap, floats are cut towards 0 and stop at the
 //! ends of what they become, what is no number becomes 0.
 
-use super::{Lower, float_of, is_wide, width_of};
+use super::{Lower, float_of, is_wide};
 use crate::codegen::x64::operand::{Cond, Gpr, W8, W32, W64, Xmm};
 use crate::codegen::x64::row::{Bitwise, Scalar as Row};
 use crate::ir::types::Scalar;
@@ -88,56 +88,19 @@ impl Lower<'_, '_> {
     }
 
     fn float_to_integer(&mut self, a: u16, to: Scalar, b: u16, from: Scalar) {
+        // A conversion to double precision is exact, so that what follows is the same for both.
         let source = self.xmm(b, from, Xmm::Xmm15);
-        match to {
-            Scalar::I64 | Scalar::I32 => self.float_to_signed(to, source, from),
-            Scalar::U32 => self.float_to_u32(source, from),
-            _ => {
-                self.load_double(source, from);
-                match to {
-                    Scalar::Bool => self.float_to_bool(),
-                    Scalar::U64 | Scalar::Pointer => self.float_to_u64(),
-                    _ => self.float_to_narrow(to),
-                }
-            }
-        }
-        self.set_int(a, Gpr::Rax);
-    }
-
-    /// Loads `xmm15`. A conversion to double precision is exact, so that what follows is the same for both.
-    fn load_double(&mut self, source: Xmm, from: Scalar) {
         match from {
             Scalar::F32 => self.asm.cvtss2sd(Xmm::Xmm15, source),
             _ => self.move_float(Xmm::Xmm15, source),
         }
-    }
-
-    /// The processor gives the lowest number for all that does not fit: only then the limits are compared.
-    fn float_to_signed(&mut self, to: Scalar, source: Xmm, from: Scalar) {
-        let done = self.asm.label();
-        // Only the lowest number minus 1 overflows.
-        self.asm.cvtts2si(float_of(from), width_of(to), Gpr::Rax, source);
-        self.asm.cmp(width_of(to), Gpr::Rax, 1);
-        self.asm.jcc_short(Cond::No, done);
-        self.load_double(source, from);
-        if is_wide(to) {
-            self.float_to_i64();
-        } else {
-            self.float_to_narrow(to);
+        match to {
+            Scalar::Bool => self.float_to_bool(),
+            Scalar::I64 => self.float_to_i64(),
+            Scalar::U64 | Scalar::Pointer => self.float_to_u64(),
+            _ => self.float_to_narrow(to),
         }
-        self.bind(done);
-    }
-
-    /// A number that 64 bits hold and whose upper half is 0 fits.
-    fn float_to_u32(&mut self, source: Xmm, from: Scalar) {
-        let done = self.asm.label();
-        self.asm.cvtts2si(float_of(from), W64, Gpr::Rax, source);
-        self.asm.mov(W32, Gpr::Rcx, Gpr::Rax);
-        self.asm.cmp(W64, Gpr::Rcx, Gpr::Rax);
-        self.asm.jcc_short(Cond::E, done);
-        self.load_double(source, from);
-        self.float_to_narrow(Scalar::U32);
-        self.bind(done);
+        self.set_int(a, Gpr::Rax);
     }
 
     /// Loads `xmm14` with a constant and compares `xmm15` with it. Uses `rcx`.

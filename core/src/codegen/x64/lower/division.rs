@@ -80,14 +80,10 @@ impl Lower<'_, '_> {
             return self.divide_by_power(i, scalar, divisor, is_quotient);
         }
         self.move_place(Gpr::Rcx, left, scalar);
-        if is_wide(scalar) {
-            self.multiply_high_unsigned(divisor);
-        } else {
-            // 2^64 / divisor, rounded up, is exact for 32 bits.
-            self.asm.mov_imm(Gpr::Rax, u64::MAX / divisor + 1);
+        if !is_wide(scalar) {
             self.asm.mov(W32, Gpr::Rcx, Gpr::Rcx);
-            self.asm.mul(W64, Gpr::Rcx);
         }
+        self.multiply_high_unsigned(divisor);
         self.finish_by(i, scalar, divisor, is_quotient);
     }
 
@@ -96,17 +92,11 @@ impl Lower<'_, '_> {
         if is_quotient {
             return self.finish(i, scalar, Gpr::Rdx);
         }
-        let factor = i32::try_from(divisor.cast_signed());
-        match (is_wide(scalar), factor) {
-            (true, Ok(factor)) => self.asm.imul_imm(W64, Gpr::Rdx, Gpr::Rdx, factor),
-            (true, Err(_)) => {
+        match i32::try_from(divisor.cast_signed()) {
+            Ok(factor) => self.asm.imul_imm(W64, Gpr::Rdx, Gpr::Rdx, factor),
+            Err(_) => {
                 self.asm.mov_imm(Gpr::Rax, divisor);
                 self.asm.imul(W64, Gpr::Rdx, Gpr::Rax);
-            }
-            (false, _) => {
-                let [b0, b1, b2, b3, ..] = divisor.to_le_bytes();
-                let factor = i32::from_le_bytes([b0, b1, b2, b3]);
-                self.asm.imul_imm(W32, Gpr::Rdx, Gpr::Rdx, factor);
             }
         }
         self.alu(Alu::SUB, scalar, Gpr::Rcx, Right::Operand(Gpr::Rdx.into()));
@@ -186,21 +176,10 @@ impl Lower<'_, '_> {
             }
             return self.finish(i, scalar, Gpr::Rdx);
         }
-        if is_wide(scalar) {
-            self.multiply_high_signed(divisor);
-        } else {
+        if !is_wide(scalar) {
             self.asm.movsxd(Gpr::Rcx, Gpr::Rcx);
-            // 2^64 / |divisor|, rounded up, is exact for 32 bits and less than 2^63.
-            self.asm.mov_imm(Gpr::Rax, u64::MAX / magnitude + 1);
-            self.asm.imul_wide(W64, Gpr::Rcx);
-            // Rounded down, so that a negative quotient is one too low.
-            self.asm.mov(W64, Gpr::Rax, Gpr::Rcx);
-            self.asm.shr(W64, Gpr::Rax, 63u8);
-            self.asm.add(W64, Gpr::Rdx, Gpr::Rax);
-            if divisor < 0 {
-                self.asm.neg(W64, Gpr::Rdx);
-            }
         }
+        self.multiply_high_signed(divisor);
         self.finish_by(i, scalar, divisor.cast_unsigned(), is_quotient);
     }
 
