@@ -359,11 +359,17 @@ impl<'f, 's> Layout<'f, 's> {
     fn malformed(&mut self, kind: TokenKind, span: Span) -> Result<(), AllocError> {
         let (code, message) = match kind {
             TokenKind::UnclosedText => {
-                // It ends with its line, and so does a bracket around it.
-                self.open = 0;
                 let text = span.of(self.file.text);
+                let is_on_lines = text.contains('\n');
+                if !is_on_lines {
+                    // It ends with its line, and so does a bracket around it.
+                    self.open = 0;
+                }
                 let message = match text.contains('{') && !text.contains('}') {
                     true => "`{` without `}` in a text; write `{{` for a brace",
+                    false if is_on_lines => {
+                        "a text literal ends on its line; write `\\n` for a line break"
+                    }
                     false => "the text literal has no end",
                 };
                 (Code::UnclosedLiteral, message)

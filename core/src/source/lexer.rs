@@ -218,7 +218,21 @@ impl<'t> Lexer<'t> {
                 _ => self.skip(1),
             }
         }
+        if outer == 0 && !self.is_inner {
+            self.skip(self.end_in_next_line().unwrap_or(0));
+        }
         TokenKind::UnclosedText
+    }
+
+    /// The end of a text that has none on its line, at the line break: behind the first quote of the next line, if no text
+    /// starts at that.
+    fn end_in_next_line(&self) -> Option<usize> {
+        let line = self.rest(1).split(|&byte| byte == b'\n').next()?;
+        let end = line.iter().position(|&byte| byte == b'"')? + 1;
+        let after = line.get(end..)?;
+        let is_last = after.iter().filter(|&&byte| byte == b'"').count() % 2 == 0;
+        let is_first = after.first().is_some_and(|&byte| byte == b'"' || is_word_byte(byte));
+        (is_last && !is_first).then_some(1 + end)
     }
 
     /// The length of `{...}`, which starts the text, with the texts inside; `None` where it does not end on the line.

@@ -376,9 +376,10 @@ impl<'s> Parser<'_, 's> {
             self.bump();
             return Word { name, span };
         }
-        let starts_rest = matches!(self.peek(), TokenKind::LeftParen | TokenKind::Colon);
-        let is_keyword = name != Name::NONE && kind != TokenKind::Label;
-        if is_keyword && starts_rest && wanted.starts_with("the name of a") {
+        let starts_rest =
+            matches!(self.peek(), TokenKind::LeftParen | TokenKind::Colon | TokenKind::Equal);
+        let is_declared = wanted == "a name" || wanted.starts_with("the name of a");
+        if self.token().is_keyword() && starts_rest && is_declared {
             // Uses of the name are no errors of their own.
             let message =
                 format_args!("expected {wanted}, found the keyword `{}`", self.text(span));

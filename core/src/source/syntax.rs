@@ -431,6 +431,14 @@ pub(super) struct ImplDecl {
     pub(super) span: Span,
 }
 
+/// `impl of for ty:`, which is refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TraitImpl {
+    pub(super) of: TypeNodeId,
+    pub(super) ty: TypeNodeId,
+    pub(super) span: Span,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConstDecl {
     pub(super) word: Word,
@@ -502,8 +510,7 @@ pub(super) struct Tree {
     pub(super) branches: Vec<u32>,
     /// Names that a construct outside of the subset declares, such as `class`.
     pub(super) refused: Vec<Name>,
-    /// Types with an implementation that is refused: not all of their methods are known.
-    pub(super) extended: Vec<Name>,
+    pub(super) trait_impls: Vec<TraitImpl>,
     /// Names in `export`, sorted.
     pub(super) exports: Vec<Name>,
     /// Whether a function is marked by `pub`, or anything by `export`: then functions without a mark are private.

@@ -379,4 +379,8 @@ impl Token {
         name: Name::NONE,
         span: Span { start: 0, end: 0 },
     };
+
+    pub(super) fn is_keyword(self) -> bool {
+        self.name != Name::NONE && !matches!(self.kind, TokenKind::Word | TokenKind::Label)
+    }
 }

@@ -411,13 +411,9 @@ impl Parser<'_, '_> {
         self.bump();
         let type_params = self.type_params();
         let ty = self.ty();
-        if self.is(TokenKind::For) {
-            self.refuse(start, "an implementation of a trait", "there is no dynamic dispatch");
-            self.bump();
-            if self.is(TokenKind::Word) {
-                let name = self.name();
-                self.add(|tree| &mut tree.extended, name);
-            }
+        if self.eat(TokenKind::For) {
+            let implementation = TraitImpl { of: ty, ty: self.ty(), span: start };
+            self.add(|tree| &mut tree.trait_impls, implementation);
             return self.skip_line();
         }
         let mark = self.scratch.len();

@@ -254,8 +254,9 @@ impl Parser<'_, '_> {
 
     /// Whether `val name = ...` is a declaration with one name.
     fn is_module_constant(&self) -> bool {
+        let name = self.token_at(1);
         self.is(TokenKind::Val)
-            && self.peek() == TokenKind::Word
+            && (name.kind == TokenKind::Word || name.is_keyword())
             && matches!(self.token_at(2).kind, TokenKind::Equal | TokenKind::Colon)
     }
 

@@ -16,6 +16,9 @@ impl<'p> Program<'p, '_> {
         for number in 0..count(self.sources) {
             self.import(number);
         }
+        for number in 0..count(self.sources) {
+            self.refuse_trait_impls(number);
+        }
         self.resolve_structs();
         self.resolve_enums();
         for number in 0..count(self.sources) {
@@ -112,9 +115,6 @@ impl<'p> Program<'p, '_> {
             let item = Item::Enum(self.push(|program| &mut program.enums, nominal));
             self.add_item(number, info.word, item);
         }
-        for &name in &tree.extended {
-            self.mark_broken(number, name);
-        }
         for &decl in &tree.consts {
             let state = constant::State::Open;
             let info = ConstInfo { source: number, decl, state };
@@ -180,6 +180,36 @@ impl<'p> Program<'p, '_> {
             _ => None,
         };
         number != 0 || main.is_some_and(|main| !main.decl.is_script)
+    }
+
+    /// Refuses implementations of traits: not all methods of their types are known. That of a trait which is refused itself
+    /// is no error of its own.
+    fn refuse_trait_impls(&mut self, number: u32) {
+        let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
+        for decl in &tree.trait_impls {
+            if let Some((file, name)) = self.type_path(number, tree.ty(decl.ty).kind) {
+                self.mark_broken(file, name);
+            }
+            let of = self.type_path(number, tree.ty(decl.of).kind);
+            if !of.is_some_and(|(file, name)| self.is_missing(file, name)) {
+                let message = format_args!(
+                    "an implementation of a trait is not supported: there is no dynamic dispatch"
+                );
+                self.error(number, decl.span, Code::Refused, message);
+            }
+        }
+    }
+
+    /// The file that a type is looked for in, and its name there.
+    fn type_path(&self, number: u32, kind: TypeKind) -> Option<(u32, Name)> {
+        match kind {
+            TypeKind::Named(name, _) => Some((number, name)),
+            TypeKind::Member(module, name, _) => match self.item(number, module)? {
+                Item::Module(file) => Some((file, name)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// A function without its signature.
@@ -271,6 +301,12 @@ impl<'p> Program<'p, '_> {
     }
 
     fn import_all(&mut self, number: u32, module: u32) {
+        for index in 0..self.missing.len() {
+            let missing = self.missing.get(index).copied();
+            if let Some((_, name)) = missing.filter(|&(source, _)| source == module) {
+                self.note_missing(number, name);
+            }
+        }
         for index in 0..self.items.len() {
             let Some(&(source, name, item)) = self.items.get(index) else { break };
             if source != module || matches!(item, Item::Module(_)) {
@@ -315,6 +351,7 @@ impl<'p> Program<'p, '_> {
 
     fn import_name(&mut self, number: u32, span: Span, module: u32, [name, alias]: [Name; 2]) {
         match self.item(module, name) {
+            None if self.is_missing(module, name) => self.note_missing(number, alias),
             None => {
                 self.note_missing(number, alias);
                 let module = self.source(module).map_or("", |source| source.module);

@@ -99,6 +99,30 @@ fn what_follows_from_a_mistake_is_no_error() {
             "fn f() -> i64:\n    fn g<T>(x: T) -> T: x\n    g(1) + g(2)\n",
             "2: E1201: a generic function inside a function is not supported: declare it outside",
         ),
+        (
+            "val fn = 2\nfn f() -> i64: 1\nfn main(): pass\n",
+            "1: E1101: expected the name of a constant, found the keyword `fn`",
+        ),
+        (
+            "fn f() -> i64:\n    var if = 2\n    fn g(x: i64) -> i64: x\n    g(1)\n",
+            "2: E1101: expected a name, found the keyword `if`",
+        ),
+        (
+            "fn f():\n    val a = \"one\n        two, {3}\"\n    print(a)\n",
+            "2: E1002: a text literal ends on its line; write `\\n` for a line break",
+        ),
+        (
+            "fn f():\n    print(1, \"three\n    four\", 5)\n    print \"{2}\"\n",
+            "2: E1002: a text literal ends on its line; write `\\n` for a line break",
+        ),
+        (
+            "trait T:\n    fn a() -> i64\nstruct S:\n    x: i64\nimpl T for S:\n    fn a() -> i64: 1\nfn f() -> i64: S(1).a()\n",
+            "1: E1201: `trait` is not supported: there are no objects with dynamic dispatch; use a struct or an enum",
+        ),
+        (
+            "impl T for S:\n    fn a() -> i64: 1\nstruct S:\n    x: i64\ntrait T:\n    fn a() -> i64\n",
+            "5: E1201: `trait` is not supported: there are no objects with dynamic dispatch; use a struct or an enum",
+        ),
     ] {
         let found = errors_of(text);
         if found != [expected] {
@@ -112,6 +136,7 @@ fn what_follows_from_a_mistake_is_no_error() {
         "fn f() -> i64: x\nfn g() -> i64: x\n",
         "fn g(x: bool) -> bool: x\nfn f() -> bool: not 1 and g(2 and true)\n",
         "fn f():\n    val a = [1, 2.5, b]\n",
+        "fn f():\n    print \"one\n    print \"two\n",
     ] {
         assert_eq!(errors_of(text).len(), 2, "{text}{:#?}", errors_of(text));
     }

@@ -2,6 +2,7 @@
 
 use super::run::*;
 use crate::source::{Compiled, Mode, SourceFile, compile};
+use std::format;
 use std::string::String;
 use std::vec::Vec;
 
@@ -33,11 +34,7 @@ fn errors(text: &str) -> Vec<String> {
 #[test]
 fn import_by_name_precedes_one_of_a_whole_module() {
     for uses in ["use b.*\nuse a.{K}\n", "use a.{K}\nuse b.*\n", "use a.*\nuse b.*\nuse a.{K}\n"] {
-        assert_eq!(
-            result(&std::format!("{uses}fn main_value() -> i64: 10 * K + L\n")),
-            79,
-            "{uses}"
-        );
+        assert_eq!(result(&format!("{uses}fn main_value() -> i64: 10 * K + L\n")), 79, "{uses}");
     }
     let text = "use a.{K}\nuse b.{K}\nfn main_value() -> i64: K\n";
     assert_eq!(errors(text), ["2: E1302: `K` is declared twice"]);
@@ -79,6 +76,31 @@ fn instances_for_types_of_one_name_have_symbols_of_their_own() {
 }
 
 #[test]
+fn implementation_of_a_trait_for_a_type_of_another_module_is_one_error() {
+    let implementation =
+        "an implementation of a trait is not supported: there is no dynamic dispatch";
+    let body = "    fn a() -> i64: 1\n";
+    for text in [
+        format!("use a.{{Box}}\nimpl T for Box<i64>:\n{body}fn f() -> i64: Box<i64>(1).a()\n"),
+        format!("use a.*\nimpl<T> S for Box<T>:\n{body}fn f() -> i64: Box(1).a()\n"),
+        format!("use a\nimpl<T> S for a.Box<T>:\n{body}fn f() -> i64: a.Box(1).a()\n"),
+        format!("use a.{{P}}\nimpl T for P:\n{body}fn f() -> i64: P(1).a()\n"),
+    ] {
+        assert_eq!(errors(&text), [format!("2: E1201: {implementation}")], "{text}");
+    }
+    let lib = "trait T:\n    fn a() -> i64\n";
+    for (uses, of) in [("use lib", "lib.T"), ("use lib.*", "T"), ("use lib.{T as U}", "U")] {
+        let text = format!(
+            "{uses}\nstruct S:\n    x: i64\nimpl {of} for S:\n{body}fn f() -> i64: S(1).a()\n"
+        );
+        let module = |module, text| SourceFile { name: module, module, text };
+        let files = [module("t", &text), module("lib", lib)];
+        let found = messages(&compile(&files, Mode::Compile).unwrap());
+        assert!(found.len() == 1 && found[0].contains("`trait` is not"), "{text}\n{found:#?}");
+    }
+}
+
+#[test]
 fn alias_of_another_module_is_a_struct() {
     let text = "use c\nfn main_value() -> i64: c.AP(x: 4).x * 10 + c.AP(5).x\n";
     assert_eq!(result(text), 45);
@@ -95,7 +117,7 @@ fn patterns_have_the_names_of_expressions() {
         ("use c.{AC as D}\nuse a.{Opt as O}", "D"),
         ("use a\nuse a.{Opt as O}", "a.Color"),
     ] {
-        let text = std::format!(
+        let text = format!(
             "{uses}\nfn main_value() -> i64:\n    val color = {name}.Green\n    val o: O<i64> = O.Some(3)\n    \
              val n = match color:\n        case {name}.Red: 1\n        case {name}.Green: 2\n    \
              match o:\n        case O.Some(x): x + n\n        case O.Nothing: 0\n"
@@ -111,9 +133,9 @@ fn patterns_have_the_names_of_expressions() {
 fn type_of_another_module_is_not_found_in_a_pattern() {
     let body =
         "fn g(c: a.Color) -> i64:\n    match c:\n        case Color.Red: 1\n        case _: 2\n";
-    assert_eq!(errors(&std::format!("use a\n{body}")), ["4: E1406: type `Color` not found"]);
+    assert_eq!(errors(&format!("use a\n{body}")), ["4: E1406: type `Color` not found"]);
     for uses in ["use a\nuse b.{Color}\n", "use a\nenum Color:\n    Red\n"] {
-        let errors = errors(&std::format!("{uses}{body}"));
+        let errors = errors(&format!("{uses}{body}"));
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(errors[0].contains("`Color.Red` is no variant of `Color`"), "{errors:?}");
     }
@@ -151,7 +173,7 @@ fn function_that_its_module_does_not_mark_is_refused() {
         ] {
             let found = errors(text);
             assert_eq!(found.len(), 1, "{text} {found:?}");
-            assert_eq!(found[0], std::format!("{line}: E1301: {private}"), "{text}");
+            assert_eq!(found[0], format!("{line}: E1301: {private}"), "{text}");
         }
         for text in [
             "use lib.{shown}\nfn f() -> i64: shown()\n",

@@ -242,7 +242,6 @@ fn each_refused_construct_is_named() {
         ("val x = f\"a\"", "`f\"...\"`"),
         ("fn f(xs...): 1", "a variadic parameter"),
         ("fn f<const N: i64>(): 1", "a const type parameter"),
-        ("impl A for B:\n    fn f(): 1\n", "an implementation of a trait"),
         ("struct A(B):\n    x: i64\n", "inheritance"),
         ("static x = 1", "a `static` variable"),
         ("@gpu_kernel\nfn f(): 1", "attribute `@gpu_kernel`"),
