@@ -87,6 +87,21 @@ pub(crate) fn try_resize<T: Clone>(
     Ok(())
 }
 
+/// Replaces an entry of a list, which grows by copies of `fill` to have it; the entry before.
+#[cfg(feature = "source")]
+pub(crate) fn try_replace<T: Clone>(
+    list: &mut Vec<T>,
+    number: u32,
+    fill: T,
+    value: T,
+) -> Result<T, AllocError> {
+    let index = usize::try_from(number).map_err(|_| AllocError)?;
+    if index >= list.len() {
+        try_resize(list, index.saturating_add(1), fill.clone())?;
+    }
+    Ok(list.get_mut(index).map_or(fill, |entry| core::mem::replace(entry, value)))
+}
+
 /// Fallible `Vec::push`.
 ///
 /// # Errors

@@ -16,6 +16,8 @@ pub mod hash;
 mod smart_ptr;
 pub mod sort;
 
+#[cfg(feature = "source")]
+pub(crate) use collections::try_replace;
 #[cfg(feature = "alloc")]
 pub(crate) use collections::{TryWriter, try_filled, try_reserve, try_resize, try_with_capacity};
 #[cfg(feature = "alloc")]

@@ -29,7 +29,7 @@ use super::syntax::*;
 use super::token::Span;
 use super::trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 use super::ty::{Head, TypeId};
-use crate::alloc_util::try_push;
+use crate::alloc_util::{try_push, try_replace};
 use crate::ir::{Data, FileName, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
 
 mod aggregate;

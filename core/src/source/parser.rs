@@ -15,7 +15,7 @@ use super::names::{Name, Names};
 use super::syntax::*;
 use super::token::{Span, Token, TokenKind};
 use super::ty::TypeId;
-use crate::alloc_util::{AllocError, try_push, try_resize, try_with_capacity};
+use crate::alloc_util::{AllocError, try_push, try_replace, try_with_capacity};
 
 mod declaration;
 mod expression;

@@ -10,7 +10,7 @@ use super::syntax::*;
 use super::token::Span;
 use super::ty::{Head, TypeError, TypeId, Types};
 use super::unit::ExternalSignature;
-use crate::alloc_util::{try_push, try_with_capacity};
+use crate::alloc_util::{try_push, try_replace, try_with_capacity};
 
 mod collect;
 pub(super) mod constant;
@@ -215,6 +215,10 @@ pub(super) struct Program<'p, 's> {
     missing_index: HashIndex,
     /// While a signature is resolved, the names that it has and no type: each is one error of it.
     unknown_types: Option<Vec<&'s str>>,
+    /// By the number of a name: the last list of parameters or fields that has it.
+    name_lists: Vec<u32>,
+    /// The number of these lists.
+    list_count: u32,
     /// The number of fields and variants that were declared twice.
     duplicates: u32,
     /// The nesting of what is being resolved or evaluated.
@@ -281,6 +285,8 @@ impl<'p, 's> Program<'p, 's> {
             missing: Vec::new(),
             missing_index: HashIndex::default(),
             unknown_types: None,
+            name_lists: Vec::new(),
+            list_count: 0,
             duplicates: 0,
             depth: 0,
             skipped: 0,

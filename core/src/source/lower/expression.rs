@@ -87,15 +87,9 @@ impl<'p, 's> Body<'_, 'p, 's> {
     }
 
     pub(super) fn add_variable(&mut self, name: Name, value: Typed, mutable: bool) {
-        let index = usize::try_from(name.0).unwrap_or(usize::MAX);
-        if index >= self.unit.visible.len() {
-            let wanted = index.saturating_add(1);
-            let grown = crate::alloc_util::try_resize(&mut self.unit.visible, wanted, (0, 0));
-            self.program().diagnostics.allocated(grown);
-        }
         let entry = (self.walk, count(&self.variables));
-        let place = self.unit.visible.get_mut(index);
-        let shadowed = place.map_or((0, 0), |place| core::mem::replace(place, entry));
+        let shadowed = try_replace(&mut self.unit.visible, name.0, (0, 0), entry);
+        let shadowed = self.program().diagnostics.allocated(shadowed).unwrap_or_default();
         let variable = Variable { name, value, mutable, is_part: false, shadowed };
         self.push(|body| &mut body.variables, variable);
     }

@@ -50,13 +50,9 @@ impl<'s> Body<'_, '_, 's> {
     }
 
     fn add_covered(&mut self, coverage: &mut Coverage, value: i128) {
-        let Ok(value) = usize::try_from(value) else { return };
-        let wanted = coverage.0.len().max(value.saturating_add(1));
-        let grown = crate::alloc_util::try_resize(&mut coverage.0, wanted, false);
-        self.program().diagnostics.allocated(grown);
-        if let Some(place) = coverage.0.get_mut(value) {
-            *place = true;
-        }
+        let Ok(value) = u32::try_from(value) else { return };
+        let added = try_replace(&mut coverage.0, value, false, true);
+        self.program().diagnostics.allocated(added);
     }
 
     /// Whether every value of the type matches.

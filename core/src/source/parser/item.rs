@@ -332,15 +332,8 @@ impl Parser<'_, '_> {
     }
 
     pub(super) fn bind_at_top(&mut self, name: Name, binding: TopBinding) {
-        let index = usize::try_from(name.0).unwrap_or(usize::MAX);
-        if index >= self.top_bindings.len() {
-            let wanted = index.saturating_add(1);
-            let grown = try_resize(&mut self.top_bindings, wanted, TopBinding::None);
-            self.diagnostics.allocated(grown);
-        }
-        if let Some(place) = self.top_bindings.get_mut(index) {
-            *place = binding;
-        }
+        let bound = try_replace(&mut self.top_bindings, name.0, TopBinding::None, binding);
+        self.diagnostics.allocated(bound);
     }
 
     fn use_decl(&mut self, start: Span) {

@@ -450,6 +450,8 @@ impl<'p> Program<'p, '_> {
             return List::default();
         };
         let start = count(&self.fields);
+        self.list_count += 1;
+        let number = self.list_count;
         for decl in tree.entries(&tree.fields, list) {
             let ty = self.resolve(source, decl.ty, scope);
             if self.types.head(ty) == Head::View {
@@ -459,10 +461,8 @@ impl<'p> Program<'p, '_> {
                 );
                 self.error(source, span, Code::Refused, message);
             }
-            let fields = range(&self.fields, List { start, len: count(&self.fields) - start });
-            let is_known = decl.word.name != Name::UNDERSCORE
-                && fields.iter().any(|field| field.name == decl.word.name);
-            if is_known {
+            let is_named = decl.word.name != Name::UNDERSCORE;
+            if is_named && self.is_repeated(number, decl.word.name) {
                 let name = self.name(decl.word.name);
                 let message = format_args!("field `{name}` is declared twice");
                 self.error(source, decl.word.span, Code::DuplicateName, message);
@@ -695,13 +695,14 @@ impl<'p> Program<'p, '_> {
     }
 
     fn note_mutating(&mut self, name: Name) {
-        let index = usize::try_from(name.0).unwrap_or(usize::MAX);
-        let wanted = self.mutating.len().max(index.saturating_add(1));
-        let grown = crate::alloc_util::try_resize(&mut self.mutating, wanted, false);
-        self.diagnostics.allocated(grown);
-        if let Some(place) = self.mutating.get_mut(index) {
-            *place = true;
-        }
+        let noted = try_replace(&mut self.mutating, name.0, false, true);
+        self.diagnostics.allocated(noted);
+    }
+
+    /// Whether the list of parameters or fields with this number has the name already; it has it from now on.
+    fn is_repeated(&mut self, list: u32, name: Name) -> bool {
+        let last = try_replace(&mut self.name_lists, name.0, 0, list);
+        self.diagnostics.allocated(last) == Some(list)
     }
 
     /// Resolves the types of the parameters and of the result.
@@ -715,13 +716,14 @@ impl<'p> Program<'p, '_> {
         }
         self.unknown_types = Some(Vec::new());
         let start = count(&self.params);
+        self.list_count += 1;
+        let list = self.list_count;
         for param in tree.entries(&tree.params, info.decl.params) {
             let ty = match param.ty {
                 Some(ty) => self.resolve(info.source, ty, &scope),
                 None => self.untyped(&info, &param),
             };
-            let known = range(&self.params, List { start, len: count(&self.params) - start });
-            if known.iter().any(|known| known.name == param.word.name) {
+            if self.is_repeated(list, param.word.name) {
                 let name = self.name(param.word.name);
                 let message = format_args!("parameter `{name}` is declared twice");
                 self.error(info.source, param.word.span, Code::DuplicateName, message);

@@ -122,13 +122,8 @@ impl Program<'_, '_> {
     }
 
     fn store_layout(&mut self, ty: TypeId, layout: Layout) {
-        let index = usize::try_from(ty.0).unwrap_or(usize::MAX);
-        let wanted = index.saturating_add(1).max(self.layouts.list.len());
-        let grown = crate::alloc_util::try_resize(&mut self.layouts.list, wanted, None);
-        self.diagnostics.allocated(grown);
-        if let Some(place) = self.layouts.list.get_mut(index) {
-            *place = Some(layout);
-        }
+        let stored = try_replace(&mut self.layouts.list, ty.0, None, Some(layout));
+        self.diagnostics.allocated(stored);
     }
 
     fn layout(&mut self, ty: TypeId) -> Layout {
