@@ -1,14 +1,13 @@
 //! Simple source in a manager.
 //!
 //! A call of a function that the source does not declare goes to the function of that name of an earlier compilation, if
-//! its parameters and its result are numbers or bools. Structs, arrays and texts do not cross units.
+//! its parameters and its result are numbers or bools. Where they are structs, arrays or texts, the source declares it.
 
 use super::error::ManagerError;
 use super::external::ExternalFunctions;
 use super::manager::Manager;
 use super::unit::{Unit, UnitError, UnitFunction};
 use crate::alloc_util::{AllocError, try_collect, try_with_capacity};
-use crate::ir::Scalar;
 use crate::link::Name;
 use crate::source::{Compiled, ExternalSignature, Mode, SourceFile, TranslationUnit, compile_in};
 
@@ -91,10 +90,6 @@ impl Manager {
     /// The signature of a function of an earlier unit, as source sees it.
     fn external(&self, name: &str) -> Option<ExternalSignature> {
         let function = self.find(name.as_bytes())?;
-        let mut types = function.params().iter().copied().chain(function.result());
-        if types.any(|scalar| scalar == Scalar::Pointer) {
-            return None;
-        }
         // Without memory for it, the function is not found, and the compilation fails.
         let params = try_collect(function.params().iter().copied()).ok()?;
         Some(ExternalSignature { params, result: function.result() })

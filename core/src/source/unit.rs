@@ -77,9 +77,9 @@ impl FunctionDefinition {
 /// A function of the host that no file declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalSignature {
-    /// The types of the parameters, none of them [`Scalar::Pointer`].
+    /// The types of the parameters. A function with a [`Scalar::Pointer`] is called where the source declares it.
     pub params: Vec<Scalar>,
-    /// The type of the result, not [`Scalar::Pointer`].
+    /// The type of the result.
     pub result: Option<Scalar>,
 }
 

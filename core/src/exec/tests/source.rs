@@ -56,6 +56,10 @@ fn errors_are_diagnostics_and_change_nothing() {
         "4: `+` has no meaning for `i64` and `bool`",
         "5: name `address` not found",
     ];
+    let file = SourceFile { name: "t.spl", module: "t", text: wrong };
+    let found = manager.compile_source(&[file], Mode::Manager, &NoImports).unwrap().diagnostics;
+    let hint = "an earlier source has it: state its types, as in `extern fn address(numbers: [i64]) -> i64`";
+    assert_eq!(found[3].note.as_deref(), Some(hint));
     let found = compile(&manager, wrong).unwrap();
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, expected) in found.iter().zip(expected) {

@@ -170,6 +170,12 @@ impl<'p, 's> Body<'_, 'p, 's> {
             let note = format_args!("write `{owner}.{text}{call}`");
             return self.error_with_note(span, Code::UnknownName, message, note);
         }
+        if self.unit.program.has_external(text) {
+            let note = format_args!(
+                "an earlier source has it: state its types, as in `extern fn {text}(numbers: [i64]) -> i64`"
+            );
+            return self.error_with_note(span, Code::UnknownName, message, note);
+        }
         let note = match text {
             _ if is_function => Some(
                 "a call has its arguments in parentheses, and has them also without arguments: `print()`",

@@ -1,11 +1,22 @@
 //! Functions that no file declares: those of earlier compilations, say.
 
 use super::*;
+use crate::ir::Scalar;
 
 impl Program<'_, '_> {
-    /// Declares the function `name` in a file if the host has it; its number.
+    /// Whether the host has a function.
+    pub(in crate::source) fn has_external(&self, name: &str) -> bool {
+        (self.context.externals)(name).is_some()
+    }
+
+    /// Declares the function `name` in a file if the host has it; its number. What an address stands for is not known: such a
+    /// function is declared in the source.
     pub(in crate::source) fn declare_external(&mut self, source: u32, word: Word) -> Option<u32> {
         let signature = (self.context.externals)(self.name(word.name))?;
+        let mut types = signature.params.iter().chain(&signature.result);
+        if types.any(|&scalar| scalar == Scalar::Pointer) {
+            return None;
+        }
         let params = List { start: count(&self.params), len: count(&signature.params) };
         for scalar in signature.params {
             let (name, ty) = (Name::UNDERSCORE, TypeId::scalar(scalar));
