@@ -289,6 +289,13 @@ impl Diagnostics {
         result.ok()
     }
 
+    /// Appends to a list; `None` without memory for it.
+    #[inline]
+    pub(super) fn push<T>(&mut self, list: &mut Vec<T>, value: T) -> Option<()> {
+        let pushed = try_push(list, value);
+        self.allocated(pushed)
+    }
+
     pub(super) fn error(
         &mut self,
         file: &File<'_>,

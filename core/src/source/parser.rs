@@ -410,15 +410,30 @@ impl<'s> Parser<'_, 's> {
 
     /// Skips to the end of the line, and the block behind it.
     fn skip_line(&mut self) {
+        self.skip_rest();
+        self.eat(TokenKind::Newline);
+    }
+
+    /// Skips to the end of the line, without it unless a block is behind it, which is skipped too.
+    fn skip_rest(&mut self) {
         while !matches!(self.kind(), TokenKind::Newline | TokenKind::End | TokenKind::Dedent) {
             if self.bump().kind == TokenKind::Indent {
-                self.skip_block();
-                return;
+                return self.skip_block();
             }
         }
-        if self.eat(TokenKind::Newline) && self.eat(TokenKind::Indent) {
+        if self.open_block() {
             self.skip_block();
         }
+    }
+
+    /// Whether the current token ends a line with a block behind it.
+    fn precedes_block(&self) -> bool {
+        self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent
+    }
+
+    /// The start of a block behind the end of the line; whether there is one.
+    fn open_block(&mut self) -> bool {
+        self.precedes_block() && self.eat(TokenKind::Newline) && self.eat(TokenKind::Indent)
     }
 
     /// Behind a statement with an error: skips the lines that are parts of such a statement.
@@ -460,8 +475,7 @@ impl<'s> Parser<'_, 's> {
         let (end, colon) = self.rest_of_head();
         self.go_to(colon.unwrap_or(end));
         self.eat(TokenKind::Colon);
-        let has_body =
-            colon.is_some() || self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent;
+        let has_body = colon.is_some() || self.precedes_block();
         self.failed &= !has_body;
         has_body
     }
@@ -521,9 +535,7 @@ impl<'s> Parser<'_, 's> {
             }
             self.bump();
         }
-        if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
-            self.bump();
-            self.bump();
+        if self.open_block() {
             self.skip_block();
         }
     }
@@ -531,11 +543,8 @@ impl<'s> Parser<'_, 's> {
     /// Ends a statement or declaration: at the end of its line or block.
     fn end_of_line(&mut self) {
         let is_behind_block = self.last_kind() == TokenKind::Dedent;
-        if self.eat(TokenKind::Newline) || is_behind_block || self.is(TokenKind::End) {
-            self.failed = false;
-            return;
-        }
-        if self.is(TokenKind::Dedent) {
+        let ends = matches!(self.kind(), TokenKind::Dedent | TokenKind::End);
+        if self.eat(TokenKind::Newline) || is_behind_block || ends {
             self.failed = false;
             return;
         }
@@ -553,14 +562,35 @@ impl<'s> Parser<'_, 's> {
         self.failed = false;
     }
 
+    /// Reads items with commas between them up to `end`, which may be missing; whether there is a comma.
+    fn with_commas(&mut self, end: TokenKind, mut item: impl FnMut(&mut Self)) -> bool {
+        let mut has_comma = false;
+        while !self.is(end) && !matches!(self.kind(), TokenKind::Newline | TokenKind::End) {
+            item(self);
+            if !self.eat(TokenKind::Comma) {
+                break;
+            }
+            has_comma = true;
+        }
+        has_comma
+    }
+
     // Arenas.
 
     fn add<T>(&mut self, arena: impl FnOnce(&mut Tree) -> &mut Vec<T>, value: T) -> u32 {
         let list = arena(&mut self.tree);
         let number = u32::try_from(list.len()).unwrap_or(u32::MAX);
-        let result = try_push(list, value);
-        self.diagnostics.allocated(result);
+        self.diagnostics.push(list, value);
         number
+    }
+
+    /// Appends to an arena.
+    fn append<T>(&mut self, arena: impl Fn(&mut Tree) -> &mut Vec<T>, items: Vec<T>) -> List {
+        let start = arena(&mut self.tree).len();
+        for item in items {
+            self.add(&arena, item);
+        }
+        Self::since(start, arena(&mut self.tree).len())
     }
 
     fn add_expr(&mut self, kind: ExprKind, span: Span) -> ExprId {
@@ -598,8 +628,7 @@ impl<'s> Parser<'_, 's> {
     }
 
     fn note(&mut self, number: u32) {
-        let result = try_push(&mut self.scratch, number);
-        self.diagnostics.allocated(result);
+        self.diagnostics.push(&mut self.scratch, number);
     }
 
     /// The numbers noted since the scratch list had `mark` entries, as a list of the tree.

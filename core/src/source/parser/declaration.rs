@@ -50,7 +50,7 @@ impl Parser<'_, '_> {
             // What stands here may belong to the signature.
             is_broken = true;
             self.unexpected("`:` and the body of the function");
-            if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
+            if self.precedes_block() {
                 body = Some(self.body(true));
             }
         }
@@ -189,20 +189,16 @@ impl Parser<'_, '_> {
         if !self.expect(TokenKind::LeftParen, "`(` and the parameters") {
             return false;
         }
-        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::End | TokenKind::Newline) {
-            if is_method && self.is_word(Name::SELF) && !has_self {
-                self.bump();
-                has_self = true;
-                if self.eat(TokenKind::Colon) {
-                    self.ty();
-                }
-            } else {
-                self.param();
+        self.with_commas(TokenKind::RightParen, |parser| {
+            if !is_method || has_self || !parser.is_word(Name::SELF) {
+                return parser.param();
             }
-            if !self.eat(TokenKind::Comma) {
-                break;
+            parser.bump();
+            has_self = true;
+            if parser.eat(TokenKind::Colon) {
+                parser.ty();
             }
-        }
+        });
         self.expect(TokenKind::RightParen, "`)` behind the parameters");
         has_self
     }
@@ -234,19 +230,9 @@ impl Parser<'_, '_> {
         self.refuse_parents();
         let mut fields = Vec::new();
         let mark = self.scratch.len();
-        if self.open_members() {
-            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
-                is_broken |= self.struct_member(&mut fields);
-            }
-            self.close_members();
-        } else {
-            is_broken = true;
-        }
-        let first = self.tree.fields.len();
-        for field in fields {
-            self.add(|tree| &mut tree.fields, field);
-        }
-        let fields = Self::since(first, self.tree.fields.len());
+        let has_members = self.members(|parser| is_broken |= parser.field(&mut fields));
+        is_broken |= !has_members;
+        let fields = self.append(|tree| &mut tree.fields, fields);
         let span = start.to(self.last_span());
         let declaration = StructDecl { word, span, type_params, fields, is_broken };
         self.add(|tree| &mut tree.structs, declaration);
@@ -287,65 +273,62 @@ impl Parser<'_, '_> {
         }
         if !self.expect(TokenKind::Colon, "`:` and the members") {
             // The block shows what was meant.
-            return self.peek() == TokenKind::Indent
-                && self.eat(TokenKind::Newline)
-                && self.eat(TokenKind::Indent);
+            return self.open_block();
         }
         self.expect(TokenKind::Newline, "the end of the line")
             && self.expect(TokenKind::Indent, "an indented block of members")
     }
 
-    fn close_members(&mut self) {
+    /// `:` and a block of members, whose methods are noted; whether there is one. `other` reads a line that is no method.
+    fn members(&mut self, mut other: impl FnMut(&mut Self)) -> bool {
+        if !self.open_members() {
+            return false;
+        }
+        while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
+            let (before, start) = (self.at, self.span());
+            self.failed = false;
+            let is_public = self.public_mark();
+            match self.kind() {
+                TokenKind::At => self.attribute(),
+                TokenKind::DocText | TokenKind::Pass => {
+                    self.bump();
+                    self.end_of_line();
+                }
+                _ if self.is_method_start() => {
+                    self.method(start, is_public);
+                    self.end_of_line();
+                }
+                _ => other(self),
+            }
+            if self.at == before {
+                self.bump();
+            }
+        }
         self.eat(TokenKind::Dedent);
+        true
     }
 
-    /// A field or method; whether an error may have hidden a field.
-    fn struct_member(&mut self, fields: &mut Vec<FieldDecl>) -> bool {
-        let (before, start) = (self.at, self.span());
-        self.failed = false;
-        let (mut is_field, mut is_hidden) = (false, false);
-        let is_public = self.public_mark();
-        match self.kind() {
-            TokenKind::DocText => {
-                self.bump();
-            }
-            TokenKind::Pass => {
-                self.bump();
-            }
-            TokenKind::At => {
-                self.attribute();
-                return false;
-            }
-            TokenKind::Fn => self.method(start, is_public),
-            TokenKind::Word if self.is_method_start() => self.method(start, is_public),
-            TokenKind::Word if self.is_invariant() => {
-                self.refused_item();
-                self.skip_line();
-                return false;
-            }
-            _ => {
-                is_field = true;
-                self.eat(TokenKind::Var);
-                self.eat(TokenKind::Val);
-                let word = self.word("a field");
-                // Without the colon the field is known as well, unless a statement stands there.
-                let has_colon = self.expect(TokenKind::Colon, "`:` and the type of the field");
-                is_hidden =
-                    !has_colon && (word.name == Name::UNDERSCORE || !self.starts_type_name());
-                if !is_hidden {
-                    let ty = self.ty();
-                    let default = self.eat(TokenKind::Equal).then(|| self.expr());
-                    let result = try_push(fields, FieldDecl { word, ty, default });
-                    self.diagnostics.allocated(result);
-                }
-            }
+    /// A line with a field; whether an error may have hidden one.
+    fn field(&mut self, fields: &mut Vec<FieldDecl>) -> bool {
+        if self.is_invariant() {
+            self.refused_item();
+            self.skip_line();
+            return false;
+        }
+        self.eat(TokenKind::Var);
+        self.eat(TokenKind::Val);
+        let word = self.word("a field");
+        // Without the colon the field is known as well, unless a statement stands there.
+        let has_colon = self.expect(TokenKind::Colon, "`:` and the type of the field");
+        let is_hidden = !has_colon && (word.name == Name::UNDERSCORE || !self.starts_type_name());
+        if !is_hidden {
+            let ty = self.ty();
+            let default = self.eat(TokenKind::Equal).then(|| self.expr());
+            self.diagnostics.push(fields, FieldDecl { word, ty, default });
         }
         let errors = self.errors;
         self.end_of_line();
-        if self.at == before {
-            self.bump();
-        }
-        is_hidden || is_field && self.errors != errors
+        is_hidden || self.errors != errors
     }
 
     /// Whether the current token is a word that looks like the name of a type.
@@ -374,10 +357,11 @@ impl Parser<'_, '_> {
         is_public
     }
 
-    /// `me name(` or `static fn`, or `def name(`, which is refused.
+    /// `fn`, `me name(` or `static fn`, or `def name(`, which is refused.
     fn is_method_start(&self) -> bool {
         let name = self.name();
-        (name == Name::ME && self.peek() == TokenKind::Word)
+        self.is(TokenKind::Fn)
+            || (name == Name::ME && self.peek() == TokenKind::Word)
             || (name == Name::STATIC && self.peek() == TokenKind::Fn)
             || self.is_foreign_method()
     }
@@ -417,38 +401,14 @@ impl Parser<'_, '_> {
             return self.skip_line();
         }
         let mark = self.scratch.len();
-        if self.open_members() {
-            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
-                self.impl_member();
-            }
-            self.close_members();
-        }
+        self.members(|parser| {
+            parser.unexpected("a method");
+            parser.end_of_line();
+        });
         let functions = self.list_since(mark);
         let span = start.to(self.last_span());
         self.add(|tree| &mut tree.impls, ImplDecl { type_params, ty, functions, span });
         self.end_of_line();
-    }
-
-    fn impl_member(&mut self) {
-        let (before, start) = (self.at, self.span());
-        self.failed = false;
-        let is_public = self.public_mark();
-        match self.kind() {
-            TokenKind::DocText => {
-                self.bump();
-            }
-            TokenKind::Pass => {
-                self.bump();
-            }
-            TokenKind::At => return self.attribute(),
-            TokenKind::Fn => self.method(start, is_public),
-            TokenKind::Word if self.is_method_start() => self.method(start, is_public),
-            _ => self.unexpected("a method"),
-        }
-        self.end_of_line();
-        if self.at == before {
-            self.bump();
-        }
     }
 
     pub(super) fn enum_decl(&mut self, start: Span) {
@@ -459,40 +419,17 @@ impl Parser<'_, '_> {
         let (mut variants, mut has_case) = (Vec::new(), false);
         let mut is_broken = self.errors != errors;
         let mark = self.scratch.len();
-        if self.open_members() {
-            while !matches!(self.kind(), TokenKind::Dedent | TokenKind::End) {
-                let (before, start) = (self.at, self.span());
-                self.failed = false;
-                let errors = self.errors;
-                let mut is_variant = false;
-                if self.is(TokenKind::Fn) || (self.is(TokenKind::Word) && self.is_method_start()) {
-                    self.method(start, false);
-                } else if self.is(TokenKind::DocText) || self.is(TokenKind::Pass) {
-                    self.bump();
-                } else {
-                    is_variant = true;
-                    let variant = self.variant(&mut has_case);
-                    let result = try_push(&mut variants, variant);
-                    self.diagnostics.allocated(result);
-                    if self.eat(TokenKind::Comma) && !self.is(TokenKind::Newline) {
-                        continue;
-                    }
-                }
-                self.end_of_line();
-                is_broken |= is_variant && self.errors != errors;
-                if self.at == before {
-                    self.bump();
-                }
+        let has_members = self.members(|parser| {
+            let errors = parser.errors;
+            let variant = parser.variant(&mut has_case);
+            parser.diagnostics.push(&mut variants, variant);
+            if !parser.eat(TokenKind::Comma) || parser.is(TokenKind::Newline) {
+                parser.end_of_line();
             }
-            self.close_members();
-        } else {
-            is_broken = true;
-        }
-        let first = self.tree.variants.len();
-        for variant in variants {
-            self.add(|tree| &mut tree.variants, variant);
-        }
-        let variants = Self::since(first, self.tree.variants.len());
+            is_broken |= parser.errors != errors;
+        });
+        is_broken |= !has_members;
+        let variants = self.append(|tree| &mut tree.variants, variants);
         let span = start.to(self.last_span());
         let declaration = EnumDecl { word, span, type_params, variants, is_broken };
         self.add(|tree| &mut tree.enums, declaration);
@@ -513,23 +450,18 @@ impl Parser<'_, '_> {
         let word = self.word("a variant");
         let first = self.tree.fields.len();
         if self.eat(TokenKind::LeftParen) {
-            while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline) {
-                let is_named = self.is(TokenKind::Word) && self.peek() == TokenKind::Colon;
-                let field = match is_named {
-                    true => {
-                        let field = self.word("a field");
-                        self.bump();
-                        field
-                    }
-                    false => Word { name: Name::UNDERSCORE, span: self.span() },
+            self.with_commas(TokenKind::RightParen, |parser| {
+                let is_named = parser.is(TokenKind::Word) && parser.peek() == TokenKind::Colon;
+                let word = match is_named {
+                    true => parser.word("a field"),
+                    false => Word { name: Name::UNDERSCORE, span: parser.span() },
                 };
-                let ty = self.ty();
-                let declaration = FieldDecl { word: field, ty, default: None };
-                self.add(|tree| &mut tree.fields, declaration);
-                if !self.eat(TokenKind::Comma) {
-                    break;
+                if is_named {
+                    parser.bump();
                 }
-            }
+                let declaration = FieldDecl { word, ty: parser.ty(), default: None };
+                parser.add(|tree| &mut tree.fields, declaration);
+            });
             self.expect(TokenKind::RightParen, "`)` behind the payload");
         }
         let fields = Self::since(first, self.tree.fields.len());

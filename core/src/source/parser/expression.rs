@@ -185,22 +185,28 @@ impl<'s> Parser<'_, 's> {
     fn arguments(&mut self, end: TokenKind, wanted: &str) -> List {
         self.bump();
         let mark = self.arguments.len();
-        while !self.is(end) && !matches!(self.kind(), TokenKind::Newline | TokenKind::End) {
-            let is_named = self.is(TokenKind::Word)
-                && matches!(self.peek(), TokenKind::Equal | TokenKind::Colon);
-            let name = is_named.then(|| {
-                let word = self.word("a name");
-                self.bump();
-                word
-            });
-            let value = self.expr();
-            let result = try_push(&mut self.arguments, Argument { name, value });
-            self.diagnostics.allocated(result);
-            if !self.eat(TokenKind::Comma) {
-                break;
-            }
-        }
+        self.with_commas(end, |parser| {
+            let name = parser.argument_name();
+            let value = parser.expr();
+            parser.diagnostics.push(&mut parser.arguments, Argument { name, value });
+        });
         self.expect(end, wanted);
+        self.arguments_since(mark)
+    }
+
+    /// `name:` or `name=` in front of a value or pattern.
+    pub(super) fn argument_name(&mut self) -> Option<Word> {
+        let is_named =
+            self.is(TokenKind::Word) && matches!(self.peek(), TokenKind::Equal | TokenKind::Colon);
+        is_named.then(|| {
+            let Token { name, span, .. } = self.bump();
+            self.bump();
+            Word { name, span }
+        })
+    }
+
+    /// The arguments that are read since there were `mark` of them.
+    pub(super) fn arguments_since(&mut self, mark: usize) -> List {
         let start = self.tree.arguments.len();
         let added = self.arguments.get(mark..).unwrap_or(&[]);
         let added = added.iter().try_for_each(|&a| try_push(&mut self.tree.arguments, a));
@@ -349,15 +355,10 @@ impl<'s> Parser<'_, 's> {
     fn parenthesised(&mut self) -> ExprId {
         let start = self.bump().span;
         let mark = self.scratch.len();
-        let mut is_tuple = false;
-        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
-            let value = self.expr();
-            self.note(value.0);
-            if !self.eat(TokenKind::Comma) {
-                break;
-            }
-            is_tuple = true;
-        }
+        let is_tuple = self.with_commas(TokenKind::RightParen, |parser| {
+            let value = parser.expr();
+            parser.note(value.0);
+        });
         if self.is(TokenKind::Colon) {
             self.refuse(self.span(), "a tuple with names", "declare a struct");
             self.skip_operand();
@@ -513,8 +514,7 @@ impl<'s> Parser<'_, 's> {
                 let before = self.at;
                 let arm = self.nested(None, |parser| Some(parser.arm()));
                 if let Some(arm) = arm {
-                    let result = try_push(&mut arms, arm);
-                    self.diagnostics.allocated(result);
+                    self.diagnostics.push(&mut arms, arm);
                 }
                 self.end_of_line();
                 if self.at == before {
@@ -523,11 +523,7 @@ impl<'s> Parser<'_, 's> {
             }
             self.eat(TokenKind::Dedent);
         }
-        let first = self.tree.arms.len();
-        for arm in arms {
-            self.add(|tree| &mut tree.arms, arm);
-        }
-        let arms = Self::since(first, self.tree.arms.len());
+        let arms = self.append(|tree| &mut tree.arms, arms);
         let span = start.to(self.last_span());
         self.add_expr(ExprKind::Match { value, arms }, span)
     }

@@ -394,15 +394,12 @@ impl Parser<'_, '_> {
     fn use_names(&mut self) -> List {
         self.bump();
         let mark = self.scratch.len();
-        while !matches!(self.kind(), TokenKind::RightBrace | TokenKind::Newline | TokenKind::End) {
-            let word = self.word("a name");
-            let alias = if self.eat(TokenKind::As) { self.word("a name") } else { word };
-            self.note(word.name.0);
-            self.note(alias.name.0);
-            if !self.eat(TokenKind::Comma) {
-                break;
-            }
-        }
+        self.with_commas(TokenKind::RightBrace, |parser| {
+            let word = parser.word("a name");
+            let alias = if parser.eat(TokenKind::As) { parser.word("a name") } else { word };
+            parser.note(word.name.0);
+            parser.note(alias.name.0);
+        });
         self.expect(TokenKind::RightBrace, "`}`");
         self.list_since(mark)
     }

@@ -137,8 +137,7 @@ impl Parser<'_, '_> {
             let right = self.nested(None, |parser| Some(parser.binary(CHAIN + 1)));
             last = right.unwrap_or_else(|| self.add_error(self.span()));
             self.note(last.0);
-            let result = try_push(&mut self.operators, op);
-            self.diagnostics.allocated(result);
+            self.diagnostics.push(&mut self.operators, op);
         }
         if let Some(&[op]) = self.operators.get(first_operator..) {
             self.operators.truncate(first_operator);

@@ -141,27 +141,13 @@ impl Parser<'_, '_> {
     fn pattern_fields(&mut self) -> List {
         self.bump();
         let mut fields = Vec::new();
-        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
-            let is_named = self.is(TokenKind::Word)
-                && matches!(self.peek(), TokenKind::Colon | TokenKind::Equal);
-            let name = is_named.then(|| {
-                let word = self.word("a field");
-                self.bump();
-                word.name
-            });
-            let pattern = self.pattern();
-            let result = try_push(&mut fields, PatternField { name, pattern });
-            self.diagnostics.allocated(result);
-            if !self.eat(TokenKind::Comma) {
-                break;
-            }
-        }
+        self.with_commas(TokenKind::RightParen, |parser| {
+            let name = parser.argument_name().map(|word| word.name);
+            let pattern = parser.pattern();
+            parser.diagnostics.push(&mut fields, PatternField { name, pattern });
+        });
         self.expect(TokenKind::RightParen, "`)`");
-        let first = self.tree.pattern_fields.len();
-        for field in fields {
-            self.add(|tree| &mut tree.pattern_fields, field);
-        }
-        Self::since(first, self.tree.pattern_fields.len())
+        self.append(|tree| &mut tree.pattern_fields, fields)
     }
 
     pub(super) fn tuple_pattern(&mut self, start: Span) -> PatternId {

@@ -7,9 +7,7 @@ impl Parser<'_, '_> {
     pub(super) fn body(&mut self, many: bool) -> BlockId {
         let start = self.span();
         let mark = self.scratch.len();
-        if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
-            self.bump();
-            self.bump();
+        if self.open_block() {
             self.block_lines();
         } else if self.is(TokenKind::Newline) {
             self.unexpected("an indented block");
@@ -175,21 +173,6 @@ impl Parser<'_, '_> {
         let note = Some(format_args!("write `assert {one}, {two}`"));
         self.error_with_note(self.expr_span(condition), Code::Unexpected, text, note);
         Some(StmtKind::Error)
-    }
-
-    /// Behind a refused construct: to the end of the line, without it.
-    fn skip_rest(&mut self) {
-        while !matches!(self.kind(), TokenKind::Newline | TokenKind::Dedent | TokenKind::End) {
-            if self.bump().kind == TokenKind::Indent {
-                self.skip_block();
-                return;
-            }
-        }
-        if self.is(TokenKind::Newline) && self.peek() == TokenKind::Indent {
-            self.bump();
-            self.bump();
-            self.skip_block();
-        }
     }
 
     pub(super) fn starts_value(&self) -> bool {
@@ -374,23 +357,16 @@ impl Parser<'_, '_> {
             for index in 0..count {
                 let part = self.tree.list(parts).get(index).copied().unwrap_or(0);
                 let argument = Argument { name: None, value: ExprId(part) };
-                let result = try_push(&mut self.arguments, argument);
-                self.diagnostics.allocated(result);
+                self.diagnostics.push(&mut self.arguments, argument);
             }
             if count == 0 {
-                let result = try_push(&mut self.arguments, Argument { name: None, value });
-                self.diagnostics.allocated(result);
+                self.diagnostics.push(&mut self.arguments, Argument { name: None, value });
             }
             if !self.eat(TokenKind::Comma) {
                 break;
             }
         }
-        let start = self.tree.arguments.len();
-        let added = self.arguments.get(mark..).unwrap_or(&[]);
-        let added = added.iter().try_for_each(|&a| try_push(&mut self.tree.arguments, a));
-        self.diagnostics.allocated(added);
-        self.arguments.truncate(mark);
-        let arguments = Self::since(start, self.tree.arguments.len());
+        let arguments = self.arguments_since(mark);
         let span = span.to(self.last_span());
         StmtKind::Expr(self.add_expr(ExprKind::Call { callee, arguments }, span))
     }

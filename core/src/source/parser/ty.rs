@@ -172,15 +172,10 @@ impl Parser<'_, '_> {
     /// `A, B)`, behind the opening parenthesis, and whether a comma stands in it.
     fn types_in_parentheses(&mut self) -> (List, bool) {
         let mark = self.scratch.len();
-        let mut is_list = false;
-        while !matches!(self.kind(), TokenKind::RightParen | TokenKind::Newline | TokenKind::End) {
-            let ty = self.ty();
-            self.note(ty.0);
-            if !self.eat(TokenKind::Comma) {
-                break;
-            }
-            is_list = true;
-        }
+        let is_list = self.with_commas(TokenKind::RightParen, |parser| {
+            let ty = parser.ty();
+            parser.note(ty.0);
+        });
         self.expect(TokenKind::RightParen, "`)`");
         (self.list_since(mark), is_list)
     }

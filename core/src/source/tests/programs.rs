@@ -18,6 +18,13 @@ fn functions_of_one_line() {
 }
 
 #[test]
+fn members_of_enums_have_marks_and_attributes() {
+    let text = "enum E:\n    A\n    pub fn n() -> i64: 3\n    @inline\n    fn m() -> i64: 4\n\
+                fn f() -> i64: E.A.n() * E.A.m()\n";
+    assert_eq!(run(text, "f", &[]), 12);
+}
+
+#[test]
 fn type_arguments_are_nested_in_expressions() {
     for (open, close) in [("", ""), ("B<", ">"), ("B<B<", ">>"), ("B<B<B<", ">>>")] {
         let text = format!(
