@@ -7,6 +7,9 @@ use crate::plural;
 /// What a call of a function of an earlier compilation lacks.
 const NO_DEFAULTS: &str = "names and defaults of parameters are not kept: give all arguments, or state them in an `extern fn`";
 
+/// The most locals that a call passes.
+const MAX_ARGUMENTS: usize = 255;
+
 /// A call whose parts are known.
 pub(super) struct Call<'c> {
     pub(super) number: u32,
@@ -235,6 +238,11 @@ impl Body<'_, '_, '_> {
 
     /// The parameter of each argument, by number.
     fn order(&mut self, call: &Call<'_>) -> Option<Vec<usize>> {
+        if call.info.params.len() > MAX_ARGUMENTS {
+            // Each parameter is looked for among the arguments.
+            self.too_many_arguments(call.span);
+            return None;
+        }
         let tree = self.tree;
         let mut order = Vec::new();
         for (position, argument) in tree.entries(&tree.arguments, call.arguments).enumerate() {
@@ -584,9 +592,8 @@ impl Body<'_, '_, '_> {
         if !self.pass(values, &mut locals) {
             return self.opaque();
         }
-        if locals.len() > 255 {
-            let message = format_args!("a call has at most 255 arguments");
-            return self.error(span, Code::TooLarge, message);
+        if locals.len() > MAX_ARGUMENTS {
+            return self.too_many_arguments(span);
         }
         let to = match repr {
             Repr::Scalar(ty) => Some(self.builder.local(ty)),
@@ -601,6 +608,11 @@ impl Body<'_, '_, '_> {
             }
             _ => Typed::new(result, Value::None),
         }
+    }
+
+    fn too_many_arguments(&mut self, span: Span) -> Typed {
+        let message = format_args!("a call has at most {MAX_ARGUMENTS} arguments");
+        self.error(span, Code::TooLarge, message)
     }
 
     /// Appends the locals that values are passed in; whether their types are known.

@@ -225,3 +225,10 @@ fn result_of_a_body_with_an_error_is_not_known() {
     let expected = ["1: E1301: name `y` not found", "4: E1301: name `z` not found"];
     assert_eq!(errors_of(text), expected);
 }
+
+#[test]
+fn call_with_too_many_parameters_is_refused_before_its_arguments() {
+    let params: Vec<_> = (0..256).map(|number| format!("p{number}: i64")).collect();
+    let text = format!("fn f({}) -> i64: 1\nfn g() -> i64: f(x)\n", params.join(", "));
+    assert_eq!(errors_of(&text), ["2: E1006: a call has at most 255 arguments"]);
+}
