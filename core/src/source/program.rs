@@ -50,6 +50,12 @@ pub(super) enum Item {
     Ambiguous,
 }
 
+impl Item {
+    fn is_type(self) -> bool {
+        matches!(self, Self::Struct(_) | Self::Enum(_) | Self::Alias(_))
+    }
+}
+
 /// A parsed file.
 pub(super) struct Source<'s> {
     pub(super) file: File<'s>,
@@ -341,12 +347,17 @@ impl<'p, 's> Program<'p, 's> {
 
     #[cold]
     fn refuse_depth(&mut self, source: u32, id: ExprId) {
-        let muted = core::mem::take(&mut self.diagnostics.muted);
         if !core::mem::replace(&mut self.diagnostics.is_too_deep, true) {
             let span = self.source(source).map(|source| source.tree.expr(id).span);
-            let message = format_args!("{STACK_ENDS}");
-            self.error(source, span.unwrap_or_default(), Code::TooDeep, message);
+            let (span, message) = (span.unwrap_or_default(), format_args!("{STACK_ENDS}"));
+            self.unmuted(|program| program.error(source, span, Code::TooDeep, message));
         }
+    }
+
+    /// Runs `report` so that its errors are recorded where diagnostics are muted too.
+    pub(super) fn unmuted(&mut self, report: impl FnOnce(&mut Self)) {
+        let muted = core::mem::take(&mut self.diagnostics.muted);
+        report(self);
         self.diagnostics.muted = muted;
     }
 
@@ -420,6 +431,17 @@ impl<'p, 's> Program<'p, 's> {
         parts: &[TypeId],
     ) -> TypeId {
         let made = self.types.intern(head, parts);
+        self.made(source, span, made)
+    }
+
+    /// A type with type arguments in place of its type parameters.
+    pub(super) fn substituted(
+        &mut self,
+        (source, span): (u32, Span),
+        ty: TypeId,
+        arguments: &[TypeId],
+    ) -> TypeId {
+        let made = self.types.substitute(ty, arguments);
         self.made(source, span, made)
     }
 
@@ -603,8 +625,7 @@ impl<'p, 's> Program<'p, 's> {
             for param in tree.entries(&tree.type_params, list) {
                 let head = Head::Param(count(&scope));
                 let ty = self.intern(source, param.word.span, head, &[]);
-                let result = try_push(&mut scope, (param.word.name, ty));
-                self.diagnostics.allocated(result);
+                self.diagnostics.push(&mut scope, (param.word.name, ty));
             }
         }
         scope

@@ -16,6 +16,12 @@ impl Body<'_, '_, '_> {
         Typed { temporary: true, ..Typed::new(ty, Value::Place(place)) }
     }
 
+    /// A type with type arguments in place of its type parameters.
+    pub(super) fn substituted(&mut self, ty: TypeId, arguments: &[TypeId], span: Span) -> TypeId {
+        let place = (self.source, span);
+        self.program().substituted(place, ty, arguments)
+    }
+
     pub(super) fn intern(&mut self, head: Head, parts: &[TypeId], span: Span) -> TypeId {
         let source = self.source;
         self.program().intern(source, span, head, parts)
@@ -56,8 +62,8 @@ impl Body<'_, '_, '_> {
             }
             let last = ExprId(ids.last().copied().unwrap_or(id));
             let value = self.stable(value, ExprId(id), last);
-            let pushed = try_push(&mut values, value).and(try_push(&mut types, value.ty));
-            self.program().diagnostics.allocated(pushed);
+            self.push_value(&mut values, value);
+            self.program().diagnostics.push(&mut types, value.ty);
         }
         if self.is_template && types.iter().any(|&ty| self.unit.program.types.has_params(ty)) {
             return self.opaque();
@@ -340,8 +346,7 @@ impl Body<'_, '_, '_> {
                 self.unresolved(name, count, span);
                 return None;
             };
-            let pushed = try_push(&mut known, part);
-            self.program().diagnostics.allocated(pushed);
+            self.program().diagnostics.push(&mut known, part);
         }
         Some(known)
     }

@@ -96,12 +96,14 @@ impl Body<'_, '_, '_> {
                 self.call_function(number, types, None, arguments, want, span)
             }
             Some(Item::Struct(number)) => self.construct(number, types, arguments, want, span),
-            Some(Item::Alias(_)) => match self.type_prefix(callee) {
-                Some((Head::Struct(number), types)) => {
-                    self.construct(number, &types, arguments, want, span)
+            item if item.map_or(name == Name::SELF_TYPE, |item| matches!(item, Item::Alias(_))) => {
+                match self.type_prefix(callee) {
+                    Some((Head::Struct(number), types)) => {
+                        self.construct(number, &types, arguments, want, span)
+                    }
+                    _ => self.not_callable(name, arguments, self.span(callee)),
                 }
-                _ => self.not_callable(name, arguments, self.span(callee)),
-            },
+            }
             Some(Item::Const(number)) => {
                 let value = self.constant(number, Want::NOTHING, self.span(callee));
                 self.call_value(value, arguments, want, span)
@@ -111,12 +113,6 @@ impl Body<'_, '_, '_> {
                 self.ambiguous_name(name, self.span(callee))
             }
             Some(_) => self.not_callable(name, arguments, self.span(callee)),
-            None if name == Name::SELF_TYPE => match self.type_prefix(callee) {
-                Some((Head::Struct(number), types)) => {
-                    self.construct(number, &types, arguments, want, span)
-                }
-                _ => self.not_callable(name, arguments, self.span(callee)),
-            },
             None => self.call_undeclared(name, callee, arguments, want, span),
         }
     }
@@ -192,8 +188,7 @@ impl Body<'_, '_, '_> {
     }
 
     pub(super) fn push_value(&mut self, values: &mut Vec<Typed>, value: Typed) {
-        let pushed = try_push(values, value);
-        self.program().diagnostics.allocated(pushed);
+        self.program().diagnostics.push(values, value);
     }
 
     /// A call of a declared function.
@@ -268,8 +263,7 @@ impl Body<'_, '_, '_> {
                 self.error(span, Code::BadCall, message);
                 return None;
             }
-            let pushed = try_push(&mut order, index);
-            self.program().diagnostics.allocated(pushed)?;
+            self.program().diagnostics.push(&mut order, index)?;
         }
         let params = self.unit.program.param_list(call.info.params);
         let has_defaults = params.iter().any(|param| param.default.is_some());
@@ -467,9 +461,7 @@ impl Body<'_, '_, '_> {
         for (index, value) in values.iter_mut().enumerate() {
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
             let Some(param) = param else { continue };
-            let made = self.program().types.substitute(param.ty, types);
-            let source = self.source;
-            let ty = self.program().made(source, call.span, made);
+            let ty = self.substituted(param.ty, types, call.span);
             let mut arguments = tree.entries(&tree.arguments, call.arguments).zip(order);
             let argument = arguments.find(|&(_, &param)| param == index);
             let span = argument.map_or(call.span, |(argument, _)| self.span(argument.value));
@@ -539,9 +531,7 @@ impl Body<'_, '_, '_> {
                 return None;
             }
         };
-        let made = self.program().types.substitute(result, types);
-        let source = self.source;
-        let result = self.program().made(source, span, made);
+        let result = self.substituted(result, types, span);
         let program = &self.unit.program;
         let is_found = match types {
             [] => program.has_symbol(info),
@@ -583,12 +573,10 @@ impl Body<'_, '_, '_> {
             Repr::Unknown => return self.opaque(),
             _ => None,
         };
-        let mut ok = Ok(());
         if let Some(place) = place {
             let address = self.address(place);
-            ok = ok.and(try_push(&mut locals, address));
+            self.program().diagnostics.push(&mut locals, address);
         }
-        self.program().diagnostics.allocated(ok);
         if !self.pass(values, &mut locals) {
             return self.opaque();
         }
@@ -617,26 +605,18 @@ impl Body<'_, '_, '_> {
 
     /// Appends the locals that values are passed in; whether their types are known.
     fn pass(&mut self, values: &[Typed], locals: &mut Vec<Local>) -> bool {
-        let mut ok = Ok(());
         for &value in values {
-            match (self.repr(value.ty), value.value) {
+            let [first, second] = match (self.repr(value.ty), value.value) {
                 (Repr::Unknown, _) => return false,
-                (Repr::Scalar(_), _) => {
-                    let local = self.local_of(value);
-                    ok = ok.and(try_push(locals, local));
-                }
-                (Repr::Pair, Value::Pair(first, second)) => {
-                    ok = ok.and(try_push(locals, first));
-                    ok = ok.and(try_push(locals, second));
-                }
-                (Repr::Memory, Value::Place(place)) => {
-                    let address = self.address(place);
-                    ok = ok.and(try_push(locals, address));
-                }
-                _ => {}
+                (Repr::Scalar(_), _) => [Some(self.local_of(value)), None],
+                (Repr::Pair, Value::Pair(first, second)) => [Some(first), Some(second)],
+                (Repr::Memory, Value::Place(place)) => [Some(self.address(place)), None],
+                _ => [None, None],
+            };
+            for local in first.into_iter().chain(second) {
+                self.program().diagnostics.push(locals, local);
             }
         }
-        self.program().diagnostics.allocated(ok);
         true
     }
 
@@ -691,23 +671,18 @@ impl Body<'_, '_, '_> {
         for index in 0..info.params.len() {
             let param = self.unit.program.param_list(info.params).get(index).copied();
             let Some(param) = param else { break };
-            let made = self.program().types.substitute(param.ty, types);
-            let source = self.source;
-            let ty = self.program().made(source, span, made);
+            let ty = self.substituted(param.ty, types, span);
             if param.mutable && self.head(ty) == Head::View {
                 // The type of the value does not say that its callers need an array that changes.
                 let construct = "a function that changes an array, as a value";
                 return self.refuse(span, construct, "call it by its name");
             }
-            let pushed = try_push(&mut parts, ty);
-            self.program().diagnostics.allocated(pushed);
+            self.program().diagnostics.push(&mut parts, ty);
         }
         let params = generator::abi(&self.unit.program, &parts, result);
         let params = self.program().diagnostics.allocated(params).unwrap_or_default();
-        let pushed = try_push(&mut parts, result);
-        self.program().diagnostics.allocated(pushed);
-        let source = self.source;
-        let ty = self.program().intern(source, span, Head::Function, &parts);
+        self.program().diagnostics.push(&mut parts, result);
+        let ty = self.intern(Head::Function, &parts, span);
         let value_type = match self.repr(result) {
             Repr::Scalar(ty) => Some(ty),
             _ => None,

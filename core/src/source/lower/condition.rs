@@ -94,12 +94,10 @@ impl Body<'_, '_, '_> {
         while let ExprKind::Binary(own, left, right) = self.tree.expr(first).kind
             && own == op
         {
-            let pushed = try_push(&mut operands, right);
-            self.program().diagnostics.allocated(pushed);
+            self.program().diagnostics.push(&mut operands, right);
             first = left;
         }
-        let pushed = try_push(&mut operands, first);
-        self.program().diagnostics.allocated(pushed);
+        self.program().diagnostics.push(&mut operands, first);
         // `and` is false as soon as an operand is, `or` is true.
         let early = op == BinaryOp::Or;
         if early == expected {

@@ -68,8 +68,7 @@ impl Body<'_, '_, '_> {
             (Head::Scalar(_) | Head::Enum(_), Repr::Scalar(ValueType::Scalar(_)))
                 if scalars.len() < MAX_SCALARS =>
             {
-                let pushed = try_push(scalars, (ty, offset));
-                self.program().diagnostics.allocated(pushed)
+                self.program().diagnostics.push(scalars, (ty, offset))
             }
             _ => None,
         }

@@ -250,8 +250,7 @@ impl<'p, 's> Generator<'p, 's> {
         while next < self.instances.len() && !self.program.diagnostics.is_full() {
             let number = u32::try_from(next).unwrap_or(u32::MAX);
             if let Some(function) = self.lower_instance(number) {
-                let pushed = try_push(&mut lowered, function);
-                self.program.diagnostics.allocated(pushed);
+                self.program.diagnostics.push(&mut lowered, function);
             }
             if self.program.diagnostics.out_of_memory {
                 break;
@@ -263,6 +262,11 @@ impl<'p, 's> Generator<'p, 's> {
 
     pub(in crate::source) fn instance_types(&self, instance: &Instance) -> &[TypeId] {
         range(&self.arguments, instance.arguments)
+    }
+
+    fn copied_types(&mut self, instance: &Instance) -> Option<Vec<TypeId>> {
+        let types = crate::alloc_util::try_collect(self.instance_types(instance).iter().copied());
+        self.program.diagnostics.allocated(types)
     }
 
     fn instance_hash(function: u32, types: &[TypeId]) -> u32 {
@@ -330,14 +334,11 @@ impl<'p, 's> Generator<'p, 's> {
         match instance.result {
             ResultType::Known(result) if !self.program.types.has_params(result) => result,
             ResultType::Known(result) => {
-                let types = self.instance_types(&instance).iter().copied();
-                let types = crate::alloc_util::try_collect(types);
-                let types = self.program.diagnostics.allocated(types).unwrap_or_default();
-                let made = self.program.types.substitute(result, &types);
-                self.program.made(source, span, made)
+                let types = range(&self.arguments, instance.arguments);
+                self.program.substituted((source, span), result, types)
             }
             ResultType::Inferring => self.recursive_result(index, &instance),
-            ResultType::Missing => self.infer(number, (source, span)),
+            ResultType::Missing => self.infer(number),
         }
     }
 
@@ -352,9 +353,7 @@ impl<'p, 's> Generator<'p, 's> {
         if let Some(info) = self.program.function(instance.function)
             && !instance.is_recursive
         {
-            let muted = core::mem::take(&mut self.program.diagnostics.muted);
             self.missing_result(&info, "is recursive");
-            self.program.diagnostics.muted = muted;
         }
         TypeId::ERROR
     }
@@ -364,23 +363,22 @@ impl<'p, 's> Generator<'p, 's> {
         let message = format_args!("function '{name}' {reason} and needs a result type");
         let note =
             format_args!("write `-> T` behind the parameters, or `-> ()` if there is no result");
-        let kind = (Severity::Error, Code::MissingResultType);
-        self.program.report(info.source, info.decl.word.span, kind, message, Some(note));
+        let (span, kind) = (info.decl.word.span, (Severity::Error, Code::MissingResultType));
+        self.program.unmuted(|program| {
+            program.report(info.source, span, kind, message, Some(note));
+        });
     }
 
-    fn infer(&mut self, number: u32, (_, span): (u32, Span)) -> TypeId {
+    fn infer(&mut self, number: u32) -> TypeId {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let function = self.instances.get(index).map(|instance| instance.function);
         let Some(info) = function.and_then(|function| self.program.function(function)) else {
             return TypeId::ERROR;
         };
         if self.inferring >= MAX_INFERENCE {
-            let muted = core::mem::take(&mut self.program.diagnostics.muted);
             self.missing_result(&info, "ends a long chain of functions without result types");
-            self.program.diagnostics.muted = muted;
             return TypeId::ERROR;
         }
-        let _ = span;
         self.inferring += 1;
         self.program.diagnostics.muted += 1;
         self.set_result(index, ResultType::Inferring);
@@ -409,9 +407,7 @@ impl<'p, 's> Generator<'p, 's> {
         if is_recursive {
             return None;
         }
-        let copied = self.instance_types(&instance).iter().copied();
-        let copied = crate::alloc_util::try_collect(copied);
-        let types = self.program.diagnostics.allocated(copied)?;
+        let types = self.copied_types(&instance)?;
         let body = Body::new(self, instance.function, &types, Some(result), instance.depth)?;
         body.run(number)
     }
@@ -426,30 +422,19 @@ impl<'p, 's> Generator<'p, 's> {
             ResultType::Known(result) => result,
             _ => self.infer_generic(function, &info)?,
         };
-        self.program.diagnostics.muted += 1;
-        let before = core::mem::take(&mut self.program.diagnostics.muted_errors);
-        let scope = self.program.type_scope(&info);
-        let types = crate::alloc_util::try_collect(scope.iter().map(|entry| entry.1));
-        let types = self.program.diagnostics.allocated(types)?;
-        let mut is_opaque = true;
-        let mut bytes = None;
-        if let Some(mut body) = Body::new(self, function, &types, Some(result), 0) {
-            body.is_template = true;
+        let types = self.own_types(&info)?;
+        let (lowered, errors) = self.muted(|unit| {
+            let mut body = Body::new(unit, function, &types, Some(result), 0)?;
             body.lower();
-            is_opaque = body.is_opaque;
-            bytes = body.encode();
-        }
-        self.program.diagnostics.muted -= 1;
-        let errors = core::mem::replace(&mut self.program.diagnostics.muted_errors, before);
+            Some((body.is_opaque, body.encode()))
+        });
+        let (is_opaque, bytes) = lowered?;
         if is_opaque || self.program.diagnostics.out_of_memory {
             return None;
         }
         if errors > 0 {
             // Not a matter of types: reported although nothing asks for an instance.
-            if let Some(mut body) = Body::new(self, function, &types, Some(result), 0) {
-                body.is_template = true;
-                body.lower();
-            }
+            Body::new(self, function, &types, Some(result), 0)?.lower();
             return None;
         }
         let bytes = bytes?;
@@ -457,22 +442,33 @@ impl<'p, 's> Generator<'p, 's> {
         crate::ir::Verified::new(function).is_ok().then_some(bytes)
     }
 
+    /// The type parameters of a generic function as types.
+    fn own_types(&mut self, info: &FunctionInfo) -> Option<Vec<TypeId>> {
+        let scope = self.program.type_scope(info);
+        let types = crate::alloc_util::try_collect(scope.iter().map(|entry| entry.1));
+        self.program.diagnostics.allocated(types)
+    }
+
+    /// Runs `lower` without reports of its errors; their number.
+    fn muted<T>(&mut self, lower: impl FnOnce(&mut Self) -> T) -> (T, usize) {
+        self.program.diagnostics.muted += 1;
+        let before = core::mem::take(&mut self.program.diagnostics.muted_errors);
+        let lowered = lower(self);
+        self.program.diagnostics.muted -= 1;
+        (lowered, core::mem::replace(&mut self.program.diagnostics.muted_errors, before))
+    }
+
     /// The type of the result of a generic function in terms of its type parameters; `None` where it needs the types
     /// themselves.
     fn infer_generic(&mut self, function: u32, info: &FunctionInfo) -> Option<TypeId> {
-        let scope = self.program.type_scope(info);
-        let types = crate::alloc_util::try_collect(scope.iter().map(|entry| entry.1));
-        let types = self.program.diagnostics.allocated(types)?;
-        self.program.diagnostics.muted += 1;
-        let before = core::mem::take(&mut self.program.diagnostics.muted_errors);
-        let found = Body::new(self, function, &types, None, 0).map(|mut body| {
-            (body.is_template, body.is_probe) = (true, true);
+        let types = self.own_types(info)?;
+        let (lowered, errors) = self.muted(|unit| {
+            let mut body = Body::new(unit, function, &types, None, 0)?;
+            body.is_probe = true;
             body.lower();
-            (body.is_opaque, body.result.unwrap_or(TypeId::UNIT))
+            Some((body.is_opaque, body.result.unwrap_or(TypeId::UNIT)))
         });
-        self.program.diagnostics.muted -= 1;
-        let errors = core::mem::replace(&mut self.program.diagnostics.muted_errors, before);
-        let (is_opaque, result) = found?;
+        let (is_opaque, result) = lowered?;
         if is_opaque || errors > 0 || result.is_error() {
             return None;
         }
@@ -518,8 +514,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         body.number = number;
         body.is_script = info.decl.is_script;
         if let Some(ty) = info.self_type {
-            let made = body.program().types.substitute(ty, types);
-            let ty = body.program().made(info.source, info.decl.word.span, made);
+            let ty = body.substituted(ty, types, info.decl.word.span);
             body.push(|body| &mut body.types, (Name::SELF_TYPE, ty));
         }
         body.parameters(&info, types);
@@ -582,9 +577,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
     /// The type of the result of a function without one.
     fn probe(unit: &'g mut Generator<'p, 's>, number: u32) -> TypeId {
         let Some(&instance) = at(&unit.instances, number) else { return TypeId::ERROR };
-        let copied = unit.instance_types(&instance).iter().copied();
-        let copied = crate::alloc_util::try_collect(copied);
-        let types = unit.program.diagnostics.allocated(copied).unwrap_or_default();
+        let types = unit.copied_types(&instance).unwrap_or_default();
         let Some(mut body) = Body::new(unit, instance.function, &types, None, instance.depth)
         else {
             return TypeId::ERROR;
@@ -676,9 +669,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         for index in 0..info.params.len() {
             let param = self.unit.program.param_list(info.params).get(index).copied();
             let Some(param) = param else { break };
-            let made = self.program().types.substitute(param.ty, types);
-            let source = self.source;
-            let ty = self.program().made(source, info.decl.word.span, made);
+            let ty = self.substituted(param.ty, types, info.decl.word.span);
             let value = self.parameter(ty);
             self.add_variable(param.name, value, param.mutable);
         }
@@ -759,9 +750,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             }
             let function = self.program().add_function(source, decl, None);
             // Once, so that an error is reported although the body around it is only looked at for its type.
-            let muted = core::mem::take(&mut self.program().diagnostics.muted);
-            self.program().resolve_signature(function);
-            self.program().diagnostics.muted = muted;
+            self.program().unmuted(|program| program.resolve_signature(function));
             let index = count(&self.unit.inner);
             let hash = Generator::instance_hash(outer, &[TypeId(name.0)]);
             let pushed = try_push(&mut self.unit.inner, (outer, name, function, number));

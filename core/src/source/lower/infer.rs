@@ -198,12 +198,9 @@ impl Body<'_, '_, '_> {
                 return None;
             }
             // A parameter that is not bound stands for nothing here.
-            let pushed = try_push(&mut arguments, binding.unwrap_or(TypeId::NEVER));
-            self.program().diagnostics.allocated(pushed)?;
+            self.program().diagnostics.push(&mut arguments, binding.unwrap_or(TypeId::NEVER))?;
         }
-        let made = self.program().types.substitute(ty, &arguments);
-        let (source, span) = (self.source, Span::default());
-        Some(self.program().made(source, span, made))
+        Some(self.substituted(ty, &arguments, Span::default()))
     }
 
     /// Whether a type has the type parameter with this number.
@@ -269,8 +266,7 @@ impl Body<'_, '_, '_> {
                 self.unresolved((name, None), bindings.len(), call.span);
                 return None;
             };
-            let pushed = try_push(&mut types, ty);
-            self.program().diagnostics.allocated(pushed);
+            self.program().diagnostics.push(&mut types, ty);
         }
         self.check_bounds(&call.info, &types, call.span).then_some(types)
     }

@@ -331,8 +331,7 @@ impl<'s> Body<'_, '_, 's> {
                 }
                 Repr::Nothing | Repr::Unknown => Value::None,
             };
-            let pushed = try_push(&mut shared, (name, Typed::new(value.ty, to)));
-            self.program().diagnostics.allocated(pushed);
+            self.program().diagnostics.push(&mut shared, (name, Typed::new(value.ty, to)));
         }
         shared
     }

@@ -127,8 +127,7 @@ impl<'p> Body<'_, 'p, '_> {
             ExprKind::Repeat(_, count) => self.program().array_length(source, count)?,
             _ => return None,
         };
-        let span = self.span(value);
-        Some(self.program().intern(source, span, Head::Array(length), &[element]))
+        Some(self.intern(Head::Array(length), &[element], self.span(value)))
     }
 
     fn bind_error(&mut self, pattern: PatternId) {
@@ -220,8 +219,7 @@ impl<'p> Body<'_, 'p, '_> {
         span: Span,
     ) -> Typed {
         match self.repr(value.ty) {
-            Repr::Nothing | Repr::Unknown => value,
-            Repr::Pair => value,
+            Repr::Nothing | Repr::Unknown | Repr::Pair => value,
             Repr::Scalar(ty) => {
                 let is_constant = matches!(value.value, Value::Number(_) | Value::Float(_));
                 if is_constant && !mutable {

@@ -55,8 +55,7 @@ impl<'p> Program<'p, '_> {
             self.mark_broken(source, word.name);
             return self.error(source, word.span, Code::DuplicateName, message);
         }
-        let is_type = matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Alias(_));
-        if is_type && TypeId::primitive(word.name).is_some() {
+        if item.is_type() && TypeId::primitive(word.name).is_some() {
             let message = format_args!("`{name}` is a built-in type, which is not declared again");
             self.error(source, word.span, Code::DuplicateName, message);
         }
@@ -91,27 +90,17 @@ impl<'p> Program<'p, '_> {
         for &name in &tree.refused {
             self.note_missing(number, name);
         }
+        let nominal = |decl, word: Word, type_params: List, is_broken| {
+            let (name, type_params, fields) = (word.name, type_params.len, List::default());
+            NominalInfo { source: number, decl, name, type_params, fields, is_broken }
+        };
         for (decl, info) in (0..).zip(&tree.structs) {
-            let nominal = NominalInfo {
-                source: number,
-                decl,
-                name: info.word.name,
-                type_params: info.type_params.len,
-                fields: List::default(),
-                is_broken: info.is_broken,
-            };
+            let nominal = nominal(decl, info.word, info.type_params, info.is_broken);
             let item = Item::Struct(self.push(|program| &mut program.structs, nominal));
             self.add_item(number, info.word, item);
         }
         for (decl, info) in (0..).zip(&tree.enums) {
-            let nominal = NominalInfo {
-                source: number,
-                decl,
-                name: info.word.name,
-                type_params: info.type_params.len,
-                fields: List::default(),
-                is_broken: info.is_broken,
-            };
+            let nominal = nominal(decl, info.word, info.type_params, info.is_broken);
             let item = Item::Enum(self.push(|program| &mut program.enums, nominal));
             self.add_item(number, info.word, item);
         }
@@ -536,8 +525,7 @@ impl<'p> Program<'p, '_> {
                 self.diagnostics.allocated(inserted);
             }
             let added = VariantInfo { name: variant.word.name, discriminant, fields };
-            let result = try_push(&mut variants, added);
-            self.diagnostics.allocated(result);
+            self.diagnostics.push(&mut variants, added);
             next = discriminant.checked_add(1);
         }
         if variants.is_empty() && !decl.is_broken {
@@ -588,25 +576,23 @@ impl<'p> Program<'p, '_> {
             let note = format_args!("write `impl<{params} {name}<{params}:`");
             let kind = (Severity::Error, Code::UnknownType);
             self.report(number, span, kind, message, Some(note));
-            let info = match item {
-                Item::Struct(number) => at_mut(&mut self.structs, number),
-                Item::Enum(number) => at_mut(&mut self.enums, number),
-                _ => None,
-            };
-            if let Some(info) = info {
-                info.is_broken = true;
+            if let TypeKind::Named(name, _) = tree.ty(decl.ty).kind {
+                self.mark_broken(number, name);
             }
+        }
+    }
+
+    fn nominal(&self, item: Item) -> Option<&NominalInfo> {
+        match item {
+            Item::Struct(number) => at(&self.structs, number),
+            Item::Enum(number) => at(&self.enums, number),
+            _ => None,
         }
     }
 
     /// The type parameters of a struct or enum as they are declared, up to the `>`.
     fn type_params_text(&self, item: Item) -> alloc::string::String {
-        let info = match item {
-            Item::Struct(number) => at(&self.structs, number),
-            Item::Enum(number) => at(&self.enums, number),
-            _ => None,
-        };
-        let params = info.and_then(|info| {
+        let params = self.nominal(item).and_then(|info| {
             let tree = &self.source(info.source)?.tree;
             let params = match item {
                 Item::Struct(_) => entry(&tree.structs, info.decl)?.type_params,
@@ -638,11 +624,7 @@ impl<'p> Program<'p, '_> {
         let arguments = tree.list(arguments);
         let are_params = decl.type_params.is_empty() && arguments.iter().all(is_unknown);
         self.item(number, name).filter(|&item| {
-            let info = match item {
-                Item::Struct(number) => at(&self.structs, number),
-                Item::Enum(number) => at(&self.enums, number),
-                _ => None,
-            };
+            let info = self.nominal(item);
             let is_generic = info.is_some_and(|info| info.type_params > 0);
             info.is_some() && are_params && (is_generic || !arguments.is_empty())
         })
@@ -711,8 +693,7 @@ impl<'p> Program<'p, '_> {
         let Some(tree) = self.source(info.source).map(|source| &source.tree) else { return };
         let mut scope = self.type_scope(&info);
         if let Some(ty) = info.self_type {
-            let result = try_push(&mut scope, (Name::SELF_TYPE, ty));
-            self.diagnostics.allocated(result);
+            self.diagnostics.push(&mut scope, (Name::SELF_TYPE, ty));
         }
         self.unknown_types = Some(Vec::new());
         let start = count(&self.params);

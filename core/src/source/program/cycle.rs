@@ -41,8 +41,7 @@ impl Program<'_, '_> {
     fn enter_module(&mut self, states: &mut [Search], path: &mut Vec<(u32, usize)>, module: u32) {
         if at(states, module) == Some(&Search::New) {
             set(states, module, Search::Open);
-            let pushed = try_push(path, (module, 0));
-            self.diagnostics.allocated(pushed);
+            self.diagnostics.push(path, (module, 0));
         }
     }
 

@@ -81,8 +81,7 @@ impl Program<'_, '_> {
                 let mut types = Vec::new();
                 for &part in tree.list(parts) {
                     let ty = self.data_type(source, ExprId(part), depth + 1)?;
-                    let pushed = try_push(&mut types, ty);
-                    self.diagnostics.allocated(pushed)?;
+                    self.diagnostics.push(&mut types, ty)?;
                 }
                 return self.types.intern(Head::Tuple, &types).ok();
             }

@@ -189,8 +189,7 @@ impl Program<'_, '_> {
                     let offset = extent.add(self.size(part));
                     let name = Name::UNDERSCORE;
                     let field = Field { name, ty: part, offset, default: None };
-                    let result = try_push(&mut fields, field);
-                    self.diagnostics.allocated(result);
+                    self.diagnostics.push(&mut fields, field);
                 }
             }
             Head::Struct(number) => {
@@ -231,13 +230,10 @@ impl Program<'_, '_> {
         let Some(arguments) = self.diagnostics.allocated(copied) else { return };
         for index in 0..list.len() {
             let Some(&info) = range(&self.fields, list).get(index) else { break };
-            let made = self.types.substitute(info.ty, &arguments);
-            let (source, span) = self.declaration_of(ty);
-            let field_type = self.made(source, span, made);
+            let field_type = self.substituted(self.declaration_of(ty), info.ty, &arguments);
             let offset = extent.add(self.size(field_type));
             let field = Field { name: info.name, ty: field_type, offset, default: info.default };
-            let result = try_push(out, field);
-            self.diagnostics.allocated(result);
+            self.diagnostics.push(out, field);
         }
     }
 

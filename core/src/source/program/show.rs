@@ -159,9 +159,7 @@ impl Program<'_, '_> {
 
     /// The file that has a type with this name: `source`, or the first one that declares it.
     fn file_of_type(&self, source: u32, name: Name) -> Option<u32> {
-        let declares = |&file: &u32| {
-            matches!(self.item(file, name), Some(Item::Struct(_) | Item::Enum(_) | Item::Alias(_)))
-        };
+        let declares = |&file: &u32| self.item(file, name).is_some_and(Item::is_type);
         match self.item(source, name) {
             Some(_) => Some(source),
             None => (0..count(self.sources)).find(declares),
@@ -174,8 +172,7 @@ impl Program<'_, '_> {
         let mut parts = Vec::new();
         for part in term.parts() {
             let part = self.type_of_term(source, part)?;
-            let pushed = try_push(&mut parts, part);
-            self.diagnostics.allocated(pushed)?;
+            self.diagnostics.push(&mut parts, part)?;
         }
         Some(match term {
             Type::Text => TypeId::TEXT,

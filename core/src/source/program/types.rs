@@ -1,7 +1,6 @@
 //! Resolution of written types.
 
 use super::*;
-use crate::alloc_util::AllocError;
 use crate::plural;
 use crate::source::advice::other_type;
 
@@ -52,8 +51,7 @@ impl<'s> Program<'_, 's> {
             TypeKind::Function(params, result) => {
                 let mut parts = self.resolve_all(source, tree.list(params), scope);
                 let result = result.map_or(TypeId::UNIT, |ty| self.resolve(source, ty, scope));
-                let pushed = try_push(&mut parts, result);
-                self.diagnostics.allocated(pushed);
+                self.diagnostics.push(&mut parts, result);
                 self.intern(source, span, Head::Function, &parts)
             }
             TypeKind::Pointer(target, mutable) => {
@@ -98,8 +96,7 @@ impl<'s> Program<'_, 's> {
         let mut types = Vec::new();
         for &node in nodes {
             let ty = self.resolve(source, TypeNodeId(node), scope);
-            let result: Result<(), AllocError> = try_push(&mut types, ty);
-            self.diagnostics.allocated(result);
+            self.diagnostics.push(&mut types, ty);
         }
         types
     }
@@ -167,23 +164,21 @@ impl<'s> Program<'_, 's> {
             if known.contains(&text) {
                 return;
             }
-            let pushed = try_push(known, text);
-            self.diagnostics.allocated(pushed);
+            self.diagnostics.push(known, text);
         }
-        let message = match text {
-            "char" => format_args!("type `char` is not supported: texts are literals for printing"),
-            "i128" | "u128" => {
-                format_args!("type `{text}` is not supported: integers have at most 64 bits")
-            }
-            _ => format_args!("type `{text}` not found"),
+        let refused = match text {
+            "char" => Some("texts are literals for printing"),
+            "i128" | "u128" => Some("integers have at most 64 bits"),
+            _ => None,
         };
-        if matches!(text, "char" | "i128" | "u128") {
+        if let Some(reason) = refused {
+            let message = format_args!("type `{text}` is not supported: {reason}");
             return self.error(source, span, Code::Refused, message);
         }
+        let message = format_args!("type `{text}` not found");
         let kind = (Severity::Error, Code::UnknownType);
-        let is_type = |item| matches!(item, Item::Struct(_) | Item::Enum(_) | Item::Alias(_));
         let is_param = text.len() == 1 && text.starts_with(|letter: char| letter.is_uppercase());
-        match other_type(text).or_else(|| self.similar_item(file, text, is_type)) {
+        match other_type(text).or_else(|| self.similar_item(file, text, Item::is_type)) {
             Some(known) => {
                 let note = format_args!("write `{known}`");
                 self.report(source, span, kind, message, Some(note));
