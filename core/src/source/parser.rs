@@ -72,6 +72,7 @@ pub(super) fn parse<'s>(
         arguments: Vec::new(),
         operators: Vec::new(),
         top_bindings: Vec::new(),
+        keyword_names: Vec::new(),
         own_names: None,
     };
     parser.go_to(0);
@@ -105,6 +106,8 @@ struct Parser<'p, 's> {
     operators: Vec<BinaryOp>,
     /// By the number of a name.
     top_bindings: Vec<TopBinding>,
+    /// Keywords that stand where a name is declared.
+    keyword_names: Vec<Name>,
     /// The names of types outside of the subset that the file gives to types of its own; `None` until there is such a name.
     own_names: Option<Vec<Name>>,
 }
@@ -384,6 +387,7 @@ impl<'s> Parser<'_, 's> {
             let message =
                 format_args!("expected {wanted}, found the keyword `{}`", self.text(span));
             self.mistake(span, Code::Unexpected, message);
+            self.diagnostics.push(&mut self.keyword_names, name);
             self.bump();
             return Word { name, span };
         }

@@ -235,6 +235,13 @@ impl<'s> Parser<'_, 's> {
     fn primary(&mut self) -> ExprId {
         let token = self.token();
         let span = token.span;
+        if self.keyword_names.contains(&token.name)
+            && (token.kind == TokenKind::Fn || !self.peek().starts_operand())
+        {
+            // The declaration has the error.
+            self.bump();
+            return self.add_error(span);
+        }
         match token.kind {
             TokenKind::Integer | TokenKind::Float => self.number(),
             TokenKind::Text | TokenKind::RawText | TokenKind::DocText => self.text_literal(),

@@ -334,7 +334,8 @@ impl Parser<'_, '_> {
                     && self.token_at(2).kind == TokenKind::Word
                     && !self.token_at(2).spaced;
             let is_operator = is_sign || next.kind == TokenKind::Tilde;
-            if next.kind.starts_operand() || is_operator || is_refused {
+            let is_operand = next.kind.starts_operand() || self.keyword_names.contains(&next.name);
+            if is_operand || is_operator || is_refused {
                 return self.bare_call();
             }
         }

@@ -100,11 +100,11 @@ fn what_follows_from_a_mistake_is_no_error() {
             "2: E1201: a generic function inside a function is not supported: declare it outside",
         ),
         (
-            "val fn = 2\nfn f() -> i64: 1\nfn main(): pass\n",
+            "val fn = 2\nfn f() -> i64: fn + fn(3)\nprint fn\n",
             "1: E1101: expected the name of a constant, found the keyword `fn`",
         ),
         (
-            "fn f() -> i64:\n    var if = 2\n    fn g(x: i64) -> i64: x\n    g(1)\n",
+            "fn f() -> i64:\n    var if = 2\n    fn g(x: i64) -> i64: if x > 1: x else: 2\n    g(if)\n",
             "2: E1101: expected a name, found the keyword `if`",
         ),
         (
