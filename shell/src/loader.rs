@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_box};
 use smf_core::cache::{CacheError, CachedBytes, FileCache};
 use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
-use smf_core::format::File;
+use smf_core::format::{File, Smf};
 use smf_core::link::{LinkError, Module};
 use smf_core::loader::{
     LoadError, LoadEvent, LoadObserver, LoaderOptions, MappedModule, ModuleBytes, ModuleHandle,
@@ -477,6 +477,14 @@ impl Loader {
 }
 
 impl MappedFile<'_> {
+    /// The file of the module; `None` for a dynlib.
+    pub fn smf(&self) -> Option<&Smf<'_>> {
+        match &self.0 {
+            State::Mapped(mapped) => Some(mapped.smf()),
+            State::Loaded(_) => None,
+        }
+    }
+
     /// Links the modules and publishes them.
     ///
     /// # Errors

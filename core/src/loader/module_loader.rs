@@ -18,7 +18,7 @@ use super::provider_index::{NewProviders, Provider};
 use super::state::Scope;
 use super::version::{Body, Version};
 use crate::alloc_util::{AllocError, TryArc, try_collect};
-use crate::format::SymbolKind;
+use crate::format::{Smf, SymbolKind};
 use crate::link::{Export, LinkError, Name, NoImports, Resolve};
 
 /// A module and its providers, mapped and not linked yet.
@@ -32,6 +32,11 @@ pub struct MappedModule<'l> {
 }
 
 impl MappedModule<'_> {
+    /// The file of the module.
+    pub fn smf(&self) -> &Smf<'_> {
+        self.parsed.smf()
+    }
+
     /// The second half of [`ModuleLoader::load_reporting`]: links the modules, publishes them and runs their
     /// constructors.
     ///

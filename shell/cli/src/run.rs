@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
 use smf_core::alloc_util::TryArc;
-use smf_core::format::{Symbol, SymbolKind};
+use smf_core::format::{Smf, Symbol, SymbolKind};
 use smf_core::ir::Scalar;
 use smf_core::link::Resolve;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef, StateMigration};
@@ -23,7 +23,7 @@ use smf_loader::call;
 use smf_loader::counters::{self, Document};
 use smf_loader::exec::host_functions;
 use smf_loader::host_symbols::{self, HostSymbols};
-use smf_loader::loader::{LoadFileError, Loader};
+use smf_loader::loader::{LoadFileError, Loader, MappedFile};
 use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
 use smf_loader::source_trap::SourceTrap;
@@ -35,6 +35,7 @@ use crate::integer::{integer, up_to};
 use crate::output::{self, At, Failure};
 use crate::run_source;
 use crate::signature::{self, Signature};
+use crate::source::arguments::Arguments;
 use crate::source::host::text_result;
 use crate::source::stack::{find_functions, on_large_stack};
 use crate::source::{self, BackendName};
@@ -181,8 +182,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files, migration));
-    // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
-    let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
+    let mapped = map(args, loader)?;
     drop(span);
     let loaded = Instant::now();
     let span = trace::span("link", &args.file);
@@ -384,6 +384,55 @@ fn collect(loader: &Loader) {
     }
 }
 
+/// Maps the module and its providers, and checks the arguments before code of them runs.
+fn map<'l>(args: &Args, loader: &'l Loader) -> Result<MappedFile<'l>, Failure> {
+    // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
+    let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
+    if let Some(smf) = mapped.smf() {
+        check_arguments(args, smf)?;
+    }
+    Ok(mapped)
+}
+
+/// Refuses arguments that are not of the types of the function.
+fn check_arguments(args: &Args, smf: &Smf<'_>) -> Result<(), Failure> {
+    // The name stands in front of the arguments.
+    let Some(name) = args.name.as_ref().filter(|_| !args.main) else { return Ok(()) };
+    if smf.functions().at(&args.file)?.is_some() {
+        return integers(args).map(drop);
+    }
+    let linked = smf.linked().at(&args.file)?;
+    match linked.symbols().find_export(name.as_bytes()) {
+        Some(_) => {
+            let signature = name.to_str().and_then(|name| Signature::of(&linked, name));
+            arguments(args, signature.as_ref()).map(drop)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The arguments of a function of bytecode.
+fn integers(args: &Args) -> Result<Vec<i64>, Failure> {
+    let integer = |text: &OsString| {
+        let text = text.to_string_lossy();
+        integer(&text).map_err(|why| Failure::Usage(format!("the argument `{text}`: {why}")))
+    };
+    args.args.iter().map(integer).collect()
+}
+
+/// The arguments of a function of machine code, how its result is shown, and whether that is a text in memory.
+fn arguments(
+    args: &Args,
+    signature: Option<&Signature>,
+) -> Result<(Arguments, Returns, bool), Failure> {
+    let Some(signature) = signature else {
+        let returns = args.returns.unwrap_or(Returns::Scalar(Scalar::I64));
+        return Ok((signature::untyped(&args.args)?, returns, false));
+    };
+    let (returns, is_text) = signature.returns(&args.file, args.returns)?;
+    Ok((signature.arguments(&args.args)?, returns, is_text))
+}
+
 /// Calls the requested function. Returns the result and the lines that show it.
 fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
     let module = &loader.modules().get(module).at(&args.file)?;
@@ -393,13 +442,7 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
             return Err(Failure::usage_of(&args.file, "--returns does not apply to bytecode"));
         }
         let name = args.name.as_ref().map(|name| name.as_bytes());
-        let integer = |text: &OsString| {
-            let text = text.to_string_lossy();
-            let wrong = |why| Failure::Usage(format!("the argument `{text}`: {why}"));
-            integer(&text).map_err(wrong)
-        };
-        let integers: Vec<i64> = args.args.iter().map(integer).collect::<Result<_, _>>()?;
-        let (result, text) = bytecode::call(&args.file, module, engine, name, &integers)?;
+        let (result, text) = bytecode::call(&args.file, module, engine, name, &integers(args)?)?;
         return Ok((result, text + "\n"));
     }
     let address = match &args.name {
@@ -415,7 +458,7 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
         Some(name) => name.to_str(),
         None => Some("main").filter(|main| module.function(main.as_bytes()) == Some(address)),
     };
-    let signature = name.and_then(|name| Signature::of(module, name));
+    let signature = name.and_then(|name| Signature::of(module.linked()?, name));
     call_code(args, loader, module, address, signature.as_ref())
 }
 
@@ -427,14 +470,7 @@ fn call_code(
     address: u64,
     signature: Option<&Signature>,
 ) -> Result<(i64, String), Failure> {
-    let (returns, is_text) = match signature {
-        Some(signature) => signature.returns(&args.file, args.returns)?,
-        None => (args.returns.unwrap_or(Returns::Scalar(Scalar::I64)), false),
-    };
-    let mut arguments = match signature {
-        Some(signature) => signature.arguments(&args.args)?,
-        None => signature::untyped(&args.args)?,
-    };
+    let (mut arguments, returns, is_text) = arguments(args, signature)?;
     let text_at = is_text.then(|| arguments.add_text_result());
     let words = arguments.values.iter().map(|value| value.argument());
     let mut words: Vec<CallArg> = words.collect();

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use smf_core::exec::Value;
+use smf_core::format::Smf;
 use smf_core::format::note::Note;
 use smf_core::ir::Scalar;
-use smf_core::loader::ModuleRef;
 use smf_core::trap::{CallArg, MAX_ARGS};
 use smf_core::types::Type;
 
@@ -23,8 +23,7 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
-    pub(crate) fn of(module: &ModuleRef<'_>, name: &str) -> Option<Self> {
-        let linked = module.linked()?;
+    pub(crate) fn of(linked: &Smf<'_>, name: &str) -> Option<Self> {
         let (note, at) = linked.note_contents().ok()??;
         let note = Note::parse(&note, at).ok()?;
         let found = note.signature(&linked.symbols().find_export(name.as_bytes())?)?;

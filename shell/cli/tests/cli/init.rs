@@ -170,6 +170,23 @@ fn constructors_run_in_dependency_order_across_modules() {
 }
 
 #[test]
+fn arguments_are_checked_before_constructors_run() {
+    let program = Program::new("init-arguments");
+    let source = r#"
+        #include <stdio.h>
+        __attribute__((constructor)) static void set(void) { puts("constructor"); }
+        long go(long x) { return x; }
+    "#;
+    let module = program.module("go.c", source, &["-O2"], &[]);
+    let run = ["run", &module, "go", "--host-symbols"];
+    for args in [&["x"][..], &["1", "2", "3", "4", "5", "6", "7", "8", "9"]] {
+        let output = super::smf(&[&run, args].concat());
+        assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{args:?}");
+    }
+    assert_eq!(ok(&[&run[..], &["7"]].concat()), "constructor\n7\n");
+}
+
+#[test]
 fn constructor_and_destructor_in_another_module_run() {
     let program = Program::new("init-imported");
     let provider = r#"
