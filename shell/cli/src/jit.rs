@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use smf_core::alloc_util::AttachResult;
 use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
 use smf_core::exec::Value;
+use smf_core::format::ext::source_template::SourceTemplate;
 use smf_core::ir::Scalar;
 use smf_core::link::LinkError;
-use smf_core::loader::{LoadError, LoaderOptions};
+use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
     Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver, Observer,
 };
-use smf_core::trap::{MAX_ARGS, TrapError};
-use smf_core::types::Type;
+use smf_core::trap::TrapError;
+use smf_core::types::{Type, demangle};
 use smf_loader::call;
 use smf_loader::exec::host_functions;
 use smf_loader::files;
@@ -27,9 +28,10 @@ use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, At, Failure};
-use crate::source::arguments::check_count;
+use crate::signature::untyped;
+use crate::source::arguments::{has_form, of_scalar, of_types};
+use crate::source::generic_call::replaced;
 use crate::source::stack::{find_functions, on_large_stack};
-use crate::values::{ArgumentMemory, word};
 use crate::{crash, progress};
 
 /// Instantiates a template of a module, calls the instance and prints the result
@@ -45,15 +47,20 @@ pub(crate) struct Args {
     ///
     /// The types of a template without types follow from the uses that the module's note lists.
     symbol: OsString,
-    /// Its arguments: up to 8 integers, decimal or 0x hexadecimal
+    /// Its arguments, as those of `smf run`
     ///
-    /// For an IR template, arguments have the types of the parameters: integers, floats, true or false. For an
-    /// address, give an array such as i64:3,1,2, which is printed if the code has changed it.
+    /// Those of an IR or source template have the types of its parameters, where a struct or tuple is given by an array of what
+    /// lies in memory, such as i64:3,1,2. Other functions take up to 8 arguments, and missing ones are 0.
     #[arg(value_name = "ARG", allow_negative_numbers = true)]
-    args: Vec<String>,
+    args: Vec<OsString>,
     /// The module of the archive
     #[arg(long, value_name = "NAME")]
     module: Option<String>,
+    /// A module or an archive that may provide what instances call, also as instances of its templates
+    ///
+    /// May be repeated: the first file that defines a name provides it. Modules that are not needed are not loaded.
+    #[arg(long, value_name = "LIB")]
+    with: Vec<PathBuf>,
     /// Record the instances in the file
     ///
     /// The rows move from `possible` to `instantiations`. The file is replaced as a whole. An instance that the module's note
@@ -122,10 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let loader: &'static Loader =
         Box::leak(Box::new(Loader::new(LoaderOptions::default()).at(&args.file)?));
     loader.modules().set_host_resolver(Some(Box::new(host_functions::address))).at(&args.file)?;
-    let symbols = |name: &[u8]| {
-        let found = loader.modules().resolve(name).ok().flatten();
-        found.map(|found| found.address)
-    };
+    let symbols = |name: &[u8]| loader.modules().resolve_import(name).ok().flatten();
     let jit = JitInstantiator::new(config, CodeMemory::default())
         .and_then(|jit| jit.with_observer(Observed)?.with_symbols(symbols))
         .at(&args.file)?;
@@ -139,6 +143,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     crash::install(loader, resolver.instantiator());
     let fallback = |name: &[u8]| resolver.resolve(name);
     loader.modules().set_fallback_resolver(Some(Box::new(fallback))).at(&args.file)?;
+    register_providers(loader, resolver.instantiator(), &args.with)?;
     // A module with templates need not be loadable; an error is reported if the instance needs the module.
     let module = loader.load_module(&args.file, args.module.as_deref());
     if let Err(LoadFileError::Load(LoadError::Link { error: LinkError::Dynlib, .. })) = module {
@@ -158,7 +163,27 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         _ => error.to_string(),
     });
-    call(&args.file, &instance.at(&args.file)?, &args.args)
+    call(&args.file, resolver.instantiator(), &instance.at(&args.file)?, &args.args)
+}
+
+/// Registers the modules of `files` as providers, and their templates.
+fn register_providers(
+    loader: &'static Loader,
+    jit: &'static JitInstantiator,
+    files: &[PathBuf],
+) -> Result<(), Failure> {
+    let add = |name: &[u8], bytes: Option<&ModuleBytes>| {
+        let added = bytes.map_or(Ok(()), |bytes| jit.load_read_metadata(name, bytes.as_slice()));
+        if let Err(error) = added {
+            output::report("warning", &format!("{}: {error}", name.escape_ascii()));
+        }
+    };
+    loader.modules().set_module_sink(Some(Box::new(add)))?;
+    for path in files {
+        // SAFETY: the user names the file and trusts its initialisers as those of a program.
+        unsafe { loader.register_provider(path) }?;
+    }
+    Ok(())
 }
 
 /// The instance of a symbol, of a template with types, or of a template for inferred types.
@@ -180,30 +205,62 @@ fn instance(jit: &JitInstantiator, symbol: &[u8]) -> Result<Instance, Box<dyn Er
     Ok(jit.try_jit_instantiate(symbol)?)
 }
 
+/// The types of the parameters of an instance: those that its source template declares, or those in registers.
+fn parameters(jit: &JitInstantiator, symbol: &[u8], registers: &[Scalar]) -> Vec<Type> {
+    let of_registers = |part: &[Scalar]| part.iter().copied().map(of_scalar).collect::<Vec<_>>();
+    let count = |ty: &Type| match ty {
+        Type::Array(_) | Type::Text => 2,
+        Type::Tuple(parts) if parts.is_empty() => 0,
+        _ => 1,
+    };
+    let declared = declared_parameters(jit, symbol).unwrap_or_default();
+    // The address of a result in memory stands in front of them.
+    let before = registers.len().checked_sub(declared.iter().map(count).sum());
+    let parts = before.and_then(|before| registers.split_at_checked(before));
+    let Some((result, mut left)) = parts else { return of_registers(registers) };
+    let mut types = of_registers(result);
+    for ty in declared {
+        let (own, behind) = left.split_at(count(&ty).min(left.len()));
+        match has_form(&ty) {
+            true => types.push(ty),
+            false => types.extend(of_registers(own)),
+        }
+        left = behind;
+    }
+    types
+}
+
+/// The types of the parameters of an instance by its template in source.
+fn declared_parameters(jit: &JitInstantiator, symbol: &[u8]) -> Option<Vec<Type>> {
+    let symbol = str::from_utf8(symbol).ok()?;
+    let (base, types) = demangle(symbol.strip_prefix("fn$").unwrap_or(symbol)).ok()??;
+    let body = jit.template_body(base.as_bytes()).ok()??;
+    let template = SourceTemplate::parse(&body)?;
+    let argument = |ty: &Type| {
+        let Type::Variable(name) = ty else { return None };
+        let is_name = |param: &str| param.split(':').next().map(str::trim) == Some(&**name);
+        types.get(template.type_params.iter().position(is_name)?)
+    };
+    let ty = |text| Type::parse(text).ok().map(|ty| replaced(&ty, &argument));
+    template.params.iter().map(ty).collect()
+}
+
 /// Calls an instance; prints its result and the arrays that it has changed.
-fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure> {
-    // Without a signature: a function of the C convention ignores surplus integer arguments.
+fn call(
+    file: &Path,
+    jit: &JitInstantiator,
+    instance: &Instance,
+    args: &[OsString],
+) -> Result<(), Failure> {
     let symbol = instance.symbol().escape_ascii();
-    let unknown = || (vec![Scalar::I64; MAX_ARGS], Some(Scalar::I64));
-    let signature = IrBodies::signature(instance);
-    let (params, result) = signature.clone().unwrap_or_else(unknown);
-    if signature.is_some() || args.len() > params.len() {
-        let checked = check_count(&symbol.to_string(), params.len(), args.len());
-        checked.map_err(|failure| match failure {
-            Failure::Usage(why) if params.contains(&Scalar::Pointer) => {
-                Failure::Usage(why + "; an array of Simple is two, such as i64:1,2,3 and 3")
-            }
-            failure => failure,
-        })?;
-    }
-    let mut memory = ArgumentMemory::default();
-    let mut words = Vec::new();
-    for (number, &scalar) in params.iter().enumerate() {
-        let text = args.get(number).map_or("0", String::as_str);
-        let word = word(text, scalar, &mut memory);
-        let wrong = |why| Failure::Usage(format!("argument {}: {why}", number + 1));
-        words.push(word.map_err(wrong)?);
-    }
+    let (arguments, result) = match IrBodies::signature(instance) {
+        Some((registers, result)) => {
+            let types = parameters(jit, instance.symbol(), &registers);
+            (of_types(&symbol.to_string(), &types, "", args)?, result)
+        }
+        None => (untyped(args)?, Some(Scalar::I64)),
+    };
+    let words = arguments.words();
     // SAFETY: the instance's code is never freed, and its author declares a function of these parameters:
     // machine code is trusted. The memory of the arguments outlives the call, and only generated code and
     // module code lies between this frame and a trap.
@@ -225,10 +282,7 @@ fn call(file: &Path, instance: &Instance, args: &[String]) -> Result<(), Failure
         if let Some(scalar) = result {
             writeln!(out, "{}", Value::returned(scalar, returned))?;
         }
-        memory
-            .arrays
-            .iter()
-            .filter(|array| array.is_changed())
-            .try_for_each(|a| writeln!(out, "{a}"))
+        let mut changed = arguments.memory.arrays.iter().filter(|array| array.is_changed());
+        changed.try_for_each(|array| writeln!(out, "{array}"))
     })
 }

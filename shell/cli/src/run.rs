@@ -17,7 +17,7 @@ use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef, StateMigration};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::memory::{FilePolicy, Unchanged};
 use smf_core::templates::JitConfig;
-use smf_core::trap::{CallArg, MAX_ARGS, TrapError};
+use smf_core::trap::{CallArg, TrapError};
 use smf_core::vm::Tiers;
 use smf_loader::call;
 use smf_loader::counters::{self, Document};
@@ -472,12 +472,9 @@ fn call_code(
 ) -> Result<(i64, String), Failure> {
     let (mut arguments, returns, is_text) = arguments(args, signature)?;
     let text_at = is_text.then(|| arguments.add_text_result());
-    let words = arguments.values.iter().map(|value| value.argument());
-    let mut words: Vec<CallArg> = words.collect();
-    words.resize(words.len().max(MAX_ARGS), CallArg::Integer(0));
+    let words = arguments.words();
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
-    // address: machine code is trusted. A function of the C convention ignores surplus arguments. The memory of
-    // the arguments outlives the call.
+    // address: machine code is trusted. The memory of the arguments outlives the call.
     let run = || unsafe { call::call_values(address, &words) };
     // The functions of `smf compile` take their stack as those of source in memory do.
     let returned = match signature {

@@ -213,23 +213,6 @@ pub(crate) fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
-/// Parses an argument for a parameter of this type; an array is passed by address.
-pub(crate) fn word(
-    text: &str,
-    scalar: Scalar,
-    memory: &mut ArgumentMemory,
-) -> Result<CallArg, String> {
-    if let (Scalar::Pointer, Some((ty, elements))) = (scalar, text.split_once(':')) {
-        return Ok(CallArg::Integer(memory.add_array(array(ty, elements)?).0));
-    }
-    let bits = number(text, scalar)?;
-    if scalar == Scalar::Pointer && bits != 0 {
-        // Code would access memory of this process there.
-        return Err(format!("`{text}` is not an address; give an array, such as i64:3,1,2, or 0"));
-    }
-    Ok(Value::new(scalar, bits).argument())
-}
-
 fn array(ty: &str, elements: &str) -> Result<Array, String> {
     let scalar = Scalar::from_name(ty).ok_or_else(|| format!("`{ty}` is not an element type"))?;
     let mut bytes = Vec::new();
@@ -344,15 +327,14 @@ mod tests {
 
     #[test]
     fn array_is_formatted_as_it_is_given() {
-        for text in ["i16:-1,2,300", "f64:1.5", "u8:", "bool:true,false"] {
+        for text in ["i16:-1,2,300", "f64:1.5,", "u8:", "bool:true,false"] {
             let mut memory = ArgumentMemory::default();
-            word(text, Scalar::Pointer, &mut memory).unwrap();
-            assert_eq!(memory.arrays[0].to_string(), text);
+            typed_word(text.as_ref(), &mut memory).unwrap();
+            assert_eq!(memory.arrays[0].to_string(), text.trim_end_matches(','));
             assert!(!memory.arrays[0].is_changed());
         }
-        assert!(word("i9:1", Scalar::Pointer, &mut ArgumentMemory::default()).is_err());
-        assert!(word("u8:1,,2", Scalar::Pointer, &mut ArgumentMemory::default()).is_err());
-        assert!(word("u8:1", Scalar::I64, &mut ArgumentMemory::default()).is_err());
+        assert!(typed_word("i9:1,".as_ref(), &mut ArgumentMemory::default()).is_err());
+        assert!(typed_word("u8:1,,2".as_ref(), &mut ArgumentMemory::default()).is_err());
     }
 
     #[test]

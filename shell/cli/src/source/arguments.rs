@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use smf_core::exec::Value;
 use smf_core::ir::Scalar;
 use smf_core::plural;
+use smf_core::trap::{CallArg, MAX_ARGS};
 use smf_core::types::Type;
 
 use super::Executable;
@@ -83,7 +84,7 @@ pub(crate) fn of_types(
 }
 
 /// Refuses another number of arguments than a function takes.
-pub(crate) fn check_count(function: &str, taken: usize, given: usize) -> Result<(), Failure> {
+fn check_count(function: &str, taken: usize, given: usize) -> Result<(), Failure> {
     if given == taken {
         return Ok(());
     }
@@ -100,7 +101,7 @@ pub(crate) fn not_printed(function: &str, result: &Type) -> String {
     )
 }
 
-fn of_scalar(scalar: Scalar) -> Type {
+pub(crate) fn of_scalar(scalar: Scalar) -> Type {
     match scalar {
         Scalar::Pointer => Type::Pointer,
         // The name of a scalar is that of a type.
@@ -116,7 +117,32 @@ pub(crate) fn scalar_of(ty: &Type) -> Option<Scalar> {
     }
 }
 
+/// The type of the elements of an array of numbers or bools, and its length if that is part of the type.
+fn array_of(ty: &Type) -> Option<(Scalar, Option<usize>)> {
+    match ty {
+        Type::Array(element) => Some((scalar_of(element)?, None)),
+        Type::Named { name, args } => {
+            let length = name.strip_prefix("array_")?.parse().ok()?;
+            let [element] = &**args else { return None };
+            Some((scalar_of(element)?, Some(length)))
+        }
+        _ => None,
+    }
+}
+
+/// Whether values of a type can be given on the command line.
+pub(crate) fn has_form(ty: &Type) -> bool {
+    *ty == Type::Text || scalar_of(ty).is_some() || array_of(ty).is_some()
+}
+
 impl Arguments {
+    /// What is passed in registers. A function of the C convention ignores surplus arguments.
+    pub(crate) fn words(&self) -> Vec<CallArg> {
+        let mut words: Vec<_> = self.values.iter().map(|value| value.argument()).collect();
+        words.resize(words.len().max(MAX_ARGS), CallArg::Integer(0));
+        words
+    }
+
     /// Puts the address of a result that is a text before the other arguments.
     pub(crate) fn add_text_result(&mut self) -> u64 {
         let address = self.memory.add_bytes(vec![0; 2 * size_of::<u64>()]);
@@ -137,30 +163,34 @@ impl Arguments {
                 let address = self.memory.add_text(text);
                 self.pair(address, text.len());
             }
-            Type::Array(element) => {
-                let scalar = scalar_of(element).ok_or_else(|| no_form(ty))?;
-                let (address, count) = self.memory.add_array(typed_array(text, scalar)?);
-                self.pair(address, count);
-            }
-            Type::Named { name, args } => {
-                let length = name.strip_prefix("array_").and_then(|n| n.parse::<usize>().ok());
-                let (Some(length), [element]) = (length, &**args) else { return Err(no_form(ty)) };
-                let scalar = scalar_of(element).ok_or_else(|| no_form(ty))?;
-                let (address, count) = self.memory.add_array(typed_array(text, scalar)?);
-                if count != length {
-                    return Err(format!("the array has {length} elements, and {count} are given"));
-                }
-                self.values.push(Value::new(Scalar::Pointer, address));
-            }
             Type::Pointer => {
                 let word = match Typed::parse(text)? {
                     Typed::Array(array) => self.memory.add_array(array).0,
                     Typed::Text(text) => self.memory.add_c_text(text)?,
-                    Typed::Number(_, bits) => bits,
+                    Typed::Number(Scalar::Pointer, bits) => bits,
+                    Typed::Number(scalar, _) if text.contains(':') => {
+                        self.memory.add_array(typed_array(text, scalar)?).0
+                    }
+                    // Code would access memory of this process there.
+                    Typed::Number(_, bits) if bits != 0 => return Err(no_address(text)),
+                    Typed::Number(..) => 0,
                 };
                 self.values.push(Value::new(Scalar::Pointer, word));
             }
-            _ => return Err(no_form(ty)),
+            _ => {
+                let (scalar, length) = array_of(ty).ok_or_else(|| no_form(ty))?;
+                let (address, count) = self.memory.add_array(typed_array(text, scalar)?);
+                match length {
+                    None => self.pair(address, count),
+                    Some(length) if length == count => {
+                        self.values.push(Value::new(Scalar::Pointer, address));
+                    }
+                    Some(length) => {
+                        let why = format!("the array has {length} elements, and {count} are given");
+                        return Err(why);
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -169,6 +199,10 @@ impl Arguments {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.values.extend([Value::new(Scalar::Pointer, address), count.into()]);
     }
+}
+
+fn no_address(text: &str) -> String {
+    format!("`{text}` is not an address; give an array, such as i64:3,1,2, or 0")
 }
 
 fn no_form(ty: &Type) -> String {

@@ -183,17 +183,24 @@ fn untyped_element(text: &str) -> Option<Type> {
 
 /// A type with the type arguments in place of the variables `T0`, `T1` and so on.
 fn substituted(ty: &Type, types: &[Type]) -> Type {
-    let all = |parts: &[Type]| parts.iter().map(|part| substituted(part, types)).collect();
+    replaced(ty, &|ty| {
+        let Type::Variable(name) = ty else { return None };
+        types.get(name.strip_prefix('T')?.parse::<usize>().ok()?)
+    })
+}
+
+/// A type whose parts are replaced for which `find` has another type.
+pub(crate) fn replaced<'t>(ty: &Type, find: &dyn Fn(&Type) -> Option<&'t Type>) -> Type {
+    if let Some(other) = find(ty) {
+        return other.clone();
+    }
+    let all = |parts: &[Type]| parts.iter().map(|part| replaced(part, find)).collect();
     match ty {
-        Type::Variable(name) => {
-            let index = name.strip_prefix('T').and_then(|number| number.parse::<usize>().ok());
-            index.and_then(|index| types.get(index)).unwrap_or(ty).clone()
-        }
-        Type::Array(element) => Type::Array(Box::new(substituted(element, types))),
+        Type::Array(element) => Type::Array(Box::new(replaced(element, find))),
         Type::Tuple(parts) => Type::Tuple(all(parts)),
         Type::Named { name, args } => Type::Named { name: name.clone(), args: all(args) },
         Type::Function { args, result } => {
-            Type::Function { args: all(args), result: Box::new(substituted(result, types)) }
+            Type::Function { args: all(args), result: Box::new(replaced(result, find)) }
         }
         ty => ty.clone(),
     }

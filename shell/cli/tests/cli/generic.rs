@@ -63,7 +63,7 @@ fn jit_calls_instances_with_typed_arguments() {
         (&["fn$get$u8", "i64:0,0"][..], "takes 2 arguments, and 1 is given"),
         (&["fn$get$u8", "i64:0,0", "x"], "argument 2: `x` is not a valid i64"),
         (&["fn$push$u8", "i64:0,0", "256"], "argument 2: `256` is not a valid u8"),
-        (&["fn$get$u8", "i7:0", "0"], "argument 1: `i7` is not an element type"),
+        (&["fn$get$u8", "i7:0", "0"], "argument 1: `i7` is not a type"),
     ] {
         contains(&is_misused(&[&["jit", &module][..], args].concat()), &[cause]);
     }
