@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use smf_core::exec::{Unit, UnitError};
+use smf_core::ir::CalleeKind;
 use smf_core::source::{Compiled, Diagnostic, Mode, Severity, TranslationUnit, compile};
 use smf_loader::source::Program;
 
@@ -53,6 +54,17 @@ impl Executable {
     /// The number of the function with this name.
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
         self.unit.functions().iter().position(|function| function.name().as_bytes() == name)
+    }
+
+    /// The number of the first function of the program that function `caller` calls.
+    pub(crate) fn callee(&self, caller: usize) -> Option<usize> {
+        let instance = self.unit.functions().get(caller)?.instance().ok()?;
+        let body = instance.body();
+        let mut callees = (0..body.callee_count()).filter_map(|number| body.callee(number).ok());
+        callees.find_map(|callee| match callee.kind {
+            CalleeKind::Function(number) => usize::try_from(number).ok(),
+            _ => None,
+        })
     }
 
     /// The functions of a file of IR in text form.

@@ -9,8 +9,7 @@ use smf_core::ir::Scalar;
 use smf_core::plural;
 use smf_core::source::{Diagnostic, Mode, Template, TypeParam, compile};
 use smf_core::types::{
-    Conflict, Hint, HintSource, InferError, TemplateSignature, Type, TypeList, UnifyError,
-    demangle, infer, mangle,
+    Conflict, Hint, HintSource, InferError, TemplateSignature, Type, UnifyError, demangle, infer,
 };
 use smf_loader::source::Program;
 
@@ -101,9 +100,9 @@ pub(crate) fn instance(
     }
     let compiled = compile_in(program, &caller_text(&caller, &params, &callee))?;
     let compiled = compiled.map_err(|why| failed(&why))?;
-    let found = mangle(&base, &types)?.and_then(|symbol| compiled.find(symbol.as_bytes()));
-    let index = found.ok_or_else(|| failed(&format!("no instance for {}", TypeList(&types))))?;
-    Ok(Some((compiled, index)))
+    // The symbol of an instance for a type of another module is not known.
+    let index = compiled.find(caller.as_bytes()).and_then(|caller| compiled.callee(caller));
+    Ok(index.map(|index| (compiled, index)))
 }
 
 /// The type arguments that follow from the texts of arguments. A number without a type and without a point has any number

@@ -158,9 +158,16 @@ fn generic_functions_and_default_arguments_are_called_by_name() {
     source(
         &directory,
         "lib.spl",
-        "fn pick<T>(a: T, b: T, first: bool = true) -> T: if first: a else: b\nfn plus(a: i64, b: i64 = 1) -> i64: a + b\n",
+        "fn pick<T>(a: T, b: T, first: bool = true) -> T: if first: a else: b\nfn plus(a: i64, b: i64 = 1) -> i64: a + b\n\
+         struct S:\n    x: i64\n",
     );
-    let user = source(&directory, "user.spl", "use lib\nfn plus(a, b = lib.plus(1)): a - b\n");
+    let user = source(
+        &directory,
+        "user.spl",
+        "use lib\nstruct S:\n    x: u8\nfn plus(a, b = lib.plus(1)): a - b\nfn next<T>(n: i64) -> i64: n + 1\n",
+    );
+    runs(&user, &["next<lib.S>", "4"], "5");
+    runs(&user, &["next<S>", "4"], "5");
     runs(&user, &["pick", "1", "2"], "1");
     runs(&user, &["pick", "1", "2", "false"], "2");
     runs(&user, &["plus", "1"], "-1");
