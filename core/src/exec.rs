@@ -25,6 +25,7 @@ mod error;
 mod external;
 mod manager;
 mod native;
+mod record;
 #[cfg(feature = "source")]
 mod source;
 mod stub;
@@ -36,9 +37,8 @@ mod value;
 pub use backend::{Backend, BackendError, CompiledUnit, Level, SharedRegistry};
 pub use error::{ManagerError, TrapReport};
 pub use external::{CalledTypes, ExternalFunctions};
-pub use manager::{
-    CodeGuard, FunctionHandle, Manager, ManagerOptions, ManagerStatistics, ResolvedUnit,
-};
+pub use manager::{FunctionHandle, FunctionVersion, Manager, ManagerOptions, ManagerStatistics};
 pub use native::NativeBackend;
+pub use record::FunctionRecord;
 pub use unit::{Unit, UnitError, UnitFunction};
 pub use value::Value;

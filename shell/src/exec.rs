@@ -37,6 +37,7 @@ pub mod host_functions;
 pub mod llvm;
 mod manager;
 mod modules;
+mod source_info;
 #[cfg(test)]
 mod tests;
 

@@ -5,6 +5,7 @@ use core::fmt;
 use thiserror::Error;
 
 use super::backend::BackendError;
+use super::record::FunctionRecord;
 use super::unit::UnitError;
 use crate::alloc_util::AllocError;
 use crate::ir::{DIVISION_BY_ZERO, OVERFLOW, STACK_LIMIT, Scalar};
@@ -25,6 +26,8 @@ pub struct TrapReport {
     pub address: u64,
     /// What a comparison that traps compared, if these were 64-bit integers; 0 otherwise.
     pub operands: [u64; 2],
+    /// What the compiler recorded of the version that trapped, if anything.
+    pub record: Option<FunctionRecord>,
 }
 
 impl fmt::Display for TrapReport {

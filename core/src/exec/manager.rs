@@ -14,6 +14,7 @@ use super::backend::{Backend, CompiledUnit, Level};
 use super::error::{ManagerError, TrapReport};
 use super::external::{CalledTypes, ExternalFunctions};
 use super::native::NativeBackend;
+use super::record::FunctionRecord;
 use super::stub::{NewStubs, Stub};
 use super::unit::{Unit, UnitError, UnitFunction};
 use super::value::Value;
@@ -85,17 +86,22 @@ impl Entry {
         Self { name, params, result, type_hash, is_in_words, address }
     }
 
-    /// The current version, if it can be called with these arguments.
+    /// The version at `address`, which is 0 without one, if it can be called with these arguments.
     #[inline]
-    fn version(&self, arguments: &[Value]) -> Result<Version> {
+    fn target(&self, address: u64, arguments: &[Value]) -> Result<CallTarget> {
         let mut pairs = arguments.iter().zip(&*self.params);
         let has_types = arguments.len() == self.params.len()
             && pairs.all(|(argument, param)| argument.scalar() == *param);
-        let address = self.address.load(Ordering::SeqCst);
         if !has_types || address == 0 {
             return Err(self.refusal(arguments));
         }
-        Ok(Version { address, result: self.result, is_in_words: self.is_in_words })
+        Ok(CallTarget { address, result: self.result, is_in_words: self.is_in_words })
+    }
+
+    /// The address of the current version; 0 without one.
+    #[inline]
+    fn current(&self) -> u64 {
+        self.address.load(Ordering::SeqCst)
     }
 
     /// Why the function cannot be called with these arguments.
@@ -117,7 +123,7 @@ impl Entry {
 
 /// A version of a function that is about to be called.
 #[derive(Clone, Copy)]
-struct Version {
+struct CallTarget {
     address: u64,
     result: Option<Scalar>,
     is_in_words: bool,
@@ -151,7 +157,7 @@ impl FunctionHandle {
 
     /// The address of the current version; `None` after a replacement by a function of another signature.
     pub fn address(&self) -> Option<u64> {
-        Some(self.0.address.load(Ordering::SeqCst)).filter(|&address| address != 0)
+        Some(self.0.current()).filter(|&address| address != 0)
     }
 }
 
@@ -161,32 +167,79 @@ impl fmt::Debug for FunctionHandle {
     }
 }
 
+/// The version of a function that is current when a manager [looks it up](Manager::current). While this lives, it can be
+/// called and its data is not freed, also when the function is replaced meanwhile.
+pub struct FunctionVersion<'m> {
+    manager: &'m Manager,
+    /// Of the thread, which this does not leave.
+    chain: Option<&'m TrapChain>,
+    _active: Use<'m>,
+    function: FunctionHandle,
+    address: u64,
+    record: Option<FunctionRecord>,
+}
+
+impl FunctionVersion<'_> {
+    /// The function.
+    pub fn function(&self) -> &FunctionHandle {
+        &self.function
+    }
+
+    /// What the compiler [recorded](Unit::set_record) of this version, if anything.
+    pub fn record(&self) -> Option<&FunctionRecord> {
+        self.record.as_ref()
+    }
+
+    /// Calls this version of the function. Its traps are errors.
+    ///
+    /// # Errors
+    /// Those of [`Manager::call`] but [`ManagerError::Stale`].
+    ///
+    /// # Safety
+    /// The function may do what it does with these arguments: its accesses to memory are not checked.
+    pub unsafe fn call(&self, arguments: &[Value]) -> Result<Option<Value>> {
+        let target = self.function.0.target(self.address, arguments)?;
+        // SAFETY: the caller's contract; the use of the code is counted while this lives.
+        unsafe { self.manager.run(self.chain, target, arguments) }
+    }
+}
+
+impl fmt::Debug for FunctionVersion<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FunctionVersion").field("function", &self.function).finish_non_exhaustive()
+    }
+}
+
 /// A function in the table of names.
 struct Named {
     entry: TryArc<Entry>,
     /// The unit of the current version.
     unit: u64,
+    /// Of the current version.
+    record: Option<FunctionRecord>,
     /// The stub, once another unit calls the function.
     stub: Option<Stub>,
 }
 
-/// A unit whose callees of the host have been asked for: see [`Manager::resolve`].
-#[derive(Debug)]
-pub struct ResolvedUnit<'u> {
-    unit: &'u Unit,
-    /// The answers of the host, by name.
-    host: HashMap<Name, Option<u64>>,
-}
+/// The addresses of callees of the host, by name.
+type HostCallees = HashMap<Name, Option<u64>>;
 
 /// A unit whose code is in memory.
 struct LoadedUnit {
     number: u64,
     /// The functions of which this unit has the current version.
     current: usize,
-    /// Start addresses, ascending, and names.
-    functions: Box<[(u64, Name)]>,
+    /// By ascending start address.
+    functions: Box<[LoadedFunction]>,
     calls: Calls,
     unit: CompiledUnit,
+}
+
+/// A function of a unit whose code is in memory.
+struct LoadedFunction {
+    start: u64,
+    name: Name,
+    record: Option<FunctionRecord>,
 }
 
 struct State {
@@ -202,12 +255,6 @@ struct State {
     /// Stubs of functions that were replaced by ones of other signatures. Calls in progress may use them.
     retired_stubs: Vec<Stub>,
     level: Level,
-}
-
-/// A use of the code and data of a manager; see [`Manager::enter`].
-#[derive(Debug)]
-pub struct CodeGuard<'m> {
-    _active: Use<'m>,
 }
 
 /// Functions that are compiled, called and replaced.
@@ -277,20 +324,15 @@ impl Manager {
     /// that are no functions of the manager; it may compile other units in this manager.
     ///
     /// # Errors
-    /// Those of [`resolve`](Self::resolve) and [`compile_resolved`](Self::compile_resolved).
+    /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CalleeSignature`],
+    /// [`ManagerError::CodeLimit`], [`ManagerError::OutOfMemory`].
     pub fn compile(&self, unit: &Unit, host: &dyn ExternalFunctions) -> Result<()> {
-        self.compile_resolved(&self.resolve(unit, host)?)
+        let callees = self.resolve(unit, host)?;
+        self.compile_resolved(unit, &callees)
     }
 
     /// Asks `host` for the callees of a unit that are no functions of the manager. No lock is held meanwhile.
-    ///
-    /// # Errors
-    /// [`ManagerError::CalleeSignature`], [`ManagerError::OutOfMemory`].
-    pub fn resolve<'u>(
-        &self,
-        unit: &'u Unit,
-        host: &dyn ExternalFunctions,
-    ) -> Result<ResolvedUnit<'u>> {
+    fn resolve(&self, unit: &Unit, host: &dyn ExternalFunctions) -> Result<HostCallees> {
         let mut answers = HashMap::new();
         let has_signatures = host.has_signatures();
         visit_callees(unit, &mut |caller, callee| {
@@ -307,17 +349,12 @@ impl Manager {
             }
             Ok(())
         })?;
-        Ok(ResolvedUnit { unit, host: answers })
+        Ok(answers)
     }
 
     /// Compiles a unit of which this manager has resolved the callees. The host is not asked. On failure nothing changes.
-    ///
-    /// # Errors
-    /// [`ManagerError::Backend`], [`ManagerError::Signature`], [`ManagerError::CalleeSignature`],
-    /// [`ManagerError::CodeLimit`], [`ManagerError::OutOfMemory`].
-    pub fn compile_resolved(&self, resolved: &ResolvedUnit<'_>) -> Result<()> {
+    fn compile_resolved(&self, unit: &Unit, host: &HostCallees) -> Result<()> {
         let mut compiling = self.compiling.lock();
-        let unit = resolved.unit;
         let (level, calls) = {
             let mut state = self.state.lock();
             self.free_retired(&mut state);
@@ -332,7 +369,7 @@ impl Manager {
         let (mut stubs, mut error) = (NewStubs::default(), None);
         let mut symbol = |name: &[u8]| match self.stub(name, &mut compiling, &mut stubs) {
             Ok(Some(address)) => Some(address),
-            Ok(None) => resolved.host.get(name).copied().flatten(),
+            Ok(None) => host.get(name).copied().flatten(),
             Err(failed) => {
                 error.get_or_insert(failed);
                 None
@@ -364,7 +401,7 @@ impl Manager {
             Some(named) => named.entry.clone(),
         };
         let backend = backend.get_or_insert_with(|| NativeBackend::for_stubs(&*self.backend));
-        let target = entry.address.load(Ordering::SeqCst);
+        let target = entry.current();
         let stub = Stub::new(&entry.name, (&entry.params, entry.result), target, backend)?;
         self.check_limit(&self.state.lock(), new.bytes.saturating_add(stub.bytes()))?;
         Ok(Some(new.add(entry.name.clone(), stub)?))
@@ -397,6 +434,24 @@ impl Manager {
         state.names.get(name).map(|named| FunctionHandle(named.entry.clone()))
     }
 
+    /// The current version of the function called `name`, with what is recorded of it: both are of one compilation.
+    pub fn current(&self, name: &[u8]) -> Option<FunctionVersion<'_>> {
+        let chain = chain_by_lookup();
+        // Before the version is looked up: what is freed afterwards is not this one.
+        let active = self.active.enter(thread_of(chain));
+        let state = self.state.lock();
+        let Named { entry, record, .. } = state.names.get(name)?;
+        let (function, address) = (FunctionHandle(entry.clone()), entry.current());
+        Some(FunctionVersion {
+            manager: self,
+            chain,
+            _active: active,
+            function,
+            address,
+            record: record.clone(),
+        })
+    }
+
     /// The functions, in the order of their first compilation.
     ///
     /// # Errors
@@ -418,15 +473,15 @@ impl Manager {
         let chain = chain_by_lookup();
         // Before the address is read: what is freed afterwards is not what it leads to.
         let _active = self.active.enter(thread_of(chain));
-        let version = {
+        let target = {
             let state = self.state.lock();
             let Some(named) = state.names.get(name) else {
                 return Err(ManagerError::NoFunction(ShortName::new(name)));
             };
-            named.entry.version(arguments)?
+            named.entry.target(named.entry.current(), arguments)?
         };
         // SAFETY: the caller's contract.
-        unsafe { self.run(chain, version, arguments) }
+        unsafe { self.run(chain, target, arguments) }
     }
 
     /// Calls a function of this manager. Its traps are errors.
@@ -447,9 +502,9 @@ impl Manager {
         let chain = chain_by_lookup();
         // Before the address is read: what is freed afterwards is not what it leads to.
         let _active = self.active.enter(thread_of(chain));
-        let version = function.0.version(arguments)?;
+        let target = function.0.target(function.0.current(), arguments)?;
         // SAFETY: the caller's contract.
-        unsafe { self.run(chain, version, arguments) }
+        unsafe { self.run(chain, target, arguments) }
     }
 
     /// Calls a version of a function with arguments of its types.
@@ -460,10 +515,10 @@ impl Manager {
     unsafe fn run(
         &self,
         chain: Option<&TrapChain>,
-        version: Version,
+        target: CallTarget,
         arguments: &[Value],
     ) -> Result<Option<Value>> {
-        let Version { address, result, is_in_words } = version;
+        let CallTarget { address, result, is_in_words } = target;
         let returned = match chain {
             Some(chain) if is_in_words => {
                 let mut words = [MaybeUninit::uninit(); MAX_ARGS];
@@ -489,25 +544,21 @@ impl Manager {
         match error {
             TrapError::Trap(trap) => {
                 let Trap { code, at, function: address, operands } = trap;
-                let function = self.function_at(address);
-                ManagerError::Trap(TrapReport { code, at, function, address, operands })
+                let (function, record) = self.function_at(address).unzip();
+                let record = record.flatten();
+                ManagerError::Trap(TrapReport { code, at, function, address, operands, record })
             }
             TrapError::OutOfMemory => AllocError.into(),
             error => ManagerError::Call(error),
         }
     }
 
-    /// Starts a use of the data of functions, which is not freed while the guard lives.
-    pub fn enter(&self) -> CodeGuard<'_> {
-        CodeGuard { _active: self.active.enter(thread_of(chain_by_lookup())) }
-    }
-
-    /// The name of the function, of any version, whose code begins at an address.
-    fn function_at(&self, address: u64) -> Option<Name> {
+    /// The name of the function, of any version, whose code begins at an address, and the record of the version.
+    fn function_at(&self, address: u64) -> Option<(Name, Option<FunctionRecord>)> {
         let state = self.state.lock();
         state.units.iter().find_map(|unit| {
-            let found = unit.functions.binary_search_by_key(&address, |(start, _)| *start).ok()?;
-            unit.functions.get(found).map(|(_, name)| name.clone())
+            let found = unit.functions.binary_search_by_key(&address, |found| found.start).ok()?;
+            unit.functions.get(found).map(|found| (found.name.clone(), found.record.clone()))
         })
     }
 
@@ -693,7 +744,8 @@ impl State {
             };
             let mut live = HashSet::new();
             live.try_reserve(unit.functions.len()).map_err(|_| AllocError)?;
-            live.extend(unit.functions.iter().map(|(_, name)| name.as_bytes()).filter(is_current));
+            let names = unit.functions.iter().map(|function| function.name.as_bytes());
+            live.extend(names.filter(is_current));
             if unit.calls.reach(&mut live, callee)? {
                 return Ok(true);
             }
@@ -717,9 +769,12 @@ impl State {
         stubs: NewStubs,
     ) -> Result<()> {
         let functions = unit.functions();
-        let starts = compiled.addresses.iter().copied();
-        let mut named = try_collect(starts.zip(functions.iter().map(|f| f.name().clone())))?;
-        named.sort_unstable_by_key(|(start, _)| *start);
+        let starts = compiled.addresses.iter().zip(functions);
+        let mut loaded = try_collect(starts.map(|(&start, function)| {
+            let (name, record) = (function.name().clone(), function.record().cloned());
+            LoadedFunction { start, name, record }
+        }))?;
+        loaded.sort_unstable_by_key(|function| function.start);
         let mut new = try_with_capacity(functions.len())?;
         for (function, &address) in functions.iter().zip(&compiled.addresses) {
             let known = self.names.get(function.name().as_bytes());
@@ -727,7 +782,7 @@ impl State {
                 Some(known) => known.entry.clone(),
                 None => TryArc::new(Entry::new(function))?,
             };
-            new.push((entry, address));
+            new.push((entry, address, function.record().cloned()));
         }
         self.names.try_reserve(new.len()).map_err(|_| AllocError)?;
         try_reserve(&mut self.order, new.len())?;
@@ -745,24 +800,31 @@ impl State {
             }
         }
         self.retired += usize::from(current == 0);
-        let functions = named.into_boxed_slice();
+        let functions = loaded.into_boxed_slice();
         self.units.push(LoadedUnit { number, current, functions, calls, unit: compiled });
-        for (entry, address) in new {
-            self.make_current(entry, address, number);
+        for (entry, address, record) in new {
+            self.make_current(entry, address, record, number);
         }
         Ok(())
     }
 
     /// Directs a name to a version in unit `number`. There is memory for a new name.
-    fn make_current(&mut self, entry: TryArc<Entry>, address: u64, number: u64) {
+    fn make_current(
+        &mut self,
+        entry: TryArc<Entry>,
+        address: u64,
+        record: Option<FunctionRecord>,
+        number: u64,
+    ) {
         entry.address.store(address, Ordering::SeqCst);
         let name = entry.name.clone();
         let Some(named) = self.names.get_mut(name.as_bytes()) else {
             self.order.push(name.clone());
-            self.names.insert(name, Named { entry, unit: number, stub: None });
+            self.names.insert(name, Named { entry, unit: number, record, stub: None });
             return;
         };
         let old = core::mem::replace(&mut named.unit, number);
+        named.record = record;
         if !named.entry.ptr_eq(&entry) {
             // A function of another signature. Only calls in progress may use its stub, which leads to the old version.
             named.entry.address.store(0, Ordering::SeqCst);

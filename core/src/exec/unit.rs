@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use thiserror::Error;
 
 use super::external::CalledTypes;
+use super::record::FunctionRecord;
 use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_copy_bytes, try_push, try_with_capacity,
 };
@@ -33,6 +34,7 @@ pub struct UnitFunction {
     /// The hash of the types in Simple; `None` for a function that is not from source.
     type_hash: Option<u64>,
     has_callees: bool,
+    record: Option<FunctionRecord>,
 }
 
 /// Why functions are no unit.
@@ -129,7 +131,7 @@ impl UnitFunction {
         };
         let has_callees = function.callee_count() != 0;
         let body = VerifiedTemplate::of_facts(bytes, facts);
-        Ok(Self { name, body, params, result, type_hash: None, has_callees })
+        Ok(Self { name, body, params, result, type_hash: None, has_callees, record: None })
     }
 
     /// Whether the function calls any other one.
@@ -160,6 +162,10 @@ impl UnitFunction {
     /// The hash of the types in Simple; `None` for a function that is not from source.
     pub(super) fn type_hash(&self) -> Option<u64> {
         self.type_hash
+    }
+
+    pub(super) fn record(&self) -> Option<&FunctionRecord> {
+        self.record.as_ref()
     }
 
     /// The function for code generation.
@@ -202,6 +208,14 @@ impl Unit {
     pub(super) fn with_externals(self, mut externals: Vec<(Name, u64)>) -> Self {
         externals.sort_unstable_by(|(one, _), (other, _)| one.as_bytes().cmp(other.as_bytes()));
         Self { externals, ..self }
+    }
+
+    /// Records something of a function, by its number. A manager returns it with the version of the function that it
+    /// compiles from the unit: see [`FunctionVersion::record`](super::FunctionVersion::record).
+    pub fn set_record(&mut self, index: usize, record: FunctionRecord) {
+        if let Some(function) = self.functions.get_mut(index) {
+            function.record = Some(record);
+        }
     }
 
     /// The types by which functions of the unit call a function of the host.

@@ -1,31 +1,28 @@
 //! A manager with Simple source, files and functions of the host.
 #![allow(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_collect, try_copy_bytes, try_push};
 use smf_core::exec::{
-    FunctionHandle, Level, Manager, ManagerError, ManagerOptions, ManagerStatistics, TrapReport,
-    Unit, Value,
+    FunctionHandle, FunctionVersion, Level, Manager, ManagerError, ManagerOptions,
+    ManagerStatistics, TrapReport, Unit, Value,
 };
 use smf_core::ir::Scalar;
 use smf_core::link::{Name, ShortName};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::source::{
-    Assertion, Compiled, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TranslationUnit, TrapCause,
-};
+use smf_core::source::{Compiled, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TrapCause};
 use smf_core::trap::{Trap, TrapError};
-use smf_core::types::Type;
 
 use super::arguments::{integers, text_arguments, values_of};
 use super::backend::BackendChoice;
 use super::error::ExecError;
 use super::host_functions;
-use super::modules::{Modules, SharedSymbols, call_function};
+use super::modules::{ModuleFunction, Modules, SharedSymbols, call_function};
+use super::source_info::{self, SourceInfo, explain, refusal_of_texts};
 use crate::call::install_chain_lookup;
 use crate::fallible_buf::{Lossy, try_format};
 use crate::files;
@@ -69,34 +66,6 @@ impl fmt::Debug for ExecOptions {
     }
 }
 
-/// What a manager records of a function beside its code.
-struct SourceInfo {
-    /// Whether the function returns a text: its first parameter is the address of the result.
-    returns_text: bool,
-    /// Whether the function returns a struct, enum, tuple or array. Without a result in a register, its first parameter is
-    /// the address of the result.
-    returns_memory: bool,
-    /// Whether each parameter is a text: an address and a length. Empty if none is.
-    text_params: Vec<bool>,
-    /// The position of the first parameter that is an array of any length: an address and a length.
-    array_param: Option<usize>,
-    /// The names of the parameters, with a comma behind each; empty without one of these.
-    param_names: String,
-    /// The number of its compilation and that of its file there.
-    file: (u64, u32),
-    assertions: Vec<Assertion>,
-}
-
-impl SourceInfo {
-    fn param_name(&self, position: usize) -> Option<ShortName> {
-        let name = self.param_names.split(',').nth(position)?;
-        Some(ShortName::new(name.as_bytes()))
-    }
-}
-
-/// What a manager records of the functions of a unit, by symbol.
-type UnitInfo = Vec<(Box<[u8]>, SourceInfo)>;
-
 /// The result of a function that returns a text: its address and its length in bytes.
 #[repr(C)]
 struct TextResult {
@@ -111,11 +80,6 @@ pub struct ExecManager {
     manager: Manager,
     /// Dropped after the code that calls into them.
     modules: Modules,
-    info: Mutex<HashMap<Box<[u8]>, SourceInfo>>,
-    /// Held while code is replaced and what is recorded of it, so that both are of one compilation.
-    compiling: Mutex<()>,
-    /// The number of compilations of source.
-    compilations: AtomicU64,
     front_end: RwLock<Option<SharedFrontEnd>>,
 }
 
@@ -139,9 +103,7 @@ impl ExecManager {
         let max_code_bytes = options.max_code_bytes.unwrap_or(max_code_bytes);
         let core_options = ManagerOptions { level: options.level, max_code_bytes };
         let manager = Manager::new(backend, core_options);
-        let (info, compiling) = (Mutex::default(), Mutex::default());
-        let (compilations, front_end) = (AtomicU64::new(0), RwLock::new(None));
-        Ok(Self { manager, modules, info, compiling, compilations, front_end })
+        Ok(Self { manager, modules, front_end: RwLock::new(None) })
     }
 
     /// The manager of the core.
@@ -187,8 +149,9 @@ impl ExecManager {
     fn compile_files(&self, files: &[SourceFile<'_>]) -> Result<Vec<Diagnostic>> {
         let Compiled { unit, diagnostics } = self.manager.translate_source(files, Mode::Manager)?;
         let Some(mut source) = unit else { return Err(ExecError::Source(diagnostics)) };
-        let unit = Unit::from_source(&mut source)?;
-        self.compile(&unit, self.source_info(source)?)?;
+        let mut unit = Unit::from_source(&mut source)?;
+        source_info::record(&mut unit, source)?;
+        self.compile_unit(&unit)?;
         Ok(diagnostics)
     }
 
@@ -201,26 +164,8 @@ impl ExecManager {
     /// # Errors
     /// [`ExecError::Manager`].
     pub fn compile_unit(&self, unit: &Unit) -> Result<()> {
-        self.compile(unit, Vec::new())
-    }
-
-    /// Compiles a unit, and records what its source says of some of its functions.
-    fn compile(&self, unit: &Unit, new: UnitInfo) -> Result<()> {
-        // Without a lock, because symbols of the host may be compiled when they are asked for.
         let callees = self.modules.callees();
-        let resolved = self.manager.resolve(unit, &callees)?;
-        let _compiling = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
-        self.info().try_reserve(new.len()).map_err(|_| AllocError)?;
-        let compiled = self.manager.compile_resolved(&resolved);
-        compiled.map_err(|error| callees.explain(error))?;
-        let mut info = self.info();
-        if !info.is_empty() {
-            for function in unit.functions() {
-                info.remove(function.name().as_bytes());
-            }
-        }
-        info.extend(new);
-        Ok(())
+        self.manager.compile(unit, &callees).map_err(|error| callees.explain(error))
     }
 
     /// Compiles IR in either form if the text begins as IR does, and Simple source otherwise. Returns the warnings.
@@ -275,50 +220,6 @@ impl ExecManager {
         }
         let program = Program::of_file(path, text.to_owned())?;
         self.compile_files(&program.files())
-    }
-
-    fn info(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, SourceInfo>> {
-        self.info.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the source says of its functions beside their code, by symbol.
-    fn source_info(&self, mut unit: TranslationUnit) -> Result<UnitInfo, AllocError> {
-        let mut all = Vec::new();
-        let number = self.compilations.fetch_add(1, Ordering::Relaxed);
-        // Of functions without assertions, too: those of others may become part of them.
-        let asserts = unit.functions.iter().any(|function| !function.assertions.is_empty());
-        for function in std::mem::take(&mut unit.functions) {
-            let symbol = function.symbol.as_bytes();
-            let returns_text = function.result == Some(Type::Text);
-            let is_text = function.params.iter().map(|ty| *ty == Type::Text);
-            let returns_memory = matches!(
-                function.result,
-                Some(Type::Tuple(_) | Type::Array(_) | Type::Named { .. })
-            );
-            let has_text = returns_text || is_text.clone().any(|is_text| is_text);
-            let is_array = |ty: &Type| matches!(ty, Type::Array(_));
-            let array_param = function.params.iter().position(is_array);
-            if !has_text && !returns_memory && array_param.is_none() && !asserts {
-                continue;
-            }
-            let text_params = if has_text { try_collect(is_text)? } else { Vec::new() };
-            let has_names = has_text || array_param.is_some();
-            let names = if has_names { unit.param_names(&function) } else { "" };
-            let param_names = try_format(format_args!("{names}"))?;
-            let assertions = function.assertions;
-            let file = (number, function.file);
-            let info = SourceInfo {
-                returns_text,
-                returns_memory,
-                text_params,
-                array_param,
-                param_names,
-                file,
-                assertions,
-            };
-            try_push(&mut all, (try_copy_bytes(symbol)?, info))?;
-        }
-        Ok(all)
     }
 
     /// The function called `name`, which is not one of a module.
@@ -390,14 +291,32 @@ impl ExecManager {
         match result {
             Ok(value) => Ok(value),
             Err(ManagerError::NoFunction(_)) => {
-                let function = self.modules.function(name)?.ok_or_else(|| no_function(name))?;
+                let function = self.module_function(name)?;
                 // SAFETY: the caller's contract.
-                let result = unsafe { call_function(name, &function, arguments) };
-                host_functions::flush();
-                result.map_err(|error| self.module_error(error))
+                unsafe { self.call_module_function(name, &function, arguments) }
             }
             Err(error) => Err(self.call_error(error)),
         }
+    }
+
+    fn module_function(&self, name: &[u8]) -> Result<TryArc<ModuleFunction>> {
+        self.modules
+            .function(name)?
+            .ok_or_else(|| ManagerError::NoFunction(ShortName::new(name)).into())
+    }
+
+    /// # Safety
+    /// As [`call_function`].
+    unsafe fn call_module_function(
+        &self,
+        name: &[u8],
+        function: &ModuleFunction,
+        arguments: &[Value],
+    ) -> Result<Option<Value>> {
+        // SAFETY: the caller's contract.
+        let result = unsafe { call_function(name, function, arguments) };
+        host_functions::flush();
+        result.map_err(|error| self.module_error(error))
     }
 
     /// Calls a function with integers, which the types of its parameters must have. The result is that of an integer, an
@@ -409,24 +328,37 @@ impl ExecManager {
     /// # Safety
     /// As [`call_by_name`](Self::call_by_name).
     pub unsafe fn call_integers(&self, name: &[u8], arguments: &[i64]) -> Result<i64> {
-        let Some(function) = self.find(name) else {
-            let mut values = Vec::new();
-            for argument in arguments {
-                try_push(&mut values, Value::from(*argument))?;
-            }
+        let Some(called) = self.manager.current(name) else {
+            let function = self.module_function(name)?;
+            let values = try_collect(arguments.iter().copied().map(Value::from))?;
             // SAFETY: the caller's contract.
-            let result = unsafe { self.call_by_name(name, &values) }?;
+            let result = unsafe { self.call_module_function(name, &function, &values) }?;
             return integer_of(result, || Name::new(name));
         };
-        let values = integers(&function, arguments)
-            .map_err(|error| self.refusal_of_texts(name).unwrap_or_else(|| self.explain(error)))?;
+        let function = called.function();
+        let values = integers(function, arguments).map_err(|error| {
+            refusal_of_texts(&called).unwrap_or_else(|| explain(error, &called))
+        })?;
         let has_addresses = function.params().contains(&Scalar::Pointer);
-        if has_addresses && let Some(error) = self.refusal_of_texts(name) {
+        if has_addresses && let Some(error) = refusal_of_texts(&called) {
             return Err(error);
         }
         // SAFETY: the caller's contract.
-        let result = unsafe { self.call(&function, &values) }?;
+        let result = unsafe { self.call_version(&called, &values) }?;
         integer_of(result, || Ok(function.name().clone()))
+    }
+
+    /// # Safety
+    /// As [`Manager::call`].
+    unsafe fn call_version(
+        &self,
+        called: &FunctionVersion<'_>,
+        arguments: &[Value],
+    ) -> Result<Option<Value>> {
+        // SAFETY: the caller's contract.
+        let result = unsafe { called.call(arguments) };
+        host_functions::flush();
+        result.map_err(|error| self.call_error(error))
     }
 
     /// Calls a function with arguments as text and returns its result as text. A parameter that is a text gets the
@@ -439,26 +371,21 @@ impl ExecManager {
     /// # Safety
     /// As [`call_by_name`](Self::call_by_name).
     pub unsafe fn call_text(&self, name: &[u8], arguments: &[&[u8]]) -> Result<String> {
-        let Some(function) = self.find(name) else {
-            let called = self.modules.function(name)?;
-            let params = called.as_ref().map_or(&[][..], |function| function.params());
-            let words = values_of(arguments, name, params)?;
+        let Some(called) = self.manager.current(name) else {
+            let function = self.module_function(name)?;
+            let values = values_of(arguments, name, function.params())?;
             // SAFETY: the caller's contract.
-            let result = unsafe { self.call_by_name(name, &words) }?;
-            return shown(result);
+            return shown(unsafe { self.call_module_function(name, &function, &values) }?);
         };
-        let (returns_text, text_params) = match self.info().get(name) {
-            Some(info) => (info.returns_text, try_collect(info.text_params.iter().copied())?),
-            None => (false, Vec::new()),
-        };
+        let info = SourceInfo::of(called.record());
+        let returns_text = info.is_some_and(|info| info.returns_text);
+        let text_params = info.map_or(&[][..], |info| &info.text_params);
         let mut text = TextResult { address: 0, length: 0 };
         let result = returns_text.then(|| (&raw mut text).expose_provenance() as u64);
-        let values = text_arguments(&function, result, &text_params, arguments)
-            .map_err(|error| self.explain(error))?;
-        // The text may lie in the data of the function, which another thread may replace.
-        let _entered = self.manager.enter();
+        let values = text_arguments(called.function(), result, text_params, arguments)
+            .map_err(|error| explain(error, &called))?;
         // SAFETY: the caller's contract; the first argument is the address of a result in memory.
-        let value = unsafe { self.call(&function, &values) }?;
+        let value = unsafe { self.call_version(&called, &values) }?;
         if !returns_text {
             return shown(value);
         }
@@ -466,41 +393,9 @@ impl ExecManager {
         let TextResult { address, length } = unsafe { (&raw const text).read_volatile() };
         let Ok(length @ 1..) = usize::try_from(length) else { return Ok(String::new()) };
         let bytes = std::ptr::with_exposed_provenance::<u8>(address as usize);
-        // SAFETY: a text of the function, whose data is in memory as long as the manager is entered, or an argument.
+        // SAFETY: a text of the function, whose data is in memory as long as `called` lives, or an argument.
         let bytes = unsafe { std::slice::from_raw_parts(bytes, length) };
         Ok(try_format(format_args!("{}", Lossy(bytes)))?)
-    }
-
-    /// The error of a call with numbers, if texts are parameters or the result.
-    fn refusal_of_texts(&self, name: &[u8]) -> Option<ExecError> {
-        let info = self.info();
-        let info = info.get(name)?;
-        let parameter = info.text_params.iter().position(|is_text| *is_text);
-        let has_texts = info.returns_text || parameter.is_some();
-        let parameter = parameter.and_then(|position| info.param_name(position));
-        has_texts.then(|| ExecError::Texts { function: ShortName::new(name), parameter })
-    }
-
-    /// The error of a call, which is another one if the source has other parameters than the code.
-    #[cold]
-    fn explain(&self, error: ExecError) -> ExecError {
-        let ExecError::Manager(ManagerError::ArgumentCount { function, given, expected }) = &error
-        else {
-            return error;
-        };
-        let (name, given, expected) = (function.as_bytes(), *given, *expected);
-        let in_register = |found: FunctionHandle| found.result().is_some();
-        let in_memory = !self.find(name).is_none_or(in_register);
-        let info = self.info();
-        let Some(info) = info.get(name) else { return error };
-        let function = ShortName::new(name);
-        if info.returns_memory && in_memory {
-            return ExecError::ResultInMemory { function };
-        }
-        match info.array_param.and_then(|position| info.param_name(position)) {
-            Some(parameter) => ExecError::ArrayParameter { function, parameter, given, expected },
-            None => error,
-        }
     }
 
     /// Adds the cause of a trap, and the message of a failed assertion.
@@ -508,9 +403,12 @@ impl ExecManager {
     fn call_error(&self, error: ManagerError) -> ExecError {
         let trap = match error {
             ManagerError::Trap(trap) => trap,
-            ManagerError::ArgumentCount { ref function, .. } => {
-                let texts = self.refusal_of_texts(function.as_bytes());
-                return texts.unwrap_or_else(|| self.explain(error.into()));
+            ManagerError::ArgumentCount { ref function, expected, .. } => {
+                let called = self.manager.current(function.as_bytes());
+                // Not of one that replaced the function meanwhile.
+                let called = called.filter(|found| found.function().params().len() == expected);
+                let Some(called) = called else { return error.into() };
+                return refusal_of_texts(&called).unwrap_or_else(|| explain(error.into(), &called));
             }
             error => return error.into(),
         };
@@ -524,7 +422,7 @@ impl ExecManager {
                 found => found,
             };
         }
-        match self.trap_message(&trap) {
+        match trap_message(&trap) {
             Ok(message) => {
                 ExecError::Trap { code: trap.code, at: trap.at, function: trap.function, message }
             }
@@ -539,7 +437,7 @@ impl ExecManager {
         let message = |function: &Name, assertion: &str| {
             let Trap { code, at, function: address, operands } = trap;
             let function = Some(function.clone());
-            let report = TrapReport { code, at, function, address, operands };
+            let report = TrapReport { code, at, function, address, operands, record: None };
             described(&report, report.function.as_ref(), assertion)
         };
         match self.modules.trapped(trap) {
@@ -556,17 +454,17 @@ impl ExecManager {
             Err(error) => error.into(),
         }
     }
+}
 
-    fn trap_message(&self, trap: &TrapReport) -> Result<String, AllocError> {
-        let info = self.info();
-        let found = (trap.code == TRAP_ASSERT).then(|| assertion_of(&info, trap)).flatten();
-        let assertion = found.map_or("", |(_, assertion)| &assertion.message);
-        let function = match (found, &trap.function) {
-            (Some((name, _)), _) => Some(Name::new(name)?),
-            (None, function) => function.clone(),
-        };
-        described(trap, function.as_ref(), assertion)
-    }
+fn trap_message(trap: &TrapReport) -> Result<String, AllocError> {
+    let info = SourceInfo::of(trap.record.as_ref()).filter(|_| trap.code == TRAP_ASSERT);
+    let found = info.and_then(|info| info.assertion_of(trap));
+    let assertion = found.map_or("", |(_, assertion)| &assertion.message);
+    let function = match (found, &trap.function) {
+        (Some((name, _)), _) => Some(Name::new(name)?),
+        (None, function) => function.clone(),
+    };
+    described(trap, function.as_ref(), assertion)
 }
 
 /// A trap with its cause and the message of a failed assertion.
@@ -586,21 +484,6 @@ fn described(
     }
 }
 
-/// The failed assertion at the line of a trap, and its function: that of the trap, or one of the same file that became part of
-/// it.
-fn assertion_of<'i>(
-    info: &'i HashMap<Box<[u8]>, SourceInfo>,
-    trap: &TrapReport,
-) -> Option<(&'i [u8], &'i Assertion)> {
-    let (name, own) = info.get_key_value(trap.function.as_ref()?.as_bytes())?;
-    let at_line = |info: &'i SourceInfo| info.assertions.iter().find(|found| found.line == trap.at);
-    if let Some(assertion) = at_line(own) {
-        return Some((name, assertion));
-    }
-    let mut others = info.iter().filter(|(_, other)| other.file == own.file);
-    others.find_map(|(name, other)| Some((&**name, at_line(other)?)))
-}
-
 /// The integer of a result; 0 without one.
 fn integer_of(
     result: Option<Value>,
@@ -616,10 +499,6 @@ fn integer_of(
 /// A result as `print` shows it.
 fn shown(value: Option<Value>) -> Result<String> {
     Ok(value.map_or(Ok(String::new()), |value| try_format(format_args!("{value}")))?)
-}
-
-fn no_function(name: &[u8]) -> ExecError {
-    ManagerError::NoFunction(ShortName::new(name)).into()
 }
 
 /// Whether bytes are the binary form of a unit.

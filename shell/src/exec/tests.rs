@@ -2,14 +2,14 @@
 #![allow(unsafe_code)]
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use smf_core::alloc_util::TryArc;
 use smf_core::exec::{Level, Unit, Value};
 use smf_core::link::Resolve;
-use smf_core::source::TRAP_ASSERT;
 
 use super::*;
+
+mod replaced;
 
 /// The back ends of this build.
 pub(super) fn backends() -> impl Iterator<Item = BackendChoice> {
@@ -869,61 +869,6 @@ fn function_that_is_compiled_hides_that_of_a_module_in_the_list_of_names() {
     manager.compile_source("s.spl", "fn sum(n): n\nfn one(): 1\n").unwrap();
     manager.compile_file(&path).unwrap();
     assert_eq!(names(&manager), ["sum", "one", "answer"]);
-}
-
-#[test]
-fn host_that_resolves_a_symbol_may_compile_the_function_that_is_being_compiled() {
-    static MANAGER: OnceLock<ExecManager> = OnceLock::new();
-    extern "C" fn ten() -> i64 {
-        10
-    }
-    let source = |message: &str, result: &str| {
-        format!(
-            "extern fn lazy() -> i64\nfn f(x):\n    assert x == 1, \"{message}\"\n    {result}\n"
-        )
-    };
-    let resolver = move |name: &[u8]| {
-        let inner = source("inner", "20");
-        (name == b"lazy").then(|| {
-            // In another thread, as a host with a thread that compiles.
-            let compile = || MANAGER.get().unwrap().compile_source("inner.spl", &inner);
-            std::thread::scope(|scope| scope.spawn(compile).join().unwrap()).unwrap();
-            ten as *const () as usize as u64
-        })
-    };
-    let symbols = Box::new(resolver) as Box<dyn Resolve + Send + Sync>;
-    let symbols = Some(TryArc::new(symbols).unwrap());
-    let options = ExecOptions { symbols, ..ExecOptions::default() };
-    let manager = MANAGER.get_or_init(|| ExecManager::new(options).unwrap());
-    manager.compile_source("outer.spl", &source("outer", "lazy()")).unwrap();
-    assert_eq!(run(manager, "f", &[1]), Ok(10));
-    assert!(run(manager, "f", &[0]).unwrap_err().ends_with(": outer"));
-}
-
-#[test]
-fn code_of_a_function_and_its_assertions_are_of_one_compilation() {
-    // A compilation of source ends long after its code is there, when a compilation of IR begins.
-    let others: String = (0..8000).map(|number| format!("fn h{number}(): {number}\n")).collect();
-    let source = format!("fn f(x):\n    assert x == 1, \"of the source\"\n    10\n{others}");
-    let ir = format!(
-        "function f(x: i64) -> i64\nlocation 2\ntrap_ne i64 x, 1, {TRAP_ASSERT}\nconst i64 x, 20\n\
-         return i64 x\nend\n"
-    );
-    let unit = Unit::from_text(&ir).unwrap();
-    for _ in 0..8 {
-        let manager = manager(BackendChoice::Auto);
-        manager.set_level(Level::None);
-        std::thread::scope(|scope| {
-            scope.spawn(|| manager.compile_source("a.spl", &source).unwrap());
-            while manager.find(b"f").is_none() {
-                std::hint::spin_loop();
-            }
-            manager.compile_unit(&unit).unwrap();
-        });
-        let is_of_source = run(&manager, "f", &[1]) == Ok(10);
-        let error = run(&manager, "f", &[0]).unwrap_err();
-        assert_eq!(error.ends_with(": of the source"), is_of_source, "{error}");
-    }
 }
 
 #[cfg(all(feature = "pack", target_arch = "x86_64"))]

@@ -383,6 +383,69 @@ fn function_is_called_through_a_long_chain_of_functions_of_a_unit() {
 }
 
 #[test]
+fn looked_up_version_and_its_record_outlive_a_replacement_by_other_types() {
+    let manager = manager();
+    let compile = |text: &str, record: &'static str| {
+        let mut unit = Unit::from_text(text).unwrap();
+        unit.set_record(0, FunctionRecord::new(record).unwrap());
+        manager.compile(&unit, &NoImports).unwrap();
+    };
+    let record = |version: &FunctionVersion<'_>| *version.record().unwrap().get::<&str>().unwrap();
+    compile(&constant("f", 7), "first");
+    let first = manager.current(b"f").unwrap();
+    // Of other types, of the same ones, and with other units between them, whose compilation frees code.
+    compile("function f(a: i64) -> i64\nreturn i64 a\nend\n", "second");
+    let second = manager.current(b"f").unwrap();
+    compile("function f(a: i64) -> i64\nadd i64 a, a, a\nreturn i64 a\nend\n", "third");
+    compile(&constant("x", 1), "x");
+    let third = manager.current(b"f").unwrap();
+    for (version, arguments, expected, name) in [
+        (&first, &[][..], 7_i64, "first"),
+        (&second, &[5_i64.into()], 5, "second"),
+        (&third, &[5_i64.into()], 10, "third"),
+    ] {
+        // SAFETY: the functions of these tests access no memory.
+        let result = unsafe { version.call(arguments) };
+        assert_eq!((result, record(version)), (Ok(Some(expected.into())), name));
+        // SAFETY: as above.
+        let error = unsafe { version.call(&[1_i64.into(), 2_i64.into()]) };
+        assert!(matches!(error, Err(ManagerError::ArgumentCount { given: 2, .. })), "{error:?}");
+    }
+    assert_eq!(first.function().address(), None);
+    assert_eq!(manager.statistics().units, 4);
+    drop((first, second, third));
+    compile(&constant("x", 2), "x");
+    assert_eq!(manager.statistics().units, 3);
+    assert!(manager.current(b"y").is_none());
+}
+
+#[test]
+fn trap_has_the_record_of_the_version_that_trapped() {
+    let manager = manager();
+    let text = "function f(a: i64) -> i64\ndiv i64 a, a, a\nreturn i64 a\nend\n";
+    let compile = |record: Option<&'static str>| {
+        let mut unit = Unit::from_text(text).unwrap();
+        if let Some(record) = record {
+            unit.set_record(0, FunctionRecord::new(record).unwrap());
+        }
+        manager.compile(&unit, &NoImports).unwrap();
+    };
+    compile(Some("old"));
+    let old = manager.current(b"f").unwrap();
+    compile(None);
+    let new = manager.current(b"f").unwrap();
+    for (version, expected) in [(&old, Some("old")), (&new, None)] {
+        // SAFETY: the functions of these tests access no memory.
+        let Err(ManagerError::Trap(trap)) = (unsafe { version.call(&[0_i64.into()]) }) else {
+            panic!()
+        };
+        assert_eq!(trap.function.unwrap().as_bytes(), b"f");
+        assert_eq!(trap.record.as_ref().and_then(FunctionRecord::get::<&str>).copied(), expected);
+        assert_eq!(trap.record.as_ref(), version.record());
+    }
+}
+
+#[test]
 fn threads_call_while_functions_are_replaced() {
     let manager = manager();
     compile(&manager, &constant("f", 1)).unwrap();
