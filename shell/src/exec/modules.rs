@@ -104,9 +104,16 @@ impl ModuleFunction {
 pub(super) struct Modules {
     memory: Option<CodeMemory>,
     open: Mutex<Option<Open>>,
-    /// The functions that were called, or that units call, by name.
-    used: Mutex<HashMap<Box<[u8]>, TryArc<ModuleFunction>>>,
+    used: Mutex<Used>,
     host: HostSymbols,
+}
+
+/// The functions that were called, or that units call.
+#[derive(Default)]
+struct Used {
+    by_name: HashMap<Box<[u8]>, TryArc<ModuleFunction>>,
+    /// How many modules were loaded.
+    loads: u64,
 }
 
 /// The loader of the modules, with an instantiator of their templates.
@@ -202,7 +209,7 @@ impl Modules {
         Callees { modules: self, cause: RefCell::new(None) }
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, TryArc<ModuleFunction>>> {
+    fn used(&self) -> MutexGuard<'_, Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -236,7 +243,9 @@ impl Modules {
             Err(error) => return Err(error.into()),
         }
         // The module may define the name of an instance, or strongly what was weak.
-        self.used().clear();
+        let mut used = self.used();
+        used.by_name.clear();
+        used.loads += 1;
         Ok(())
     }
 
@@ -249,9 +258,12 @@ impl Modules {
         name: &[u8],
     ) -> Result<Option<TryArc<ModuleFunction>>, ExecError> {
         let Some(Open { loader, templates }) = self.opened() else { return Ok(None) };
-        if let Some(function) = self.used().get(name) {
+        let used = self.used();
+        if let Some(function) = used.by_name.get(name) {
             return Ok(Some(function.clone()));
         }
+        let loads = used.loads;
+        drop(used);
         // Without the lock: to make an instance may call resolvers and constructors, which may use the manager.
         let (address, signature) = match resolved(&loader, name)? {
             Some((address, module)) => (address, Signature::of(&module, name)?),
@@ -263,8 +275,12 @@ impl Modules {
         let function = TryArc::new(ModuleFunction { address, signature })?;
         let name = try_copy_bytes(name)?;
         let mut used = self.used();
-        used.try_reserve(1).map_err(|_| AllocError)?;
-        Ok(Some(used.entry(name).or_insert(function).clone()))
+        if used.loads != loads {
+            // The module that was loaded meanwhile may define the name: the next call looks again.
+            return Ok(Some(function));
+        }
+        used.by_name.try_reserve(1).map_err(|_| AllocError)?;
+        Ok(Some(used.by_name.entry(name).or_insert(function).clone()))
     }
 
     /// The function of a module or the instance that trapped, and the message of its failed assertion.

@@ -99,3 +99,40 @@ fn call_by_name_takes_a_function_and_what_the_source_says_of_it_from_one_compila
         }
     });
 }
+
+#[cfg(all(feature = "pack", target_arch = "x86_64"))]
+#[test]
+fn function_of_a_module_that_is_loaded_while_an_instance_is_made_replaces_the_instance() {
+    static MANAGER: OnceLock<ExecManager> = OnceLock::new();
+    static IS_LOADED: AtomicBool = AtomicBool::new(false);
+    extern "C" fn host_add(a: i64, b: i64) -> i64 {
+        a + b
+    }
+    extern "C" fn host_multiply(a: i64, b: i64) -> i64 {
+        a * b
+    }
+    let resolver = |name: &[u8]| match name {
+        b"host_add" => {
+            if !IS_LOADED.swap(true, Ordering::Relaxed) {
+                let module = importer("slow$i64", "host_multiply");
+                let path = scratch("defines_slow.smf", &module);
+                MANAGER.get().unwrap().compile_file(&path).unwrap();
+            }
+            Some(host_add as *const () as u64)
+        }
+        b"host_multiply" => Some(host_multiply as *const () as u64),
+        _ => None,
+    };
+    let symbols = Box::new(resolver) as Box<dyn Resolve + Send + Sync>;
+    let symbols = Some(TryArc::new(symbols).unwrap());
+    let options = ExecOptions { symbols, ..ExecOptions::default() };
+    let manager = MANAGER.get_or_init(|| ExecManager::new(options).unwrap());
+    let library = module(
+        "extern fn host_add(a: i64, b: i64) -> i64\nfn slow<T>(x: T, n: i64) -> i64: host_add(n, 7)\n",
+    );
+    manager.compile_file(&scratch("slow.smf", &library)).unwrap();
+    let first = run(manager, "slow$i64", &[3, 5]);
+    assert!(IS_LOADED.load(Ordering::Relaxed));
+    assert_eq!(first, Ok(12));
+    assert_eq!(run(manager, "slow$i64", &[3, 5]), Ok(15));
+}
