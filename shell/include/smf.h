@@ -1501,7 +1501,8 @@ SmfAnswer compiler_infer_types(int64_t context, SmfJson template_json, SmfJson h
  * "code": [bytes], "symbol", "relocations": [{"offset", "kind", "addend"}]}, with the kinds of the native layout. A relocation
  * is against the code itself, unless it has a "symbol": one of the host, or, with "template" and "types" beside it,
  * that of another instance, which the caller compiles in the same way; or an "address", of a function of this process:
- * the trap handler. Bodies are IR, precompiled machine code, or whatever a callback compiles.
+ * the trap handler. Bodies are IR, precompiled machine code, or whatever a callback compiles. A repetition is answered from a
+ * cache of at least the last 2,048 results, until the callback is set.
  */
 SmfAnswer compiler_instantiate_template(int64_t context, SmfJson template_json, SmfJson types_json);
 
@@ -1515,8 +1516,8 @@ bool compiler_set_callback(int64_t context, SmfCompiler compiler, void *user);
 SmfAnswer smf_check_types(int64_t context, SmfJson template_json, SmfJson types_json);
 
 /*
- * Whether code is correctly typed: it is the "code" of an instance that this context has compiled with its present
- * callback, or well-formed typed code of the runtime's own compiler. False otherwise: SMF_ERROR_FORMAT.
+ * Whether code is correctly typed: it is the "code" of one of the last 2,048 instances that this context has compiled with its
+ * present callback, or well-formed typed code of the runtime's own compiler. False otherwise: SMF_ERROR_FORMAT.
  */
 SmfBool compiler_check_types(int64_t context, SmfBytes code);
 

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::ffi::c_void;
+use std::hash::Hash;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -49,8 +51,52 @@ type Key = (String, Vec<u8>, Vec<Type>);
 /// The template and the hints of an inference, as they were passed.
 type Inference = [Vec<u8>; 2];
 
-/// The most cached inferences.
-const MAX_INFERENCES: usize = 4096;
+/// At least so many of the last results stay in a cache, and at most twice as many.
+const MIN_CACHED: usize = 2048;
+
+/// A cache of results that drops the older ones.
+struct Recent<K, V> {
+    new: HashMap<K, V>,
+    /// Those of before `new` was started, until it is full.
+    old: HashMap<K, V>,
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self { new: HashMap::new(), old: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash, V> Recent<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.new.get(key).or_else(|| self.old.get(key))
+    }
+
+    fn values(&self) -> impl Iterator<Item = &V> {
+        self.new.values().chain(self.old.values())
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.new.len() == MIN_CACHED {
+            self.old = mem::take(&mut self.new);
+        }
+        self.new.insert(key, value);
+    }
+}
+
+/// The results of compilations.
+#[derive(Default)]
+struct CompiledCache {
+    results: Recent<Key, CompiledTemplate>,
+    /// How often the callback was set.
+    callbacks: u64,
+}
+
+/// The result of a compilation.
+struct CompiledTemplate {
+    code: Vec<u8>,
+    answer: String,
+}
 
 /// The compilers of a context, and caches of their results and of inferences.
 #[derive(Default)]
@@ -62,36 +108,30 @@ pub(super) struct Context {
     #[cfg(feature = "source")]
     text: (SourceBodies, RecordBodies),
     callback: CallbackCompiler,
-    compiled: Mutex<HashMap<Key, Value>>,
-    inferred: Mutex<HashMap<Inference, String>>,
+    compiled: Mutex<CompiledCache>,
+    inferred: Mutex<Recent<Inference, String>>,
 }
 
 impl Context {
     /// # Safety
     /// As for [`CallbackCompiler::set`].
     pub(super) unsafe fn set_callback(&self, compiler: SmfCompiler, user: *mut c_void) {
+        let mut compiled = self.compiled();
         // SAFETY: the caller's promise.
         unsafe { self.callback.set(compiler, user) };
         // Another compiler may emit other code.
-        self.compiled().clear();
+        compiled.results = Recent::default();
+        compiled.callbacks += 1;
     }
 
-    fn compiled(&self) -> MutexGuard<'_, HashMap<Key, Value>> {
+    fn compiled(&self) -> MutexGuard<'_, CompiledCache> {
         // No code panics while it holds the lock.
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the code is that of a cached result.
     pub(super) fn has_compiled(&self, code: &[u8]) -> bool {
-        let is_equal = |known: &Vec<Value>| {
-            known.len() == code.len()
-                && known
-                    .iter()
-                    .zip(code)
-                    .all(|(known, byte)| known.as_u64() == Some(u64::from(*byte)))
-        };
-        let codes = |answer: &Value| answer.get("code")?.as_array().map(is_equal);
-        self.compiled().values().filter_map(codes).any(|is_equal| is_equal)
+        self.compiled().results.values().any(|known| known.code == code)
     }
 
     /// Infers types by `infer`, or returns the cached answer for the same texts.
@@ -110,11 +150,7 @@ impl Context {
         }
         self.counts.misses.fetch_add(1, Ordering::Relaxed);
         let types = infer()?;
-        let mut inferred = inferred();
-        if inferred.len() == MAX_INFERENCES {
-            inferred.clear();
-        }
-        inferred.insert(key, types.clone());
+        inferred().insert(key, types.clone());
         Ok(types)
     }
 
@@ -124,16 +160,24 @@ impl Context {
         name: &str,
         arguments: &[Type],
         body: Vec<u8>,
-    ) -> Result<Value, Box<dyn Error>> {
+    ) -> Result<String, Box<dyn Error>> {
         let key = (name.to_owned(), body, arguments.to_vec());
-        if let Some(known) = self.compiled().get(&key) {
+        let compiled = self.compiled();
+        if let Some(known) = compiled.results.get(&key) {
             self.counts.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(known.clone());
+            return Ok(known.answer.clone());
         }
+        let callbacks = compiled.callbacks;
+        drop(compiled);
         self.counts.misses.fetch_add(1, Ordering::Relaxed);
-        let compiled = self.compile(name, arguments, &key.1)?;
-        self.compiled().insert(key, compiled.clone());
-        Ok(compiled)
+        let result = self.compile(name, arguments, &key.1)?;
+        let answer = result.answer.clone();
+        let mut compiled = self.compiled();
+        // Otherwise it may be the code of a callback that is not set any more.
+        if compiled.callbacks == callbacks {
+            compiled.results.insert(key, result);
+        }
+        Ok(answer)
     }
 
     fn compile(
@@ -141,7 +185,7 @@ impl Context {
         name: &str,
         arguments: &[Type],
         body: &[u8],
-    ) -> Result<Value, Box<dyn Error>> {
+    ) -> Result<CompiledTemplate, Box<dyn Error>> {
         let symbol = mangle(name, arguments)?.ok_or("the template has no mangled name")?;
         let mut all: Vec<&dyn Compiler> = vec![&PrecompiledBodies, &self.ir];
         #[cfg(feature = "source")]
@@ -165,7 +209,9 @@ impl Context {
         let Compiled { code, relocations } = compiler.compile(&request, &mut references)?;
         let relocations: Value =
             relocations.iter().map(|reloc| references.to_json(reloc)).collect();
-        Ok(json!({"success": true, "code": code, "symbol": symbol, "relocations": relocations}))
+        let answer =
+            json!({"success": true, "code": code, "symbol": symbol, "relocations": relocations});
+        Ok(CompiledTemplate { code, answer: answer.to_string() })
     }
 }
 
@@ -253,5 +299,59 @@ impl Environment for References<'_> {
 
     fn signature(&self, _: Target) -> Option<&[u8]> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jit::smf_jit_emit;
+    use super::super::jit_handles::SmfTemplate;
+    use super::*;
+
+    unsafe extern "C" fn later(unit: u64, _: *const SmfTemplate, _: *mut c_void) -> bool {
+        // SAFETY: one byte of code.
+        unsafe { smf_jit_emit(unit, [2].as_ptr(), 1) }
+    }
+
+    /// Another thread may set a callback while this one compiles.
+    unsafe extern "C" fn replaced(unit: u64, _: *const SmfTemplate, user: *mut c_void) -> bool {
+        // SAFETY: the context of the test, which outlives the call.
+        let context = unsafe { &*user.cast::<Context>() };
+        // SAFETY: `later` may be called by any thread.
+        unsafe { context.set_callback(Some(later), std::ptr::null_mut()) };
+        // SAFETY: one byte of code.
+        unsafe { smf_jit_emit(unit, [1].as_ptr(), 1) }
+    }
+
+    #[test]
+    fn code_of_a_callback_that_is_replaced_meanwhile_is_not_cached() {
+        let context = Context::default();
+        let instantiate = |name: &str| {
+            let answer = context.instantiate(name, &[Type::I64], vec![9]);
+            answer.unwrap()
+        };
+        let user = (&raw const context).cast_mut().cast();
+        // SAFETY: the callback may be called while the context lives.
+        unsafe { context.set_callback(Some(replaced), user) };
+        assert!(instantiate("f").contains("\"code\":[1]"));
+        assert!(instantiate("f").contains("\"code\":[2]"));
+    }
+
+    #[test]
+    fn last_results_stay_in_the_cache_and_older_ones_do_not() {
+        let context = Context::default();
+        // SAFETY: the callback may be called at any time.
+        unsafe { context.set_callback(Some(later), std::ptr::null_mut()) };
+        let instantiate = |number: usize| {
+            let name = format!("f{number}");
+            context.instantiate(&name, &[Type::I64], vec![9]).unwrap();
+            context.counts.hits.load(Ordering::Relaxed)
+        };
+        let count = 3 * MIN_CACHED;
+        assert!((0..count).all(|number| instantiate(number) == 0));
+        assert_eq!(context.compiled().results.values().count(), 2 * MIN_CACHED);
+        assert_eq!(instantiate(count - MIN_CACHED), 1);
+        assert_eq!(instantiate(0), 1);
+        assert!(context.has_compiled(&[2]) && !context.has_compiled(&[1]));
     }
 }

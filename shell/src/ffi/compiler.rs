@@ -170,7 +170,7 @@ pub unsafe extern "C" fn compiler_instantiate_template(
         let [template, types] = texts.map(parse);
         let (template, types) = (template?, types?);
         let (name, arguments, body) = checked(&template, &types)?;
-        Ok(context.instantiate(name, &arguments, body)?.to_string())
+        context.instantiate(name, &arguments, body)
     };
     // SAFETY: the caller's promise.
     unsafe { answer(context, [template, types], act) }
