@@ -109,6 +109,8 @@ pub struct Unifier {
     marks: Vec<(u32, bool)>,
     /// The number of the current occurs check.
     walk: u32,
+    /// Whether the last unification has bound a variable, to a type or to another variable.
+    has_bound: bool,
     /// The number of classes that all occurs checks have visited.
     #[cfg(test)]
     entered: u64,
@@ -222,6 +224,57 @@ impl Unifier {
         self.trail.iter().any(|(id, _)| self.is_part(*id))
     }
 
+    /// Adds two types, unifies them, and resolves the result. Unless this binds a variable, the set does not grow.
+    ///
+    /// ```
+    /// use smf_core::types::{Type, Unifier, Variables};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut unifier, mut variables) = (Unifier::default(), Variables::new());
+    /// let [one, other] = [Type::parse("[?T]")?, Type::parse("[i64]")?];
+    /// assert_eq!(unifier.unify_types(&one, &other, &mut variables)?, other);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`UnifyError`].
+    pub fn unify_types(
+        &mut self,
+        one: &Type,
+        other: &Type,
+        variables: &mut Variables,
+    ) -> Result<Type, UnifyError> {
+        let (nodes, parts, known) = (self.nodes.len(), self.parts.len(), variables.len());
+        self.has_bound = false;
+        let unified = self.add_and_unify(one, other, variables);
+        let resolved = unified.and_then(|id| self.resolve(id));
+        if !self.has_bound {
+            // The classes that were merged are of equal types. Older nodes may still count as parts, which only makes
+            // occurs checks more frequent.
+            self.undo();
+            self.nodes.truncate(nodes);
+            self.parts.truncate(parts);
+            if variables.len() > known {
+                variables.retain(|_, id| id.0 < nodes);
+            }
+        }
+        resolved
+    }
+
+    fn add_and_unify(
+        &mut self,
+        one: &Type,
+        other: &Type,
+        variables: &mut Variables,
+    ) -> Result<TypeId, UnifyError> {
+        self.trail.clear();
+        let one = self.add(one, variables)?;
+        let other = self.add(other, variables)?;
+        self.unify(one, other)?;
+        Ok(one)
+    }
+
     /// Unifies two types.
     ///
     /// # Errors
@@ -248,7 +301,9 @@ impl Unifier {
         Err(error)
     }
 
+    /// Takes back the last unification.
     fn undo(&mut self) {
+        self.has_bound = false;
         while let Some((id, class)) = self.trail.pop() {
             if let Some(node) = self.nodes.get_mut(id.0) {
                 node.class = class;
@@ -258,6 +313,7 @@ impl Unifier {
 
     /// Merges the classes of two types and of their parts. The error is two parts that differ.
     fn merge_all(&mut self, left: TypeId, right: TypeId) -> Result<(), (TypeId, TypeId)> {
+        self.has_bound = false;
         let mut pairs = Vec::from([(left, right)]);
         while let Some((left, right)) = pairs.pop() {
             let (one, other) = (self.find(left), self.find(right));
@@ -268,8 +324,14 @@ impl Unifier {
             let heads = (self.node(left), self.node(right));
             let (Some(left_node), Some(right_node)) = heads else { continue };
             match (&left_node.head, &right_node.head) {
-                (_, Head::Variable(_)) => self.merge(one, other, left),
-                (Head::Variable(_), _) => self.merge(one, other, right),
+                (_, Head::Variable(_)) => {
+                    self.has_bound = true;
+                    self.merge(one, other, left);
+                }
+                (Head::Variable(_), _) => {
+                    self.has_bound = true;
+                    self.merge(one, other, right);
+                }
                 (a, b) if a == b && self.parts(left).len() == self.parts(right).len() => {
                     self.merge(one, other, left);
                     let parts = self.parts(left).iter().zip(self.parts(right));
@@ -459,6 +521,37 @@ mod tests {
         unifier.unify(left, right).map_err(|error| error.to_string())?;
         assert_eq!(unifier.resolve(left), unifier.resolve(right));
         Ok(unifier.resolve(left).unwrap().to_string())
+    }
+
+    #[test]
+    fn set_grows_only_where_a_variable_is_bound() {
+        let (mut unifier, mut variables) = (Unifier::default(), Variables::new());
+        let mut sizes = vec![];
+        for (left, right, both, grows) in [
+            ("?T", "(i64, [?U])", Some("(i64, [?U])"), true),
+            // The same again, also with a new variable.
+            ("?T", "(i64, [?U])", Some("(i64, [?U])"), false),
+            ("(i64, bool)", "(i64, bool)", Some("(i64, bool)"), false),
+            ("[?V]", "[?V]", Some("[?V]"), false),
+            // Failures, after variables were bound.
+            ("(?U, ?V, i64)", "(bool, i8, f64)", None, false),
+            ("?U", "[?T]", None, false),
+            ("?V", "[?V]", None, false),
+            ("?U", "bool", Some("bool"), true),
+            ("?T", "(i64, [bool])", Some("(i64, [bool])"), false),
+            ("?T", "(i64, [i8])", None, false),
+            ("(?V, ?W)", "(?W, ?U)", Some("(bool, bool)"), true),
+            ("?V", "i8", None, false),
+        ] {
+            let before = (unifier.nodes.len(), unifier.parts.len(), variables.len());
+            let [one, other] = [left, right].map(|text| Type::parse(text).unwrap());
+            let found = unifier.unify_types(&one, &other, &mut variables);
+            assert_eq!(found.ok().map(|ty| ty.to_string()).as_deref(), both, "{left} {right}");
+            let after = (unifier.nodes.len(), unifier.parts.len(), variables.len());
+            assert_eq!(before != after, grows, "{left} {right}");
+            sizes.push(after);
+        }
+        assert!(sizes.is_sorted() && variables.values().all(|id| id.0 < unifier.nodes.len()));
     }
 
     #[test]

@@ -347,7 +347,8 @@ pub unsafe extern "C" fn type_unifier_unify(unifier: i64, one: Json, other: Json
         let read =
             |text: Result<&[u8], ApiError>| -> Result<Type> { Ok(type_from_json(&parse(text?)?)?) };
         let [one, other] = texts.map(read);
-        open.unify(&one.map_err(failed)?, &other.map_err(failed)?).map_err(conflict)
+        let (one, other) = (one.map_err(failed)?, other.map_err(failed)?);
+        open.unifier.unify_types(&one, &other, &mut open.variables).map_err(conflict)
     };
     // Serialised without an intermediate `Value`: this is called for each of many types.
     let written = |ty| serde_json::to_string(&Unified(&ty)).unwrap_or_default();
@@ -363,15 +364,6 @@ impl Serialize for Unified<'_> {
         object.serialize_entry("success", &true)?;
         object.serialize_entry("type", &TypeJson(self.0))?;
         object.end()
-    }
-}
-
-impl OpenUnifier {
-    fn unify(&mut self, one: &Type, other: &Type) -> Result<Type, UnifyError> {
-        let one = self.unifier.add(one, &mut self.variables)?;
-        let other = self.unifier.add(other, &mut self.variables)?;
-        self.unifier.unify(one, other)?;
-        self.unifier.resolve(one)
     }
 }
 
