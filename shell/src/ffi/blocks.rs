@@ -211,6 +211,12 @@ impl Blocks {
         Ok(())
     }
 
+    /// Returns memory without live blocks to the system.
+    pub(super) fn trim(&mut self) -> Result<(), ApiError> {
+        self.replace_inherited()?;
+        Ok(self.memory.trim()?)
+    }
+
     /// Returns memory to the system when no block is live, subject to the rate limit.
     pub(super) fn trim_if_unused(&mut self) {
         if self.live.is_empty() && self.limiter.allows(Instant::now()) {
@@ -329,7 +335,9 @@ impl TrimLimiter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exec::smf_exec_trim;
     use super::*;
+    use crate::fork::tests::in_child;
 
     #[test]
     fn trim_is_rate_limited_after_a_burst() {
@@ -342,5 +350,14 @@ mod tests {
         assert_eq!((0..100).filter(|_| limiter.allows(later)).count(), 5);
         let quiet = start + Duration::from_secs(100);
         assert_eq!((0..100).filter(|_| limiter.allows(quiet)).count(), 32);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "forks")]
+    fn child_trims_memory_of_its_own_before_it_has_any() {
+        let size = 4096;
+        let block = with(|blocks| blocks.allocate(size, PageUse::Data)).unwrap();
+        assert!(in_child(|| smf_exec_trim()));
+        with(|blocks| blocks.free(block, size)).unwrap();
     }
 }

@@ -280,5 +280,5 @@ pub extern "C" fn smf_exec_limit(bytes: i64, blocks: i64) -> bool {
 /// Returns memory without live blocks to the system. Freeing the last block does so too, at a limited rate.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_exec_trim() -> bool {
-    succeeded(blocks::with(|blocks| Ok(blocks.memory.trim()?)))
+    succeeded(blocks::with(|blocks| blocks.trim()))
 }
