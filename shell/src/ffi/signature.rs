@@ -15,7 +15,7 @@ use smf_core::alloc_util::try_push;
 use super::error::{ApiError, Code};
 
 /// The most parameters, as C guarantees them.
-pub(super) const MAX_PARAMETERS: usize = 127;
+const MAX_PARAMETERS: usize = 127;
 
 /// The most fields of a structure.
 const MAX_FIELDS: usize = 16;
@@ -190,7 +190,7 @@ impl<'t> Parser<'t> {
         let (start, mut words) = (self.at, Words::default());
         loop {
             match self.word() {
-                b"" if self.skip(b'*') && !words.is_empty() => {
+                b"" if !words.is_empty() && self.skip(b'*') => {
                     self.rest_of_pointer();
                     return Ok(Type::Pointer);
                 }
@@ -251,18 +251,8 @@ impl<'t> Words<'t> {
     fn ty(&self) -> Option<Type> {
         let int = |bytes, signed| Some(Type::Int { bytes, signed });
         let words = self.words.get(..self.count)?;
-        let [first, rest @ ..] = words else { return None };
-        match (*first, rest) {
-            (b"unsigned", []) => return int(4, false),
-            (b"signed", []) => return int(4, true),
-            (b"unsigned" | b"signed", rest) => return int(whole(rest)?, *first == b"signed"),
-            _ => {}
-        }
-        if let ([b"char"], true) = (words, c_char::MIN == 0) {
-            return int(1, false);
-        }
-        if let Some(bytes) = whole(words) {
-            return int(bytes, true);
+        if let Some(integer) = integer(words) {
+            return Some(integer);
         }
         let [name] = words else { return None };
         match *name {
@@ -282,15 +272,24 @@ impl<'t> Words<'t> {
     }
 }
 
-/// The size of an integer type of C in bytes, from its words without a sign.
-fn whole(words: &[&[u8]]) -> Option<u8> {
-    Some(match words {
-        [b"char"] => 1,
-        [b"short"] | [b"short", b"int"] => 2,
-        [b"int"] => 4,
-        [b"long"] | [b"long", b"int"] | [b"long", b"long"] | [b"long", b"long", b"int"] => 8,
+/// An integer type of C from its words, which have any order (C17, 6.7.2).
+fn integer(words: &[&[u8]]) -> Option<Type> {
+    let count = |name: &[u8]| words.iter().filter(|word| **word == name).count();
+    let [signed, unsigned] = [&b"signed"[..], b"unsigned"].map(count);
+    let [char, short, int, long] = [&b"char"[..], b"short", b"int", b"long"].map(count);
+    if signed + unsigned + char + short + int + long != words.len() || signed + unsigned > 1 {
+        return None;
+    }
+    let bytes = match (char, short, int, long) {
+        (1, 0, 0, 0) => 1,
+        (0, 1, 0 | 1, 0) => 2,
+        // `unsigned` alone is an int.
+        (0, 0, 0 | 1, 0) => 4,
+        (0, 0, 0 | 1, 1 | 2) => 8,
         _ => return None,
-    })
+    };
+    let is_signed = unsigned == 0 && (char == 0 || signed == 1 || c_char::MIN != 0);
+    Some(Type::Int { bytes, signed: is_signed })
 }
 
 #[cfg(test)]
@@ -329,6 +328,17 @@ mod tests {
                 vec![Struct(vec![Float, Pointer])],
             ),
             ("char(short int)", int(1, c_char::MIN != 0), vec![int(2, true)]),
+            // As compilers and DWARF spell them.
+            (
+                "long unsigned(short unsigned int, long long unsigned int, char unsigned)",
+                int(8, false),
+                vec![int(2, false), int(8, false), int(1, false)],
+            ),
+            (
+                "int signed long(int unsigned, char signed, int long const long)",
+                int(8, true),
+                vec![int(4, false), int(1, true), int(8, true)],
+            ),
         ] {
             assert_eq!(parse(text), Ok(Signature { result, parameters }), "{text}");
         }
@@ -350,7 +360,17 @@ mod tests {
                 "signature[0] is `l` of `long double`, which is not a type of a call",
             ),
             ("int(int, ...)", "signature[9] is `.`, where a type is expected"),
-            ("int(*)", "signature[5] is `)`, where a type is expected"),
+            ("int(*)", "signature[4] is `*`, where a type is expected"),
+            ("*x()", "signature[0] is `*`, where a type is expected"),
+            ("{const *}()", "signature[7] is `*`, where a type is expected"),
+            (
+                "int(long short)",
+                "signature[4] is `l` of `long short`, which is not a type of a call",
+            ),
+            (
+                "signed unsigned()",
+                "signature[0] is `s` of `signed unsigned`, which is not a type of a call",
+            ),
             ("int(int, void)", "signature[9] is `v`, where a type other than void is expected"),
             ("{int(int)", "signature[4] is `(`, where `,`, `}` or `*` is expected"),
             ("{}()", "signature[1] is `}`, where a type is expected"),

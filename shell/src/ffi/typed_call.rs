@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_void};
 use super::call::with_callable;
 use super::cptr::{slice, text};
 use super::error::{ArgumentError, succeeded};
-use super::signature::{MAX_PARAMETERS, Signature, Type};
+use super::signature::{Signature, Type};
 
 /// Calls the function at `function`, as `rt_call_function_0` does, with arguments and a result of the types in
 /// `signature`.
@@ -24,7 +24,7 @@ pub unsafe extern "C" fn smf_call(
     // SAFETY: the caller's promise.
     let signature = unsafe { text("the signature", signature) };
     succeeded(signature.and_then(Signature::parse).and_then(|signature| {
-        let count = signature.parameters.len().min(MAX_PARAMETERS) as i64;
+        let count = signature.parameters.len() as i64;
         // SAFETY: the caller's promise.
         let arguments = unsafe { slice("the list of arguments", arguments, count) }?;
         if arguments.iter().any(|argument| argument.is_null()) {
