@@ -324,7 +324,12 @@ unsafe fn bytes_new(bytes: *const u8, length: i64) -> Result<*mut RuntimeValue, 
     // SAFETY: the runtime's function for its value.
     let data = unsafe { (hooks.bytes_data)(value) };
     if data.is_null() {
-        return if len == 0 { Ok(value) } else { Err(ApiError::NotA { kind: BYTE_ARRAY }) };
+        if len == 0 {
+            return Ok(value);
+        }
+        // SAFETY: the runtime's function for its value, which nothing else has.
+        unsafe { (hooks.free)(value) };
+        return Err(ApiError::NotA { kind: BYTE_ARRAY });
     }
     if bytes.is_null() {
         // SAFETY: the array has `len` bytes, and no other thread has the value yet.

@@ -37,8 +37,9 @@ static RuntimeValue *bytes_new(int64_t length) {
     }
     return value;
 }
+static bool has_data = true;
 static uint8_t *bytes_data(const RuntimeValue *value) {
-    return value->kind == BYTES ? (uint8_t *)(intptr_t)value->data : NULL;
+    return value->kind == BYTES && has_data ? (uint8_t *)(intptr_t)value->data : NULL;
 }
 static int64_t bytes_length(const RuntimeValue *value) {
     return value->kind == BYTES ? value->length : -1;
@@ -115,6 +116,9 @@ int main(int count, char **arguments) {
     CHECK(smf_bytes_data(code) == code->data && smf_bytes_length(code) == sizeof seven);
     CHECK(smf_text_data(text) == text->data && smf_text_length(text) == 2);
     REFUSED(smf_bytes_new(NULL, 257) == NULL, SMF_ERROR_NO_MEMORY);
+    has_data = false;
+    REFUSED(!smf_bytes_new(seven, sizeof seven) && live == 4, SMF_ERROR_VALUE);
+    has_data = true;
     REFUSED(smf_text_length(code) == -1, SMF_ERROR_VALUE);
     REFUSED(smf_pair_first(pair) == 0, SMF_ERROR_VALUE);
 
