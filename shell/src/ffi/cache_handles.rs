@@ -1,6 +1,6 @@
 //! The open caches of C, and the handles of their files.
 
-use smf_core::cache::{CacheError, CacheRef, FileCache, Handle};
+use smf_core::cache::{CacheRef, FileCache, Handle};
 
 use super::error::ApiError;
 use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, Object};
@@ -23,10 +23,10 @@ impl CacheGuard {
     /// The handle of a file in C.
     ///
     /// # Errors
-    /// [`CacheError::NoCapacity`] for a slot beyond [`MAX_FILES`].
+    /// [`ApiError::TooManyOpen`] for a slot that has no number in a handle.
     pub(super) fn file_to_raw(&self, handle: Handle) -> Result<u64, ApiError> {
         let file = self.handle.item_to_raw(Item::File, handle.to_raw());
-        file.ok_or_else(|| CacheError::NoCapacity.into())
+        file.ok_or(ApiError::TooManyOpen { object: "file", limit: (1 << ITEM_SLOT_BITS) - 1 })
     }
 
     /// The handle of a file in the cache, which checks whether the file exists.
@@ -42,7 +42,7 @@ impl CacheGuard {
 /// Calls `read` with a file that C holds: its bytes stay valid until it is released.
 ///
 /// # Errors
-/// As for [`CacheGuard::file_from_raw`], [`CacheError::Stale`], [`CacheError::NotRetained`], and those of `read`.
+/// As for [`CacheGuard::file_from_raw`] and [`FileCache::get_retained`], and those of `read`.
 pub(super) fn with_held<T>(
     cache: u64,
     file: u64,
