@@ -251,8 +251,7 @@ impl<'d> Code<'d> {
         for table in smf.reloc_tables() {
             let table = table?;
             let name = String::from_utf8_lossy(table.target.name);
-            let is_unwinding = name.contains("eh_frame") || name.contains("gcc_except_table");
-            if !table.target.kind.is_loaded() || is_unwinding {
+            if !table.target.kind.is_loaded() || name.contains("eh_frame") {
                 continue;
             }
             let is_code = table.target.kind == SectionKind::Code;
