@@ -45,7 +45,7 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions<'_>) -> Result<V
     let relocs = symbols.relocs(&code);
     let templates = templates(unit)?;
     let counts = template_counts(unit);
-    let note = note::write(unit)?;
+    let note = note::write(unit, |name| symbols.imports.contains_key(name.as_bytes()))?;
     let debug = match options.debug_directory {
         Some(directory) => Vec::from(line_table::sections(unit, &code, directory)?),
         None => Vec::new(),

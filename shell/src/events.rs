@@ -79,7 +79,6 @@ mod subscriber;
 
 use std::fmt::{self, Display};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use smf_core::codegen::registry::{Edge, Phase};
@@ -241,18 +240,15 @@ pub(crate) fn on_load_event(event: &LoadEvent<'_>) {
         LoadEvent::Unloaded { module } => {
             emit("unload", &[("module", Field::Text(&text(module)))]);
         }
-        LoadEvent::Refused { module, error } => {
-            let module = text(module);
-            emit("refuse", &[("module", Field::Text(&module)), ("error", Field::Text(error))]);
-        }
+        LoadEvent::Refused { module, error } => on_refusal(&text(module), error),
         _ => {}
     }
 }
 
-/// Reports a file that was not read.
-pub(crate) fn on_unreadable(path: &Path, error: &dyn Display) {
+/// Reports a module that is not loaded, replaced or unloaded, or whose file was not read.
+pub(crate) fn on_refusal(module: &dyn Display, error: &dyn Display) {
     if is_on() {
-        emit("refuse", &[("module", Field::Text(&path.display())), ("error", Field::Text(error))]);
+        emit("refuse", &[("module", Field::Text(module)), ("error", Field::Text(error))]);
     }
 }
 

@@ -60,6 +60,7 @@ pub mod guide;
 pub mod host_services;
 #[cfg(feature = "host")]
 pub mod host_symbols;
+mod import_types;
 #[cfg(feature = "host")]
 mod init_functions;
 #[cfg(feature = "inspect")]
@@ -105,6 +106,7 @@ mod unlocked_write;
 #[cfg(feature = "host")]
 mod unwinding;
 
+pub use import_types::MismatchedImport;
 #[cfg(feature = "host")]
 pub use shared_object::{SharedObject, SharedObjectError};
 #[cfg(feature = "inspect")]

@@ -35,6 +35,7 @@ use crate::events::{self, Field, number};
 use crate::file_lease::{FileLeases, LeaseUser};
 use crate::files::{self, ReadError, is_standard_stream, module_of_archive};
 use crate::generated_code::HostRegistry;
+use crate::import_types::{self, MismatchedImport};
 #[cfg(feature = "host")]
 use crate::shared_object::{SharedObject, SharedObjectError};
 use crate::{link_failures, registration};
@@ -83,6 +84,9 @@ pub enum LoadFileError {
         /// Why there are no instances of templates for them.
         reasons: Vec<String>,
     },
+    /// An import that is declared with other types than those of its definition.
+    #[error(transparent)]
+    ImportTypes(#[from] MismatchedImport),
     /// A dynlib, whose initialisers the options refuse.
     #[cfg(feature = "host")]
     #[error(
@@ -262,8 +266,9 @@ impl Loader {
 
     fn read(&self, path: &Path) -> Result<ModuleBytes, LoadFileError> {
         let span = events::span("read", &[("path", Field::Text(&path.display()))]);
-        let bytes =
-            self.read_bytes(path).inspect_err(|error| events::on_unreadable(path, error))?;
+        let bytes = self
+            .read_bytes(path)
+            .inspect_err(|error| events::on_refusal(&path.display(), error))?;
         span.add(&[("bytes", number(bytes.as_slice().len()))]);
         Ok(bytes)
     }
@@ -488,13 +493,24 @@ impl MappedFile<'_> {
     /// Links the modules and publishes them.
     ///
     /// # Errors
-    /// [`LoadFileError::MissingImports`] with the unresolved imports of all modules; [`LoadFileError::Load`].
+    /// [`LoadFileError::MissingImports`] with the unresolved imports of all modules; [`LoadFileError::ImportTypes`];
+    /// [`LoadFileError::Load`].
     pub fn link(self) -> Result<ModuleHandle, LoadFileError> {
         match self.0 {
-            State::Mapped(mapped) => report_missing(|missing| mapped.link(missing)),
+            State::Mapped(mapped) => {
+                check_imports(&mapped)?;
+                report_missing(|missing| mapped.link(missing))
+            }
             State::Loaded(handle) => Ok(handle),
         }
     }
+}
+
+/// Compares the types of the imports of modules that are to be linked.
+pub(crate) fn check_imports(mapped: &MappedModule<'_>) -> Result<(), MismatchedImport> {
+    let mut modules = mapped.modules();
+    let checked = modules.try_for_each(|m| import_types::check(m, |name| mapped.definer(name)));
+    checked.inspect_err(|error| events::on_refusal(&error.importer, error))
 }
 
 /// Runs `link` and, if it fails because of unresolved imports, lists all of them.

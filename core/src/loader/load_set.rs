@@ -266,6 +266,19 @@ impl<'l> LoadSet<'l> {
         member.or_else(|| loaded.map(|(version, export)| (Definer::Loaded(version), export)))
     }
 
+    /// The members, by name.
+    pub(super) fn modules(&self) -> impl Iterator<Item = (&[u8], &Smf<'_>)> {
+        self.members.iter().map(|member| (&*member.name, member.exports.parsed().smf()))
+    }
+
+    /// The module that defines a name, unless it is not an SMF module.
+    pub(super) fn definer(&self, name: &[u8]) -> Option<(&[u8], &Smf<'_>)> {
+        match self.find_definer(name)?.0 {
+            Definer::Member(at) => self.modules().nth(at),
+            Definer::Loaded(version) => Some((&version.name, version.linked()?)),
+        }
+    }
+
     /// Links every member; the results stand for versions that are not committed yet. `unresolved` is called for each unresolved import of any member.
     pub(super) fn link(
         mut self,

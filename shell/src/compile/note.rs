@@ -14,8 +14,11 @@ const SCALARS: [Scalar; 4] = [Scalar::I64, Scalar::F64, Scalar::I32, Scalar::Boo
 /// The most type parameters of templates whose possible instances are listed.
 const MAX_LISTED_PARAMS: usize = 2;
 
-/// The note.
-pub(super) fn write(unit: &TranslationUnit) -> Result<String, AllocError> {
+/// The note. `is_import`: whether the code refers to a function of another module.
+pub(super) fn write(
+    unit: &TranslationUnit,
+    is_import: impl Fn(&str) -> bool,
+) -> Result<String, AllocError> {
     let mut text = String::new();
     let instances: Vec<(usize, &FunctionDefinition)> =
         unit.functions.iter().enumerate().filter(|(_, f)| f.instance_of.is_some()).collect();
@@ -25,6 +28,7 @@ pub(super) fn write(unit: &TranslationUnit) -> Result<String, AllocError> {
     let _ = inferences(&mut text, unit, &instances);
     let _ = dependencies(&mut text, unit);
     let _ = signatures(&mut text, unit);
+    let _ = import_signatures(&mut text, unit, is_import);
     let _ = assertions(&mut text, unit);
     text.push_str("# END_NOTE\n");
     Ok(text)
@@ -190,6 +194,30 @@ fn signatures(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
     Ok(())
 }
 
+/// The types by which imports are declared, if any are.
+fn import_signatures(
+    text: &mut String,
+    unit: &TranslationUnit,
+    is_import: impl Fn(&str) -> bool,
+) -> fmt::Result {
+    let imports = unit.externals.iter().filter(|external| is_import(&external.symbol));
+    let rows: BTreeSet<(&str, u64)> =
+        imports.filter_map(|external| Some((&*external.symbol, external.type_hash?))).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    text.write_str("import_signatures |id, function, type_hash|\n")?;
+    for (id, (symbol, hash)) in rows.iter().enumerate() {
+        row(text, id, &[symbol, &type_hash(*hash)])?;
+    }
+    Ok(())
+}
+
+/// The cell of a hash of types.
+fn type_hash(hash: u64) -> String {
+    format!("{hash:016x}")
+}
+
 /// The columns of the table of signatures, after the number of the row.
 pub(crate) const SIGNATURE_COLUMNS: [&str; 7] =
     ["function", "parameters", "result", "file", "first_line", "last_line", "type_hash"];
@@ -204,8 +232,8 @@ pub(crate) fn signature(unit: &TranslationUnit, function: &FunctionDefinition) -
     };
     let [first, last] = [function.line, function.last_line].map(|line| line.to_string());
     let (symbol, file) = (function.symbol.clone(), unit.file(function).to_owned());
-    let type_hash = format!("{:016x}", function.type_hash);
-    [symbol, list(&function.params), result, file, first, last, type_hash]
+    let params = list(&function.params);
+    [symbol, params, result, file, first, last, type_hash(function.type_hash)]
 }
 
 /// The messages of all assertions, if there are any: one without a message tells which of two functions has it.

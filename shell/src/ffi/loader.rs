@@ -20,7 +20,7 @@ use super::missing::{self, with_nul};
 use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
 use crate::host_symbols::HostSymbols;
-use crate::loader::Loader;
+use crate::loader::{LoadFileError, Loader, check_imports};
 
 /// Options of a loader.
 #[repr(C)]
@@ -249,9 +249,11 @@ unsafe fn load(
         let dynlib = unsafe { loader.load_dynlib(&name, &bytes) }?;
         let handle = match dynlib {
             Some(handle) => handle,
-            None => missing::reporting(|missing| {
-                loader.modules().load_reporting(&name, bytes, missing)
-            })?,
+            None => {
+                let mapped = loader.modules().map(&name, bytes)?;
+                check_imports(&mapped).map_err(LoadFileError::from)?;
+                missing::reporting(|missing| mapped.link(missing))?
+            }
         };
         loader.module_to_raw(handle).inspect_err(|_| {
             // Without a handle C could never unload it.
@@ -533,4 +535,39 @@ pub unsafe extern "C" fn smf_loader_statistics(
         // SAFETY: the caller's promise.
         unsafe { versioned_struct::write(statistics, filled) }
     }))
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "source", target_arch = "x86_64"))]
+mod tests {
+    use std::ffi::CStr;
+
+    use smf_core::format::Arch;
+    use smf_core::source::{Mode, SourceFile, compile};
+
+    use super::*;
+    use crate::compile::CompileOptions;
+
+    #[test]
+    fn import_with_other_types_is_refused() {
+        // SAFETY: null stands for the default options.
+        let loader = unsafe { smf_loader_open(ptr::null()) };
+        let load = |name: &CStr, text: &str| {
+            let file = SourceFile { name: "m.spl", module: "m", text };
+            let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+            let options = CompileOptions { arch: Arch::X86_64, level: 2, debug_directory: None };
+            let bytes = crate::compile::compile(&unit, &options).unwrap();
+            // SAFETY: the name is NUL-terminated, and the bytes are those of the vector.
+            unsafe {
+                smf_loader_load_bytes(loader, name.as_ptr(), bytes.as_ptr(), to_i64(bytes.len()))
+            }
+        };
+        assert_ne!(load(c"a", "fn sum(xs: [i64]) -> i64: xs[0] + xs[1]\n"), 0);
+        let user = |ty: &str| {
+            format!("extern fn sum(xs: [{ty}]) -> i64\nfn f() -> i64: sum([4{ty}, 5{ty}])\n")
+        };
+        assert_eq!(load(c"b", &user("i8")), 0);
+        assert_ne!(load(c"b", &user("i64")), 0);
+        assert!(smf_loader_close(loader));
+    }
 }

@@ -10,6 +10,7 @@ use smf_core::format::{FormatError, RelocKind};
 use thiserror::Error;
 
 use super::machine::Machine;
+use crate::import_types::MismatchedImport;
 
 /// An ELF relocation type, which displays as its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,9 @@ pub enum PackError {
     /// Modules that contradict each other.
     #[error("{first} and {second} {why}")]
     ModulesConflict { first: String, second: String, why: &'static str },
+    /// An import that a module declares with other types than another one defines.
+    #[error(transparent)]
+    ImportTypes(#[from] MismatchedImport),
     /// Two templates of one name.
     #[error(
         "the template `{template}` differs in {first} and {second}: its source states its file and the declarations that it may refer to; move it to a file of generic functions that the sources of both `use`"

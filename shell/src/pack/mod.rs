@@ -135,6 +135,7 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     }
     warnings.extend(reachable.warning_of_hidden());
     inputs.warn_of_arrays(&program, &mut warnings);
+    inputs.check_import_types(&program, &mut refusals);
     let plan = relocs::scan(&reachable, &mut warnings, &mut refusals);
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
     let entry = entry.and_then(|id| program.resolve_global(id, false).ok());

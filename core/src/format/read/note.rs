@@ -112,21 +112,31 @@ impl<'d> Note<'d> {
     pub fn check(&self) -> Result<()> {
         for table in self.document.tables() {
             let table = table?;
-            match table.name() {
-                Instantiation::TABLE => Places::of::<Instantiation>(&table).map(drop)?,
-                Possible::TABLE => Places::of::<Possible>(&table).map(drop)?,
-                TypeInference::TABLE => Places::of::<TypeInference>(&table).map(drop)?,
-                Dependency::TABLE => Places::of::<Dependency>(&table).map(drop)?,
-                CircularWarning::TABLE => Places::of::<CircularWarning>(&table).map(drop)?,
-                CircularError::TABLE => Places::of::<CircularError>(&table).map(drop)?,
-                AssertionMessage::TABLE => Places::of::<AssertionMessage>(&table).map(drop)?,
-                FunctionSignature::TABLE => Places::of::<FunctionSignature>(&table).map(drop)?,
-                _ => {}
+            let known = KNOWN_TABLES.iter().find(|(name, _)| *name == table.name());
+            if let Some((_, columns)) = known {
+                Places::of(columns, &table)?;
             }
             table.rows().try_for_each(|row| row.map(drop))?;
         }
         Ok(())
     }
+}
+
+/// The names and the columns of the tables of entries.
+const KNOWN_TABLES: &[(&str, &[Column])] = &[
+    known::<Instantiation<'_>>(),
+    known::<Possible<'_>>(),
+    known::<TypeInference<'_>>(),
+    known::<Dependency<'_>>(),
+    known::<CircularWarning<'_>>(),
+    known::<CircularError<'_>>(),
+    known::<AssertionMessage<'_>>(),
+    known::<FunctionSignature<'_>>(),
+    known::<ImportSignature<'_>>(),
+];
+
+const fn known<E: Entry<'static>>() -> (&'static str, &'static [Column]) {
+    (E::TABLE, E::COLUMNS)
 }
 
 /// Declares an entry: its table, and for each column an accessor, `must` or `may`, and its names.
@@ -310,6 +320,15 @@ impl FunctionSignature<'_> {
     pub fn code_offset(&self) -> Option<u64> {
         self.code_offset_text.raw().parse().ok()
     }
+}
+
+entry! {
+    /// The types by which a module calls a function of another one, an extension of this project.
+    ImportSignature of "import_signatures":
+    /// The symbol of the function.
+    function must "function";
+    /// A hash of the types, as [`FunctionSignature::type_hash`].
+    type_hash must "type_hash";
 }
 
 /// Declares an open set of words.

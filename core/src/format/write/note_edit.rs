@@ -200,7 +200,7 @@ struct Edit<'e, 'd> {
 /// The position of the column that an entry decodes as its symbol.
 fn symbol_place<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<u32> {
     const SYMBOL: &str = "mangled_name";
-    let places = Places::of::<E>(table)?;
+    let places = Places::of(E::COLUMNS, table)?;
     let is_symbol = |column: &Column| column.names.first() == Some(&SYMBOL);
     let index = E::COLUMNS.iter().position(is_symbol).unwrap_or(usize::MAX);
     Ok(places.0.get(index).copied().unwrap_or(u32::MAX))

@@ -574,6 +574,36 @@ fn exported_functions_keep_their_types_beside_private_ones_of_their_name() {
     }
 }
 
+/// Modules that were compiled apart, linked into one and by the loader.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn extern_fn_with_other_types_than_those_of_the_other_module_is_refused() {
+    let dir = scratch("merge-extern");
+    let library = of_source(&dir, "library", "fn sum(xs: [i64]) -> i64: xs[0] + xs[1]\n");
+    let user = |name, ty: &str| {
+        let declared = format!("extern fn sum(xs: [{ty}]) -> i64\nextern fn labs(x: i64) -> i64\n");
+        let main = format!("fn f() -> i64: sum([4{ty}, labs(5) as {ty}])\n");
+        of_source(&dir, name, &(declared + &main))
+    };
+    let (right, wrong) = (user("right", "i64"), user("wrong", "i8"));
+    let (out, again) = (dir.join("out.smf"), dir.join("again.smf"));
+    let [out, again] = [&out, &again].map(|path| path.to_str().unwrap());
+    packed(&[&library, &right, "-o", out]);
+    assert_eq!(ok(&["run", out, "f", "--host-symbols"]), "9\n");
+    let note = ok(&["note", out]);
+    assert!(note.contains("\"labs\"") && note.matches("\"sum\"").count() == 1, "{note}");
+    let refusal = format!("{wrong}: `extern fn sum` has other types than the function in {library}");
+    contains(&fails(&["pack", &library, &wrong, "-o", out]), &[&refusal]);
+    let run = |user: &str| smf(&["run", user, "f", "--host-symbols", "--with", &library]);
+    assert_eq!(String::from_utf8(run(&right).stdout).unwrap(), "9\n");
+    contains(&String::from_utf8(run(&wrong).stderr).unwrap(), &[&refusal]);
+    // A linked module keeps what its imports are declared as.
+    packed(&[&wrong, "-o", out]);
+    packed(&[out, "-o", again]);
+    contains(&String::from_utf8(run(again).stderr).unwrap(), &["`extern fn sum` has other types"]);
+    contains(&fails(&["pack", &library, again, "-o", out]), &["`extern fn sum` has other types"]);
+}
+
 /// Traps in functions without symbols, and in functions that have one name and one line.
 #[test]
 #[cfg(target_arch = "x86_64")]

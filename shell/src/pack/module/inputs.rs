@@ -9,8 +9,9 @@ use smf_core::format::{File, Flags, Library, Platform, Smf};
 
 use super::convert::{ENTRY, NamedModule};
 use super::debug_info::debug_sections;
+use crate::import_types;
 use crate::pack::archive::{self, Input, LinkInput, is_archive};
-use crate::pack::error::{PackError, PackWarning, Result};
+use crate::pack::error::{PackError, PackWarning, Refusals, Result};
 use crate::pack::options::Options;
 use crate::pack::resolve::Program;
 
@@ -183,6 +184,24 @@ impl<'a> Inputs<'a> {
     pub(in crate::pack) fn need_unwinding(&self, program: &Program<'_>) -> bool {
         let modules = self.linked_modules(program);
         modules.iter().any(|m| NamedModule { name: &m.name, smf: m.smf }.needs_unwinding())
+    }
+
+    /// Compares the types by which modules declare their imports with those of the modules that define them.
+    pub(in crate::pack) fn check_import_types(
+        &self,
+        program: &Program<'_>,
+        refusals: &mut Refusals,
+    ) {
+        let modules = self.linked_modules(program);
+        let definer = |name: &[u8]| {
+            let object = program.object(program.defining_object(program.find(name)?))?;
+            let module = modules.iter().find(|module| module.name == object.name)?;
+            Some((module.name.as_bytes(), &module.smf))
+        };
+        for module in &modules {
+            let checked = import_types::check((module.name.as_bytes(), &module.smf), definer);
+            refusals.check(checked.map_err(PackError::from));
+        }
     }
 
     /// Warns of modules whose debugging information does not say where it refers to other sections.

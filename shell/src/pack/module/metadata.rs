@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use indexmap::{IndexMap, IndexSet};
 
 use smf_core::format::ext::{debug_addresses, gnu_property};
-use smf_core::format::note::{FunctionSignature, Note, Possible};
+use smf_core::format::note::{Entry, FunctionSignature, ImportSignature, Note, Possible};
 use smf_core::format::sdn::{Cell, Table};
 use smf_core::format::template::{Template, TemplateMeta, Templates};
 use smf_core::format::write::{NewSection, NewTemplates, Payload};
@@ -24,8 +24,7 @@ use crate::pack::layout::ModuleLayout;
 use crate::pack::object::SectionId;
 use crate::pack::relocate::OutputOffset;
 
-/// The table with the types of functions, and two of its columns.
-const SIGNATURES: &str = "signatures";
+/// Columns of the tables with types of functions.
 const FUNCTION: &str = "function";
 const CODE_OFFSET: &str = "code_offset";
 
@@ -242,12 +241,21 @@ impl MergedTable {
         self.columns.insert_full(name.to_owned()).0
     }
 
-    fn add(&mut self, module: &InputModule<'_>, table: &Table<'_>) -> Result<()> {
+    /// Adds the rows of a table of a module, except those about a symbol that `is_left_out` names.
+    fn add(
+        &mut self,
+        module: &InputModule<'_>,
+        table: &Table<'_>,
+        is_left_out: impl Fn(&[u8]) -> bool,
+    ) -> Result<()> {
         let columns: Vec<_> = table.columns().map(|name| self.column(name)).collect();
+        let function = table.column(FUNCTION);
         for row in table.rows() {
             let row = row.map_err(|error| module.malformed(error))?;
-            let cells = columns.iter().copied().zip(row.cells().map(|cell| spelled(&cell)));
-            self.insert(cells);
+            let function = function.and_then(|at| row.cell(at)).map(|cell| cell.to_string());
+            if !function.is_some_and(|function| is_left_out(function.as_bytes())) {
+                self.insert(columns.iter().copied().zip(row.cells().map(|cell| spelled(&cell))));
+            }
         }
         Ok(())
     }
@@ -381,6 +389,7 @@ fn merge_notes(
     }
     let mut tables: IndexMap<String, MergedTable> = IndexMap::new();
     let mut possible: HashMap<String, (&InputModule<'_>, [String; 2])> = HashMap::new();
+    let is_defined = |name: &[u8]| addresses.program.find(name).is_some();
     for (module, note, at) in &notes {
         let malformed = |error| module.malformed(error);
         let note = Note::parse(note, *at).map_err(malformed)?;
@@ -390,11 +399,12 @@ fn merge_notes(
         for table in note.document().tables() {
             let table = table.map_err(malformed)?;
             let merged = tables.entry(table.name().to_owned()).or_default();
-            match &code {
-                Some(code) if table.name() == SIGNATURES => {
+            match (table.name(), &code) {
+                (FunctionSignature::TABLE, Some(code)) => {
                     merged.add_signatures(module, &table, code)?;
                 }
-                _ => merged.add(module, &table)?,
+                (ImportSignature::TABLE, _) => merged.add(module, &table, is_defined)?,
+                _ => merged.add(module, &table, |_| false)?,
             }
         }
     }
@@ -467,7 +477,7 @@ fn describe_instance(
         let cells = std::iter::once(symbol.clone()).chain(types);
         let cells = note::SIGNATURE_COLUMNS.into_iter().zip(cells);
         let cells = cells.map(|(name, cell)| (name, quoted(&cell)));
-        let table = tables.entry(SIGNATURES.to_owned()).or_default();
+        let table = tables.entry(FunctionSignature::TABLE.to_owned()).or_default();
         table.push(cells.chain([(CODE_OFFSET, start.to_string())]));
     }
     for cells in note::assertion_rows(unit) {

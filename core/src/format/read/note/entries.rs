@@ -33,9 +33,10 @@ pub trait Entry<'d>: Copy {
 pub(crate) struct Places(pub(crate) [u32; MAX_COLUMNS]);
 
 impl Places {
-    pub(crate) fn of<'d, E: Entry<'d>>(table: &Table<'d>) -> Result<Self> {
+    /// The positions in a table.
+    pub(crate) fn of(columns: &[Column], table: &Table<'_>) -> Result<Self> {
         let mut places = [u32::MAX; MAX_COLUMNS];
-        for (place, column) in places.iter_mut().zip(E::COLUMNS) {
+        for (place, column) in places.iter_mut().zip(columns) {
             match column.names.iter().find_map(|name| table.column(name)) {
                 Some(found) => *place = found,
                 None if column.required => {
@@ -85,7 +86,7 @@ impl<'d, E: Entry<'d>> Entries<'d, E> {
         loop {
             let opened = match self.tables.next()? {
                 Ok(table) if table.name() != E::TABLE => continue,
-                Ok(table) => Places::of::<E>(&table).map(|places| (table.rows(), places)),
+                Ok(table) => Places::of(E::COLUMNS, &table).map(|places| (table.rows(), places)),
                 Err(error) => Err(error),
             };
             return Some(opened.map(|rows| self.rows = Some(rows)));
