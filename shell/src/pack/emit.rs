@@ -53,7 +53,8 @@ pub(super) fn emit(
     let handle_at = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(dso_handle(addresses));
     let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
-    symbols.extend(additions.arrays.iter().map(|name| array_symbol(name)));
+    let arrays = additions.arrays.iter();
+    symbols.extend(arrays.map(|name| array_symbol(name, addresses.layout)));
     let keeps_resolved = options.emit_relocs || options.reloadable;
     let Exports { others, of_storage } = exports(addresses, keeps_resolved, warnings)?;
     symbols.extend(others);
@@ -344,9 +345,12 @@ fn dso_handle<'d>(addresses: &ModuleLayout<'_, 'd>) -> Option<NewSymbol<'d>> {
 }
 
 /// The local symbol that states a section array. Its address means nothing.
-fn array_symbol(name: &[u8]) -> NewSymbol<'_> {
-    let (kind, binding, place) = (SymbolKind::Data, Binding::Local, Place::Section(0));
-    NewSymbol { name, kind, binding, place, ..NewSymbol::default() }
+fn array_symbol(name: &[u8], layout: Layout) -> NewSymbol<'_> {
+    let (kind, place) = match layout {
+        Layout::Native => (SymbolKind::None, Place::Unstated),
+        _ => (SymbolKind::Data, Place::Section(0)),
+    };
+    NewSymbol { name, kind, binding: Binding::Local, place, ..NewSymbol::default() }
 }
 
 /// The symbol numbers of exported data, by section and offset. A new version of the module may leave such

@@ -7,7 +7,7 @@ use smf_core::trap::call;
 use smf_loader::pack::{Options, PackWarning};
 
 use crate::made::{
-    Made, Scratch, ar, asm, c, command, linked, packed, refusal, refusal_of, try_pack,
+    Made, Scratch, ar, asm, c, command, linked, native, packed, refusal, refusal_of, try_pack,
 };
 
 fn value_of(made: &Made, name: &str) -> u8 {
@@ -425,4 +425,6 @@ fn array_that_is_incomplete_in_linked_modules_causes_a_warning() {
     let plain = linked(&[("one.o", &one), elements]);
     assert_eq!(plain.warnings, []);
     assert_eq!(apart(&[("plain.smf", plain.bytes()), bounds]), ["plain.smf"]);
+    let native = native(&one);
+    assert_eq!(apart(&[("native.smf", native.bytes()), bounds]), ["native.smf"]);
 }
