@@ -34,8 +34,8 @@ pub(super) struct Additions<'a> {
     pub(super) needs_unwinding: bool,
     /// The libraries that input modules need.
     pub(super) needed: Vec<&'a [u8]>,
-    /// The names of the symbols that state section arrays.
-    pub(super) arrays: BTreeSet<Vec<u8>>,
+    /// The names of the symbols that state section arrays, and parts of the arrays of constructors and destructors.
+    pub(super) array_symbols: BTreeSet<Vec<u8>>,
     /// Templates and notes.
     pub(super) metadata: Metadata,
     pub(super) debug_info: DebugInfo,
@@ -53,8 +53,7 @@ pub(super) fn emit(
     let handle_at = u32::try_from(symbols.len()).map_err(|_| PackError::TooLarge)?;
     symbols.extend(dso_handle(addresses));
     let dso_handle = (symbols.len() > handle_at as usize).then_some(handle_at);
-    let arrays = additions.arrays.iter();
-    symbols.extend(arrays.map(|name| array_symbol(name, addresses.layout)));
+    symbols.extend(array_symbols(&additions.array_symbols, addresses.layout));
     let keeps_resolved = options.emit_relocs || options.reloadable;
     let Exports { others, of_storage } = exports(addresses, keeps_resolved, warnings)?;
     symbols.extend(others);
@@ -344,13 +343,14 @@ fn dso_handle<'d>(addresses: &ModuleLayout<'_, 'd>) -> Option<NewSymbol<'d>> {
     })
 }
 
-/// The local symbol that states a section array. Its address means nothing.
-fn array_symbol(name: &[u8], layout: Layout) -> NewSymbol<'_> {
+/// The local symbols that state arrays. Their addresses mean nothing.
+fn array_symbols(names: &BTreeSet<Vec<u8>>, layout: Layout) -> impl Iterator<Item = NewSymbol<'_>> {
     let (kind, place) = match layout {
         Layout::Native => (SymbolKind::None, Place::Unstated),
         _ => (SymbolKind::Data, Place::Section(0)),
     };
-    NewSymbol { name, kind, binding: Binding::Local, place, ..NewSymbol::default() }
+    let binding = Binding::Local;
+    names.iter().map(move |name| NewSymbol { name, kind, binding, place, ..NewSymbol::default() })
 }
 
 /// The symbol numbers of exported data, by section and offset. A new version of the module may leave such

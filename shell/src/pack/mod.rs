@@ -157,12 +157,14 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
             warnings.push(debug_info::warning_of_none(&program));
         }
     }
+    let mut array_symbols = inputs.array_symbols(&program);
+    array_symbols.extend(module::part_symbols(&addresses));
     let properties = gnu_property::combine(&program, &mut refusals);
     let additions = emit::Additions {
         debug_info,
         needs_unwinding: reachable.needs_unwinding() || inputs.need_unwinding(&program),
         needed: inputs.needed(&program)?,
-        arrays: inputs.array_symbols(&program),
+        array_symbols,
         metadata: module::Metadata::new(inputs, &addresses, &instances, properties)?,
     };
     let bytes = match emit::emit(&addresses, options, entry, &additions, &mut warnings) {

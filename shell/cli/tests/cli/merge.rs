@@ -86,6 +86,46 @@ fn needed_libraries_are_united() {
     assert_eq!(ok(&["run", &out]), "42\n");
 }
 
+/// As those of the same objects, which run in the order of ld.
+#[test]
+fn constructors_of_merged_modules_run_by_priority() {
+    let source = |name: &str, priorities: [u32; 2]| {
+        let function = |kind: &str, priority: String| {
+            let function = format!("{kind}_{name}_{priority}");
+            format!(
+                "__attribute__(({kind}{})) static void {function}(void) {{ puts(\"{function}\"); }}\n",
+                if priority.is_empty() { priority } else { format!("({priority})") }
+            )
+        };
+        let all = ["constructor", "destructor"].map(|kind| {
+            let [one, two] = priorities.map(|priority| function(kind, priority.to_string()));
+            one + &function(kind, String::new()) + &two
+        });
+        format!("int puts(const char *);\n{}long go_{name}(void) {{ return 7; }}", all.concat())
+    };
+    let (a, b) = (source("a", [150, 200]), source("b", [160, 120]));
+    let flags = ["-O2", "-fPIC"];
+    let (first, out) = compiled("merge-priorities-a-o", &a, &flags);
+    let (second, _) = compiled("merge-priorities-b-o", &b, &flags);
+    packed(&[&first, &second, "-o", &out]);
+    let run = |module: &str| ok(&["run", module, "go_a", "--host-symbols"]);
+    let expected = run(&out);
+    contains(&expected, &["constructor_b_120\nconstructor_a_150\nconstructor_b_160\n"]);
+    let again = out.replace("out.smf", "again.smf");
+    for layout in ["packed", "native"] {
+        let [one, two] = [("a", &a), ("b", &b)].map(|(name, source)| {
+            let name = format!("priorities-{name}-{layout}");
+            module(&name, source, &[], &["--layout", layout])
+        });
+        for inputs in [[&one, &two], [&one, &second], [&first, &two]] {
+            packed(&[inputs[0], inputs[1], "-o", &out, "--layout", layout]);
+            assert_eq!(run(&out), expected, "{layout} {inputs:?}");
+            packed(&[&out, "-o", &again]);
+            assert_eq!(run(&again), expected, "{layout} {inputs:?}");
+        }
+    }
+}
+
 /// Offsets in thread-local storage are final in the code and the tables of a module, and change when it is merged.
 #[test]
 fn thread_local_storage_and_constructors_of_several_modules_are_merged() {
@@ -592,7 +632,8 @@ fn extern_fn_with_other_types_than_those_of_the_other_module_is_refused() {
     assert_eq!(ok(&["run", out, "f", "--host-symbols"]), "9\n");
     let note = ok(&["note", out]);
     assert!(note.contains("\"labs\"") && note.matches("\"sum\"").count() == 1, "{note}");
-    let refusal = format!("{wrong}: `extern fn sum` has other types than the function in {library}");
+    let refusal =
+        format!("{wrong}: `extern fn sum` has other types than the function in {library}");
     contains(&fails(&["pack", &library, &wrong, "-o", out]), &[&refusal]);
     let run = |user: &str| smf(&["run", user, "f", "--host-symbols", "--with", &library]);
     assert_eq!(String::from_utf8(run(&right).stdout).unwrap(), "9\n");

@@ -17,6 +17,7 @@ use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP
 use super::debug_info::{self, section_symbol};
 use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
 use super::frames::Frames;
+use super::init_arrays::split_arrays;
 use super::thread_local::{self, page_offset};
 use crate::pack::error::{PackError, Result};
 use crate::pack::object::{PROPERTY_SECTION, text};
@@ -122,6 +123,7 @@ impl NamedModule<'_, '_> {
         self.add_relocs(&mut object, &symbols)?;
         self.add_frames(&mut object, &symbols)?;
         tie_together(&mut object, first);
+        split_arrays(smf, &mut object);
         self.add_properties(&mut object);
         if keeps_debug_info {
             let symbol = |index| symbols.of(index);
