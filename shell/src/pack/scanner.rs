@@ -29,7 +29,7 @@ pub(super) struct RelocScanner<'s, 'd> {
     pub(super) index: usize,
 }
 
-impl RelocScanner<'_, '_> {
+impl<'s> RelocScanner<'s, '_> {
     pub(super) fn push(
         &mut self,
         reloc: InputReloc,
@@ -215,8 +215,7 @@ impl RelocScanner<'_, '_> {
 
     /// Warns of an import that is referred to by a 21-bit distance.
     pub(super) fn warn_of_adjacent_import(&mut self, reloc: InputReloc, resolution: Resolution) {
-        let Resolution::Import(global) = resolution else { return };
-        if self.plan.warned.insert((self.id.object, global)) {
+        if self.newly_imported(resolution).is_some() {
             let place = self.program.place(self.id);
             let symbol = self.program.symbol_title(reloc.symbol);
             self.warnings.push(PackWarning::AdjacentImport { place, symbol });
@@ -225,19 +224,22 @@ impl RelocScanner<'_, '_> {
 
     /// Warns of an import that is referred to by a 32-bit distance or address.
     pub(super) fn warn_of_near_import(&mut self, reloc: InputReloc, resolution: Resolution) {
-        let Resolution::Import(global) = resolution else { return };
-        if self.plan.warned.insert((self.id.object, global)) {
-            let place = self.program.place(self.id);
-            let symbol = self.program.symbol_title(reloc.symbol);
-            let is_address = self.program.machine().isa().addresses.contains(&reloc.kind);
-            let name = self.program.global(global).map_or(&[][..], |global| global.name);
-            match is_address {
-                // The offset of thread-local storage that an input module imports.
-                true if TlsImport::parse(name).is_some() => {}
-                true => self.warnings.push(PackWarning::LowImport { place, symbol }),
-                false => self.warnings.push(PackWarning::NearImport { place, symbol }),
-            }
+        let Some(name) = self.newly_imported(resolution) else { return };
+        let place = self.program.place(self.id);
+        let symbol = self.program.symbol_title(reloc.symbol);
+        match self.program.machine().isa().addresses.contains(&reloc.kind) {
+            // The offset of thread-local storage that an input module imports.
+            true if TlsImport::parse(name).is_some() => {}
+            true => self.warnings.push(PackWarning::LowImport { place, symbol }),
+            false => self.warnings.push(PackWarning::NearImport { place, symbol }),
         }
+    }
+
+    /// The name of an import of which the object has caused no warning yet.
+    fn newly_imported(&mut self, resolution: Resolution) -> Option<&'s [u8]> {
+        let Resolution::Import(global) = resolution else { return None };
+        let is_new = self.plan.warned.insert((self.id.object, global));
+        self.program.global(global).map(|global| global.name).filter(|_| is_new)
     }
 }
 
