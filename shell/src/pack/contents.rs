@@ -332,7 +332,7 @@ impl Item<'_> {
             });
             if let Err(error) = applied {
                 let order = (matches!(self.source, Source::Frames), relocs.id, index);
-                found.refused.push((order, relocator.refused(relocs.id, input, error)));
+                found.refused.push((order, error.at(addresses.program, relocs.id, input)));
             }
         }
         if relocator.low_addresses != before {

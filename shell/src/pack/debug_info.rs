@@ -266,16 +266,7 @@ impl Merger<'_, '_> {
         let program = self.addresses.program;
         for reloc in &input.relocs {
             if let Err(error) = self.relocate(input, reloc) {
-                let place = program.place(input.id);
-                let kind = program.reloc_type(*reloc);
-                let symbol = program.symbol_title(reloc.symbol);
-                let offset = reloc.offset;
-                refusals.add(match error {
-                    RelocError::Unsupported(why) => {
-                        PackError::RelocKind { place, kind, symbol, why }
-                    }
-                    RelocError::Range => PackError::RelocRange { place, kind, symbol, offset },
-                });
+                refusals.add(error.at(program, input.id, *reloc));
             }
         }
     }

@@ -19,7 +19,7 @@ use super::layout::{Address, ModuleLayout, SLOT};
 use super::object::{GlobalId, InputReloc, SectionId, SymbolId};
 use super::output::Segment;
 use super::pack_reloc::{ABS64, PC32, PackReloc, RelocForm, RelocTarget, Rewrite, Stub};
-use super::resolve::Resolution;
+use super::resolve::{Program, Resolution};
 
 /// The contents and relocations of a module section, or of a part of one.
 pub(super) struct SectionData<'b> {
@@ -86,6 +86,27 @@ pub(super) enum RelocError {
     Unsupported(&'static str),
 }
 
+impl RelocError {
+    /// The error for a relocation of a section.
+    pub(super) fn at(
+        self,
+        program: &Program<'_>,
+        section: SectionId,
+        input: InputReloc,
+    ) -> PackError {
+        let (place, kind) = (program.place(section), program.reloc_type(input));
+        let (symbol, offset) = (program.symbol_title(input.symbol), input.offset);
+        match self {
+            RelocError::Unsupported(why) => PackError::RelocKind { place, kind, symbol, why },
+            RelocError::Range if is_tiny_distance(input.kind) => {
+                let why = "is out of range; compile with -mcmodel=small";
+                PackError::RelocKind { place, kind, symbol, why }
+            }
+            RelocError::Range => PackError::RelocRange { place, kind, symbol, offset },
+        }
+    }
+}
+
 pub(super) type RelocResult<T = ()> = Result<T, RelocError>;
 
 pub(super) const NO_TARGET: RelocError = RelocError::Unsupported("has no target in the module");
@@ -134,11 +155,7 @@ pub(super) struct RelocContext<'e, 'd> {
 /// Sections while they are relocated.
 pub(super) struct Relocator<'e, 'd, 'b> {
     pub(super) addresses: &'e ModuleLayout<'e, 'd>,
-    first_import: u32,
-    dso_handle: Option<u32>,
-    exported_data: &'e ExportedData,
-    weak: &'e WeakSymbols,
-    keeps_resolved: bool,
+    context: RelocContext<'e, 'd>,
     /// Of each module section, in order.
     pub(super) contents: Vec<SectionData<'b>>,
     /// The module section of unwinding tables.
@@ -177,15 +194,10 @@ impl RefersTo {
 
 impl<'e, 'd, 'b> Relocator<'e, 'd, 'b> {
     pub(super) fn new(context: RelocContext<'e, 'd>, contents: Vec<SectionData<'b>>) -> Self {
-        let RelocContext { addresses, first_import, dso_handle, .. } = context;
-        let RelocContext { exported_data, weak, keeps_resolved, .. } = context;
+        let addresses = context.addresses;
         Relocator {
             addresses,
-            first_import,
-            dso_handle,
-            exported_data,
-            weak,
-            keeps_resolved,
+            context,
             contents,
             eh_frame: addresses.output_of(Segment::EhFrame),
             low_addresses: 0,
@@ -271,10 +283,11 @@ impl Relocator<'_, '_, '_> {
     /// Notes what the next value refers to: a symbol of the input and its definition, if it is not replaced by a table
     /// entry.
     fn refer_to(&mut self, symbol: SymbolId, resolution: Option<Resolution>) {
-        let depends_on_name = !self.exported_data.is_empty() || !self.weak.numbers.is_empty();
+        let depends_on_name =
+            !self.context.exported_data.is_empty() || !self.context.weak.numbers.is_empty();
         let symbol = depends_on_name.then(|| self.addresses.program.symbol(symbol)).flatten();
         let global = symbol.and_then(|symbol| symbol.global);
-        let weak = global.and_then(|global| self.weak.numbers.get(&global));
+        let weak = global.and_then(|global| self.context.weak.numbers.get(&global));
         self.refers_to = match (resolution, weak) {
             (Some(_), Some(&number)) => RefersTo::Weak(number),
             (Some(resolution), None) => RefersTo::new(resolution, global.is_some()),
@@ -365,17 +378,14 @@ impl Relocator<'_, '_, '_> {
         for (number, thunk) in addresses.plan.thunks.iter().enumerate() {
             let start = OutputOffset::of(addresses.thunk(number)).ok_or(NO_TARGET)?;
             self.put(start, &thunk.bytes).ok_or(NO_TARGET)?;
-            let back = OutputOffset::of(addresses.section(thunk.section)).ok_or(NO_TARGET)?;
-            let back = back.plus(thunk.back).ok_or(NO_TARGET)?;
-            let back = Address::Section {
-                output: back.output,
-                offset: i64::try_from(back.offset).map_err(|_| NO_TARGET)?,
-            };
-            let slot = addresses.slot(thunk.slot).ok_or(NO_TARGET)?;
-            let back = thunk.back_operand.map(|operand| (operand, back));
-            for (operand, address) in [(thunk.slot_operand, slot)].into_iter().chain(back) {
+            let section = addresses.section(thunk.section);
+            let back = i64::try_from(thunk.back).map_err(|_| NO_TARGET)?;
+            let back = thunk.back_operand.map(|operand| (operand, section, back));
+            let slot = (thunk.slot_operand, addresses.slot(thunk.slot), 0);
+            for (operand, address, offset) in [slot].into_iter().chain(back) {
                 let at = start.plus(operand).ok_or(NO_TARGET)?;
-                self.write_value(at, PC32, Target { address, addend: -4 })?;
+                let address = address.ok_or(NO_TARGET)?;
+                self.write_value(at, PC32, Target { address, addend: offset - 4 })?;
             }
         }
         Ok(())
@@ -460,7 +470,7 @@ impl Relocator<'_, '_, '_> {
         for (number, &(resolution, addend)) in addresses.plan.slots.iter().enumerate() {
             let slot = OutputOffset::of(addresses.slot(number)).ok_or(NO_TARGET)?;
             let address = addresses.locate(resolution).ok_or(NO_TARGET)?;
-            let weak = self.weak.definitions.get(&resolution);
+            let weak = self.context.weak.definitions.get(&resolution);
             let of_symbol = RefersTo::new(resolution, true);
             self.refers_to = weak.map_or(of_symbol, |&number| RefersTo::Weak(number));
             self.write_value(slot, form, Target { address, addend })?;
@@ -668,7 +678,7 @@ impl Relocator<'_, '_, '_> {
         kind: RelocKind,
         to: Target,
     ) -> RelocResult<Option<Reloc>> {
-        if self.keeps_resolved {
+        if self.context.keeps_resolved {
             return self.reloc(at, kind, to).map(Some);
         }
         self.needs_prelink = true;
@@ -697,7 +707,7 @@ impl Relocator<'_, '_, '_> {
     fn reloc(&self, at: OutputOffset, kind: RelocKind, to: Target) -> RelocResult<Reloc> {
         let (symbol, addend) = match to.address {
             Address::Section { .. } if self.refers_to == RefersTo::DsoHandle => {
-                (self.dso_handle, Some(to.addend))
+                (self.context.dso_handle, Some(to.addend))
             }
             Address::Section { .. } if let RefersTo::Weak(number) = self.refers_to => {
                 (Some(number), Some(to.addend))
@@ -710,11 +720,12 @@ impl Relocator<'_, '_, '_> {
             Address::Import(global) => {
                 let number = self.addresses.plan.imports.get_index_of(&global);
                 let number = number.and_then(|number| u32::try_from(number).ok());
-                (number.and_then(|n| n.checked_add(self.first_import)), Some(to.addend))
+                (number.and_then(|n| n.checked_add(self.context.first_import)), Some(to.addend))
             }
             Address::Tls { import, offset } => {
                 let number = u32::try_from(self.addresses.plan.imports.len() + import).ok();
-                let number = number.and_then(|number| number.checked_add(self.first_import));
+                let number =
+                    number.and_then(|number| number.checked_add(self.context.first_import));
                 (number, to.addend.checked_add(offset))
             }
             Address::Absolute(_) => (None, None),
@@ -731,29 +742,7 @@ impl Relocator<'_, '_, '_> {
     fn exported_data(&self, output: usize, offset: i64) -> Option<u32> {
         let place = (output, u64::try_from(offset).ok()?);
         let is_global = matches!(self.refers_to, RefersTo::Symbol | RefersTo::Weak(_));
-        self.exported_data.get(&place).copied().filter(|_| is_global)
-    }
-
-    /// The error for a relocation.
-    pub(super) fn refused(
-        &self,
-        section: SectionId,
-        input: InputReloc,
-        error: RelocError,
-    ) -> PackError {
-        let program = self.addresses.program;
-        let place = program.place(section);
-        let symbol = program.symbol_title(input.symbol);
-        let kind = program.reloc_type(input);
-        let offset = input.offset;
-        match error {
-            RelocError::Unsupported(why) => PackError::RelocKind { place, kind, symbol, why },
-            RelocError::Range if is_tiny_distance(input.kind) => {
-                let why = "is out of range; compile with -mcmodel=small";
-                PackError::RelocKind { place, kind, symbol, why }
-            }
-            RelocError::Range => PackError::RelocRange { place, kind, symbol, offset },
-        }
+        self.context.exported_data.get(&place).copied().filter(|_| is_global)
     }
 }
 
