@@ -229,6 +229,15 @@ impl Refusals {
         result.map_err(|error| self.add(error)).ok()
     }
 
+    /// The value of a result without which there is no next step. Its error is the last of all errors so far.
+    pub(super) fn require<T>(&mut self, result: Result<T>) -> Result<T> {
+        result.or_else(|error| {
+            self.add(error.clone());
+            self.finish()?;
+            Err(error)
+        })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.errors.is_empty()
     }

@@ -129,7 +129,7 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     let program = resolve::link(&linked, &roots, &mut warnings, &mut refusals)?;
     let omits = options.omit_unwind_tables;
     let reachable = gc_sections::mark_reachable(&program, options.entry, omits, &mut refusals);
-    let Some(reachable) = refusals.check(reachable) else { return Err(all(&mut refusals)) };
+    let reachable = refusals.require(reachable)?;
     if reachable.is_empty() && !inputs.are_templates && refusals.is_empty() {
         return Err(program.nothing_exported());
     }
@@ -141,7 +141,7 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     let entry = entry.and_then(|id| program.resolve_global(id, false).ok());
     let phases = SectionPhases::new(&reachable, options.phases, &mut warnings);
     let addresses = layout::place(&reachable, &plan, phases, options.layout, entry);
-    let Some(addresses) = refusals.check(addresses) else { return Err(all(&mut refusals)) };
+    let addresses = refusals.require(addresses)?;
     if options.layout == Layout::Native && addresses.read_only_bytes() != 0 {
         let bytes = addresses.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });
@@ -167,13 +167,13 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
         array_symbols,
         metadata: module::Metadata::new(inputs, &addresses, &instances, properties)?,
     };
-    let bytes = match emit::emit(&addresses, options, entry, &additions, &mut warnings) {
-        // A consequence of what is refused already.
-        Err(PackError::Write(_)) if !refusals.is_empty() => return Err(all(&mut refusals)),
-        bytes => refusals.check(bytes),
-    };
+    let bytes = emit::emit(&addresses, options, entry, &additions, &mut warnings);
+    if matches!(bytes, Err(PackError::Write(_))) {
+        // A consequence of what is refused already, if anything is.
+        refusals.finish()?;
+    }
+    let bytes = refusals.require(bytes)?;
     refusals.finish()?;
-    let Some(bytes) = bytes else { return Err(all(&mut refusals)) };
     check::check(&bytes, options)?;
     Ok(Packed { bytes, warnings })
 }
@@ -215,9 +215,4 @@ fn imports(
     let imports = plan.imports.keys().filter_map(|id| program.global(*id));
     let names = imports.map(|global| global.name.to_vec()).collect();
     Some((names, program.machine().arch()))
-}
-
-/// The error for what was refused.
-fn all(refusals: &mut Refusals) -> PackError {
-    refusals.finish().err().unwrap_or(PackError::NothingExported)
 }
