@@ -16,7 +16,7 @@ use super::contents;
 use super::debug_info::DebugInfo;
 use super::error::{PackError, PackWarning, Result};
 use super::layout::{Address, ModuleLayout};
-use super::module::{ExtraSection, Metadata};
+use super::module::ExtraSection;
 use super::object::{Symbol, text};
 use super::options::Options;
 use super::output::{OutputSection, Segment};
@@ -37,7 +37,7 @@ pub(super) struct Additions<'a> {
     /// The names of the symbols that state section arrays, and parts of the arrays of constructors and destructors.
     pub(super) array_symbols: BTreeSet<Vec<u8>>,
     /// Templates and notes.
-    pub(super) metadata: Metadata,
+    pub(super) metadata: Vec<ExtraSection>,
     pub(super) debug_info: DebugInfo,
 }
 
@@ -200,7 +200,7 @@ fn write(
     let index = index_of(symbols);
     sections.extend(index.as_deref().map(hash_index::section));
     sections.extend(needed.as_deref().map(needed::section));
-    sections.extend(additions.metadata.sections.iter().map(ExtraSection::new_section));
+    sections.extend(additions.metadata.iter().map(ExtraSection::new_section));
     let debug_bodies = debug.iter().zip(debug_contents).zip(stored_debug);
     sections.extend(debug_bodies.map(|((output, bytes), stored)| {
         output.new_section(Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())

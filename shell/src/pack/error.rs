@@ -184,6 +184,13 @@ pub enum PackError {
     ReadDifferently,
 }
 
+impl PackError {
+    /// The error for two modules that contradict each other.
+    pub(super) fn conflict(first: &str, second: &str, why: &'static str) -> Self {
+        Self::ModulesConflict { first: first.to_owned(), second: second.to_owned(), why }
+    }
+}
+
 /// How many members are ignored beside the first.
 fn and_more(ignored: usize) -> impl fmt::Display {
     fmt::from_fn(move |f| match ignored.saturating_sub(1) {

@@ -165,7 +165,7 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
         needs_unwinding: reachable.needs_unwinding() || inputs.need_unwinding(&program),
         needed: inputs.needed(&program)?,
         array_symbols,
-        metadata: module::Metadata::new(inputs, &addresses, &instances, properties)?,
+        metadata: module::merge_metadata(inputs, &addresses, &instances, properties)?,
     };
     let bytes = emit::emit(&addresses, options, entry, &additions, &mut warnings);
     if matches!(bytes, Err(PackError::Write(_))) {

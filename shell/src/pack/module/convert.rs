@@ -9,8 +9,8 @@ use ::object::elf;
 use smf_core::format::ext::tls::{self, TlsImport};
 use smf_core::format::ext::{gnu_property, ifunc, needed, prelink};
 use smf_core::format::{
-    Arch, Binding, Layout, Reloc, RelocKind, Section, SectionKind, Smf, Symbol, SymbolFlags,
-    SymbolKind, functions,
+    Arch, Binding, FormatError, Layout, Reloc, RelocKind, Section, SectionKind, Smf, Symbol,
+    SymbolFlags, SymbolKind, functions,
 };
 use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP_HOOK};
 
@@ -39,6 +39,22 @@ pub(super) struct NamedModule<'n, 'd> {
     pub(super) smf: Smf<'d>,
 }
 
+/// Whether a module imports a symbol.
+pub(super) fn imports(smf: &Smf<'_>, name: &[u8]) -> bool {
+    let mut symbols = smf.symbols().iter().filter_map(Result::ok);
+    symbols.any(|symbol| symbol.is_import() && symbol.name() == name)
+}
+
+/// Whether the header of a module states an entry point other than `main`.
+pub(super) fn needs_entry(smf: &Smf<'_>) -> bool {
+    let (value, code) = (smf.header().entry_point, smf.code().map(|code| code.index));
+    let is_main = |symbol: &Symbol<'_>| {
+        symbol.name() == b"main" && symbol.value == value && symbol.section == code
+    };
+    let mut symbols = smf.symbols().iter().filter_map(Result::ok);
+    value != 0 && !symbols.any(|symbol| is_main(&symbol))
+}
+
 impl NamedModule<'_, '_> {
     pub(super) fn refused(&self, why: &'static str) -> PackError {
         PackError::ModuleRefused { module: self.name.to_owned(), why }
@@ -49,30 +65,13 @@ impl NamedModule<'_, '_> {
         PackError::BrokenSymbol { object: self.name.to_owned(), symbol, reason }
     }
 
-    pub(super) fn malformed(&self, error: smf_core::format::FormatError) -> PackError {
+    pub(super) fn malformed(&self, error: FormatError) -> PackError {
         PackError::Module { module: self.name.to_owned(), error }
-    }
-
-    /// Whether code of the module catches exceptions.
-    pub(super) fn needs_unwinding(&self) -> bool {
-        let mut symbols = self.smf.symbols().iter().filter_map(Result::ok);
-        symbols.any(|symbol| symbol.is_import() && symbol.name() == REQUIRES_UNWINDING)
     }
 
     fn malformed_at(&self, section: &[u8], offset: u64, reason: &'static str) -> PackError {
         let place = format!("{}, section `{}`", self.name, text(section));
         PackError::SectionContents { place, reason, offset }
-    }
-
-    /// Whether the header states an entry point other than `main`.
-    pub(super) fn needs_entry(&self) -> bool {
-        let value = self.smf.header().entry_point;
-        let code = self.smf.code().map(|code| code.index);
-        let is_main = |symbol: &Symbol<'_>| {
-            symbol.name() == b"main" && symbol.value == value && symbol.section == code
-        };
-        let mut symbols = self.smf.symbols().iter().filter_map(Result::ok);
-        value != 0 && !symbols.any(|symbol| is_main(&symbol))
     }
 
     /// The bytes of a relocatable object that is equivalent to the code and the data of the module, and to its debugging
@@ -178,8 +177,7 @@ impl NamedModule<'_, '_> {
 
     /// Renames the section with the slots of indirect functions, whose contents the loader resolves.
     fn mark_ifunc_slots(&self, sections: &mut [ElfSection]) -> Result<()> {
-        let mut symbols = self.smf.symbols().iter().filter_map(Result::ok);
-        if !symbols.any(|symbol| symbol.is_import() && symbol.name() == ifunc::NAME) {
+        if !imports(&self.smf, ifunc::NAME) {
             return Ok(());
         }
         let slots = sections.iter_mut().find(|section| section.name == ifunc::SECTION);
@@ -289,7 +287,7 @@ impl NamedModule<'_, '_> {
     /// Adds a hidden symbol at the entry point, unless that is `main`, which needs none.
     fn add_entry(&self, object: &mut ElfObject, number: &dyn Fn(u32) -> Option<usize>) {
         let (value, code) = (self.smf.header().entry_point, self.smf.code());
-        let Some(code) = code.filter(|_| self.needs_entry()) else { return };
+        let Some(code) = code.filter(|_| needs_entry(&self.smf)) else { return };
         object.symbols.push(ElfSymbol {
             name: ENTRY.as_bytes().to_vec(),
             binding: elf::STB_GLOBAL,

@@ -5,9 +5,10 @@ use hashbrown::HashSet;
 use smf_core::format::ext::debug_addresses;
 use smf_core::format::ext::needed::NeededLibraries;
 use smf_core::format::note::Note;
-use smf_core::format::{File, Flags, Library, Platform, Smf};
+use smf_core::format::{Contents, File, Flags, FormatError, Library, Platform, SectionKind, Smf};
+use smf_core::link::REQUIRES_UNWINDING;
 
-use super::convert::{ENTRY, NamedModule};
+use super::convert::{ENTRY, NamedModule, imports, needs_entry};
 use super::debug_info::debug_sections;
 use crate::import_types;
 use crate::pack::archive::{self, Input, LinkInput, is_archive};
@@ -182,8 +183,8 @@ impl<'a> Inputs<'a> {
 
     /// Whether code of a linked module catches exceptions.
     pub(in crate::pack) fn need_unwinding(&self, program: &Program<'_>) -> bool {
-        let modules = self.linked_modules(program);
-        modules.iter().any(|m| NamedModule { name: &m.name, smf: m.smf }.needs_unwinding())
+        let mut modules = self.linked_modules(program).into_iter();
+        modules.any(|module| imports(&module.smf, REQUIRES_UNWINDING))
     }
 
     /// Compares the types by which modules declare their imports with those of the modules that define them.
@@ -236,28 +237,18 @@ impl<'a> Inputs<'a> {
             (first, self.modules.iter().find(is_other))
         });
         if let Some((first, Some(other))) = systems {
-            return Err(PackError::ModulesConflict {
-                first: first.name.clone(),
-                second: other.name.clone(),
-                why: "are for different systems",
-            });
+            return Err(PackError::conflict(&first.name, &other.name, "are for different systems"));
         }
-        let conflict = |other: &InputModule<'_>, why| PackError::ModulesConflict {
-            first: first.name.clone(),
-            second: other.name.clone(),
-            why,
-        };
         let reloadable =
             |module: &InputModule<'_>| module.smf.header().flags.has(Flags::RELOADABLE);
         for other in &self.modules {
             if !options.reloadable && reloadable(other) != reloadable(first) {
-                return Err(conflict(
-                    other,
-                    "differ in whether they are reloadable; decide with --reloadable",
-                ));
+                let why = "differ in whether they are reloadable; decide with --reloadable";
+                return Err(PackError::conflict(&first.name, &other.name, why));
             }
             if other.smf.header().app_type != first.smf.header().app_type {
-                return Err(conflict(other, "are programs of different kinds"));
+                let why = "are programs of different kinds";
+                return Err(PackError::conflict(&first.name, &other.name, why));
             }
         }
         Ok(options.reloadable || reloadable(first))
@@ -291,22 +282,28 @@ impl<'a> Inputs<'a> {
 
     /// The name of the entry point that a module states, if it is not `main`.
     pub(in crate::pack) fn entry<'e>(&self, options: &Options<'e>) -> Option<&'e str> {
-        let stated = |module: &InputModule<'_>| {
-            let module_of = NamedModule { name: "", smf: module.smf };
-            module_of.needs_entry() && !module.from_archive
-        };
+        let stated = |module: &InputModule<'_>| needs_entry(&module.smf) && !module.from_archive;
         options.entry.or_else(|| self.modules.iter().any(stated).then_some(ENTRY))
     }
 }
 
 impl InputModule<'_> {
-    pub(in crate::pack) fn malformed(&self, error: smf_core::format::FormatError) -> PackError {
+    /// The template section and its offset.
+    pub(super) fn templates(&self) -> Result<Option<(Contents<'_>, u64)>> {
+        let Some(section) = self.smf.sections().of_kind(SectionKind::TemplateCode) else {
+            return Ok(None);
+        };
+        let contents = self.smf.contents(&section).map_err(|error| self.malformed(error))?;
+        Ok(Some((contents, section.offset)))
+    }
+
+    pub(in crate::pack) fn malformed(&self, error: FormatError) -> PackError {
         PackError::Module { module: self.name.clone(), error }
     }
 }
 
 /// The module or the archive of modules in `data`; `None` for an object and for other files.
-fn module_file(data: &[u8]) -> Option<Result<File<'_>, smf_core::format::FormatError>> {
+fn module_file(data: &[u8]) -> Option<Result<File<'_>, FormatError>> {
     // ET_REL.
     let is_object = data.starts_with(b"\x7fELF") && data.get(16) == Some(&1);
     if is_object {

@@ -11,11 +11,12 @@ use smf_core::AllocError;
 use smf_core::codegen::registry::FunctionTables;
 use smf_core::codegen::unwind::UnwindTable;
 use smf_core::codegen::unwind_machine;
+use smf_core::format::Arch;
 #[cfg(feature = "source")]
 use smf_core::format::ext::source_template::SourceTemplate;
 use smf_core::format::note::{Instantiation, Note, Possible, Status};
+use smf_core::format::sdn::Cell;
 use smf_core::format::template::{Template, Templates};
-use smf_core::format::{Arch, SectionKind};
 use smf_core::link::TRAP_HOOK;
 use smf_core::plural;
 #[cfg(feature = "source")]
@@ -174,16 +175,16 @@ impl Inputs<'_> {
                 continue;
             };
             let note = Note::parse(&note, at).map_err(malformed)?;
+            let mut add = |[symbol, template, arguments]: [Cell<'_>; 3], can_defer| {
+                rows.entry(symbol.to_string()).or_insert_with(|| {
+                    let (template, arguments) = (template.to_string(), arguments.to_string());
+                    PossibleRow { template, arguments, module: number, can_defer }
+                });
+            };
             for row in note.entries::<Possible>() {
                 let row = row.map_err(malformed)?;
-                let symbol = row.mangled_name().to_string();
-                let entry = PossibleRow {
-                    template: row.template().to_string(),
-                    arguments: row.type_args().to_string(),
-                    module: number,
-                    can_defer: row.can_defer().unwrap_or(true),
-                };
-                rows.entry(symbol).or_insert(entry);
+                let can_defer = row.can_defer().unwrap_or(true);
+                add([row.mangled_name(), row.template(), row.type_args()], can_defer);
             }
             // A loader made it, and its code is not among that of the module.
             let of_loader = |row: &Result<Instantiation<'_>, _>| {
@@ -191,11 +192,7 @@ impl Inputs<'_> {
             };
             for row in note.entries::<Instantiation>().filter(of_loader) {
                 let row = row.map_err(malformed)?;
-                let symbol = row.mangled_name().to_string();
-                let [template, arguments] =
-                    [row.template(), row.type_args()].map(|c| c.to_string());
-                let entry = PossibleRow { template, arguments, module: number, can_defer: true };
-                rows.entry(symbol).or_insert(entry);
+                add([row.mangled_name(), row.template(), row.type_args()], true);
             }
         }
         Ok(rows)
@@ -265,17 +262,12 @@ impl Instantiator<'_, '_> {
             (None, None) => return Err(refused("no module lists it as possible".to_owned())),
         };
         self.stack.push(symbol.to_owned());
-        let first = owner.into_iter().chain(&inputs.modules);
-        let mut compiled = None;
-        for module in first {
-            compiled = self.compile_in(module, symbol, &template, &arguments)?;
-            if compiled.is_some() {
-                break;
-            }
-        }
+        let mut modules = owner.into_iter().chain(&inputs.modules);
+        let compiled = modules
+            .find_map(|module| self.compile_in(module, symbol, &template, &arguments).transpose());
         self.stack.pop();
-        let missing = || refused(format!("no module has a template `{template}`"));
-        self.instances.push(compiled.ok_or_else(missing)?);
+        let missing = || Err(refused(format!("no module has a template `{template}`")));
+        self.instances.push(compiled.unwrap_or_else(missing)?);
         Ok(())
     }
 
@@ -287,21 +279,13 @@ impl Instantiator<'_, '_> {
         template: &str,
         arguments: &[Type],
     ) -> Result<Option<Instance>> {
-        let malformed = |error| module.malformed(error);
-        let Some(section) = module.smf.sections().of_kind(SectionKind::TemplateCode) else {
-            return Ok(None);
+        let Some((payload, at)) = module.templates()? else { return Ok(None) };
+        let templates = Templates::parse(&payload, at).map_err(|error| module.malformed(error))?;
+        let is_found = |candidate: &Result<Template<'_>, _>| {
+            candidate.as_ref().map_or(true, |candidate| candidate.name == template.as_bytes())
         };
-        let payload = module.smf.contents(&section).map_err(malformed)?;
-        let templates = Templates::parse(&payload, section.offset).map_err(malformed)?;
-        let mut found = None;
-        for candidate in templates.iter() {
-            let candidate = candidate.map_err(malformed)?;
-            if candidate.name == template.as_bytes() {
-                found = Some(candidate);
-                break;
-            }
-        }
-        let Some(found) = found else { return Ok(None) };
+        let found = templates.iter().find(is_found).transpose();
+        let Some(found) = found.map_err(|error| module.malformed(error))? else { return Ok(None) };
         let refused = |why: String| PackError::Instance {
             symbol: symbol.to_owned(),
             module: module.name.clone(),

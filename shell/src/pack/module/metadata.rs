@@ -6,12 +6,12 @@ use std::fmt::Write;
 use hashbrown::{HashMap, HashSet};
 use indexmap::{IndexMap, IndexSet};
 
+use smf_core::format::SectionKind;
 use smf_core::format::ext::{debug_addresses, gnu_property};
 use smf_core::format::note::{Entry, FunctionSignature, ImportSignature, Note, Possible};
 use smf_core::format::sdn::{Cell, Table};
 use smf_core::format::template::{Template, TemplateMeta, Templates};
 use smf_core::format::write::{NewSection, NewTemplates, Payload};
-use smf_core::format::{Contents, SectionKind};
 
 use super::inputs::{InputModule, Inputs};
 #[cfg(feature = "source")]
@@ -44,98 +44,79 @@ impl ExtraSection {
     }
 }
 
-/// The sections that are not loaded.
-#[derive(Default)]
-pub(in crate::pack) struct Metadata {
-    pub(in crate::pack) sections: Vec<ExtraSection>,
+/// The sections that are not loaded: the metadata of the linked modules, merged, and the section with these `properties`.
+///
+/// # Errors
+/// Modules that contradict each other.
+pub(in crate::pack) fn merge(
+    inputs: &Inputs<'_>,
+    addresses: &ModuleLayout<'_, '_>,
+    instances: &Instances,
+    properties: Option<Vec<u8>>,
+) -> Result<Vec<ExtraSection>> {
+    let mut modules = inputs.linked_modules(addresses.program);
+    let is_used =
+        |m: &InputModule<'_>| instances.all().iter().any(|instance| instance.module == m.name);
+    for module in inputs.modules.iter().filter(|m| m.from_archive && is_used(m)) {
+        if modules.iter().all(|other| other.name != module.name) {
+            modules.push(module);
+        }
+    }
+    let modules = &*modules;
+    let mut merged = Vec::new();
+    merged.extend(merge_templates(modules)?);
+    merged.extend(merge_counts(modules)?);
+    merged.extend(merge_notes(modules, addresses, instances)?);
+    merged.extend(properties.map(|bytes| {
+        let (kind, name) = (SectionKind::Note, gnu_property::NAME.to_vec());
+        ExtraSection { kind, name, bytes }
+    }));
+    merged.extend(other_sections(modules)?);
+    Ok(merged)
 }
 
-impl Metadata {
-    /// Merges the metadata of the linked modules, and adds the section with these `properties`.
-    ///
-    /// # Errors
-    /// Modules that contradict each other.
-    pub(in crate::pack) fn new(
-        inputs: &Inputs<'_>,
-        addresses: &ModuleLayout<'_, '_>,
-        instances: &Instances,
-        properties: Option<Vec<u8>>,
-    ) -> Result<Self> {
-        let mut modules = inputs.linked_modules(addresses.program);
-        let is_used =
-            |m: &InputModule<'_>| instances.all().iter().any(|instance| instance.module == m.name);
-        for module in inputs.modules.iter().filter(|m| m.from_archive && is_used(m)) {
-            if modules.iter().all(|other| other.name != module.name) {
-                modules.push(module);
+/// The sections of other kinds, each of which only one module may have. Tables that the linker makes itself and
+/// caches are left out.
+fn other_sections(modules: &[&InputModule<'_>]) -> Result<Vec<ExtraSection>> {
+    let mut sections = Vec::new();
+    let mut owners: HashMap<(SectionKind, &[u8]), &InputModule<'_>> = HashMap::new();
+    for module in modules {
+        for section in module.smf.sections().iter() {
+            let made_again = matches!(
+                section.kind,
+                SectionKind::Reloc
+                    | SectionKind::SymTab
+                    | SectionKind::StrTab
+                    | SectionKind::TemplateCode
+                    | SectionKind::TemplateMeta
+                    | SectionKind::Unknown(_)
+            );
+            let is_note = section.name == b"note.sdn" || section.name.starts_with(b".smf.");
+            // It is linked with the code.
+            let is_dwarf = section.kind == SectionKind::Debug
+                && debug_addresses::elf_name(section.name).is_some();
+            let is_left_out = section.kind.is_loaded() || made_again || is_note || is_dwarf;
+            if is_left_out || section.size == 0 {
+                continue;
             }
-        }
-        let modules = &*modules;
-        let mut merged = Self::default();
-        merged.sections.extend(merge_templates(modules)?);
-        merged.sections.extend(merge_counts(modules)?);
-        merged.sections.extend(merge_notes(modules, addresses, instances)?);
-        merged.sections.extend(properties.map(|bytes| {
-            let (kind, name) = (SectionKind::Note, gnu_property::NAME.to_vec());
-            ExtraSection { kind, name, bytes }
-        }));
-        merged.add_others(modules)?;
-        Ok(merged)
-    }
-
-    /// Adds sections of other kinds, each of which only one module may have. Tables that the linker makes itself and
-    /// caches are left out.
-    fn add_others(&mut self, modules: &[&InputModule<'_>]) -> Result<()> {
-        let mut owners: HashMap<(SectionKind, &[u8]), &InputModule<'_>> = HashMap::new();
-        for module in modules {
-            for section in module.smf.sections().iter() {
-                let made_again = matches!(
-                    section.kind,
-                    SectionKind::Reloc
-                        | SectionKind::SymTab
-                        | SectionKind::StrTab
-                        | SectionKind::TemplateCode
-                        | SectionKind::TemplateMeta
-                        | SectionKind::Unknown(_)
-                );
-                let is_note = section.name == b"note.sdn" || section.name.starts_with(b".smf.");
-                // It is linked with the code.
-                let is_dwarf = section.kind == SectionKind::Debug
-                    && debug_addresses::elf_name(section.name).is_some();
-                let is_left_out = section.kind.is_loaded() || made_again || is_note || is_dwarf;
-                if is_left_out || section.size == 0 {
-                    continue;
-                }
-                if let Some(first) = owners.insert((section.kind, section.name), module) {
-                    return Err(PackError::ModulesConflict {
-                        first: first.name.clone(),
-                        second: module.name.clone(),
-                        why: "have a section of one name that is neither code, data, templates nor a note, and that cannot be merged",
-                    });
-                }
-                let bytes = module.smf.contents(&section);
-                let bytes = bytes.map_err(|error| module.malformed(error))?.into_owned();
-                let (kind, name) = (section.kind, section.name.to_vec());
-                self.sections.push(ExtraSection { kind, name, bytes });
+            if let Some(first) = owners.insert((section.kind, section.name), module) {
+                let why = "have a section of one name that is neither code, data, templates nor a note, and that cannot be merged";
+                return Err(PackError::conflict(&first.name, &module.name, why));
             }
+            let bytes = module.smf.contents(&section);
+            let bytes = bytes.map_err(|error| module.malformed(error))?.into_owned();
+            let (kind, name) = (section.kind, section.name.to_vec());
+            sections.push(ExtraSection { kind, name, bytes });
         }
-        Ok(())
     }
-}
-
-/// The template section of a module and its offset.
-fn templates_of<'m>(module: &'m InputModule<'_>) -> Result<Option<(Contents<'m>, u64)>> {
-    let Some(section) = module.smf.sections().of_kind(SectionKind::TemplateCode) else {
-        return Ok(None);
-    };
-    let contents = module.smf.contents(&section).map_err(|error| module.malformed(error))?;
-    Ok(Some((contents, section.offset)))
+    Ok(sections)
 }
 
 /// One container with the templates of all modules. Equal templates of one name are one template.
 fn merge_templates(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
     let mut payloads = Vec::new();
     for module in modules {
-        payloads.extend(templates_of(module)?.map(|(payload, at)| (*module, payload, at)));
+        payloads.extend(module.templates()?.map(|(payload, at)| (*module, payload, at)));
     }
     let name = b"templates".to_vec();
     if let [(_, payload, _)] = &*payloads {
@@ -147,14 +128,10 @@ fn merge_templates(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>>
     for (module, payload, at) in &payloads {
         let malformed = |error| module.malformed(error);
         let templates = Templates::parse(payload, *at).map_err(malformed)?;
-        let conflict = |first: &InputModule<'_>, why| PackError::ModulesConflict {
-            first: first.name.clone(),
-            second: module.name.clone(),
-            why,
-        };
         let (first, known) = *container.get_or_insert((*module, templates.container));
         if known != templates.container {
-            return Err(conflict(first, "have template sections in different containers"));
+            let why = "have template sections in different containers";
+            return Err(PackError::conflict(&first.name, &module.name, why));
         }
         // The body of an only template extends to the end.
         if templates.has_opaque_bodies && templates.count != 1 {
@@ -205,11 +182,8 @@ fn merge_counts(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
         let mut sums = [0u32; 4];
         for (module, meta, _) in &found {
             if meta.version != first_meta.version {
-                return Err(PackError::ModulesConflict {
-                    first: first.name.clone(),
-                    second: module.name.clone(),
-                    why: "have template metadata of different versions",
-                });
+                let why = "have template metadata of different versions";
+                return Err(PackError::conflict(&first.name, &module.name, why));
             }
             let counts = [meta.functions, meta.structs, meta.enums, meta.traits];
             for (sum, count) in sums.iter_mut().zip(counts) {

@@ -21,4 +21,4 @@ mod thread_local;
 pub(super) use self::init_arrays::part_symbols;
 pub(super) use self::inputs::Inputs;
 pub(super) use self::instances::Instances;
-pub(super) use self::metadata::{ExtraSection, Metadata};
+pub(super) use self::metadata::{ExtraSection, merge as merge_metadata};
