@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 use smf_core::AllocError;
+use smf_core::format::write::note_edit::put_text;
 use smf_core::ir::{Arguments, CalleeKind, Function, Scalar, ValueType, Verified};
 use smf_core::source::{FunctionDefinition, SourceFile, Template, TranslationUnit, instantiate};
 use smf_core::types::{Type, mangle};
@@ -34,30 +35,18 @@ pub(super) fn write(
     Ok(text)
 }
 
-/// A cell in quotes.
-struct Quoted<'t>(&'t str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '\n' => f.write_str("\\n")?,
-                '\t' => f.write_str("\\t")?,
-                '\r' => f.write_str("\\r")?,
-                '\\' | '"' => write!(f, "\\{c}")?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
+/// Quoted cells.
+fn cells(text: &mut String, cells: &[&str]) -> fmt::Result {
+    for (number, cell) in cells.iter().enumerate() {
+        text.write_str(if number == 0 { "" } else { ", " })?;
+        put_text(text, cell)?;
     }
+    Ok(())
 }
 
-fn row(text: &mut String, id: usize, cells: &[&str]) -> fmt::Result {
-    write!(text, "    {id}")?;
-    for cell in cells {
-        write!(text, ", {}", Quoted(cell))?;
-    }
+fn row(text: &mut String, id: usize, row: &[&str]) -> fmt::Result {
+    write!(text, "    {id}, ")?;
+    cells(text, row)?;
     text.write_char('\n')
 }
 
@@ -121,10 +110,8 @@ fn possible(text: &mut String, unit: &TranslationUnit) -> Result<fmt::Result, Al
             "possible |id, template, type_args, mangled_name, required_by, can_defer|\n",
         )?;
         for (id, (template, types, symbol)) in all.iter().enumerate() {
-            write!(text, "    {id}")?;
-            for cell in [*template, types, symbol, ""] {
-                write!(text, ", {}", Quoted(cell))?;
-            }
+            write!(text, "    {id}, ")?;
+            cells(text, &[template, types, symbol, ""])?;
             text.write_str(", true\n")?;
         }
         Ok(())
@@ -177,8 +164,9 @@ fn dependencies(text: &mut String, unit: &TranslationUnit) -> fmt::Result {
         let callees: BTreeSet<usize> = super::callees(function).into_iter().collect();
         for callee in callees.into_iter().filter_map(|index| unit.functions.get(index)) {
             if callee.instance_of.is_some() && callee.symbol != function.symbol {
-                let (from, to) = (Quoted(&function.symbol), Quoted(&callee.symbol));
-                writeln!(text, "    {from}, {to}, \"type_param\"")?;
+                text.write_str("    ")?;
+                cells(text, &[&function.symbol, &callee.symbol, "type_param"])?;
+                text.write_char('\n')?;
             }
         }
     }

@@ -370,8 +370,11 @@ fn put_cell(row: &mut impl Write, cell: &Cell<'_>) -> fmt::Result {
     }
 }
 
-/// Writes a quoted cell, with escapes where necessary.
-pub(crate) fn put_text(row: &mut impl Write, text: impl Display) -> fmt::Result {
+/// Writes a quoted cell of a note, with escapes where necessary.
+///
+/// # Errors
+/// Those of `row`.
+pub fn put_text(row: &mut impl Write, text: impl Display) -> fmt::Result {
     row.write_char('"')?;
     write!(Escaped(&mut *row), "{text}")?;
     row.write_char('"')

@@ -11,6 +11,7 @@ use smf_core::format::ext::{debug_addresses, gnu_property};
 use smf_core::format::note::{Entry, FunctionSignature, ImportSignature, Note, Possible};
 use smf_core::format::sdn::{Cell, Table};
 use smf_core::format::template::{Template, TemplateMeta, Templates};
+use smf_core::format::write::note_edit::put_text;
 use smf_core::format::write::{NewSection, NewTemplates, Payload};
 
 use super::inputs::{InputModule, Inputs};
@@ -422,18 +423,10 @@ fn check_possible<'m, 'a>(
 
 /// Text as a cell.
 fn quoted(text: &str) -> String {
-    let mut cell = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '\\' => cell.push_str("\\\\"),
-            '"' => cell.push_str("\\\""),
-            '\n' => cell.push_str("\\n"),
-            '\t' => cell.push_str("\\t"),
-            '\r' => cell.push_str("\\r"),
-            c => cell.push(c),
-        }
-    }
-    cell + "\""
+    let mut cell = String::new();
+    // Writing to a string does not fail.
+    let _ = put_text(&mut cell, text);
+    cell
 }
 
 /// Adds the types and the assertions of an instance, by which callers and traps find them.
