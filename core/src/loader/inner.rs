@@ -20,9 +20,10 @@ use crate::memory::PagePool;
 use crate::memory::lock::{Lock, LockGuard};
 
 /// A function that receives the name and the bytes of each module that has been parsed and will be loaded, before its
-/// imports are resolved; also new versions of a module, and modules that may be loaded on demand. If loading fails, it receives
-/// the bytes that the name had before, `None` if it had none; except for a module without code, which may be no more than its
-/// templates. It must not use the loader.
+/// imports are resolved; also new versions of a module, and modules that may be loaded on demand. If loading fails, it
+/// receives the bytes that the name had before, `None` if it had none; except for a module without code, which may be no more
+/// than its templates. If a module is unloaded, it receives those of the provider of this name, `None` without one. It must not
+/// use the loader.
 pub type ModuleSink = dyn Fn(&[u8], Option<&ModuleBytes>) + Send + Sync;
 
 /// A module that the [sink](ModuleSink) has received and that is being loaded. Unless it is [kept](Self::keep), the sink receives
@@ -83,7 +84,7 @@ impl ModuleLoader {
     }
 
     /// The bytes of the loaded module called `name`, or else of the provider.
-    fn bytes_of(&self, name: &[u8]) -> Option<ModuleBytes> {
+    pub(super) fn bytes_of(&self, name: &[u8]) -> Option<ModuleBytes> {
         let loaded = {
             let state = self.state();
             state.by_name(name).and_then(|handle| state.version(handle).ok().cloned())

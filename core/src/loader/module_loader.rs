@@ -470,20 +470,29 @@ impl ModuleLoader {
     pub fn unload_all(&self, handles: &[ModuleHandle]) -> Result<()> {
         // An unloaded module counts as an importer until it is freed.
         self.collect();
-        let names = {
+        let first = {
             let state = self.state();
-            self.names_of(handles.iter().filter_map(|&handle| state.version(handle).ok()))?
+            handles.iter().find_map(|&handle| Some(state.version(handle).ok()?.name.clone()))
         };
-        let removed = self.state().remove(handles, &self.forward, &self.domains);
-        if removed.is_ok() {
-            self.forward.unload(handles);
-        }
-        self.notify_refusal(names.first().map_or(&[], |(name, _)| name), removed)?;
-        for (module, _) in &names {
+        let removed = self.remove(handles);
+        let names = self.notify_refusal(first.as_deref().unwrap_or_default(), removed)?;
+        for module in &names {
             self.notify(&LoadEvent::Unloaded { module });
         }
         self.collect();
         Ok(())
+    }
+
+    /// Removes modules, and passes to the sink what their names have now. Returns their names.
+    fn remove(&self, handles: &[ModuleHandle]) -> Result<Vec<Name>> {
+        // Held, so that the sink receives a module later that another thread loads under one of the names.
+        let sink = self.sink();
+        let names = self.state().remove(handles, &self.forward, &self.domains)?;
+        self.forward.unload(handles);
+        if let Some(sink) = &*sink {
+            names.iter().for_each(|name| sink(name, self.bytes_of(name).as_ref()));
+        }
+        Ok(names)
     }
 
     /// The names and sizes of versions, for the observer; none without one.

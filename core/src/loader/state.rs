@@ -353,13 +353,13 @@ impl State {
         })
     }
 
-    /// Retires modules that are not held and that only each other import from.
+    /// Retires modules that are not held and that only each other import from. Returns their names.
     pub(super) fn remove(
         &mut self,
         handles: &[ModuleHandle],
         forward: &ForwardFunctions,
         domains: &Domains,
-    ) -> Result<()> {
+    ) -> Result<Vec<Name>> {
         for handle in handles {
             let version = self.version(*handle)?;
             let module = &version.name;
@@ -389,6 +389,7 @@ impl State {
         }
         self.retired.try_reserve(handles.len())?;
         let mut holders = try_with_capacity(handles.len())?;
+        let mut names = try_with_capacity(handles.len())?;
         for handle in handles {
             // Of the versions that import from it, none is held; of its own, an older one may be.
             let reach = match forward.is_bound(*handle) {
@@ -403,23 +404,29 @@ impl State {
         }
         self.scope = Scope(Some(next));
         for (handle, holders) in handles.iter().zip(holders) {
-            self.remove_one(*handle, holders, domains);
+            // None for a module that is listed twice.
+            names.extend(self.remove_one(*handle, holders, domains));
         }
-        Ok(())
+        Ok(names)
     }
 
-    fn remove_one(&mut self, handle: ModuleHandle, holders: Vec<Holder>, domains: &Domains) {
-        let Some(slot) = self.slot_mut(handle) else { return };
-        let version = slot.version.take();
+    fn remove_one(
+        &mut self,
+        handle: ModuleHandle,
+        holders: Vec<Holder>,
+        domains: &Domains,
+    ) -> Option<Name> {
+        let slot = self.slot_mut(handle)?;
+        let version = slot.version.take()?;
         // A slot without generations left stays empty.
         if let Some(next) = slot.generation.checked_add(1) {
             slot.generation = next;
             self.free.push(handle.slot);
         }
-        if let Some(version) = version {
-            self.names.remove(&version.name);
-            self.retired.unload(handle);
-            self.retired.push(version, Vec::new(), RetireCause::Unloaded, holders, domains);
-        }
+        let name = version.name.clone();
+        self.names.remove(&name);
+        self.retired.unload(handle);
+        self.retired.push(version, Vec::new(), RetireCause::Unloaded, holders, domains);
+        Some(name)
     }
 }

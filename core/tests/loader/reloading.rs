@@ -344,6 +344,7 @@ fn sink_receives_the_previous_bytes_after_a_failure() {
     reload(&loader, unmarked, &version(1)).unwrap_err();
     assert!(take().is_empty(), "the name is taken, and the module is not reloadable");
     loader.unload(unmarked).unwrap();
+    assert_eq!(take(), [None], "it is unloaded");
     loader.register_provider(b"m", ModuleBytes::new(files[4].clone()).unwrap()).unwrap();
     load(3).unwrap_err();
     let module = load(1).unwrap();
@@ -351,6 +352,12 @@ fn sink_receives_the_previous_bytes_after_a_failure() {
     reload(&loader, module, &version(2)).unwrap();
     reload(&loader, module, &needy("f")).unwrap_err();
     assert_eq!(take(), [Some(2), Some(3), Some(2)]);
+    let hold = loader.get(module).unwrap();
+    loader.unload(module).unwrap_err();
+    assert!(take().is_empty(), "it is still loaded");
+    drop(hold);
+    loader.unload_all(&[module, module]).unwrap();
+    assert_eq!(take(), [Some(4)], "the provider has the name now");
 }
 
 /// A module that is not reloadable.
@@ -860,7 +867,8 @@ fn observer_is_notified_of_each_event() {
     let without = Spec::new().reloadable().function("g", Does::Returns(3));
     assert!(reload(&loader, module, &without).is_err());
     assert!(loader.unload(module).is_err());
-    loader.unload_all(&[user, module]).unwrap();
+    // One event for each module.
+    loader.unload_all(&[user, module, user]).unwrap();
     assert!(loader.load(b"broken", ModuleBytes::new(b"broken").unwrap()).is_err());
     let events = events.0.lock().unwrap();
     let [load_user, load, reload, refused, needed, rest @ .., broken] = &events[..] else {
