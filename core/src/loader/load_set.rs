@@ -160,8 +160,12 @@ impl<'l> LoadSet<'l> {
                 return Some(export.address);
             }
             // A provider is mapped later, near this image.
-            let provider = self.loader.providers().find(import);
-            if provider.is_some() { None } else { self.loader.resolve_outside(import, &libraries) }
+            if self.loader.providers().find(import).is_some() {
+                return None;
+            }
+            // Nothing depends on what the fallback resolver uses for it: it is asked again when the import is resolved.
+            let resolve = || self.loader.resolve_outside(import, &libraries);
+            self.loader.fallback_calls.run(self.number, resolve).ok()?.0
         };
         let neighbour = self.images.first().and_then(|(image, _)| image.near_address());
         let reach = Reach { neighbour, imports: &imports };

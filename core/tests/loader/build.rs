@@ -22,6 +22,8 @@ pub(crate) enum Does {
     Reads(&'static str),
     /// Adds its argument to data of another module and returns the sum.
     AddsThere(&'static str),
+    /// As `Adds`, to data of another module within 2 GiB.
+    AddsNear(&'static str),
     /// As `Adds`, but the relocations name the section.
     AddsBySection(&'static str),
     /// As `Adds`, by addresses of 32 bits, so that the module must lie below 2 GiB.
@@ -241,6 +243,14 @@ impl Made {
             Does::Adds(name) => {
                 let symbol = self.number_of(name);
                 // lock add [rip + name], rdi; mov rax, [rip + name]; ret
+                self.code.push(0xf0);
+                self.with_distance(&[0x48, 0x01, 0x3d], symbol, RelocKind::Pc32);
+                self.with_distance(&[0x48, 0x8b, 0x05], symbol, RelocKind::Pc32);
+                self.code.push(0xc3);
+            }
+            Does::AddsNear(name) => {
+                let symbol = self.import(name, SymbolKind::Data);
+                // As `Adds`.
                 self.code.push(0xf0);
                 self.with_distance(&[0x48, 0x01, 0x3d], symbol, RelocKind::Pc32);
                 self.with_distance(&[0x48, 0x8b, 0x05], symbol, RelocKind::Pc32);

@@ -199,6 +199,31 @@ fn any_hold_keeps_a_module_that_a_forward_stub_leads_to() {
     assert_eq!(loader.statistics().retired, 0);
 }
 
+/// The fallback resolver, which loads the provider for an import, is asked for the imports of the provider as well.
+#[test]
+fn module_does_not_depend_on_imports_of_a_provider_that_was_replaced() {
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let weak = Arc::downgrade(&loader);
+    let resolver = move |name: &[u8]| {
+        let import: &[u8] = if name == b"made" { b"p" } else { b"datum" };
+        weak.upgrade()?.resolve_import(import).unwrap()
+    };
+    loader.set_fallback_resolver(Some(Box::new(resolver))).unwrap();
+    let owner = Spec::new().function("o", Does::Returns(1)).data("datum", 5);
+    let owner = loader.load(b"owner", owner.bytes()).unwrap();
+    let first = Spec::new().reloadable().function("p", Does::AddsNear("near"));
+    loader.register_provider(b"provider", first.bytes()).unwrap();
+    let user = Spec::new().function("main", Does::Calls("made"));
+    let user = loader.load(b"user", user.bytes()).unwrap();
+    assert_eq!(call(&loader, user, "main", &[1]), 6);
+    let provider = loader.find(b"provider").unwrap();
+    let second = Spec::new().reloadable().function("p", Does::Returns(3));
+    reload(&loader, provider, &second).unwrap();
+    collect(&loader);
+    assert_eq!(call(&loader, user, "main", &[]), 3);
+    loader.unload(owner).unwrap();
+}
+
 /// Code that the fallback resolver made for a version calls the newest one, by a stub.
 #[test]
 fn hold_of_a_replaced_version_keeps_the_unloaded_module() {
