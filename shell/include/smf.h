@@ -1310,7 +1310,7 @@ bool smf_jit_set_cache(uint64_t jit, uint64_t cache);
 /*
  * Loads the note and the templates of the module at a path, of one in an archive, or of one in `length` bytes, which
  * are copied, and whose note is updated in memory only. A module of the same path or name that was loaded before is
- * replaced; its instances stay. An archive is rewritten as a whole, with its other modules unchanged. The code of the module is
+ * replaced; its instances stay, and smf_jit_update records them in the new one. An archive is rewritten as a whole, with its other modules unchanged. The code of the module is
  * not loaded: instances that call its functions need a loader (smf_loader_set_jit), or their addresses (smf_jit_register).
  */
 bool smf_jit_load(uint64_t jit, const char *path);

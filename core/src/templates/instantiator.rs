@@ -375,7 +375,7 @@ impl JitInstantiator {
         let known = self.state().modules.by_path(name);
         let known = known.filter(|module| matches!(module.note.storage(), Storage::Loader));
         let Some(known) = known else { return Ok(()) };
-        let note = ModuleNote::new(known.note.path.clone(), Storage::Loader, false);
+        let note = ModuleNote::new(known.note.path.clone(), Storage::Loader, false)?;
         self.insert(Module::empty(note)?)?;
         known.is_outdated.store(true, Ordering::Relaxed);
         Ok(())

@@ -147,7 +147,7 @@ impl Module {
         bytes: &[u8],
     ) -> Result<Self, MetadataError> {
         let smf = File::parse(bytes)?.module().ok_or(MetadataError::Archive)?;
-        let mut module = Self::empty(ModuleNote::new(Name::new(path)?, storage, cache_code))?;
+        let mut module = Self::empty(ModuleNote::new(Name::new(path)?, storage, cache_code)?)?;
         if cache_code {
             let payload = cached_code::payload_of(&smf).unwrap_or(&[]);
             module.cached = Some(CachedRecords::new(payload)?);

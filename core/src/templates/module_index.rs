@@ -57,6 +57,9 @@ impl ModuleIndex {
         }
         // Nothing shares the module yet.
         if let Some(module) = module.get_mut() {
+            if let Some(old) = old.and_then(|old| module_at(&self.modules, old)) {
+                module.note.replace(&old.note);
+            }
             (0..module.rows.len()).for_each(|row| self.insert_row(number, module, row));
         }
         for (symbol, row) in lost_symbols.into_iter().zip(module.rows.len()..) {

@@ -11,7 +11,7 @@ use super::code_cache::merge_records;
 use super::error::UpdateError;
 use super::instance::Instance;
 use crate::alloc_util::sort::sort;
-use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_copy_str, try_push};
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_copy_bytes, try_copy_str, try_push};
 use crate::format::ext::cached_code;
 use crate::format::library::Library;
 use crate::format::template::Templates;
@@ -54,14 +54,21 @@ pub(super) struct ModuleNote {
     storage: Storage,
     /// Whether the file gets the code of instances.
     caches_code: bool,
-    state: Lock<NoteState>,
+    text: Lock<NoteText>,
+    /// Shared by the notes that replaced each other, so that no update is lost.
+    queue: TryArc<Lock<Queue>>,
 }
 
 #[derive(Default)]
-struct NoteState {
+struct NoteText {
     text: Vec<u8>,
     /// The offset of the note in the file.
     offset: u64,
+}
+
+/// The updates that a file has not got yet.
+#[derive(Default)]
+struct Queue {
     /// Compiled instances that the file does not list.
     pending: Vec<Instance>,
     /// Code cache records that the file does not contain.
@@ -69,8 +76,14 @@ struct NoteState {
 }
 
 impl ModuleNote {
-    pub(super) fn new(path: Name, storage: Storage, caches_code: bool) -> Self {
-        Self { path, storage, caches_code, state: Lock::new(NoteState::default()) }
+    pub(super) fn new(path: Name, storage: Storage, caches_code: bool) -> Result<Self, AllocError> {
+        let (text, queue) = (Lock::default(), TryArc::new(Lock::default())?);
+        Ok(Self { path, storage, caches_code, text, queue })
+    }
+
+    /// Makes this the note that replaces `old`: it gets the updates which that was to get.
+    pub(super) fn replace(&mut self, old: &Self) {
+        self.queue = old.queue.clone();
     }
 
     pub(super) fn storage(&self) -> &Storage {
@@ -79,23 +92,22 @@ impl ModuleNote {
 
     /// Sets the text, which starts at `offset` in the file.
     pub(super) fn set_text(&self, text: Vec<u8>, offset: u64) {
-        let mut state = self.state.lock();
-        (state.text, state.offset) = (text, offset);
+        *self.text.lock() = NoteText { text, offset };
     }
 
     /// A copy of the text.
     pub(super) fn text(&self) -> Result<Vec<u8>, AllocError> {
-        try_copy_bytes(&self.state.lock().text).map(Vec::from)
+        try_copy_bytes(&self.text.lock().text).map(Vec::from)
     }
 
     /// Whether the note in memory is `text`.
     pub(super) fn is_text(&self, text: &[u8]) -> bool {
-        self.state.lock().text == text
+        self.text.lock().text == text
     }
 
     /// Queues the move of a row to `instantiations`, and the instances that this one calls.
     pub(super) fn add_pending(&self, made: &Instance) -> Result<(), AllocError> {
-        try_push(&mut self.state.lock().pending, made.clone())
+        try_push(&mut self.queue.lock().pending, made.clone())
     }
 
     /// Queues a code cache record. False if the module has no file, or code is not cached.
@@ -103,16 +115,18 @@ impl ModuleNote {
         let is_cached =
             self.caches_code && !matches!(self.storage, Storage::Memory | Storage::Loader);
         // Without memory the record is lost, and the instance is compiled again by another process.
-        is_cached && try_push(&mut self.state.lock().records, record).is_ok()
+        is_cached && try_push(&mut self.queue.lock().records, record).is_ok()
     }
 
     /// Writes the queued updates to the note in memory and to the file, and calls `replaced` with the path of the file,
     /// which may have been replaced even on failure.
     pub(super) fn write_pending(&self, replaced: &dyn Fn(&[u8])) -> Result<(), UpdateError> {
-        let (pending, records) = {
-            let mut state = self.state.lock();
-            (core::mem::take(&mut state.pending), core::mem::take(&mut state.records))
+        let (mut pending, records) = {
+            let mut queue = self.queue.lock();
+            (core::mem::take(&mut queue.pending), core::mem::take(&mut queue.records))
         };
+        // What was replaced meanwhile is made again of the new templates.
+        pending.retain(Instance::is_current);
         if pending.is_empty() && records.is_empty() {
             return Ok(());
         }
@@ -124,9 +138,9 @@ impl ModuleNote {
         }
         if !matches!(written, Ok(()) | Err(UpdateError::Changed | UpdateError::CodeCache(_))) {
             // The next update tries again.
-            let mut state = self.state.lock();
-            requeue(&mut state.pending, pending);
-            requeue(&mut state.records, records);
+            let mut queue = self.queue.lock();
+            requeue(&mut queue.pending, pending);
+            requeue(&mut queue.records, records);
         }
         written
     }
@@ -144,9 +158,9 @@ impl ModuleNote {
         let path = &lossy(&self.path);
         let update = Update { path, symbols: &symbols, calls: &calls, records };
         if !symbols.is_empty() {
-            let mut state = self.state.lock();
-            let edited = with_made(&state.text, state.offset, path, &symbols, &calls)?;
-            state.text = edited.note;
+            let mut note = self.text.lock();
+            let edited = with_made(&note.text, note.offset, path, &symbols, &calls)?;
+            note.text = edited.note;
         }
         let mut outcome = Ok(());
         let mut apply = |old: &[u8]| {

@@ -154,6 +154,19 @@ fn disabled_updates_leave_the_file_unchanged() {
     assert_eq!((on_disk(&path).0.len(), on_disk(&path).1.len()), (0, 2));
 }
 
+/// An instance that was made before is as much an instance of the module.
+#[test]
+fn module_that_is_loaded_again_records_earlier_instances() {
+    let (directory, (jit, _)) = (Directory::new("again"), instantiator(SILENT));
+    let path = directory.file("a.smf", &two().file());
+    jit.load_smf_metadata(&path).unwrap();
+    assert!(jit.try_jit_instantiate(b"f$i64").is_ok());
+    jit.load_smf_metadata(&path).unwrap();
+    assert_eq!(jit.update(), Ok(()));
+    let (possible, made) = on_disk(&path);
+    assert_eq!((possible, made.len()), (vec!["g$i64".into()], 1));
+}
+
 /// All instances of one request are recorded together, each in its module.
 #[test]
 fn required_instances_are_recorded() {
