@@ -1443,6 +1443,11 @@ bool smf_jit_fail(uint64_t unit, const char *why);
 /*
  * Sets the instantiator that resolves names which a loader cannot resolve otherwise; 0 for none. It gets the templates and
  * notes of modules that the loader loads or registers as providers from then on; smf_jit_load is not needed for them.
+ * Templates of a module are used until it is unloaded, another instantiator is set, or the loader is closed. Of several
+ * loaders with one instantiator, each uses the templates of its own modules and those of smf_jit_load; the functions smf_jit_*
+ * use those of all. A module that smf_jit_load has loaded is replaced, for all loaders, by the one of the same path that a
+ * loader loads.
+ *
  * Instances that are made for the loader call the functions of the module of their template first, which is loaded if it is a
  * provider, then registered symbols, then what the loader defines: its modules, the one that is being loaded included, its
  * symbols, and its providers, which are loaded. Templates of a module whose load or reload fails are not used, except those

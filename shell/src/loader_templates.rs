@@ -1,8 +1,8 @@
 //! Templates of the modules of a loader: a missing import becomes an instance.
 //!
 //! [`LoaderTemplates::attach`] makes an instantiator the fallback resolver of a [`Loader`]. It has the templates and notes of
-//! all files that the loader maps or registers from then on, from the bytes that the loader has read. They are looked at when
-//! the first name is missing.
+//! all files that the loader maps or registers from then on, from the bytes that the loader has read, until the modules are
+//! unloaded. They are looked at when the first name is missing.
 //!
 //! The loader and its instantiator refer to each other: neither is freed before [`LoaderTemplates::detach`].
 
@@ -63,26 +63,41 @@ pub struct LoaderTemplates {
 
 /// Modules of a loader whose templates or notes cannot be read.
 #[derive(Default)]
-pub(crate) struct UnreadableModules(Mutex<Vec<(Name, MetadataError)>>);
+pub(crate) struct UnreadableModules(Mutex<Vec<Unreadable>>);
+
+struct Unreadable {
+    /// The [owner](JitInstantiator::with_owner) of the module.
+    owner: u64,
+    module: Name,
+    error: MetadataError,
+}
 
 impl UnreadableModules {
     /// Records whether those of a module can be read. A module is loaded although they cannot: nothing may need them.
-    pub(crate) fn set(&self, module: &[u8], read: Result<(), MetadataError>) {
+    pub(crate) fn set(&self, owner: u64, module: &[u8], read: Result<(), MetadataError>) {
         let mut modules = lock(&self.0);
         // Of an older version.
-        modules.retain(|(other, _)| **other != *module);
+        modules.retain(|other| other.owner != owner || *other.module != *module);
         if let Err(error) = read {
             // Without memory it is lost.
-            let _ = Name::new(module).and_then(|name| try_push(&mut modules, (name, error)));
+            let _ = Name::new(module)
+                .and_then(|module| try_push(&mut modules, Unreadable { owner, module, error }));
         }
     }
 
-    /// The error of a name that has no template, which may be in a module that cannot be read.
-    pub(crate) fn error_for(&self, instance: &[u8]) -> Option<InstanceError> {
+    /// Forgets the modules of an owner.
+    #[cfg(feature = "c-api")]
+    pub(crate) fn forget_owner(&self, owner: u64) {
+        lock(&self.0).retain(|module| module.owner != owner);
+    }
+
+    /// The error of a name that has no template, which may be in a module of `owner` that cannot be read, or in one of any
+    /// owner for owner 0.
+    pub(crate) fn error_for(&self, owner: u64, instance: &[u8]) -> Option<InstanceError> {
         let modules = lock(&self.0);
-        let (module, error) = modules.first()?;
+        let found = modules.iter().find(|module| owner == 0 || module.owner == owner)?;
         let instance = Name::new(instance).ok()?;
-        let (module, error) = (module.clone(), Box::new(*error));
+        let (module, error) = (found.module.clone(), Box::new(found.error));
         Some(InstanceError::Unreadable { instance, module, error })
     }
 }
@@ -170,13 +185,12 @@ impl LoaderTemplates {
         loader.modules().set_fallback_resolver(None)
     }
 
-    /// Withdraws a module that is not loaded after all.
+    /// Withdraws a module that is not loaded any more.
     fn forget(&self, name: &[u8]) {
         let _loading = lock(&self.loading);
         lock(&self.pending).retain(|(pending, _)| **pending != *name);
-        self.unreadable.set(name, Ok(()));
-        // Without memory its templates stay.
-        let _ = self.jit.forget_read_metadata(name);
+        self.unreadable.set(0, name, Ok(()));
+        self.jit.forget_read_metadata(name);
     }
 
     fn add(&self, name: &[u8], bytes: &ModuleBytes) -> Result<(), AllocError> {
@@ -191,6 +205,9 @@ impl LoaderTemplates {
             // A version whose reload was refused is not looked at.
             pending.retain(|(other, _)| **other != *name);
             try_push(&mut pending, module)?;
+        } else {
+            // The previous version may have had templates.
+            self.forget(name);
         }
         Ok(())
     }
@@ -201,7 +218,7 @@ impl LoaderTemplates {
         let _loading = lock(&self.loading);
         let pending = std::mem::take(&mut *lock(&self.pending));
         for (name, bytes) in pending {
-            self.unreadable.set(&name, self.jit.load_read_metadata(&name, bytes.as_slice()));
+            self.unreadable.set(0, &name, self.jit.load_read_metadata(&name, bytes.as_slice()));
         }
         &self.jit
     }
@@ -216,7 +233,7 @@ impl LoaderTemplates {
                 Ok(Some(instance))
             }
             Err(InstantiateError::NotFound { symbol }) => {
-                self.unreadable.error_for(&symbol).map_or(Ok(None), Err)
+                self.unreadable.error_for(0, &symbol).map_or(Ok(None), Err)
             }
             Err(error) => Err(self.explain(error)),
         }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::alloc_util::TryArc;
 use crate::link::Name;
@@ -31,9 +31,26 @@ pub(super) struct InstanceData {
     pub(super) imports: Vec<Import>,
     /// The symbols of the instances that the code calls.
     pub(super) calls: Vec<Name>,
-    /// [`Module::is_outdated`](super::module::Module::is_outdated) of the modules whose templates it was made of, and the instances
-    /// that it calls.
-    pub(super) sources: Vec<TryArc<AtomicBool>>,
+    /// The templates that it was made of, and the instances that it calls.
+    pub(super) sources: Vec<TryArc<Source>>,
+}
+
+/// The templates of a module, which versions of it share if these are the same.
+#[derive(Default)]
+pub(super) struct Source {
+    /// The [owner](super::JitInstantiator::with_owner) of the module; 0 for a module of every owner.
+    pub(super) owner: u64,
+    /// Whether others took their place, or the module was unloaded, so that their instances are not found.
+    pub(super) is_outdated: AtomicBool,
+    /// The number of their instances.
+    pub(super) instances: AtomicUsize,
+}
+
+impl Source {
+    /// Whether requests of `owner` use the templates; 0 for requests without an owner, which use all.
+    pub(super) fn is_of(&self, owner: u64) -> bool {
+        owner == 0 || self.owner == 0 || self.owner == owner
+    }
 }
 
 /// A symbol outside of the instances, and its address.
@@ -48,7 +65,12 @@ pub(super) struct Import {
 impl Instance {
     /// Whether it is of templates that are still those of their modules.
     pub(super) fn is_current(&self) -> bool {
-        self.0.sources.iter().all(|is_outdated| !is_outdated.load(Ordering::Relaxed))
+        self.0.sources.iter().all(|source| !source.is_outdated.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is current, and of templates that requests of `owner` use.
+    pub(super) fn is_of(&self, owner: u64) -> bool {
+        self.is_current() && self.0.sources.iter().all(|source| source.is_of(owner))
     }
 
     /// The signature that the compiler has [declared](super::Environment::declare_signature), in an encoding

@@ -12,16 +12,16 @@ use hashbrown::HashMap;
 use super::compiler::Compiler;
 use super::derived::{DerivedInstance, Inferred};
 use super::error::{InstantiateError, MetadataError, UpdateError};
-use super::instance::{Import, Instance};
+use super::instance::{Import, Instance, Source};
 use super::instance_table::InstanceTable;
 use super::ir_bodies::IrBodies;
 use super::jobs::{JobTable, NoteUpdate};
 use super::module::Module;
 use super::module_index::{ModuleIndex, ModuleRow};
-use super::module_note::{ModuleNote, Storage};
+use super::module_note::Storage;
 use super::precompiled::PrecompiledBodies;
 use crate::alloc_util::{
-    AllocError, AttachResult, try_box, try_collect, try_copy_bytes, try_copy_str, try_push,
+    AllocError, AttachResult, TryArc, try_box, try_collect, try_copy_bytes, try_copy_str, try_push,
     try_to_string,
 };
 #[cfg(doc)]
@@ -157,6 +157,7 @@ pub struct JitInstantiator {
     compilers: Vec<Box<dyn Compiler>>,
     symbols: Option<Box<dyn Resolve + Send + Sync>>,
     observer: Option<Box<dyn Observer>>,
+    owner: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
     state: Lock<State>,
     instances: InstanceTable,
     cache_hits: AtomicUsize,
@@ -190,6 +191,7 @@ impl JitInstantiator {
             compilers: Vec::new(),
             symbols: None,
             observer: None,
+            owner: None,
             state: Lock::new(State::default()),
             instances: InstanceTable::new(),
             cache_hits: AtomicUsize::new(0),
@@ -238,6 +240,23 @@ impl JitInstantiator {
     /// No memory.
     pub fn with_observer(self, observer: impl Observer + 'static) -> Result<Self, AllocError> {
         Ok(Self { observer: Some(try_box(observer)?), ..self })
+    }
+
+    /// Sets the function that returns the owner for which a thread uses the instantiator, such as a loader; 0 for none. The
+    /// modules of [`load_read_metadata`](Self::load_read_metadata) belong to it: requests of another owner do not use their
+    /// templates, nor the instances that were made of these. Requests without an owner use all.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn with_owner(
+        self,
+        owner: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Result<Self, AllocError> {
+        Ok(Self { owner: Some(try_box(owner)?), ..self })
+    }
+
+    fn owner(&self) -> u64 {
+        self.owner.as_ref().map_or(0, |owner| owner())
     }
 
     /// The options.
@@ -331,9 +350,9 @@ impl JitInstantiator {
 
     /// As [`load_smf_metadata`](Self::load_smf_metadata), for the module `name`, an archive's module `path(module)`
     /// included, whose bytes the caller has read already. Its note is updated in memory only, unless a module of this
-    /// name was loaded from a file. Does nothing for a module without templates and note, and for a loaded one with the
-    /// same templates and note. If a module of this name had other templates, their instances are not found any more: they
-    /// remain for their callers, and new ones are made of the new templates.
+    /// name was loaded from a file. Does nothing for a loaded module with the same templates and note; one without both is
+    /// [forgotten](Self::forget_read_metadata). If a module of this name had other templates, their instances are not found
+    /// any more: they remain for their callers, and new ones are made of the new templates.
     ///
     /// # Errors
     /// [`MetadataError`].
@@ -343,42 +362,67 @@ impl JitInstantiator {
         let templates = templates.map(|section| smf.contents(&section)).transpose()?;
         let note = smf.note_contents()?;
         if templates.is_none() && note.is_none() {
+            // The previous version may have had some.
+            self.forget_read_metadata(name);
             return Ok(());
         }
-        let keep_code = self.config.keep_code;
-        let Some(old) = self.state().modules.by_path(name) else {
-            return self.insert(Module::parse(name, Storage::Loader, keep_code, bytes)?);
+        let owner = self.owner();
+        let (old, unloaded) = {
+            let modules = &mut self.state().modules;
+            (modules.by_path(name, owner), modules.recall(&|module| module.is_at(owner, name)))
         };
-        let has_same_templates = old.section() == templates.as_deref().unwrap_or(&[]);
+        let has_templates =
+            |module: &&TryArc<Module>| module.section() == templates.as_deref().unwrap_or(&[]);
+        let same = old.as_ref().or(unloaded.as_ref()).filter(has_templates);
         let note = note.as_ref().map_or(&[][..], |(note, _)| note);
-        if has_same_templates && old.note.is_text(note) {
+        if same.is_some() && old.as_ref().is_some_and(|old| old.note.is_text(note)) {
             return Ok(());
         }
-        let storage = old.note.storage().try_clone()?;
-        let mut new = Module::parse(name, storage, keep_code, bytes)?;
-        if has_same_templates {
-            new.is_outdated = old.is_outdated.clone();
-        }
+        let storage =
+            old.as_ref().map_or(Ok(Storage::Loader), |old| old.note.storage().try_clone());
+        let mut new = Module::parse(name, storage?, self.config.keep_code, bytes)?;
+        let owner = old.as_ref().map_or(owner, |old| old.source.owner);
+        new.source = match same {
+            Some(same) => same.source.clone(),
+            None => TryArc::new(Source { owner, ..Source::default() })?,
+        };
+        let source = new.source.clone();
         self.insert(new)?;
-        if !has_same_templates {
-            old.is_outdated.store(true, Ordering::Relaxed);
+        match (same, &old) {
+            (None, Some(old)) => old.source.is_outdated.store(true, Ordering::Relaxed),
+            (Some(_), None) => source.is_outdated.store(false, Ordering::Relaxed),
+            _ => {}
         }
         Ok(())
     }
 
-    /// Reverses [`load_read_metadata`](Self::load_read_metadata) for a module that is not loaded after all: it has no templates
-    /// and note any more, and its instances are not found. Does nothing for a module that was loaded otherwise.
-    ///
-    /// # Errors
-    /// [`MetadataError`].
-    pub fn forget_read_metadata(&self, name: &[u8]) -> Result<(), MetadataError> {
-        let known = self.state().modules.by_path(name);
-        let known = known.filter(|module| matches!(module.note.storage(), Storage::Loader));
-        let Some(known) = known else { return Ok(()) };
-        let note = ModuleNote::new(known.note.path.clone(), Storage::Loader, false)?;
-        self.insert(Module::empty(note)?)?;
-        known.is_outdated.store(true, Ordering::Relaxed);
-        Ok(())
+    /// Reverses [`load_read_metadata`](Self::load_read_metadata) for a module that is not loaded any more: its templates and
+    /// its instances are not found, until the same templates are loaded under this name. The instances remain for their
+    /// callers. Does nothing for a module that was loaded otherwise.
+    pub fn forget_read_metadata(&self, name: &[u8]) {
+        let owner = self.owner();
+        self.forget(&|module| module.is_at(owner, name), true);
+    }
+
+    /// As [`forget_read_metadata`](Self::forget_read_metadata), for all modules of an [owner](Self::with_owner), which does not
+    /// load modules again.
+    pub fn forget_owner(&self, owner: u64) {
+        let is_it = |module: &Module| module.source.owner == owner;
+        while self.forget(&is_it, false) {}
+        while self.state().modules.recall(&is_it).is_some() {}
+    }
+
+    /// Removes a module that a loader has read; false if there is none. `may_return`: it may be loaded again.
+    fn forget(&self, is_it: &dyn Fn(&Module) -> bool, may_return: bool) -> bool {
+        let mut state = self.state();
+        let Some(gone) = state.modules.unload(is_it) else { return false };
+        state.jobs.failed.clear();
+        state.inferred.retain(|_, known| !known.depends_on.iter().any(|of| of.ptr_eq(&gone)));
+        state.derived.retain(|known| self.exists(&known.symbol, 0));
+        if may_return {
+            state.modules.remember(gone);
+        }
+        true
     }
 
     fn insert(&self, module: Module) -> Result<(), MetadataError> {
@@ -396,7 +440,7 @@ impl JitInstantiator {
     /// Whether compilation is enabled, and a loaded module lists `symbol` as possible, or, with the feature `source`, has
     /// the template whose instance for some types it names. False for an instance that exists, or that a note records.
     pub fn can_jit_instantiate(&self, symbol: &[u8]) -> bool {
-        let is_possible = || self.state().modules.is_possible(symbol);
+        let is_possible = || self.state().modules.is_possible(symbol, self.owner());
         let can_derive = || cfg!(feature = "source") && self.can_derive(symbol);
         self.config.enabled && (is_possible() || can_derive())
     }
@@ -406,9 +450,8 @@ impl JitInstantiator {
     /// # Errors
     /// No memory.
     pub fn find_possible(&self, symbol: &[u8]) -> Result<Option<PossibleEntry>, AllocError> {
-        let Some(ModuleRow { module, row }) = self.state().modules.find_possible(symbol) else {
-            return Ok(None);
-        };
+        let found = self.state().modules.find_possible(symbol, self.owner());
+        let Some(ModuleRow { module, row }) = found else { return Ok(None) };
         Ok(Some(PossibleEntry {
             path: try_copy_bytes(&module.note.path)?,
             template: try_copy_str(module.text(row.template))?,
@@ -422,7 +465,7 @@ impl JitInstantiator {
     /// # Errors
     /// No memory.
     pub fn note(&self, path: &[u8]) -> Result<Option<Vec<u8>>, AllocError> {
-        let module = self.state().modules.by_path(path);
+        let module = self.state().modules.by_path(path, self.owner());
         module.map(|module| module.note.text()).transpose()
     }
 
@@ -431,7 +474,7 @@ impl JitInstantiator {
         let state = self.state();
         JitStats {
             cached_count: self.instances.len(),
-            loaded_smf_count: state.modules.modules.len(),
+            loaded_smf_count: state.modules.all().len(),
             failed_count: state.jobs.failed.len(),
             cache_hit_count: self.cache_hits.load(Ordering::Relaxed),
             cache_stale_count: self.cache_stale.load(Ordering::Relaxed),
@@ -446,24 +489,30 @@ impl JitInstantiator {
     }
 
     /// An existing instance. It is found as long as a loader has not [read](Self::load_read_metadata) other templates of its
-    /// module; one that calls [symbols](Self::with_symbols), while they have the addresses that it was linked with.
-    /// Lock-free, except for their resolver.
+    /// module, nor [unloaded](Self::forget_read_metadata) it; one that calls [symbols](Self::with_symbols), while they have the
+    /// addresses that it was linked with. Lock-free, except for their resolver.
     pub fn instance(&self, symbol: &[u8]) -> Option<Instance> {
         self.find(symbol)
     }
 
-    /// The instance of `symbol` whose templates are still those of their modules, and whose symbols still have the addresses
-    /// that it was linked with: no module that it calls was unloaded, nor belongs to another loader than that which the
-    /// resolver asks now. Called without the lock, because the resolver may load modules.
+    /// The instance of `symbol` whose templates are still those of their modules, and those that requests of the owner use, and
+    /// whose symbols still have the addresses that it was linked with: no module that it calls was unloaded, nor belongs to
+    /// another loader than that which the resolver asks now. Called without the lock, because the resolver may load modules.
     fn find(&self, symbol: &[u8]) -> Option<Instance> {
-        self.instances.find(symbol, &|instance| {
-            instance.0.imports.iter().all(|import| {
-                let resolver = self.symbols.as_ref();
-                let Import { module, symbol, address } = import;
-                let found = resolver.and_then(|resolver| resolver.resolve_for(module, symbol));
-                found == Some(*address)
-            })
-        })
+        let owner = self.owner();
+        let resolver = self.symbols.as_ref();
+        let is_linked = |Import { module, symbol, address }: &Import| {
+            let found = resolver.and_then(|resolver| resolver.resolve_for(module, symbol));
+            found == Some(*address)
+        };
+        let accepts = |of: &Instance| of.is_of(owner) && of.0.imports.iter().all(is_linked);
+        self.instances.find(symbol, &accepts)
+    }
+
+    /// Whether there is an instance of `symbol` of templates that are still those of their modules, and that requests of
+    /// `owner` use.
+    fn exists(&self, symbol: &[u8], owner: u64) -> bool {
+        self.instances.find(symbol, &|instance| instance.is_of(owner)).is_some()
     }
 
     /// The existing instance whose code contains `address`, such as that of a [`Trap`](crate::trap::Trap), by
@@ -497,7 +546,7 @@ impl JitInstantiator {
     /// # Errors
     /// The first error. The remaining modules are updated regardless.
     pub fn update(&self) -> Result<(), UpdateError> {
-        let modules = try_collect(self.state().modules.modules.iter().cloned())?;
+        let modules = try_collect(self.state().modules.all().iter().cloned())?;
         let mut result = Ok(());
         for module in &modules {
             result = result.and(self.write_note(module));

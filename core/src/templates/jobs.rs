@@ -71,8 +71,8 @@ impl ThreadJobs {
 /// The jobs of all threads, and the permanent failures.
 #[derive(Default)]
 pub(super) struct JobTable {
-    /// The permanent failures.
-    pub(super) failed: HashMap<Name, InstantiateError>,
+    /// The permanent failures, each with the owner whose request has failed.
+    pub(super) failed: HashMap<Name, (u64, InstantiateError)>,
     jobs: HashMap<Name, TryArc<Job>>,
     threads: Vec<ThreadJobs>,
     /// The jobs, and the instances that jobs have created.
@@ -87,17 +87,17 @@ pub(super) struct Limits {
 }
 
 impl JobTable {
-    /// Claims the compilation of `symbol` for `thread`. The instance must not exist.
+    /// Claims the compilation of `symbol` for `thread`, on behalf of `owner`. The instance must not exist.
     ///
     /// # Errors
     /// No memory. The table is then unchanged.
     pub(super) fn claim(
         &mut self,
-        thread: i32,
+        (thread, owner): (i32, u64),
         symbol: &[u8],
         Limits { max_depth, max_instances }: Limits,
     ) -> Result<Claim, AllocError> {
-        if let Some(failure) = self.failed.get(symbol) {
+        if let Some((_, failure)) = self.failed.get(symbol).filter(|failed| failed.0 == owner) {
             return Ok(Claim::Done(failure.try_clone()?));
         }
         if let Some((symbol, job)) = self.jobs.get_key_value(symbol) {
@@ -177,7 +177,7 @@ impl JobTable {
     /// Ends the last job of a thread. Returns the updates of all its jobs if none is left.
     pub(super) fn finish(
         &mut self,
-        thread: i32,
+        (thread, owner): (i32, u64),
         symbol: &Name,
         failure: Option<&InstantiateError>,
         updates: NoteUpdates,
@@ -189,7 +189,7 @@ impl JobTable {
             && self.failed.try_reserve(1).is_ok()
             && let Ok(failure) = failure.try_clone()
         {
-            self.failed.insert(symbol.clone(), failure);
+            self.failed.insert(symbol.clone(), (owner, failure));
         }
         let Some(jobs) = self.threads.iter_mut().find(|jobs| jobs.thread == thread) else {
             return Vec::new();

@@ -5,12 +5,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use core::ops::Range;
-use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use hashbrown::HashMap;
 
 use super::code_cache::CachedRecords;
 use super::error::MetadataError;
+use super::instance::Source;
 use super::module_note::{ModuleNote, Storage};
 use super::template_uses::TemplateUses;
 use crate::alloc_util::{
@@ -85,10 +85,7 @@ pub(super) struct Module {
     text: String,
     /// The uses of templates that its note lists.
     pub(super) uses: TemplateUses,
-    /// The number of instances of its templates.
-    pub(super) instances: AtomicUsize,
-    /// Whether others took the place of its templates, so that its instances are not found any more.
-    pub(super) is_outdated: TryArc<AtomicBool>,
+    pub(super) source: TryArc<Source>,
 }
 
 impl Module {
@@ -122,7 +119,7 @@ impl Module {
     }
 
     /// A module without templates and rows.
-    pub(super) fn empty(note: ModuleNote) -> Result<Self, AllocError> {
+    fn empty(note: ModuleNote) -> Result<Self, AllocError> {
         Ok(Self {
             note,
             bodies: Box::default(),
@@ -134,8 +131,7 @@ impl Module {
             cached: None,
             text: String::new(),
             uses: TemplateUses::default(),
-            instances: AtomicUsize::new(0),
-            is_outdated: TryArc::new(AtomicBool::new(false))?,
+            source: TryArc::new(Source::default())?,
         })
     }
 
@@ -230,6 +226,11 @@ impl Module {
     pub(super) fn text(&self, span: Span) -> &str {
         let (start, len) = (span.start as usize, span.len as usize);
         self.text.get(start..start.saturating_add(len)).unwrap_or("")
+    }
+
+    /// Whether exactly `owner` has the module, and its path is `path`.
+    pub(super) fn is_at(&self, owner: u64, path: &[u8]) -> bool {
+        self.source.owner == owner && *self.note.path == *path
     }
 
     pub(super) fn row(&self, row: u32) -> Option<Row> {

@@ -1,14 +1,14 @@
 //! The loaded modules, and the index of the instances that their notes list.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
+use core::sync::atomic::Ordering;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::error::MetadataError;
 use super::module::{Module, Row, Span};
-use crate::alloc_util::{AllocError, TryArc, try_copy_bytes, try_with_capacity};
+use crate::alloc_util::{AllocError, TryArc, try_push, try_reserve};
 
 /// A row of a module.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ pub(super) struct ModuleRow {
     pub(super) row: Row,
 }
 
-/// An index entry: a row of `possible` in a module's note.
+/// An index entry: a row of a module's note, of its rows or, behind these, its lost rows.
 #[derive(Clone, Copy)]
 struct IndexEntry {
     /// The upper half of the hash, which the table itself does not compare.
@@ -31,66 +31,74 @@ struct IndexEntry {
 #[derive(Default)]
 pub(super) struct ModuleIndex {
     /// In the order in which they were loaded.
-    pub(super) modules: Vec<TryArc<Module>>,
+    modules: Vec<TryArc<Module>>,
     hasher: DefaultHashBuilder,
-    /// Where the first row of a module would be: its number in the upper half, as in `lost`, whose code the table shares.
-    paths: HashMap<Box<[u8]>, RowPlace>,
+    /// The numbers of the modules, by path.
+    numbers: HashTable<u32>,
     rows: HashTable<IndexEntry>,
-    /// Where the rows are of instances that were compiled, in this process or in another one.
-    lost: HashMap<Box<[u8]>, RowPlace>,
+    /// The rows of instances that were compiled, in this process or in another one.
+    lost: HashTable<IndexEntry>,
+    /// Modules that were unloaded and whose templates have instances; at most one of each owner and path.
+    unloaded: Vec<TryArc<Module>>,
 }
 
 impl ModuleIndex {
-    /// Inserts a module, or replaces the one with the same path.
+    /// All modules, in the order in which they were loaded.
+    pub(super) fn all(&self) -> &[TryArc<Module>] {
+        &self.modules
+    }
+
+    /// The modules whose templates requests of `owner` use, in the order in which they were loaded.
+    pub(super) fn of(&self, owner: u64) -> impl Iterator<Item = &TryArc<Module>> {
+        self.modules.iter().filter(move |module| module.source.is_of(owner))
+    }
+
+    /// Inserts a module, or replaces the one with the same owner and path.
     ///
     /// # Errors
     /// No memory, or too many modules. The index is then unchanged.
     pub(super) fn insert(&mut self, module: Module) -> Result<TryArc<Module>, MetadataError> {
-        let old = self.paths.get(&*module.note.path).map(|place| module_of(*place));
+        let owner = module.source.owner;
+        let old = self.number(&module.note.path, owner);
+        let old = old.filter(|&old| self.at(old).is_some_and(|old| old.source.owner == owner));
         let next = u32::try_from(self.modules.len()).map_err(|_| MetadataError::TooLarge)?;
         let number = old.unwrap_or(next);
-        let lost_symbols = self.reserve(&module)?;
-        let path = try_copy_bytes(&module.note.path)?;
+        self.reserve(&module)?;
         let mut module = TryArc::new(module)?;
-        if old.is_some() {
-            self.remove_rows(number);
+        if let Some(old) = old.and_then(|old| self.at(old)).cloned() {
+            self.remove_entries(number, false);
+            // Nothing shares the module yet.
+            module.get_mut().into_iter().for_each(|module| module.note.replace(&old.note));
         }
-        // Nothing shares the module yet.
         if let Some(module) = module.get_mut() {
-            if let Some(old) = old.and_then(|old| module_at(&self.modules, old)) {
-                module.note.replace(&old.note);
-            }
             (0..module.rows.len()).for_each(|row| self.insert_row(number, module, row));
         }
-        for (symbol, row) in lost_symbols.into_iter().zip(module.rows.len()..) {
-            self.add_lost(symbol, row_place(number, row));
+        for (row, lost) in (module.rows.len()..).zip(&module.lost_rows) {
+            let hash = self.hasher.hash_one(module.text(lost.symbol).as_bytes());
+            // `reserve` has left spare capacity: the table does not rehash.
+            self.lost.insert_unique(hash, IndexEntry::new(hash, number, row, lost.symbol), |_| 0);
         }
         match self.modules.get_mut(number as usize) {
             Some(slot) => *slot = module.clone(),
             None => {
                 self.modules.push(module.clone());
-                self.paths.insert(path, row_place(number, 0));
+                let hash = self.hasher.hash_one(&*module.note.path);
+                self.numbers.insert_unique(hash, number, |_| 0);
             }
         }
         Ok(module)
     }
 
-    /// Reserves memory for the insertion of `module`. Returns copies of the symbols of [`Module::lost_rows`].
-    fn reserve(&mut self, module: &Module) -> Result<Vec<Box<[u8]>>, AllocError> {
-        let Self { modules, hasher, paths, rows, lost } = self;
-        let rehash = |entry: &IndexEntry| {
-            let symbol = module_at(modules, entry.module).map_or("", |m| m.text(entry.symbol));
-            hasher.hash_one(symbol.as_bytes())
-        };
+    /// Reserves memory for the insertion of `module`.
+    fn reserve(&mut self, module: &Module) -> Result<(), AllocError> {
+        let Self { modules, hasher, numbers, rows, lost, .. } = self;
+        let rehash = |entry: &IndexEntry| entry.hash(modules, hasher);
         rows.try_reserve(module.rows.len(), rehash).map_err(|_| AllocError)?;
-        paths.try_reserve(1).map_err(|_| AllocError)?;
-        lost.try_reserve(module.lost_rows.len()).map_err(|_| AllocError)?;
-        modules.try_reserve(1).map_err(|_| AllocError)?;
-        let mut lost_symbols = try_with_capacity(module.lost_rows.len())?;
-        for row in &module.lost_rows {
-            lost_symbols.push(try_copy_bytes(module.text(row.symbol).as_bytes())?);
-        }
-        Ok(lost_symbols)
+        lost.try_reserve(module.lost_rows.len(), rehash).map_err(|_| AllocError)?;
+        let path = |number: &u32| module_at(modules, *number).map(|module| &*module.note.path);
+        let rehash = |number: &u32| hasher.hash_one(path(number).unwrap_or_default());
+        numbers.try_reserve(1, rehash).map_err(|_| AllocError)?;
+        try_reserve(modules, 1)
     }
 
     /// Inserts a row of a module that is not in `modules` yet. Memory has been reserved.
@@ -111,102 +119,141 @@ impl ModuleIndex {
             }
             return;
         }
-        let row = u32::try_from(row).unwrap_or(u32::MAX);
-        let upper = (hash >> 32) as u32;
-        let entry = IndexEntry { hash: upper, module: number, row, symbol: new.symbol };
         // `reserve` has left spare capacity: the table does not rehash.
-        self.rows.insert_unique(hash, entry, |_| 0);
+        self.rows.insert_unique(hash, IndexEntry::new(hash, number, row, new.symbol), |_| 0);
     }
 
-    /// Removes all rows of a module.
-    fn remove_rows(&mut self, number: u32) {
-        self.lost.retain(|_, place| module_of(*place) != number);
-        let Some(module) = module_at(&self.modules, number) else { return };
-        for row in &module.rows {
-            let hash = self.hasher.hash_one(module.text(row.symbol).as_bytes());
-            let same = |entry: &IndexEntry| entry.module == number && entry.symbol == row.symbol;
-            if let Ok(found) = self.rows.find_entry(hash, same) {
-                found.remove();
-            }
+    /// Removes all rows of a module, and the module itself if it `is_gone`.
+    fn remove_entries(&mut self, number: u32, is_gone: bool) {
+        // Those after it move up.
+        let moves_up = |module: &mut u32| {
+            let stays = *module != number;
+            *module -= u32::from(is_gone && *module > number);
+            stays
+        };
+        self.rows.retain(|entry| moves_up(&mut entry.module));
+        self.lost.retain(|entry| moves_up(&mut entry.module));
+        if is_gone && self.at(number).is_some() {
+            self.numbers.retain(moves_up);
+            self.modules.remove(number as usize);
         }
     }
 
-    /// Removes the row of an instance that has been compiled.
+    /// Removes a module that a loader has read, and that `is_it` accepts: its instances are not found any more.
+    pub(super) fn unload(&mut self, is_it: &dyn Fn(&Module) -> bool) -> Option<TryArc<Module>> {
+        let is_it = |module: &TryArc<Module>| module.note.is_of_loader() && is_it(module);
+        let number = u32::try_from(self.modules.iter().position(is_it)?).ok()?;
+        let module = self.at(number)?.clone();
+        self.remove_entries(number, true);
+        module.source.is_outdated.store(true, Ordering::Relaxed);
+        Some(module)
+    }
+
+    /// Remembers an unloaded module whose instances are found again if the same templates are loaded under its path.
+    pub(super) fn remember(&mut self, module: TryArc<Module>) {
+        if module.source.instances.load(Ordering::Relaxed) != 0 {
+            // Without memory its instances are made again.
+            let _ = try_push(&mut self.unloaded, module);
+        }
+    }
+
+    /// Takes a remembered module that `is_it` accepts.
+    pub(super) fn recall(&mut self, is_it: &dyn Fn(&Module) -> bool) -> Option<TryArc<Module>> {
+        let found = self.unloaded.iter().position(|module| is_it(module))?;
+        Some(self.unloaded.swap_remove(found))
+    }
+
+    /// Moves the row of an instance that has been compiled.
     pub(super) fn remove(&mut self, module: &TryArc<Module>, symbol: &[u8]) {
         let hash = self.hasher.hash_one(symbol);
-        let Self { modules, rows, .. } = self;
+        let Self { modules, hasher, rows, lost, .. } = self;
         let same = |entry: &IndexEntry| {
             let of = module_at(modules, entry.module);
-            of.is_some_and(|of| of.ptr_eq(module)) && is_symbol(modules, entry, hash, symbol)
+            of.is_some_and(|of| of.ptr_eq(module)) && entry.is_of(modules, hash, symbol)
         };
         let Ok(found) = rows.find_entry(hash, same) else { return };
-        let (IndexEntry { module: number, row, .. }, _) = found.remove();
+        let (entry, _) = found.remove();
+        let rehash = |entry: &IndexEntry| entry.hash(modules, hasher);
         // Without memory it is not compiled again.
-        if self.lost.try_reserve(1).is_ok()
-            && let Ok(symbol) = try_copy_bytes(symbol)
-        {
-            self.add_lost(symbol, row_place(number, row as usize));
+        if lost.try_reserve(1, rehash).is_ok() {
+            lost.insert_unique(hash, entry, rehash);
         }
     }
 
-    /// Adds the row of an instance that was compiled, unless one is known. Memory has been reserved.
-    fn add_lost(&mut self, symbol: Box<[u8]>, place: RowPlace) {
-        if !self.lost.contains_key(&symbol) {
-            self.lost.insert(symbol, place);
-        }
+    /// Whether a module lists `symbol` as possible, for requests of `owner`.
+    pub(super) fn is_possible(&self, symbol: &[u8], owner: u64) -> bool {
+        self.find_possible(symbol, owner).is_some()
     }
 
-    /// Whether a module lists `symbol` as possible.
-    pub(super) fn is_possible(&self, symbol: &[u8]) -> bool {
-        let hash = self.hasher.hash_one(symbol);
-        self.rows.find(hash, |entry| is_symbol(&self.modules, entry, hash, symbol)).is_some()
-    }
-
-    /// The row of `symbol` in the first module that lists it as possible.
-    pub(super) fn find_possible(&self, symbol: &[u8]) -> Option<ModuleRow> {
-        let hash = self.hasher.hash_one(symbol);
-        let found = self.rows.iter_hash(hash);
-        let found = found.filter(|entry| is_symbol(&self.modules, entry, hash, symbol));
-        let first = found.min_by_key(|entry| entry.module)?;
-        let module = module_at(&self.modules, first.module)?.clone();
-        let row = module.row(first.row)?;
-        Some(ModuleRow { module, row })
+    /// The row of `symbol` in the first module that lists it as possible, for requests of `owner`.
+    pub(super) fn find_possible(&self, symbol: &[u8], owner: u64) -> Option<ModuleRow> {
+        self.find_in(&self.rows, symbol, owner)
     }
 
     /// As [`find_possible`](Self::find_possible), or else the row of an instance that was compiled before.
-    pub(super) fn find(&self, symbol: &[u8]) -> Option<ModuleRow> {
-        self.find_possible(symbol).or_else(|| {
-            let place = *self.lost.get(symbol)?;
-            let module = module_at(&self.modules, module_of(place))?.clone();
-            let mut rows = module.rows.iter().chain(&module.lost_rows);
-            let row = *rows.nth(place as u32 as usize)?;
+    pub(super) fn find(&self, symbol: &[u8], owner: u64) -> Option<ModuleRow> {
+        self.find_possible(symbol, owner).or_else(|| {
+            let ModuleRow { module, row } = self.find_in(&self.lost, symbol, owner)?;
             Some(ModuleRow { module, row: Row { is_instantiated: true, ..row } })
         })
     }
 
-    /// The module with this path.
-    pub(super) fn by_path(&self, path: &[u8]) -> Option<TryArc<Module>> {
-        module_at(&self.modules, module_of(*self.paths.get(path)?)).cloned()
+    /// The first of `rows` for `symbol`.
+    fn find_in(
+        &self,
+        rows: &HashTable<IndexEntry>,
+        symbol: &[u8],
+        owner: u64,
+    ) -> Option<ModuleRow> {
+        let hash = self.hasher.hash_one(symbol);
+        let found = rows.iter_hash(hash).filter(|entry| {
+            let module = self.at(entry.module);
+            module.is_some_and(|module| module.source.is_of(owner))
+                && entry.is_of(&self.modules, hash, symbol)
+        });
+        let first = found.min_by_key(|entry| (entry.module, entry.row))?;
+        let module = self.at(first.module)?.clone();
+        let row = *module.rows.iter().chain(&module.lost_rows).nth(first.row as usize)?;
+        Some(ModuleRow { module, row })
+    }
+
+    /// The module with this path that `owner` has, or else the first one that requests of it use.
+    pub(super) fn by_path(&self, path: &[u8], owner: u64) -> Option<TryArc<Module>> {
+        self.at(self.number(path, owner)?).cloned()
+    }
+
+    fn number(&self, path: &[u8], owner: u64) -> Option<u32> {
+        let found = self.numbers.iter_hash(self.hasher.hash_one(path)).copied();
+        let found = found.filter_map(|number| Some((number, self.at(number)?)));
+        let found =
+            found.filter(|(_, module)| *module.note.path == *path && module.source.is_of(owner));
+        let first = found.min_by_key(|(number, module)| (module.source.owner != owner, *number));
+        Some(first?.0)
+    }
+
+    fn at(&self, number: u32) -> Option<&TryArc<Module>> {
+        module_at(&self.modules, number)
     }
 }
 
-/// The number of a module in the upper half, and the position in its rows and lost rows in the lower half.
-type RowPlace = u64;
+impl IndexEntry {
+    fn new(hash: u64, module: u32, row: usize, symbol: Span) -> Self {
+        let row = u32::try_from(row).unwrap_or(u32::MAX);
+        Self { hash: (hash >> 32) as u32, module, row, symbol }
+    }
 
-fn row_place(module: u32, row: usize) -> RowPlace {
-    u64::from(module) << 32 | row as u64
-}
+    fn hash(&self, modules: &[TryArc<Module>], hasher: &DefaultHashBuilder) -> u64 {
+        let symbol = module_at(modules, self.module).map_or("", |module| module.text(self.symbol));
+        hasher.hash_one(symbol.as_bytes())
+    }
 
-fn module_of(place: RowPlace) -> u32 {
-    (place >> 32) as u32
+    fn is_of(&self, modules: &[TryArc<Module>], hash: u64, symbol: &[u8]) -> bool {
+        let module = module_at(modules, self.module);
+        self.hash == (hash >> 32) as u32
+            && module.is_some_and(|module| module.text(self.symbol).as_bytes() == symbol)
+    }
 }
 
 fn module_at(modules: &[TryArc<Module>], number: u32) -> Option<&TryArc<Module>> {
     modules.get(number as usize)
-}
-
-fn is_symbol(modules: &[TryArc<Module>], entry: &IndexEntry, hash: u64, symbol: &[u8]) -> bool {
-    entry.hash == (hash >> 32) as u32
-        && module_at(modules, entry.module)
-            .is_some_and(|module| module.text(entry.symbol).as_bytes() == symbol)
 }

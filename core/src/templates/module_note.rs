@@ -90,6 +90,11 @@ impl ModuleNote {
         &self.storage
     }
 
+    /// Whether a loader has read the module, so that its note is updated in memory only.
+    pub(super) fn is_of_loader(&self) -> bool {
+        matches!(self.storage, Storage::Loader)
+    }
+
     /// Sets the text, which starts at `offset` in the file.
     pub(super) fn set_text(&self, text: Vec<u8>, offset: u64) {
         *self.text.lock() = NoteText { text, offset };

@@ -1,5 +1,6 @@
 //! Modules that import instances which do not exist yet.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
@@ -10,7 +11,7 @@ use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleHandle, Modu
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{JitInstantiator, JitSymbolResolver};
 
-use crate::build::{Directory, SILENT, Spec, compiler, loaded};
+use crate::build::{Directory, SILENT, Spec, compiler, instantiator, loaded};
 use crate::call_at;
 
 /// A module with a function `main` that jumps to its import.
@@ -243,14 +244,14 @@ fn module_that_is_not_loaded_after_all_has_no_templates() {
         jit.try_jit_instantiate(symbol).map(|instance| call_at(instance.address(), &[])).ok()
     };
     jit.load_read_metadata(b"failed", &file("ret 1")).unwrap();
-    jit.forget_read_metadata(b"failed").unwrap();
+    jit.forget_read_metadata(b"failed");
     assert!(!jit.has_template("f") && value_of(b"f$i64").is_none());
     jit.load_read_metadata(b"other", &file("ret 2")).unwrap();
     assert_eq!(value_of(b"f$i64"), Some(2));
     // Nor does it take those away that the caller has loaded.
     jit.load_smf_bytes(b"own", &Spec::new().both("g", "ret 3").file()).unwrap();
     for module in [&b"own"[..], b"unknown"] {
-        jit.forget_read_metadata(module).unwrap();
+        jit.forget_read_metadata(module);
     }
     assert_eq!(value_of(b"g$i64"), Some(3));
 }
@@ -276,6 +277,87 @@ fn instances_of_templates_that_were_replaced_are_not_found() {
     jit.load_read_metadata(b"m", &file("ret 1")).unwrap();
     assert_eq!([value_of(b"g$i64"), value_of(b"f$i64")], [Some(1), Some(1)]);
     assert_eq!(call_at(first.address(), &[]), 1, "it remains for its callers");
-    jit.forget_read_metadata(b"m").unwrap();
+    jit.forget_read_metadata(b"m");
     assert_eq!([value_of(b"g$i64"), value_of(b"f$i64")], [None, None]);
+}
+
+/// The value of `symbol`, without arguments; `None` without an instance.
+fn value(jit: &JitInstantiator, symbol: &str) -> Option<i64> {
+    let instance = jit.try_jit_instantiate(symbol.as_bytes()).ok()?;
+    Some(call_at(instance.address(), &[]))
+}
+
+/// An instantiator whose owner is the number in the result.
+fn owned() -> (JitInstantiator, Arc<AtomicU64>) {
+    let owner = Arc::new(AtomicU64::new(0));
+    let of_jit = owner.clone();
+    let (jit, _) = instantiator(SILENT);
+    (jit.with_owner(move || of_jit.load(Ordering::Relaxed)).unwrap(), owner)
+}
+
+/// Two loaders have different modules of one name.
+#[test]
+fn templates_of_an_owner_are_not_used_for_another() {
+    let (jit, owner) = owned();
+    let file = |of_f: &str| Spec::new().both("f", of_f).both("bad", of_f).file();
+    jit.load_smf_bytes(b"all", &Spec::new().both("g", "call f$i64").both("h", "ret 9").file())
+        .unwrap();
+    let set = |number| owner.store(number, Ordering::Relaxed);
+    for (number, bytes) in [(1, file("ret 1")), (2, file("ret 2")), (3, file("fail"))] {
+        set(number);
+        jit.load_read_metadata(b"m", &bytes).unwrap();
+    }
+    set(1);
+    let first = jit.try_jit_instantiate(b"h$i64").unwrap().address();
+    for number in [1, 2, 1] {
+        set(number);
+        let expected = number.cast_signed();
+        assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [Some(expected); 2]);
+        assert_eq!(jit.address(b"h$i64"), Some(first), "of templates of every owner");
+    }
+    set(3);
+    assert_eq!([value(&jit, "bad$i64"), value(&jit, "f$i64"), value(&jit, "g$i64")], [None; 3]);
+    set(2);
+    assert_eq!(value(&jit, "bad$i64"), Some(2), "the failure is that of the other owner");
+    set(4);
+    assert!(!jit.can_jit_instantiate(b"f$i64") && !jit.has_template("f"));
+    assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [None; 2]);
+    // Nor does an owner remove the templates of another one.
+    jit.forget_read_metadata(b"m");
+    set(2);
+    jit.forget_read_metadata(b"m");
+    assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [None; 2]);
+    set(1);
+    assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [Some(1); 2]);
+    jit.forget_owner(1);
+    assert_eq!([value(&jit, "f$i64"), value(&jit, "h$i64")], [None, Some(9)]);
+    set(0);
+    assert_eq!((jit.stats().loaded_smf_count, jit.has_template("f")), (2, true));
+}
+
+#[test]
+fn unloaded_module_leaves_no_templates_before_those_of_others() {
+    let file = |value: &str| Spec::new().both("f", value).file();
+    let (jit, _) = loaded(SILENT, &[]);
+    jit.load_read_metadata(b"one", &file("ret 1")).unwrap();
+    jit.load_read_metadata(b"kept", &Spec::new().both("k", "ret 7").file()).unwrap();
+    let first = jit.try_jit_instantiate(b"f$i64").unwrap().address();
+    jit.forget_read_metadata(b"one");
+    assert_eq!(value(&jit, "f$i64"), None);
+    jit.load_read_metadata(b"two", &file("ret 2")).unwrap();
+    assert_eq!([value(&jit, "f$i64"), value(&jit, "k$i64")], [Some(2), Some(7)]);
+    jit.forget_read_metadata(b"two");
+    // The same templates under the same name: their instance is found again.
+    jit.load_read_metadata(b"one", &file("ret 1")).unwrap();
+    assert_eq!(jit.address(b"f$i64"), Some(first));
+    // A new version without templates.
+    jit.load_read_metadata(b"one", user("f").as_slice()).unwrap();
+    assert_eq!(jit.address(b"f$i64"), None);
+    jit.load_read_metadata(b"one", &file("ret 1")).unwrap();
+    for number in 0..100 {
+        let name = format!("other{number}");
+        jit.load_read_metadata(name.as_bytes(), &file("ret 3")).unwrap();
+        jit.forget_read_metadata(name.as_bytes());
+    }
+    assert_eq!(jit.stats().loaded_smf_count, 2);
 }

@@ -16,8 +16,8 @@ use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, Code, or, record, succeeded};
 use super::fallback::Rank;
 use super::jit_handles::{
-    self, CacheHandle, CallbackCompiler, InstanceSymbols, JITS, JitObserver, LoaderJit, OpenJit,
-    SharedJit, SmfCompiler, with,
+    self, CacheHandle, CallbackCompiler, InstanceSymbols, JITS, JitObserver, LoaderJit,
+    LoaderModules, OpenJit, SharedJit, SmfCompiler, asking_loader, with,
 };
 use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
@@ -120,6 +120,7 @@ fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     let jit = JitInstantiator::new(config, memory.memory.clone())?
         .with_compiler(compiler.clone())?
         .with_symbols(InstanceSymbols)?
+        .with_owner(asking_loader)?
         .with_observer(JitObserver { cache: cache.clone() })?;
     let (resolver, users) = (JitSymbolResolver::new(jit), Users::default());
     let unreadable = UnreadableModules::default();
@@ -251,7 +252,7 @@ pub unsafe extern "C" fn smf_jit_instantiate(
         let Err(error) = result else { return Ok(0) };
         let outcome = outcome_of(&error);
         if let InstantiateError::NotFound { .. } = error
-            && let Some(error) = jit.shared.unreadable.error_for(symbol)
+            && let Some(error) = jit.shared.unreadable_error(symbol)
         {
             record(ApiError::other(Code::NotFound, &error));
         }
@@ -311,12 +312,10 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
         let found = jit.shared.resolver.try_resolve(symbol).or_else(|error| {
             let registered = RegisteredSymbols::default().resolve(symbol);
             registered.ok_or_else(|| match error {
-                InstantiateError::NotFound { .. } => {
-                    match jit.shared.unreadable.error_for(symbol) {
-                        Some(error) => ApiError::other(Code::NotFound, &error),
-                        None => ApiError::Unresolved { symbol: ShortName::new(symbol) },
-                    }
-                }
+                InstantiateError::NotFound { .. } => match jit.shared.unreadable_error(symbol) {
+                    Some(error) => ApiError::other(Code::NotFound, &error),
+                    None => ApiError::Unresolved { symbol: ShortName::new(symbol) },
+                },
                 error => error_of(&error).1,
             })
         });
@@ -423,10 +422,13 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
             jit => {
                 let shared = with(jit, |jit| Ok(jit.shared.clone()))?;
                 // Modules call its instances, also when another one is set or it is closed.
-                loader.keep(jit, try_box(shared.clone())?)?;
-                let fallback = LoaderJit::new(shared.clone(), handle)?;
+                loader.keep_jit(jit, || {
+                    Ok(try_box(LoaderModules { shared: shared.clone(), loader: handle })?)
+                })?;
+                let fallback = LoaderJit::new(shared, handle)?;
+                let of_sink = fallback.clone();
                 let sink = move |name: &[u8], bytes: Option<&ModuleBytes>| {
-                    shared.set_module(name, bytes);
+                    LoaderJit::set_module(&of_sink, name, bytes);
                 };
                 let sink = try_box(sink)? as Box<ModuleSink>;
                 let fallback = move |name: &[u8]| LoaderJit::resolve(&fallback, name);
@@ -434,6 +436,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
             }
         };
         loader.modules().set_module_sink(sink)?;
+        loader.forget_except(jit);
         Ok(loader.fallback.set(loader.modules(), Rank::Instantiator, fallback)?)
     }))
 }

@@ -24,13 +24,13 @@ use super::cache_handles::{CACHES, CacheGuard};
 use super::cptr::Callback;
 use super::error::{ApiError, ArgumentError};
 use super::handle_table::{HandleTable, Object};
-use super::loader_handles;
+use super::loader_handles::{self, SetJit};
 use super::missing::with_nul;
 use super::registered_symbols::RegisteredSymbols;
 use crate::fork::Users;
 use crate::jit::Announce;
 use crate::link_failures;
-use crate::loader_templates::UnreadableModules;
+use crate::loader_templates::{InstanceError, UnreadableModules};
 use crate::types_json::types_to_text;
 
 pub(super) static JITS: HandleTable<OpenJit> = HandleTable::new();
@@ -128,17 +128,22 @@ pub(super) struct SharedJit {
 }
 
 impl SharedJit {
-    /// Adds the templates and the note of a module that a loader has parsed; without bytes, withdraws those of a module that
-    /// is not loaded after all. Malformed ones are reported for names that have no template.
-    pub(super) fn set_module(&self, name: &[u8], bytes: Option<&ModuleBytes>) {
+    /// Adds the templates and the note of a module of the loader that asks; without bytes, withdraws those of one that is not
+    /// loaded any more. Malformed ones are reported for names that have no template.
+    fn set_module(&self, name: &[u8], bytes: Option<&ModuleBytes>) {
         if let Some(_user) = self.users.enter() {
             let jit = self.resolver.instantiator();
-            let read = match bytes {
-                Some(bytes) => jit.load_read_metadata(name, bytes.as_slice()),
-                None => jit.forget_read_metadata(name),
-            };
-            self.unreadable.set(name, read);
+            let read = bytes.map_or(Ok(()), |bytes| jit.load_read_metadata(name, bytes.as_slice()));
+            if bytes.is_none() {
+                jit.forget_read_metadata(name);
+            }
+            self.unreadable.set(asking_loader(), name, read);
         }
+    }
+
+    /// The error of a name without a template, which may be in a module that cannot be read.
+    pub(super) fn unreadable_error(&self, name: &[u8]) -> Option<InstanceError> {
+        self.unreadable.error_for(asking_loader(), name)
     }
 
     /// In a child process `None` if a thread was using the instantiator at the fork.
@@ -147,7 +152,7 @@ impl SharedJit {
         match self.resolver.try_resolve(name) {
             Ok(address) => Some(address),
             Err(InstantiateError::NotFound { .. }) => {
-                if let Some(error) = self.unreadable.error_for(name) {
+                if let Some(error) = self.unreadable_error(name) {
                     link_failures::record(&error);
                 }
                 None
@@ -160,7 +165,7 @@ impl SharedJit {
     }
 }
 
-/// An instantiator as the fallback resolver of a loader.
+/// An instantiator as the fallback resolver and the module sink of a loader.
 pub(super) struct LoaderJit {
     shared: TryArc<SharedJit>,
     /// The handle of the loader.
@@ -168,8 +173,35 @@ pub(super) struct LoaderJit {
 }
 
 thread_local! {
-    /// The fallback resolver for which this thread makes an instance.
+    /// The loader for which this thread uses an instantiator.
     static ASKING: RefCell<Option<TryArc<LoaderJit>>> = const { RefCell::new(None) };
+}
+
+/// The handle of the loader for which this thread uses an instantiator; 0 without one.
+pub(super) fn asking_loader() -> u64 {
+    ASKING.with_borrow(|asking| asking.as_ref().map_or(0, |asking| asking.loader))
+}
+
+/// The modules of a loader in an instantiator, which forgets them when the loader is closed.
+pub(super) struct LoaderModules {
+    pub(super) shared: TryArc<SharedJit>,
+    /// The handle of the loader.
+    pub(super) loader: u64,
+}
+
+impl SetJit for LoaderModules {
+    fn forget_modules(&self) {
+        if let Some(_user) = self.shared.users.enter() {
+            self.shared.resolver.instantiator().forget_owner(self.loader);
+            self.shared.unreadable.forget_owner(self.loader);
+        }
+    }
+}
+
+impl Drop for LoaderModules {
+    fn drop(&mut self) {
+        self.forget_modules();
+    }
 }
 
 impl LoaderJit {
@@ -179,10 +211,20 @@ impl LoaderJit {
 
     /// The address of `name`, or else of its instance.
     pub(super) fn resolve(this: &TryArc<Self>, name: &[u8]) -> Option<u64> {
+        Self::ask(this, |shared| shared.resolve(name))
+    }
+
+    /// Passes what a name of a module has now to the instantiator.
+    pub(super) fn set_module(this: &TryArc<Self>, name: &[u8], bytes: Option<&ModuleBytes>) {
+        Self::ask(this, |shared| shared.set_module(name, bytes));
+    }
+
+    /// Uses the instantiator for the loader.
+    fn ask<T>(this: &TryArc<Self>, act: impl FnOnce(&SharedJit) -> T) -> T {
         let outer = ASKING.replace(Some(this.clone()));
-        let found = this.shared.resolve(name);
+        let done = act(&this.shared);
         ASKING.set(outer);
-        found
+        done
     }
 
     /// What `find` finds in the modules of the loader for whose import this thread makes an instance; `None` without one.

@@ -30,18 +30,21 @@ pub(super) struct OpenLoader {
     holds: Mutex<Holds>,
     loader: Loader,
     pub(super) fallback: Fallback,
-    /// The owners of code that modules call, by the handle that C has of them. Dropped after the modules.
+    /// The instantiators that were set, by their handles. Dropped after the modules, which call their code.
     #[cfg(feature = "jit")]
-    code_owners: Mutex<Vec<(u64, CodeOwner)>>,
+    jits: Mutex<Vec<(u64, Box<dyn SetJit>)>>,
     /// The handle of the cache through which files are read; 0 for none. A handle, so that each use is counted and
     /// checked.
     cache: AtomicU64,
     _memory: SharedAllocator,
 }
 
-/// Owns code.
+/// An instantiator that a loader was set for.
 #[cfg(feature = "jit")]
-pub(super) type CodeOwner = Box<dyn Send + Sync>;
+pub(super) trait SetJit: Send + Sync {
+    /// Forgets the modules of the loader.
+    fn forget_modules(&self);
+}
 
 impl Object for OpenLoader {
     const TAG: u32 = 1 << 29;
@@ -94,17 +97,35 @@ impl OpenLoader {
         self.holds().len()
     }
 
-    /// Keeps `owner`, whose handle in C is `handle`, until the loader is closed.
+    #[cfg(feature = "jit")]
+    fn jits(&self) -> MutexGuard<'_, Vec<(u64, Box<dyn SetJit>)>> {
+        self.jits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an instantiator until the loader is closed. `new` makes its entry, unless it has one.
     ///
     /// # Errors
     /// [`AllocError`].
     #[cfg(feature = "jit")]
-    pub(super) fn keep(&self, handle: u64, owner: CodeOwner) -> Result<(), AllocError> {
-        let mut owners = self.code_owners.lock().unwrap_or_else(PoisonError::into_inner);
-        match owners.iter().any(|(known, _)| *known == handle) {
+    pub(super) fn keep_jit(
+        &self,
+        jit: u64,
+        new: impl FnOnce() -> Result<Box<dyn SetJit>, AllocError>,
+    ) -> Result<(), AllocError> {
+        let mut jits = self.jits();
+        match jits.iter().any(|(known, _)| *known == jit) {
             true => Ok(()),
-            false => try_push(&mut owners, (handle, owner)),
+            false => try_push(&mut jits, (jit, new()?)),
         }
+    }
+
+    /// Lets all instantiators but `jit` forget the modules of the loader.
+    #[cfg(feature = "jit")]
+    pub(super) fn forget_except(&self, jit: u64) {
+        self.jits()
+            .iter()
+            .filter(|(known, _)| *known != jit)
+            .for_each(|(_, of)| of.forget_modules());
     }
 
     /// Sets the cache through which files are read; 0 for none.
@@ -149,7 +170,7 @@ pub(super) fn open(loader: Loader, memory: SharedAllocator) -> Result<u64, ApiEr
         loader,
         fallback: Fallback::new()?,
         #[cfg(feature = "jit")]
-        code_owners: Mutex::default(),
+        jits: Mutex::default(),
         cache,
         _memory: memory,
     })

@@ -159,6 +159,54 @@ static void kept(void) {
     }
 }
 
+static int64_t main_of(uint64_t loader, const char *name) {
+    uint64_t module = smf_loader_load(loader, made(name));
+    int64_t result = -1;
+    CHECK(module && smf_loader_call(loader, module, "main", NULL, 0, &result));
+    CHECK(smf_loader_unload(loader, module));
+    return result;
+}
+
+/* Loads a file under the name "plugin". */
+static uint64_t plugin(uint64_t loader, const char *name) {
+    static uint8_t bytes[8192];
+    FILE *file = fopen(made(name), "r");
+    CHECK(file);
+    size_t length = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    uint64_t module = smf_loader_load_bytes(loader, "plugin", bytes, (int64_t)length);
+    CHECK(module);
+    return module;
+}
+
+static const char *const VERSIONS[] = {"templates.smf", "others.smf"};
+static const int64_t RESULTS[] = {333, 444};
+
+/* Loaders that share an instantiator use the templates of their own modules, as long as these are loaded. */
+static void shared(void) {
+    uint64_t jit = open_jit(50, SMF_JIT_SILENT), loaders[2] = {smf_loader_open(NULL), smf_loader_open(NULL)}, plugins[2];
+    SmfJitStatistics statistics = {.size = sizeof statistics};
+    CHECK(smf_jit_set_compiler(jit, compile, (void *)42));
+    for (int i = 0; i < 2; i++) {
+        CHECK(smf_loader_set_jit(loaders[i], jit) && (plugins[i] = plugin(loaders[i], VERSIONS[i])));
+    }
+    for (int i = 0; i < 4; i++) {
+        CHECK(main_of(loaders[i & 1], "user.smf") == RESULTS[i & 1]);
+    }
+    CHECK(smf_jit_statistics(jit, &statistics) && statistics.modules == 2 && statistics.cached == 3);
+    /* Setting it again changes nothing. */
+    CHECK(smf_loader_set_jit(loaders[0], jit) && smf_loader_unload(loaders[1], plugins[1]));
+    REFUSED(!smf_loader_load(loaders[1], made("user.smf")), SMF_ERROR_MISSING);
+    CHECK(main_of(loaders[0], "user.smf") == 333);
+    CHECK((plugins[1] = plugin(loaders[1], VERSIONS[0])) && main_of(loaders[1], "user.smf") == 333);
+    CHECK(smf_loader_set_jit(loaders[1], 0) && smf_jit_statistics(jit, &statistics) && statistics.modules == 1);
+    CHECK(smf_loader_close(loaders[1]) && main_of(loaders[0], "user.smf") == 333 && smf_jit_resolve(jit, "later$i64"));
+    CHECK(smf_loader_close(loaders[0]));
+    REFUSED(!smf_jit_resolve(jit, "later$i64"), SMF_ERROR_NOT_FOUND);
+    CHECK(smf_jit_statistics(jit, &statistics) && statistics.modules == 0);
+    CHECK(smf_jit_close(jit));
+}
+
 /* The limit of instances, and the oldest structure, which has none. */
 static void limited(void) {
     SmfJitOptions options = {sizeof options, 50, SMF_JIT_SILENT, 1}, old = {16, 50, SMF_JIT_SILENT, 1};
@@ -215,14 +263,6 @@ static void cached(void) {
 
 static void *resolve(void *jit) {
     return (void *)(intptr_t)smf_jit_resolve(*(uint64_t *)jit, "slow$i64");
-}
-
-static int64_t main_of(uint64_t loader, const char *name) {
-    uint64_t module = smf_loader_load(loader, made(name));
-    int64_t result = -1;
-    CHECK(module && smf_loader_call(loader, module, "main", NULL, 0, &result));
-    CHECK(smf_loader_unload(loader, module));
-    return result;
 }
 
 /* Instances that call the module which imports them, and modules that are loaded on demand. */
@@ -631,6 +671,7 @@ int main(int count, char **arguments) {
     linked();
     around();
     pinned();
+    shared();
     replaced();
     resolved();
     both();

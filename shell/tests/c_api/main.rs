@@ -705,6 +705,13 @@ fn make_templates(directory: &Path) {
     for name in ["templates.smf", "kept.smf", "cached.smf"] {
         fs::write(directory.join(name), module.to_vec().unwrap()).unwrap();
     }
+    // Another version of `later`.
+    let later = b"\x01\0\0\0\x05\0\0\0later\x03\0\0\0444";
+    let note = b"possible |template, type_args, mangled_name|\n    later, i64, \"later$i64\"\n";
+    let later = section(SectionKind::TemplateCode, b".templates", later);
+    let others = [sections[0], later, section(SectionKind::Note, b"note.sdn", note)];
+    let module = NewModule { layout, header, stub: &[], sections: &others, symbols: &[] };
+    fs::write(directory.join("others.smf"), module.to_vec().unwrap()).unwrap();
     let note = section(SectionKind::Note, b"note.sdn", b"possible |template|\n    a, b\n");
     let module =
         NewModule { layout, header, stub: &[], sections: &[sections[0], note], symbols: &[] };

@@ -173,14 +173,14 @@ impl JitInstantiator {
         of: &TryArc<Module>,
     ) -> Result<Vec<TryArc<Module>>, AllocError> {
         let mut concerned = Vec::new();
-        let state = self.state();
-        let all = &state.modules.modules;
-        if !all.iter().any(|module| module.has_declarations()) {
+        let (state, owner) = (self.state(), self.owner());
+        let all = || state.modules.of(owner);
+        if !all().any(|module| module.has_declarations()) {
             return Ok(concerned);
         }
         try_push(&mut concerned, of.clone())?;
-        let is_listed = all.iter().any(|module| module.lists(symbol));
-        for module in all.iter().filter(|module| !is_listed || module.lists(symbol)) {
+        let is_listed = all().any(|module| module.lists(symbol));
+        for module in all().filter(|module| !is_listed || module.lists(symbol)) {
             if !module.ptr_eq(of) {
                 try_push(&mut concerned, module.clone())?;
             }
@@ -193,16 +193,17 @@ impl JitInstantiator {
         if !module.has_declarations() {
             return Ok(());
         }
+        let owner = module.source.owner;
         for row in &module.rows {
             let symbol = module.text(row.symbol).as_bytes();
-            if !self.instances.contains(symbol) {
+            if !self.exists(symbol, owner) {
                 continue;
             }
             let Ok(arguments) = Type::parse_arguments(module.text(row.arguments)) else { continue };
-            let others = try_collect(self.state().modules.modules.iter().cloned())?;
+            let others = try_collect(self.state().modules.of(owner).cloned())?;
             let is_other = |other: &&TryArc<Module>| {
                 // A module of the same path is replaced.
-                other.lists(symbol) && other.note.path != module.note.path
+                other.lists(symbol) && !other.is_at(owner, &module.note.path)
             };
             let others = others.iter().filter(is_other).map(|other| &**other);
             let concerned = try_collect(core::iter::once(module).chain(others))?;

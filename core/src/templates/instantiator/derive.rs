@@ -27,8 +27,9 @@ impl JitInstantiator {
         let arguments = try_clone_all(types)?;
         let found = self.known_or_new(b"", try_copy_str(name)?, arguments)?;
         let found = found.ok_or_else(|| InstantiateError::not_found(name.as_bytes()))?;
-        let is_known = self.instances.contains(&found.symbol)
-            || self.state().modules.is_possible(&found.symbol);
+        let owner = self.owner();
+        let is_known = self.exists(&found.symbol, owner)
+            || self.state().modules.is_possible(&found.symbol, owner);
         if !is_known && self.parameters_of(name.as_bytes()).is_none() {
             return Err(InstantiateError::not_found(&found.symbol));
         }
@@ -38,7 +39,7 @@ impl JitInstantiator {
     /// Whether a loaded module has the template `name`.
     pub fn has_template(&self, name: &str) -> bool {
         let state = self.state();
-        state.modules.modules.iter().any(|module| module.template(name.as_bytes()).is_some())
+        state.modules.of(self.owner()).any(|module| module.template(name.as_bytes()).is_some())
     }
 
     /// The body of the template `name`; `None` if no loaded module has it.
@@ -50,7 +51,7 @@ impl JitInstantiator {
         name: &[u8],
     ) -> core::result::Result<Option<Box<[u8]>>, AllocError> {
         let state = self.state();
-        let found = state.modules.modules.iter().find_map(|module| module.template(name));
+        let found = state.modules.of(self.owner()).find_map(|module| module.template(name));
         found.map(|template| try_copy_bytes(template.body)).transpose()
     }
 
@@ -62,8 +63,9 @@ impl JitInstantiator {
 
     /// Whether a template fits `symbol`, which is not an instance yet, nor recorded as one.
     pub(super) fn can_derive(&self, symbol: &[u8]) -> bool {
+        let owner = self.owner();
         let is_known = |symbol: &[u8]| {
-            self.instances.contains(symbol) || self.state().modules.find(symbol).is_some()
+            self.exists(symbol, owner) || self.state().modules.find(symbol, owner).is_some()
         };
         // The spelling may be another one than that of the instance.
         !is_known(symbol)
@@ -133,7 +135,7 @@ impl JitInstantiator {
     /// it.
     fn parameters_of(&self, template: &[u8]) -> Option<Option<u8>> {
         let state = self.state();
-        state.modules.modules.iter().find_map(|module| {
+        state.modules.of(self.owner()).find_map(|module| {
             let found = module.template(template)?;
             self.compiler(found.body)?.is_generic().then_some(found.parameters)
         })
@@ -153,11 +155,11 @@ impl JitInstantiator {
         let Some(usual) = mangle(&template, &arguments)? else { return Ok(None) };
         let plain = mangle_plain(&template, &arguments)?.filter(|plain| *plain != usual);
         let mut symbol = try_concat(&[prefix, usual.as_bytes()])?;
-        let state = self.state();
+        let (state, owner) = (self.state(), self.owner());
         'known: for name in [Some(&usual), plain.as_ref()].into_iter().flatten() {
             for prefix in [FUNCTION, b""] {
                 let known = try_concat(&[prefix, name.as_bytes()])?;
-                if self.instances.contains(&known) || state.modules.is_possible(&known) {
+                if self.exists(&known, owner) || state.modules.is_possible(&known, owner) {
                     symbol = known;
                     break 'known;
                 }
@@ -173,7 +175,7 @@ impl JitInstantiator {
         template: &str,
         arguments: &[Type],
     ) -> Result<Option<DerivedInstance>> {
-        let state = self.state();
+        let (state, owner) = (self.state(), self.owner());
         let mut found: Option<DerivedInstance> = None;
         let mut add = |instance: DerivedInstance| match &found {
             Some(other) if other.arguments != instance.arguments => {
@@ -193,7 +195,7 @@ impl JitInstantiator {
             let pairs = || arguments.iter().zip(types);
             types.len() == arguments.len() && pairs().all(|(alias, ty)| is_alias_of(alias, ty))
         };
-        for (symbol, of, types) in listed(&state) {
+        for (symbol, of, types) in listed(&state, owner) {
             // Malformed arguments are reported when the row itself is used.
             if of == template
                 && let Ok(types) = Type::parse_arguments(types)
@@ -204,7 +206,8 @@ impl JitInstantiator {
             }
         }
         for known in &state.derived {
-            if known.template == template && means(&known.arguments) {
+            let is_it = known.template == template && means(&known.arguments);
+            if is_it && self.exists(&known.symbol, owner) {
                 add(known.try_clone()?)?;
             }
         }
@@ -212,9 +215,9 @@ impl JitInstantiator {
     }
 }
 
-/// The symbol, template and type arguments of the rows of all modules.
-fn listed(state: &State) -> impl Iterator<Item = (&str, &str, &str)> {
-    state.modules.modules.iter().flat_map(|module| {
+/// The symbol, template and type arguments of the rows of the modules that `owner` uses.
+fn listed(state: &State, owner: u64) -> impl Iterator<Item = (&str, &str, &str)> {
+    state.modules.of(owner).flat_map(|module| {
         let rows = module.rows.iter().chain(&module.lost_rows);
         rows.map(|row| {
             (module.text(row.symbol), module.text(row.template), module.text(row.arguments))

@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::AtomicBool;
 
 use super::JitInstantiator;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_copy_bytes, try_push};
@@ -14,7 +13,7 @@ use crate::templates::compiler::{
     CachePolicy, CompileError, CompileRequest, Compiled, Environment, Result, Target,
 };
 use crate::templates::error::{InstantiateError, InstantiateErrorKind};
-use crate::templates::instance::{Import, Instance};
+use crate::templates::instance::{Import, Instance, Source};
 use crate::templates::module::Module;
 use crate::trap::trap_hook;
 use crate::types::{Type, mangle, mangle_plain};
@@ -44,7 +43,7 @@ pub(super) struct CompileEnvironment<'j> {
     /// The symbols of the instances that the code calls.
     pub(super) calls: Vec<Name>,
     /// Of the module of the template, and of those whose instances the code calls.
-    pub(super) sources: Vec<TryArc<AtomicBool>>,
+    pub(super) sources: Vec<TryArc<Source>>,
 }
 
 struct ResolvedTarget {
@@ -62,7 +61,7 @@ impl<'j> CompileEnvironment<'j> {
     ) -> Result<Self, AllocError> {
         let (signature, tables) = (Box::default(), Vec::new());
         let (targets, imports, calls) = (Vec::new(), Vec::new(), Vec::new());
-        let sources = try_collect([module.is_outdated.clone()].into_iter())?;
+        let sources = try_collect([module.source.clone()].into_iter())?;
         let (module, failure) = (&module.note.path, None);
         Ok(Self {
             jit,

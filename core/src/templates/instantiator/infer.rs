@@ -138,12 +138,12 @@ impl JitInstantiator {
     /// The template, and the modules that list uses of it; `None` if no module has the template.
     fn evidence(&self, name: &str) -> Result<Option<Evidence>, AllocError> {
         let state = self.state();
-        let all = &state.modules.modules;
+        let all = || state.modules.of(self.owner());
         let has_template = |module: &&TryArc<Module>| module.template(name.as_bytes()).is_some();
-        let Some(owner) = all.iter().find(has_template) else { return Ok(None) };
+        let Some(owner) = all().find(has_template) else { return Ok(None) };
         let mut modules = Vec::new();
         try_push(&mut modules, owner.clone())?;
-        for module in all {
+        for module in all() {
             if !module.ptr_eq(owner) && !module.uses.of(name.as_bytes()).is_empty() {
                 try_push(&mut modules, module.clone())?;
             }

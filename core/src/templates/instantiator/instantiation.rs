@@ -29,7 +29,7 @@ impl JitInstantiator {
         symbol: &[u8],
         request: Option<InstanceRequest<'_>>,
     ) -> Result<Instance> {
-        let thread = thread_id();
+        let (thread, owner) = (thread_id(), self.owner());
         loop {
             let known = self.instances.len();
             if let Some(instance) = self.find(symbol) {
@@ -41,13 +41,13 @@ impl JitInstantiator {
                 if self.instances.len() != known {
                     continue;
                 }
-                let row = state.modules.find(symbol);
+                let row = state.modules.find(symbol, owner);
                 if row.is_none() && request.is_none() {
                     return Err(InstantiateError::not_found(symbol));
                 }
                 let JitConfig { max_depth, max_instances, .. } = self.config;
                 let limits = Limits { max_depth, max_instances };
-                (state.jobs.claim(thread, symbol, limits)?, row)
+                (state.jobs.claim((thread, owner), symbol, limits)?, row)
             };
             match claim {
                 Claim::Done(error) => return Err(error),
@@ -59,6 +59,7 @@ impl JitInstantiator {
                     let job = Instantiation {
                         jit: self,
                         thread,
+                        owner,
                         symbol,
                         job,
                         row,
@@ -89,6 +90,7 @@ fn wait(job: &Job) {
 struct Instantiation<'j> {
     jit: &'j JitInstantiator,
     thread: i32,
+    owner: u64,
     symbol: Name,
     job: TryArc<Job>,
     /// The row that lists the instance.
@@ -133,8 +135,8 @@ impl Instantiation<'_> {
     ) -> Result<(), UpdateError> {
         self.has_ended = true;
         let updates = compiled.map_or_else(|_| NoteUpdates::new(), |made| self.updates(made));
-        let failure = compiled.err();
-        let updates = self.jit.state().jobs.finish(self.thread, &self.symbol, failure, updates);
+        let (failure, by) = (compiled.err(), (self.thread, self.owner));
+        let updates = self.jit.state().jobs.finish(by, &self.symbol, failure, updates);
         self.job.done.store(true, Ordering::Release);
         let is_listed = self.row.is_some() || !self.jit.config.update_smf;
         if let Some(observer) =
@@ -217,7 +219,7 @@ impl Instantiation<'_> {
         let instance = self
             .publish(&compiled, environment, compiler.is_source())
             .map_err(|kind| self.failed(kind))?;
-        module.instances.fetch_add(1, Ordering::Relaxed);
+        module.source.instances.fetch_add(1, Ordering::Relaxed);
         if record.is_some_and(|record| module.note.add_record(record)) {
             self.cached_in = Some(module.clone());
         }
@@ -234,7 +236,7 @@ impl Instantiation<'_> {
         if depth > max_nesting {
             return Err(InstantiateErrorKind::Nesting { depth, limit: max_nesting });
         }
-        if module.instances.load(Ordering::Relaxed) >= max_module_instances {
+        if module.source.instances.load(Ordering::Relaxed) >= max_module_instances {
             let (module, limit) = (ShortName::new(&module.note.path), max_module_instances);
             return Err(InstantiateErrorKind::ModuleInstances { module, limit });
         }
@@ -288,7 +290,7 @@ impl Instantiation<'_> {
                 Ok(compiled) => {
                     if let Ok(instance) = self.publish(&compiled, environment, compiler.is_source())
                     {
-                        module.instances.fetch_add(1, Ordering::Relaxed);
+                        module.source.instances.fetch_add(1, Ordering::Relaxed);
                         self.jit.cache_hits.fetch_add(1, Ordering::Relaxed);
                         self.jit.log(format_args!("{}: cached code", self.symbol));
                         return Some(Ok(instance));
@@ -346,7 +348,7 @@ impl Instantiation<'_> {
     fn module_of(&self, template: &[u8]) -> Option<TryArc<Module>> {
         let has = |module: &&TryArc<Module>| module.template(template).is_some();
         let own = self.row.as_ref().map(|of| &of.module).filter(has).cloned();
-        own.or_else(|| self.jit.state().modules.modules.iter().find(has).cloned())
+        own.or_else(|| self.jit.state().modules.of(self.owner).find(has).cloned())
     }
 }
 
