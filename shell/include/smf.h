@@ -1265,7 +1265,8 @@ typedef struct SmfJitOptions {
     int64_t size;      /* sizeof(SmfJitOptions) */
     int32_t max_depth; /* the most nested instantiations: 50 */
     int32_t flags;     /* a sum of SMF_JIT_* */
-    int64_t max_instances; /* the most instances; 0 for no limit. One more is SMF_JIT_FAILED, with SMF_ERROR_CEILING */
+    int64_t max_instances; /* the most instances, as SmfJitStatistics counts them; 0 for no limit. One more is
+                              SMF_JIT_FAILED, with SMF_ERROR_CEILING */
 } SmfJitOptions;
 
 enum {
@@ -1285,7 +1286,7 @@ typedef struct SmfJitInstance {
 /* The statistics of an instantiator. Later versions will append fields. */
 typedef struct SmfJitStatistics {
     int64_t size;    /* in: sizeof(SmfJitStatistics); out: the number of bytes filled in */
-    int64_t cached;  /* existing instances */
+    int64_t cached;  /* existing instances, without those of templates that were replaced or unloaded */
     int64_t modules; /* modules whose note was loaded */
     int64_t failed;  /* symbols that are not tried again before a module is loaded */
     int64_t kept;    /* instances whose code came from a file */

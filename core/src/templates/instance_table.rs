@@ -86,11 +86,20 @@ impl InstanceTable {
         None
     }
 
+    fn all(&self) -> impl Iterator<Item = &Instance> {
+        let entries = self.current().into_iter().flat_map(|table| table.iter());
+        entries.filter_map(Once::get).map(|entry| &entry.instance)
+    }
+
     /// The instance whose code contains `address`, by a linear search.
     pub(super) fn find_by_address(&self, address: u64) -> Option<Instance> {
         let address = usize::try_from(address).ok()?;
-        let mut all = self.current()?.iter().filter_map(Once::get).map(|entry| &entry.instance);
-        all.find(|instance| instance.range().contains(&address)).cloned()
+        self.all().find(|instance| instance.range().contains(&address)).cloned()
+    }
+
+    /// The number of instances of templates that are still those of their modules.
+    pub(super) fn count_current(&self) -> usize {
+        self.all().filter(|instance| instance.is_current()).count()
     }
 
     /// Inserts an instance. Those of the same symbol stay.

@@ -49,7 +49,7 @@ pub struct JitConfig {
     pub update_smf: bool,
     /// The maximum length of a chain of instances that require each other.
     pub max_depth: u32,
-    /// The maximum number of instances; `usize::MAX` for no limit.
+    /// The maximum number of instances, without those of templates that were replaced or unloaded; `usize::MAX` for no limit.
     pub max_instances: usize,
     /// The maximum number of instances of the templates of one module.
     pub max_module_instances: usize,
@@ -90,7 +90,7 @@ impl Default for JitConfig {
 /// Counters of a [`JitInstantiator`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JitStats {
-    /// Instances.
+    /// Instances, without those of templates that were replaced or unloaded.
     pub cached_count: usize,
     /// Loaded modules.
     pub loaded_smf_count: usize,
@@ -390,7 +390,10 @@ impl JitInstantiator {
         self.insert(new)?;
         match (same, &old) {
             (None, Some(old)) => old.source.is_outdated.store(true, Ordering::Relaxed),
-            (Some(_), None) => source.is_outdated.store(false, Ordering::Relaxed),
+            (Some(_), None) => {
+                source.is_outdated.store(false, Ordering::Relaxed);
+                self.state().jobs.recount();
+            }
             _ => {}
         }
         Ok(())
@@ -473,7 +476,7 @@ impl JitInstantiator {
     pub fn stats(&self) -> JitStats {
         let state = self.state();
         JitStats {
-            cached_count: self.instances.len(),
+            cached_count: self.instances.count_current(),
             loaded_smf_count: state.modules.all().len(),
             failed_count: state.jobs.failed.len(),
             cache_hit_count: self.cache_hits.load(Ordering::Relaxed),

@@ -75,15 +75,17 @@ pub(super) struct JobTable {
     pub(super) failed: HashMap<Name, (u64, InstantiateError)>,
     jobs: HashMap<Name, TryArc<Job>>,
     threads: Vec<ThreadJobs>,
-    /// The jobs, and the instances that jobs have created.
+    /// The jobs, and the instances that jobs have created, of which some may have been replaced since.
     instances: usize,
 }
 
 /// The limits of a [claim](JobTable::claim).
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct Limits<'i> {
     pub(super) max_depth: u32,
     pub(super) max_instances: usize,
+    /// Counts the instances that were not replaced.
+    pub(super) instances: &'i dyn Fn() -> usize,
 }
 
 impl JobTable {
@@ -95,7 +97,7 @@ impl JobTable {
         &mut self,
         (thread, owner): (i32, u64),
         symbol: &[u8],
-        Limits { max_depth, max_instances }: Limits,
+        Limits { max_depth, max_instances, instances }: Limits<'_>,
     ) -> Result<Claim, AllocError> {
         if let Some((_, failure)) = self.failed.get(symbol).filter(|failed| failed.0 == owner) {
             return Ok(Claim::Done(failure.try_clone()?));
@@ -109,6 +111,9 @@ impl JobTable {
             return Ok(Claim::Wait(job));
         }
         let symbol = Name::new(symbol)?;
+        if self.instances >= max_instances {
+            self.instances = instances().saturating_add(self.jobs.len());
+        }
         if self.instances >= max_instances {
             let kind = InstantiateErrorKind::Instances { limit: max_instances };
             return Ok(Claim::Done(InstantiateError::failed(symbol, None, kind)));
@@ -126,6 +131,11 @@ impl JobTable {
         self.jobs.insert(symbol.clone(), job.clone());
         self.instances += 1;
         Ok(Claim::Build(symbol, job))
+    }
+
+    /// Has the next claim count the instances, because unloaded ones have returned.
+    pub(super) fn recount(&mut self) {
+        self.instances = usize::MAX;
     }
 
     fn thread(&mut self, thread: i32) -> Result<&mut ThreadJobs, AllocError> {
@@ -183,7 +193,7 @@ impl JobTable {
         updates: NoteUpdates,
     ) -> Vec<NoteUpdate> {
         self.jobs.remove(symbol);
-        self.instances -= usize::from(failure.is_some());
+        self.instances = self.instances.saturating_sub(usize::from(failure.is_some()));
         // Without memory the failure is not recorded, and the next request compiles again.
         if let Some(failure) = failure.filter(|failure| failure.is_permanent())
             && self.failed.try_reserve(1).is_ok()

@@ -9,7 +9,7 @@ use smf_core::link::Resolve;
 use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::templates::{JitInstantiator, JitSymbolResolver};
+use smf_core::templates::{JitConfig, JitInstantiator, JitSymbolResolver};
 
 use crate::build::{Directory, SILENT, Spec, compiler, instantiator, loaded};
 use crate::call_at;
@@ -360,4 +360,35 @@ fn unloaded_module_leaves_no_templates_before_those_of_others() {
         jit.forget_read_metadata(name.as_bytes());
     }
     assert_eq!(jit.stats().loaded_smf_count, 2);
+}
+
+#[test]
+fn instances_of_unloaded_templates_do_not_count() {
+    let config = JitConfig { max_instances: 2, ..SILENT };
+    let (jit, _) = loaded(config, &[Spec::new().both("k", "ret 7")]);
+    assert_eq!(value(&jit, "k$i64"), Some(7));
+    for number in 0..5 {
+        let file = Spec::new().both("f", format!("ret {number}")).both("g", "ret 1").file();
+        jit.load_read_metadata(b"m", &file).unwrap();
+        assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [Some(number), None]);
+        assert_eq!(jit.stats().cached_count, 2);
+        if number % 2 == 0 {
+            jit.forget_read_metadata(b"m");
+        }
+    }
+    assert_eq!(jit.stats().cached_count, 1);
+}
+
+#[test]
+fn instances_that_return_with_their_templates_count_again() {
+    let (jit, _) = loaded(JitConfig { max_instances: 2, ..SILENT }, &[]);
+    let first = Spec::new().both("f", "ret 1").both("g", "ret 2").file();
+    let second = Spec::new().both("h", "ret 3").both("i", "ret 4").file();
+    jit.load_read_metadata(b"first", &first).unwrap();
+    assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [Some(1), Some(2)]);
+    jit.forget_read_metadata(b"first");
+    jit.load_read_metadata(b"second", &second).unwrap();
+    assert_eq!(value(&jit, "h$i64"), Some(3));
+    jit.load_read_metadata(b"first", &first).unwrap();
+    assert_eq!([value(&jit, "f$i64"), value(&jit, "i$i64")], [Some(1), None]);
 }

@@ -203,7 +203,7 @@ static void shared(void) {
     CHECK(smf_loader_close(loaders[1]) && main_of(loaders[0], "user.smf") == 333 && smf_jit_resolve(jit, "later$i64"));
     CHECK(smf_loader_close(loaders[0]));
     REFUSED(!smf_jit_resolve(jit, "later$i64"), SMF_ERROR_NOT_FOUND);
-    CHECK(smf_jit_statistics(jit, &statistics) && statistics.modules == 0);
+    CHECK(smf_jit_statistics(jit, &statistics) && statistics.modules == 0 && statistics.cached == 0);
     CHECK(smf_jit_close(jit));
 }
 
@@ -225,6 +225,16 @@ static void limited(void) {
     jit = smf_jit_open(&old);
     CHECK(jit && smf_jit_set_compiler(jit, compile, (void *)42) && smf_jit_load(jit, made("templates.smf")));
     CHECK(smf_jit_resolve(jit, "slow$i64") && smf_jit_resolve(jit, "half$i64") && smf_jit_close(jit));
+    /* Those of unloaded templates do not count. */
+    options.max_instances = 2;
+    uint64_t loader = smf_loader_open(NULL);
+    jit = smf_jit_open(&options);
+    CHECK(jit && smf_jit_set_compiler(jit, compile, (void *)42) && smf_loader_set_jit(loader, jit));
+    for (int i = 0; i < 5; i++) {
+        uint64_t module = plugin(loader, VERSIONS[i & 1]);
+        CHECK(main_of(loader, "user.smf") == RESULTS[i & 1] && smf_loader_unload(loader, module));
+    }
+    CHECK(smf_loader_close(loader) && smf_jit_close(jit));
 }
 
 /* Instantiators read files through a cache, and evict those that they replace. */

@@ -46,7 +46,8 @@ impl JitInstantiator {
                     return Err(InstantiateError::not_found(symbol));
                 }
                 let JitConfig { max_depth, max_instances, .. } = self.config;
-                let limits = Limits { max_depth, max_instances };
+                let instances = &|| self.instances.count_current();
+                let limits = Limits { max_depth, max_instances, instances };
                 (state.jobs.claim((thread, owner), symbol, limits)?, row)
             };
             match claim {
