@@ -294,7 +294,13 @@ fn error_of(error: &InstantiateError) -> (i32, ApiError) {
             (3, Code::Ceiling)
         }
         InstantiateError::CircularDependency { .. } => (2, Code::Instantiate),
-        InstantiateError::Failed(_) | InstantiateError::OutOfMemory(_) => (3, Code::Instantiate),
+        InstantiateError::OutOfMemory(_) => (3, Code::NoMemory),
+        InstantiateError::Failed(failure)
+            if matches!(failure.kind, InstantiateErrorKind::OutOfMemory(_)) =>
+        {
+            (3, Code::NoMemory)
+        }
+        InstantiateError::Failed(_) => (3, Code::Instantiate),
         InstantiateError::UpdateFailed { .. } => (4, Code::Update),
     };
     (outcome, ApiError::other(code, error))
@@ -460,4 +466,25 @@ pub unsafe extern "C" fn smf_jit_statistics(jit: u64, statistics: *mut SmfJitSta
         // SAFETY: the caller's promise.
         unsafe { versioned_struct::write(statistics, filled) }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use smf_core::alloc_util::AllocError;
+    use smf_core::link::Name;
+    use smf_core::templates::InstantiateFailure;
+
+    use super::*;
+
+    #[test]
+    fn lack_of_memory_has_one_code() {
+        let kind = InstantiateErrorKind::OutOfMemory(AllocError);
+        let symbol = Name::new(b"f$i64").unwrap();
+        let failure = InstantiateFailure { symbol, dependency: None, kind };
+        let failed = InstantiateError::Failed(Box::new(failure));
+        for error in [failed, InstantiateError::OutOfMemory(AllocError)] {
+            let (outcome, error) = error_of(&error);
+            assert!(outcome == 3 && error.code() == Code::NoMemory, "{error}");
+        }
+    }
 }
