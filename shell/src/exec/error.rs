@@ -5,13 +5,14 @@ use std::fmt;
 use smf_core::alloc_util::AllocError;
 use smf_core::exec::{BackendError, ManagerError, UnitError};
 use smf_core::ir::Scalar;
+use smf_core::ir::text::TextError;
 use smf_core::link::{Name, ShortName};
 use smf_core::plural;
 use smf_core::source::{Diagnostic, Severity};
 use smf_core::trap::TrapError;
 use thiserror::Error;
 
-use crate::fallible_buf::try_format;
+use crate::fallible_buf::{Lossy, try_format};
 use crate::files::ReadError;
 use crate::loader::LoadFileError;
 use crate::loader_templates::InstanceError;
@@ -52,6 +53,16 @@ pub enum ExecError {
     NotText {
         /// The path.
         path: String,
+    },
+    /// A file of IR in its text form that is malformed.
+    #[error("{file}: {error}: `{source_line}`")]
+    Ir {
+        /// The name of the file.
+        file: String,
+        /// The line, without blanks around it.
+        source_line: String,
+        /// What is wrong.
+        error: TextError,
     },
     /// The modules that a source file uses cannot be read.
     #[error(transparent)]
@@ -210,6 +221,27 @@ impl ExecError {
         match try_format(format_args!("{path}")) {
             Ok(path) => Self::NotText { path },
             Err(error) => error.into(),
+        }
+    }
+}
+
+impl ExecError {
+    /// The error of `ir`, the contents of `file`.
+    pub(super) fn in_ir(self, file: &str, ir: &[u8]) -> Self {
+        match self {
+            Self::NotText { .. } => Self::not_text(file),
+            Self::Manager(ManagerError::Unit(UnitError::Text(error))) => {
+                let number = usize::try_from(error.line).unwrap_or(0).saturating_sub(1);
+                let line = ir.split(|byte| *byte == b'\n').nth(number).unwrap_or_default();
+                let line = Lossy(line.trim_ascii());
+                let copied = try_format(format_args!("{file}"))
+                    .and_then(|file| Ok((file, try_format(format_args!("{line}"))?)));
+                match copied {
+                    Ok((file, source_line)) => Self::Ir { file, source_line, error },
+                    Err(error) => error.into(),
+                }
+            }
+            error => error,
         }
     }
 }

@@ -174,7 +174,7 @@ impl ExecManager {
     /// [`ExecError`].
     pub fn compile_any(&self, name: &str, text: &[u8]) -> Result<Vec<Diagnostic>> {
         if is_binary_ir(text) || is_text_ir(text) {
-            return self.compile_ir(text).map(|()| Vec::new());
+            return self.compile_ir_of(name, text);
         }
         let not_text = |_| ExecError::not_text(name);
         self.compile_source(name, str::from_utf8(text).map_err(not_text)?)
@@ -193,6 +193,12 @@ impl ExecManager {
         self.compile_unit(&unit)
     }
 
+    /// As [`compile_ir`](Self::compile_ir), with the name of the file in errors.
+    fn compile_ir_of(&self, file: &str, ir: &[u8]) -> Result<Vec<Diagnostic>> {
+        let compiled = self.compile_ir(ir).map_err(|error| error.in_ir(file, ir));
+        compiled.map(|()| Vec::new())
+    }
+
     /// Compiles a file by the extension of its name: IR (`.sir`), source (`.spl`) with the modules that it
     /// [uses](crate::source), or a module (`.smf`), which is loaded. Other files are told by their content. Returns the
     /// warnings. Another [front end](Self::set_front_end) receives the first file only.
@@ -209,7 +215,7 @@ impl ExecManager {
         let bytes = files::read(path).map_err(failed)?;
         let bytes = bytes.as_ref();
         if is("sir") {
-            return self.compile_ir(bytes).map(|()| Vec::new());
+            return self.compile_ir_of(&shown(), bytes);
         }
         if !is("spl") {
             return self.compile_any(&shown(), bytes);

@@ -846,6 +846,18 @@ fn source_file_is_compiled_with_the_modules_that_it_uses() {
 }
 
 #[test]
+fn malformed_ir_is_named_by_file_and_line() {
+    let manager = manager(BackendChoice::Auto);
+    let text = b"function f() -> i64\n    addd i64 1\nend\n";
+    let error = manager.compile_file(&scratch("bad.sir", text)).unwrap_err().to_string();
+    assert!(error.ends_with("bad.sir: line 2: no such statement: `addd i64 1`"), "{error}");
+    let error = manager.compile_any("given", text).unwrap_err().to_string();
+    assert!(error.starts_with("given: line 2: "), "{error}");
+    let error = manager.compile_file(&scratch("bytes.sir", b"\xff")).unwrap_err().to_string();
+    assert!(error.ends_with("bytes.sir: the file is not UTF-8"), "{error}");
+}
+
+#[test]
 fn functions_of_a_module_are_called_by_name_and_by_source() {
     let manager = manager(BackendChoice::Auto);
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/samples/bcod.smf");

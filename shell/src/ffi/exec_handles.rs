@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_copy_bytes, try_push};
 use smf_core::exec::{BackendError, FunctionHandle, ManagerError, Unit, UnitError};
 use smf_core::link::{Resolve, ShortName};
+use smf_core::memory::MemoryError;
 use smf_core::source::{Diagnostic, Severity};
 
 use super::blocks::{self, SharedAllocator};
@@ -21,6 +22,7 @@ use super::handle_table::{CallGuard, HandleTable, Object};
 use super::registered_symbols::RegisteredSymbols;
 use crate::exec::{ExecError, ExecManager, ExecOptions, FrontEnd, SharedFrontEnd, SharedSymbols};
 use crate::fallible_buf::{Lossy, try_format};
+use crate::files::ReadError;
 use crate::fork::ProcessLock;
 use crate::host_symbols::{HostSymbols, ProcessSymbolsError};
 use crate::loader::LoadFileError;
@@ -219,20 +221,26 @@ impl DiagnosticText {
 
     /// An error without a place in source; an error in the text of IR has a line.
     fn of_failure(error: &Failure) -> Self {
-        let line = match error {
-            Failure::Exec(ExecError::Manager(ManagerError::Unit(UnitError::Text(error)))) => {
-                error.line
+        let (line, file, source_line) = match error {
+            Failure::Exec(ExecError::Ir { file, source_line, error }) => {
+                // Those that there is memory for.
+                let [file, source_line] =
+                    [file, source_line].map(|text| CText::new(text).unwrap_or_default());
+                (error.line, file, source_line)
             }
-            _ => 0,
+            Failure::Exec(ExecError::Manager(ManagerError::Unit(UnitError::Text(error)))) => {
+                (error.line, CText::default(), CText::default())
+            }
+            _ => Default::default(),
         };
         Self {
             severity: Severity::Error,
             position: [line, 0, 0],
             code: CText::default(),
-            file: CText::default(),
+            file,
             message: error.message(),
             note: CText::default(),
-            source_line: CText::default(),
+            source_line,
         }
     }
 }
@@ -431,18 +439,36 @@ pub(super) fn of_error(error: &ExecError) -> ApiError {
         ExecError::Call(error) => ApiError::Call(*error).code(),
         ExecError::MissingBackend { .. } | ExecError::ModuleFunction { .. } => Code::Unsupported,
         ExecError::Source(_) | ExecError::FrontEnd(_) | ExecError::NotText { .. } => Code::Compile,
-        ExecError::Read { .. } | ExecError::Program(_) => Code::File,
-        ExecError::Load(error) => match &**error {
-            LoadFileError::Load(error) => ApiError::from(error.clone()).code(),
-            LoadFileError::MissingImports { .. } => Code::Missing,
-            _ => Code::Link,
-        },
+        ExecError::Ir { .. } => Code::Compile,
+        ExecError::Read { error, .. } => of_read(error),
+        ExecError::Program(_) => Code::File,
+        ExecError::Load(error) => of_load(error),
         ExecError::Instance(_) => Code::Instantiate,
         ExecError::Manager(error) | ExecError::Callee { error, .. } => of_manager(error),
         ExecError::Trap { .. } => Code::Trap,
         ExecError::OutOfMemory(_) => Code::NoMemory,
     };
     ApiError::other(code, error)
+}
+
+fn of_load(error: &LoadFileError) -> Code {
+    match error {
+        LoadFileError::Load(error) => ApiError::from(error.clone()).code(),
+        LoadFileError::MissingImports { .. } => Code::Missing,
+        LoadFileError::Read { error, .. } => of_read(error),
+        LoadFileError::Archive { .. } => Code::Format,
+        LoadFileError::NoSuchModule { .. } => Code::NotFound,
+        _ => Code::Link,
+    }
+}
+
+fn of_read(error: &ReadError) -> Code {
+    match error {
+        ReadError::File(MemoryError::OutOfMemory { .. }) => Code::NoMemory,
+        ReadError::Archive(_) => Code::Format,
+        ReadError::NoSuchModule(_) => Code::NotFound,
+        _ => Code::File,
+    }
 }
 
 fn of_manager(error: &ManagerError) -> Code {

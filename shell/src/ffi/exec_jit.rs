@@ -2,7 +2,7 @@
 //! of an execution manager.
 #![allow(unsafe_code)]
 
-use smf_core::exec::{ManagerError, UnitError};
+use smf_core::exec::ManagerError;
 use smf_core::source::{Diagnostic, Severity};
 
 use super::error::{ApiError, Code, or, record};
@@ -75,8 +75,7 @@ fn phase(error: &ExecError) -> &'static str {
         ExecError::Source(diagnostics) if is_syntax(diagnostics) => "parse: ",
         ExecError::NotText { .. } => "parse: ",
         ExecError::Source(_) | ExecError::FrontEnd(_) => "hir: ",
-        ExecError::Manager(ManagerError::Unit(UnitError::Text(_))) => "mir: ",
-        ExecError::Manager(ManagerError::Unit(_)) => "mir: ",
+        ExecError::Ir { .. } | ExecError::Manager(ManagerError::Unit(_)) => "mir: ",
         _ => "codegen: ",
     }
 }

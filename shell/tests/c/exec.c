@@ -124,6 +124,7 @@ static void errors(void) {
     REFUSED(HAS(rt_exec_manager_compile_source(manager, NULL), "null"), SMF_ERROR_ARGUMENT);
     REFUSED(HAS(rt_exec_manager_compile_mir(manager, "function f("), "line 1"), SMF_ERROR_COMPILE);
     REFUSED(HAS(rt_exec_manager_compile_file(manager, "/absent.spl"), "/absent.spl"), SMF_ERROR_FILE);
+    REFUSED(HAS(rt_exec_manager_compile_file(manager, "/absent.smf"), "/absent.smf"), SMF_ERROR_FILE);
     /* A success that returns 0 is no failure. */
     CHECK(IS(rt_exec_manager_compile_source(manager, "fn zero(): 0"), "") && execute(manager, "zero", 0, 0, 0) == 0);
     CHECK(IS(rt_exec_manager_get_last_error(manager), ""));
