@@ -197,6 +197,7 @@ impl FunctionVersion<'_> {
     ///
     /// # Safety
     /// The function may do what it does with these arguments: its accesses to memory are not checked.
+    #[inline]
     pub unsafe fn call(&self, arguments: &[Value]) -> Result<Option<Value>> {
         let target = self.function.0.target(self.address, arguments)?;
         // SAFETY: the caller's contract; the use of the code is counted while this lives.
@@ -511,7 +512,8 @@ impl Manager {
     ///
     /// # Safety
     /// As [`call`](Self::call); the use of the code is counted.
-    #[inline]
+    // Benchmark row: "call add by name, from C".
+    #[inline(always)]
     unsafe fn run(
         &self,
         chain: Option<&TrapChain>,

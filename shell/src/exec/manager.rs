@@ -356,6 +356,7 @@ impl ExecManager {
 
     /// # Safety
     /// As [`Manager::call`].
+    #[inline]
     unsafe fn call_version(
         &self,
         called: &FunctionVersion<'_>,
