@@ -223,9 +223,7 @@ impl ExecError {
             Err(error) => error.into(),
         }
     }
-}
 
-impl ExecError {
     /// The error of `ir`, the contents of `file`.
     pub(super) fn in_ir(self, file: &str, ir: &[u8]) -> Self {
         match self {

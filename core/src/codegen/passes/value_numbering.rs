@@ -16,7 +16,7 @@ use super::value_table::{Expression, ValueNumber, ValueTable};
 use crate::alloc_util::AllocError;
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::interpret::value::{self, number};
-use crate::ir::opcode::{Condition, Opcode};
+use crate::ir::opcode::{Condition, Opcode, Unary};
 use crate::ir::types::Scalar;
 
 /// The memory of the pass.
@@ -40,7 +40,7 @@ impl ValueNumbering {
             }
             let Some(mut i) = function.get(index) else { continue };
             function.map_reads(&mut i, |local| self.table.representative(local))?;
-            let i = self.with_immediate(i);
+            let i = self.inverse_comparison(function, index, &i).unwrap_or(self.with_immediate(i));
             function.set(index, i);
             self.visit(function, index, &i)?;
             if function.get(index).is_some_and(|i| i.opcode.ends()) {
@@ -148,6 +148,23 @@ impl ValueNumbering {
             _ => None,
         };
         new.unwrap_or(i)
+    }
+
+    /// The comparison that `i` is if it negates the one in front of it.
+    fn inverse_comparison(
+        &self,
+        function: &EditableFunction,
+        index: usize,
+        i: &Instruction,
+    ) -> Option<Instruction> {
+        let compared = function.get(index.checked_sub(1)?)?;
+        let Opcode::Compare(condition) = compared.opcode else { return None };
+        let is_negation = i.opcode == Opcode::Unary(Unary::Not) && i.b == compared.a;
+        let mut is_valid = is_negation && self.targets.get(index) != Some(&true);
+        function.reads(&compared, |local| is_valid &= local != compared.a);
+        let is_float = scalar_of(compared.type_code)?.is_float();
+        let condition = condition.when(false, is_float).filter(|_| is_valid)?;
+        Some(Instruction { opcode: Opcode::Compare(condition), a: i.a, ..compared })
     }
 
     /// The result of an operation on constants, which does not trap.

@@ -1,5 +1,6 @@
 //! Functions by example, before and after the passes.
 
+use alloc::format;
 use std::string::String;
 use std::vec::Vec;
 
@@ -47,6 +48,20 @@ fn constant_local_becomes_an_immediate_operand() {
                   mul u32 c, b, a\ndiv u32 c, c, b\nrem u32 c, c, b\nreturn u32 c\nend";
     let expected = ["mul u32 v2, v0, 8", "div u32 v2, v2, 8", "rem u32 v2, v2, 8", "return u32 v2"];
     assert_eq!(optimized(1, source), expected);
+}
+
+#[test]
+fn negated_comparison_is_its_inverse_except_of_floats() {
+    let source = |ty: &str| {
+        format!(
+            "template f(a: {ty}, b: {ty}) -> bool\nlocal c: bool\nlt {ty} c, a, b\nnot bool c, c\nreturn bool c\nend"
+        )
+    };
+    assert_eq!(optimized(1, &source("i64")), ["ge i64 v2, v0, v1", "return bool v2"]);
+    assert_eq!(optimized(1, &source("f64")).len(), 3);
+    let branch = "template f(a: i64, b: i64) -> i64\nlocal c: bool\nlt i64 c, a, b\nnot bool c, c\n\
+                  br_true c, other\nreturn i64 a\nother:\nreturn i64 b\nend";
+    assert_eq!(optimized(1, branch)[..2], ["ge i64 v2, v0, v1", "br_true v2, L3"]);
 }
 
 #[test]
