@@ -255,6 +255,7 @@ impl JitInstantiator {
         Ok(Self { owner: Some(try_box(owner)?), ..self })
     }
 
+    #[inline(never)]
     fn owner(&self) -> u64 {
         self.owner.as_ref().map_or(0, |owner| owner())
     }

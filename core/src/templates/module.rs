@@ -45,7 +45,7 @@ pub(super) struct Row {
 }
 
 /// A range of [`Module::text`], in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     start: u32,
     len: u32,

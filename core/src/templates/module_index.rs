@@ -33,8 +33,8 @@ pub(super) struct ModuleIndex {
     /// In the order in which they were loaded.
     modules: Vec<TryArc<Module>>,
     hasher: DefaultHashBuilder,
-    /// The numbers of the modules, by path.
-    numbers: HashTable<u32>,
+    /// The modules by path. Entries without a row, so that the tables share code.
+    numbers: HashTable<IndexEntry>,
     rows: HashTable<IndexEntry>,
     /// The rows of instances that were compiled, in this process or in another one.
     lost: HashTable<IndexEntry>,
@@ -75,15 +75,14 @@ impl ModuleIndex {
         }
         for (row, lost) in (module.rows.len()..).zip(&module.lost_rows) {
             let hash = self.hasher.hash_one(module.text(lost.symbol).as_bytes());
-            // `reserve` has left spare capacity: the table does not rehash.
-            self.lost.insert_unique(hash, IndexEntry::new(hash, number, row, lost.symbol), |_| 0);
+            put(&mut self.lost, hash, IndexEntry::new(hash, number, row, lost.symbol));
         }
         match self.modules.get_mut(number as usize) {
             Some(slot) => *slot = module.clone(),
             None => {
                 self.modules.push(module.clone());
                 let hash = self.hasher.hash_one(&*module.note.path);
-                self.numbers.insert_unique(hash, number, |_| 0);
+                put(&mut self.numbers, hash, IndexEntry::new(hash, number, 0, Span::default()));
             }
         }
         Ok(module)
@@ -92,11 +91,12 @@ impl ModuleIndex {
     /// Reserves memory for the insertion of `module`.
     fn reserve(&mut self, module: &Module) -> Result<(), AllocError> {
         let Self { modules, hasher, numbers, rows, lost, .. } = self;
-        let rehash = |entry: &IndexEntry| entry.hash(modules, hasher);
-        rows.try_reserve(module.rows.len(), rehash).map_err(|_| AllocError)?;
-        lost.try_reserve(module.lost_rows.len(), rehash).map_err(|_| AllocError)?;
-        let path = |number: &u32| module_at(modules, *number).map(|module| &*module.note.path);
-        let rehash = |number: &u32| hasher.hash_one(path(number).unwrap_or_default());
+        reserve(rows, module.rows.len(), modules, hasher)?;
+        reserve(lost, module.lost_rows.len(), modules, hasher)?;
+        let rehash = |entry: &IndexEntry| {
+            let path = module_at(modules, entry.module).map(|module| &*module.note.path);
+            hasher.hash_one(path.unwrap_or_default())
+        };
         numbers.try_reserve(1, rehash).map_err(|_| AllocError)?;
         try_reserve(modules, 1)
     }
@@ -119,22 +119,23 @@ impl ModuleIndex {
             }
             return;
         }
-        // `reserve` has left spare capacity: the table does not rehash.
-        self.rows.insert_unique(hash, IndexEntry::new(hash, number, row, new.symbol), |_| 0);
+        put(&mut self.rows, hash, IndexEntry::new(hash, number, row, new.symbol));
     }
 
     /// Removes all rows of a module, and the module itself if it `is_gone`.
     fn remove_entries(&mut self, number: u32, is_gone: bool) {
         // Those after it move up.
-        let moves_up = |module: &mut u32| {
-            let stays = *module != number;
-            *module -= u32::from(is_gone && *module > number);
+        let moves_up = |entry: &mut IndexEntry| {
+            let stays = entry.module != number;
+            entry.module -= u32::from(is_gone && entry.module > number);
             stays
         };
-        self.rows.retain(|entry| moves_up(&mut entry.module));
-        self.lost.retain(|entry| moves_up(&mut entry.module));
-        if is_gone && self.at(number).is_some() {
-            self.numbers.retain(moves_up);
+        let is_gone = is_gone && self.at(number).is_some();
+        let tables = [&mut self.rows, &mut self.lost, &mut self.numbers];
+        for table in tables.into_iter().take(if is_gone { 3 } else { 2 }) {
+            table.retain(moves_up);
+        }
+        if is_gone {
             self.modules.remove(number as usize);
         }
     }
@@ -173,10 +174,9 @@ impl ModuleIndex {
         };
         let Ok(found) = rows.find_entry(hash, same) else { return };
         let (entry, _) = found.remove();
-        let rehash = |entry: &IndexEntry| entry.hash(modules, hasher);
         // Without memory it is not compiled again.
-        if lost.try_reserve(1, rehash).is_ok() {
-            lost.insert_unique(hash, entry, rehash);
+        if reserve(lost, 1, modules, hasher).is_ok() {
+            put(lost, hash, entry);
         }
     }
 
@@ -199,6 +199,7 @@ impl ModuleIndex {
     }
 
     /// The first of `rows` for `symbol`.
+    #[inline(never)]
     fn find_in(
         &self,
         rows: &HashTable<IndexEntry>,
@@ -223,7 +224,7 @@ impl ModuleIndex {
     }
 
     fn number(&self, path: &[u8], owner: u64) -> Option<u32> {
-        let found = self.numbers.iter_hash(self.hasher.hash_one(path)).copied();
+        let found = self.numbers.iter_hash(self.hasher.hash_one(path)).map(|entry| entry.module);
         let found = found.filter_map(|number| Some((number, self.at(number)?)));
         let found =
             found.filter(|(_, module)| *module.note.path == *path && module.source.is_of(owner));
@@ -252,6 +253,23 @@ impl IndexEntry {
         self.hash == (hash >> 32) as u32
             && module.is_some_and(|module| module.text(self.symbol).as_bytes() == symbol)
     }
+}
+
+/// Reserves memory for `more` entries.
+#[inline(never)]
+fn reserve(
+    table: &mut HashTable<IndexEntry>,
+    more: usize,
+    modules: &[TryArc<Module>],
+    hasher: &DefaultHashBuilder,
+) -> Result<(), AllocError> {
+    table.try_reserve(more, |entry| entry.hash(modules, hasher)).map_err(|_| AllocError)
+}
+
+/// Inserts an entry, for which memory has been reserved: the table does not rehash.
+#[inline(never)]
+fn put(table: &mut HashTable<IndexEntry>, hash: u64, entry: IndexEntry) {
+    table.insert_unique(hash, entry, |_| 0);
 }
 
 fn module_at(modules: &[TryArc<Module>], number: u32) -> Option<&TryArc<Module>> {
