@@ -706,7 +706,7 @@ fn make_templates(directory: &Path) {
         fs::write(directory.join(name), module.to_vec().unwrap()).unwrap();
     }
     // Another version of `later`.
-    let later = b"\x01\0\0\0\x05\0\0\0later\x03\0\0\0444";
+    let later = b"\x01\0\0\0\x05\0\0\0later\x03\0\0\x00444";
     let note = b"possible |template, type_args, mangled_name|\n    later, i64, \"later$i64\"\n";
     let later = section(SectionKind::TemplateCode, b".templates", later);
     let others = [sections[0], later, section(SectionKind::Note, b"note.sdn", note)];

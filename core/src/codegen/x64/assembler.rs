@@ -2,7 +2,6 @@
 
 use alloc::vec::Vec;
 
-use super::reference::Reference;
 use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::{Code, CodeBuffer, Relocation};
 use crate::codegen::label::{Label, LabelTable, Labels};
@@ -24,6 +23,28 @@ pub struct Assembler {
     pub(super) relocations: Vec<Relocation>,
     pub(super) cuts: Vec<Cut>,
     pub(super) error: Option<AssembleError>,
+}
+
+/// A reference to a label, or its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reference {
+    pub(super) site: u32,
+    pub(super) label: Label,
+    pub(super) kind: ReferenceKind,
+    /// Bytes by which a jump becomes shorter.
+    pub(super) removed: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReferenceKind {
+    /// The label is bound here.
+    Bind,
+    /// The distance of 8 bits of a jump that is promised to be short.
+    Short,
+    /// The distance of 32 bits of a forward jump, behind an opcode of so many bytes.
+    Jump { opcode: u8 },
+    /// Another distance of 32 bits, with so many bytes behind it in its instruction.
+    Near(u8),
 }
 
 impl Assembler {

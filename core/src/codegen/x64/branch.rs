@@ -3,9 +3,9 @@
 //! Each names its page in Intel SDM volume 2, "Instruction Set Reference".
 
 use super::assembler::Assembler;
+use super::assembler::ReferenceKind;
 use super::encode::{GprOperand, Imm, Opcode};
 use super::operand::Cond;
-use super::reference::ReferenceKind;
 use crate::codegen::code::Relocation;
 use crate::codegen::label::Label;
 use crate::format::RelocKind;

@@ -7,9 +7,9 @@
 //!
 //! Facts: Intel SDM volume 2, chapter 2.1 (instruction format) and 2.2.1 (REX prefixes).
 
+use super::assembler::ReferenceKind;
 use super::assembler::{Assembler, MAX_CODE};
 use super::operand::{Gpr, GprOrStack, Mem, Rip, Scale, Width, Xmm, XmmOrMem, sealed::Sealed};
-use super::reference::ReferenceKind;
 use crate::alloc_util::{try_push, try_resize};
 use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::code::Relocation;

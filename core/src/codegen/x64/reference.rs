@@ -15,7 +15,7 @@
 //! Both take one step for each label and reference, and each byte is moved once. A jump backward has the form that it was
 //! put down with: code that is removed later only brings its label nearer.
 
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Reference, ReferenceKind};
 use crate::alloc_util::try_push;
 use crate::codegen::assemble_error::AssembleError;
 use crate::codegen::label::Label;
@@ -23,28 +23,6 @@ use crate::codegen::machine::{Cut, without_cuts};
 
 /// The longest distance in one byte.
 const SHORT: u32 = 127;
-
-/// A reference to a label, or its place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reference {
-    site: u32,
-    label: Label,
-    kind: ReferenceKind,
-    /// Bytes by which a jump becomes shorter.
-    removed: u8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReferenceKind {
-    /// The label is bound here.
-    Bind,
-    /// The distance of 8 bits of a jump that is promised to be short.
-    Short,
-    /// The distance of 32 bits of a forward jump, behind an opcode of so many bytes.
-    Jump { opcode: u8 },
-    /// Another distance of 32 bits, with so many bytes behind it in its instruction.
-    Near(u8),
-}
 
 impl Assembler {
     /// Lists a reference whose distance is at `site`.
