@@ -1311,8 +1311,9 @@ bool smf_jit_set_cache(uint64_t jit, uint64_t cache);
 /*
  * Loads the note and the templates of the module at a path, of one in an archive, or of one in `length` bytes, which
  * are copied, and whose note is updated in memory only. A module of the same path or name that was loaded before is
- * replaced; its instances stay, and smf_jit_update records them in the new one. An archive is rewritten as a whole, with its other modules unchanged. The code of the module is
- * not loaded: instances that call its functions need a loader (smf_loader_set_jit), or their addresses (smf_jit_register).
+ * replaced; its instances stay, and smf_jit_update records them in the new one. An archive is rewritten as a whole, with its
+ * other modules unchanged. The code of the module is not loaded: instances that call its functions need a loader
+ * (smf_loader_set_jit), or their addresses (smf_jit_register).
  */
 bool smf_jit_load(uint64_t jit, const char *path);
 bool smf_jit_load_archived(uint64_t jit, const char *path, const char *module);
@@ -1443,7 +1444,8 @@ bool smf_jit_fail(uint64_t unit, const char *why);
 
 /*
  * Sets the instantiator that resolves names which a loader cannot resolve otherwise; 0 for none. It gets the templates and
- * notes of modules that the loader loads or registers as providers from then on; smf_jit_load is not needed for them.
+ * notes of modules whose files the loader reads from then on, to load them or to register them as providers, so that it is set
+ * before these; smf_jit_load is not needed for them.
  * Templates of a module are used until it is unloaded, another instantiator is set, or the loader is closed. Of several
  * loaders with one instantiator, each uses the templates of its own modules and those of smf_jit_load; the functions smf_jit_*
  * use those of all. A module that smf_jit_load has loaded is replaced, for all loaders, by the one of the same path that a
