@@ -276,9 +276,12 @@ struct RelocatedImage<'d> {
 /// Grants what relocation asks for, to no effect.
 struct EveryService;
 
+/// Its addresses mean nothing.
+const BLOCK: TlsBlock = TlsBlock { module: 1, block_offset: 0, offset: Some(0), token: 0 };
+
 impl HostServices for EveryService {
     fn allocate_tls(&self, _: &TlsTemplate<'_>) -> Result<TlsBlock, HostServiceError> {
-        Ok(TlsBlock { module: 1, block_offset: 0, offset: Some(0), token: 0 })
+        Ok(BLOCK)
     }
 
     fn find_tls(
@@ -287,7 +290,7 @@ impl HostServices for EveryService {
         _: bool,
         _: &[LibraryToken],
     ) -> Result<Option<TlsBlock>, HostServiceError> {
-        Ok(Some(TlsBlock { module: 1, block_offset: 0, offset: Some(0), token: 0 }))
+        Ok(Some(BLOCK))
     }
 
     fn tls_descriptor_function(&self) -> Result<u64, HostServiceError> {
