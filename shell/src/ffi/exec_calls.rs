@@ -308,11 +308,12 @@ type CoreValue = smf_core::exec::Value;
 // Benchmark row: "call add by handle, from C".
 #[inline(always)]
 fn argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
+    if value.kind == i64::from(Scalar::I64.code()) {
+        return Ok(value.integer.into());
+    }
     let scalar = u8::try_from(value.kind).ok().and_then(Scalar::from_code);
     let scalar = scalar.ok_or(ArgumentError::unknown("type of a value", value.kind))?;
     match scalar {
-        // Most arguments, without the switches by type of other integers.
-        Scalar::I64 => Ok(value.integer.into()),
         Scalar::F64 => Ok(value.number.into()),
         Scalar::F32 => Ok((value.number as f32).into()),
         scalar => CoreValue::from_integer(scalar, value.integer)
@@ -345,26 +346,48 @@ fn result_of(value: Option<CoreValue>) -> SmfExecValue {
 /// The maximum number of arguments on the stack.
 const MAX_ON_STACK: usize = 16;
 
-/// Calls `act` with the arguments.
-#[inline]
-fn with_arguments<T>(
-    arguments: &[SmfExecValue],
-    act: impl FnOnce(&[CoreValue]) -> Result<T, handles::Failure>,
-) -> Result<T, handles::Failure> {
-    if arguments.len() > MAX_ON_STACK {
-        let mut values = Vec::new();
-        for (index, value) in arguments.iter().enumerate() {
-            try_push(&mut values, argument(index, value)?).map_err(ApiError::from)?;
+/// The memory of the arguments of a call: few are on the stack.
+struct Arguments {
+    few: [MaybeUninit<CoreValue>; MAX_ON_STACK],
+    many: Vec<CoreValue>,
+}
+
+impl Arguments {
+    #[inline]
+    const fn new() -> Self {
+        Self { few: [const { MaybeUninit::uninit() }; MAX_ON_STACK], many: Vec::new() }
+    }
+
+    /// Takes the arguments that C gives.
+    ///
+    /// # Safety
+    /// `arguments` is null or points to `count` values.
+    #[inline(always)]
+    unsafe fn read(
+        &mut self,
+        arguments: *const SmfExecValue,
+        count: i64,
+    ) -> Result<&[CoreValue], ApiError> {
+        // SAFETY: the caller's contract.
+        let arguments = unsafe { slice("the list of arguments", arguments, count) }?;
+        if arguments.len() > MAX_ON_STACK {
+            return self.read_many(arguments);
         }
-        return act(&values);
+        for ((index, value), place) in arguments.iter().enumerate().zip(&mut self.few) {
+            place.write(argument(index, value)?);
+        }
+        let given = self.few.get(..arguments.len()).unwrap_or_default();
+        // SAFETY: these values are written above.
+        Ok(unsafe { given.assume_init_ref() })
     }
-    let mut values = [const { MaybeUninit::uninit() }; MAX_ON_STACK];
-    for ((index, value), place) in arguments.iter().enumerate().zip(&mut values) {
-        place.write(argument(index, value)?);
+
+    #[cold]
+    fn read_many(&mut self, arguments: &[SmfExecValue]) -> Result<&[CoreValue], ApiError> {
+        for (index, value) in arguments.iter().enumerate() {
+            try_push(&mut self.many, argument(index, value)?)?;
+        }
+        Ok(&self.many)
     }
-    let given = values.get(..arguments.len()).unwrap_or_default();
-    // SAFETY: these values are written above.
-    act(unsafe { given.assume_init_ref() })
 }
 
 /// Calls a function by name with arguments of its types. Whether it returned; the result is filled in unless it is null.
@@ -383,15 +406,14 @@ pub unsafe extern "C" fn smf_exec_call(
     handles::with(manager, false, |open| {
         // SAFETY: the caller's promise.
         let name = unsafe { text("the name of the function", name) }?;
+        let mut memory = Arguments::new();
         // SAFETY: as above.
-        let arguments = unsafe { slice("the list of arguments", arguments, count) };
-        with_arguments(arguments.map_err(ApiError::from)?, |arguments| {
-            // SAFETY: as above.
-            let value = unsafe { open.manager.call_by_name(name, arguments) }?;
-            // SAFETY: as above.
-            unsafe { put(result, value) };
-            Ok(true)
-        })
+        let arguments = unsafe { memory.read(arguments, count) }?;
+        // SAFETY: as above.
+        let value = unsafe { open.manager.call_by_name(name, arguments) }?;
+        // SAFETY: as above.
+        unsafe { put(result, value) };
+        Ok(true)
     })
 }
 
@@ -419,15 +441,14 @@ pub unsafe extern "C" fn smf_exec_call_function(
 ) -> bool {
     handles::with(manager, false, |open| {
         let function = open.function(function)?;
+        let mut memory = Arguments::new();
         // SAFETY: the caller's promise.
-        let arguments = unsafe { slice("the list of arguments", arguments, count) };
-        with_arguments(arguments.map_err(ApiError::from)?, |arguments| {
-            // SAFETY: as above; the handle is one of this manager.
-            let value = unsafe { open.manager.call(function, arguments) }?;
-            // SAFETY: as above.
-            unsafe { put(result, value) };
-            Ok(true)
-        })
+        let arguments = unsafe { memory.read(arguments, count) }?;
+        // SAFETY: as above; the handle is one of this manager.
+        let value = unsafe { open.manager.call(function, arguments) }?;
+        // SAFETY: as above.
+        unsafe { put(result, value) };
+        Ok(true)
     })
 }
 
