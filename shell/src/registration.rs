@@ -39,10 +39,11 @@ fn announce(module: &Module<'_>) -> Announced {
     let functions = code.and_then(|code| Ok((functions(module, &code)?, code)));
     let Ok((functions, code)) = functions else { return Announced::default() };
     let sections = || debug_info::sections(module);
-    tools::announce_with(&functions, &code, sections).unwrap_or_else(|error| {
+    let (announced, outcome) = tools::announce_with(&functions, &code, sections);
+    if let Err(error) = outcome {
         tools::report(&error);
-        Announced::default()
-    })
+    }
+    announced
 }
 
 /// Every function of a module, local ones included, sorted by address.

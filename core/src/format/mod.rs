@@ -4,9 +4,9 @@
 //! (views that decode one entry each, and [`Smf`], which finds and checks them), [`ext`] (note sections of this
 //! project) and [`mod@write`]. No other module of the crate depends on the layout of a file.
 //!
-//! Guarantees: no unsafe code, no allocation for reading, no panic on any input, time linear in the file. Every error
-//! states the problem and its file offset. Only decompression allocates; its time is linear in the output, and it
-//! runs only on request.
+//! Guarantees: no unsafe code, no allocation for reading, no panic on any input, time linear in the file, except that
+//! a section may be looked up by name for each other one: [`Limits::sections`]. Every error states the problem and its file
+//! offset. Only decompression allocates; its time is linear in the output, and it runs only on request.
 
 pub mod error;
 pub mod ext;

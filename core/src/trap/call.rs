@@ -179,6 +179,9 @@ pub unsafe fn call(address: u64, args: &[i64]) -> Result<i64> {
 
 /// As [`call`], but a trap of the function, or of a function that it calls, is an error.
 ///
+/// Without a [`ChainLookup`] calls are known by the id of their thread: a child that is forked inside a call must not
+/// return to its code, whose traps then abort, and must not call if another thread of the parent entered or left a call meanwhile.
+///
 /// # Errors
 /// [`TrapError`].
 ///

@@ -34,8 +34,9 @@ fn name_code(address: i64, size: i64, name: &[u8]) -> Result<(), ApiError> {
         let code = range.start as u64..range.end as u64;
         let size = range.len() as u64;
         let function = Function { address: code.start, size, name };
-        let announced = tools::announce(&[function], &[code])?;
-        blocks.add_name(range.start, announced)
+        let (announced, outcome) = tools::announce(&[function], &[code]);
+        blocks.add_name(range.start, announced)?;
+        Ok(outcome?)
     })
 }
 

@@ -36,6 +36,14 @@ pub enum ToolError {
         /// The number in `errno.h`.
         errno: i32,
     },
+    /// It cannot write its file, and is disabled.
+    #[error("{tool} is disabled: cannot write its file: {}", system_error(&io::Error::from_raw_os_error(*errno)))]
+    Write {
+        /// The tool.
+        tool: Tool,
+        /// The number in `errno.h`.
+        errno: i32,
+    },
     /// Its file exists and belongs to another user, or is not a regular file.
     #[error("{tool}: its file exists and is not a regular file of this user")]
     NotOurs {
@@ -72,6 +80,13 @@ impl ToolError {
         move |error| match error.into() {
             error if error.kind() == io::ErrorKind::OutOfMemory => Self::OutOfMemory { tool },
             error => Self::System { tool, doing, errno: error.raw_os_error().unwrap_or(0) },
+        }
+    }
+
+    pub(super) fn write(tool: Tool) -> impl Fn(io::Error) -> Self + Copy {
+        move |error| match error.kind() {
+            io::ErrorKind::OutOfMemory => Self::OutOfMemory { tool },
+            _ => Self::Write { tool, errno: error.raw_os_error().unwrap_or(0) },
         }
     }
 

@@ -95,7 +95,7 @@ impl Jitdump {
             let record = record(self.process, self.next, function, &code)
                 .map_err(ToolError::out_of_memory(Tool::Jitdump))?;
             let written = self.file.write_all(&debug).and_then(|()| self.file.write_all(&record));
-            written.map_err(ToolError::system(Tool::Jitdump, "write to its file"))?;
+            written.map_err(ToolError::write(Tool::Jitdump))?;
             self.next += 1;
         }
         Ok(())
@@ -175,8 +175,8 @@ fn now() -> u64 {
 mod tests {
     use super::*;
     use crate::fork::tests::in_child;
-    use crate::tools::Line;
     use crate::tools::tests::{give_number_to_pipe, is_pipe};
+    use crate::tools::{self, Line, THE_JITDUMP};
 
     #[test]
     fn record_has_the_specified_layout() {
@@ -223,6 +223,28 @@ mod tests {
         });
         std::fs::remove_dir_all(&directory).unwrap();
         assert!(is_open);
+    }
+
+    #[test]
+    fn dump_that_cannot_be_written_is_disabled_and_other_tools_are_told() {
+        let directory = std::env::temp_dir().join(format!("smf-full-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let code = [0x90u8, 0xc3];
+        let here = Function { address: code.as_ptr().addr() as u64, size: 2, name: b"here" };
+        let is_right = in_child(|| {
+            tools::enable_perf_map().unwrap();
+            tools::enable_jitdump(&directory).unwrap();
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            *THE_JITDUMP.lock().as_mut().unwrap().file = full;
+            let (first, failed) = tools::announce(&[here], &[]);
+            let (second, outcome) = tools::announce(&[here], &[]);
+            std::fs::remove_file(format!("/tmp/perf-{}.map", std::process::id())).unwrap();
+            matches!(failed, Err(ToolError::Write { tool: Tool::Jitdump, .. }))
+                && outcome.is_ok()
+                && [first, second].iter().all(|announced| announced.perf_map.is_some())
+        });
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(is_right);
     }
 
     #[test]

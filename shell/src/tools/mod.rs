@@ -192,11 +192,11 @@ impl Drop for PerfMapLines {
 /// unmapped memory is an error.
 ///
 /// # Errors
-/// The first tool's error; the other tools have been informed.
+/// The first tool's error, beside the registration with the others. A tool that cannot write its file is disabled.
 pub fn announce(
     functions: &[Function<'_>],
     code: &[std::ops::Range<u64>],
-) -> Result<Announced, ToolError> {
+) -> (Announced, Result<(), ToolError>) {
     announce_with(functions, code, || Ok(Vec::new()))
 }
 
@@ -208,7 +208,7 @@ pub fn announce_with(
     functions: &[Function<'_>],
     code: &[std::ops::Range<u64>],
     debug_sections: impl FnOnce() -> Result<Vec<DebugSection>, ToolError>,
-) -> Result<Announced, ToolError> {
+) -> (Announced, Result<(), ToolError>) {
     announce_with_lines(functions, &[], code, debug_sections)
 }
 
@@ -222,43 +222,60 @@ pub fn announce_with_lines(
     lines: &[Lines<'_>],
     code: &[std::ops::Range<u64>],
     debug_sections: impl FnOnce() -> Result<Vec<DebugSection>, ToolError>,
-) -> Result<Announced, ToolError> {
+) -> (Announced, Result<(), ToolError>) {
     read_environment();
     let on = ON.load(Ordering::Relaxed);
     let (mut announced, mut outcome) = (Announced::default(), Ok(()));
     if on & PERF_MAP != 0 {
-        let mut map = THE_PERF_MAP.lock();
-        match map.as_mut().map(|map| map.append(functions, code)) {
-            Some(Ok(batch)) => announced.perf_map = Some(PerfMapLines(batch)),
-            Some(Err(error)) => outcome = Err(error),
-            None => {}
-        }
+        let batch = append(&THE_PERF_MAP, PERF_MAP, |map| map.append(functions, code));
+        outcome = batch.map(|batch| announced.perf_map = batch.map(PerfMapLines));
     }
     if on & JITDUMP != 0 {
-        let mut dump = THE_JITDUMP.lock();
-        outcome = outcome.and(dump.as_mut().map_or(Ok(()), |dump| dump.append(functions, lines)));
+        let appended = append(&THE_JITDUMP, JITDUMP, |dump| dump.append(functions, lines));
+        outcome = outcome.and(appended.map(drop));
     }
-    if on & GDB == 0 {
-        return outcome.map(|()| announced);
+    if on & GDB != 0 {
+        let sections = debug_sections().unwrap_or_else(|error| {
+            report(&error);
+            Vec::new()
+        });
+        let object = gdb_object(functions, lines, code, sections);
+        let object = object.map_err(ToolError::out_of_memory(Tool::Gdb));
+        outcome = outcome.and(object.map(|object| announced.object = Some(object)));
     }
-    let mut sections = debug_sections().unwrap_or_else(|error| {
-        report(&error);
-        Vec::new()
-    });
+    (announced, outcome)
+}
+
+/// Appends to the file of a tool, which is disabled if it cannot write: what follows a part of a record is unreadable.
+fn append<T, R>(
+    slot: &'static ProcessLock<Option<T>>,
+    bit: u8,
+    append: impl FnOnce(&mut T) -> Result<R, ToolError>,
+) -> Result<Option<R>, ToolError> {
+    let mut slot = slot.lock();
+    let appended = slot.as_mut().map(append).transpose();
+    if matches!(appended, Err(ToolError::Write { .. })) {
+        *slot = None;
+        ON.fetch_and(!bit, Ordering::Relaxed);
+    }
+    appended
+}
+
+/// Registers an object with the functions and `sections` with debuggers.
+fn gdb_object(
+    functions: &[Function<'_>],
+    lines: &[Lines<'_>],
+    code: &[std::ops::Range<u64>],
+    mut sections: Vec<DebugSection>,
+) -> Result<gdb::Object, AllocError> {
     let has_frames = sections.iter().any(|section| FRAMES.contains(&section.name));
     if !has_frames {
         let section = DebugSection { name: b".debug_frame", address: 0, bytes: frames(functions) };
         // Without call frame information debuggers fall back to frame pointers.
         let _ = try_push(&mut sections, section);
     }
-    let with_lines = add_lines(&mut sections, functions, lines);
-    let object = with_lines.and_then(|()| elf::object(functions, code, &sections));
-    let object = object.and_then(gdb::Object::register);
-    let object = object.map_err(ToolError::out_of_memory(Tool::Gdb));
-    outcome.and(object.map(|object| {
-        announced.object = Some(object);
-        announced
-    }))
+    add_lines(&mut sections, functions, lines)?;
+    gdb::Object::register(elf::object(functions, code, &sections)?)
 }
 
 /// Adds the sections with the lines of functions; none without lines.

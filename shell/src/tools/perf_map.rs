@@ -13,15 +13,17 @@
 //! or to its own user, which is checked here. A file of an earlier process with the same id, common in
 //! containers, is truncated.
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, Write};
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
-use smf_core::alloc_util::AllocError;
+use smf_core::alloc_util::{AllocError, try_collect, try_push};
 
 use super::error::{Tool, ToolError};
 use super::function::Function;
@@ -34,9 +36,10 @@ pub(super) struct PerfMap {
     file: ManuallyDrop<File>,
     /// The process of the map; a forked child opens its own.
     process: u32,
-    /// The lines that name code, live or freed.
-    lines: Vec<Line>,
-    next_batch: u64,
+    /// The lines of live code.
+    lines: HashMap<Batch, Vec<Line>>,
+    /// The lines of freed code.
+    freed: Vec<Line>,
     /// Bytes that this map has appended, and those of the lines of live code among them.
     appended: u64,
     live: u64,
@@ -51,13 +54,14 @@ struct Line {
     /// The first byte and the length in the file.
     offset: u64,
     len: u64,
-    batch: Batch,
-    is_live: bool,
 }
 
 /// Lines that were appended together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Batch(u64);
+
+/// The next batch, of any map.
+static NEXT_BATCH: AtomicU64 = AtomicU64::new(0);
 
 /// A file of this size, in bytes, is not rewritten.
 const SMALL: u64 = 1 << 16;
@@ -83,9 +87,9 @@ impl PerfMap {
         if is_older_than_this_process(&status) {
             file.set_len(0).map_err(ToolError::system(Tool::PerfMap, "empty its file"))?;
         }
-        let (lines, next_batch, appended, live) = (Vec::new(), 0, 0, 0);
+        let (lines, freed, appended, live) = (HashMap::new(), Vec::new(), 0, 0);
         let file = ManuallyDrop::new(file);
-        Ok(Self { file, process, lines, next_batch, appended, live })
+        Ok(Self { file, process, lines, freed, appended, live })
     }
 
     /// Appends a line for each function. Lines of freed code in the pages `code` are removed.
@@ -95,58 +99,54 @@ impl PerfMap {
         code: &[Range<u64>],
     ) -> Result<Batch, ToolError> {
         if self.process != std::process::id() {
-            // Batches of the parent are none of the child.
-            *self = Self { next_batch: self.next_batch, ..Self::open()? };
+            *self = Self::open()?;
         }
         let out_of_memory = ToolError::out_of_memory(Tool::PerfMap);
-        let written = ToolError::system(Tool::PerfMap, "write to its file");
-        let batch = Batch(self.next_batch);
-        self.next_batch += 1;
+        let written = ToolError::write(Tool::PerfMap);
         self.remove_freed(code).map_err(written)?;
-        self.lines.try_reserve(functions.len()).map_err(|_| out_of_memory(AllocError))?;
-        let (first, mut text) = (self.lines.len(), FallibleBuf::default());
-        for function in functions {
+        let mut text = FallibleBuf::default();
+        let lines = functions.iter().map(|function| {
             let offset = text.len() as u64;
             write_line(&mut text, function);
-            let len = text.len() as u64 - offset;
             let &Function { address, size, .. } = function;
-            self.lines.push(Line { address, size, offset, len, batch, is_live: true });
-        }
-        let appended = text.finish().map_err(out_of_memory).and_then(|text| {
-            self.file.write_all(&text).map_err(written)?;
-            let end = self.file.stream_position().map_err(written)?;
-            Ok((end.saturating_sub(text.len() as u64), text.len() as u64))
+            Line { address, size, offset, len: text.len() as u64 - offset }
         });
-        let (start, len) = appended.inspect_err(|_| self.lines.truncate(first))?;
-        self.lines.iter_mut().skip(first).for_each(|line| line.offset += start);
+        let mut lines = try_collect(lines).map_err(out_of_memory)?;
+        self.lines.try_reserve(1).map_err(|_| out_of_memory(AllocError))?;
+        let text = text.finish().map_err(out_of_memory)?;
+        self.file.write_all(&text).map_err(written)?;
+        let (end, len) = (self.file.stream_position().map_err(written)?, text.len() as u64);
+        lines.iter_mut().for_each(|line| line.offset += end.saturating_sub(len));
+        let batch = Batch(NEXT_BATCH.fetch_add(1, Ordering::Relaxed));
+        self.lines.insert(batch, lines);
         self.appended += len;
         self.live += len;
         self.compact().map_err(written)?;
         Ok(batch)
     }
 
-    /// Marks the lines of a batch as those of freed code.
+    /// The code of a batch is freed.
     pub(super) fn free(&mut self, batch: Batch) {
-        for line in self.lines.iter_mut().filter(|line| line.batch == batch && line.is_live) {
-            line.is_live = false;
+        for line in self.lines.remove(&batch).unwrap_or_default() {
             self.live = self.live.saturating_sub(line.len);
+            // Without memory, the name stays.
+            let _ = try_push(&mut self.freed, line);
         }
     }
 
     /// Overwrites the lines of freed code that has addresses of `code`.
     fn remove_freed(&mut self, code: &[Range<u64>]) -> io::Result<()> {
-        let Self { file, lines, .. } = self;
+        let Self { file, freed, .. } = self;
         let is_outdated = |line: &Line| {
             let end = line.address.saturating_add(line.size.max(1));
-            let has_address_of = |range: &Range<u64>| line.address < range.end && range.start < end;
-            !line.is_live && code.iter().any(has_address_of)
+            code.iter().any(|range| line.address < range.end && range.start < end)
         };
-        if !lines.iter().any(is_outdated) {
+        if !freed.iter().any(is_outdated) {
             return Ok(());
         }
         let mut result = Ok(());
         in_place(file, |file| {
-            lines.retain(|line| {
+            freed.retain(|line| {
                 let remains = result.is_err() || !is_outdated(line);
                 if !remains {
                     result = overwrite(file, line.offset, line.len);
@@ -166,20 +166,16 @@ impl PerfMap {
         let mut text = Vec::new();
         let live = usize::try_from(self.live).unwrap_or(usize::MAX);
         text.try_reserve_exact(live).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        for line in self.lines.iter().filter(|line| line.is_live) {
+        for line in self.lines.values_mut().flatten() {
             let start = text.len();
             text.resize(start + usize::try_from(line.len).unwrap_or(0), 0);
             self.file.read_exact_at(text.get_mut(start..).unwrap_or_default(), line.offset)?;
+            line.offset = start as u64;
         }
         in_place(&self.file, |file| file.write_all_at(&text, 0))??;
         self.file.set_len(text.len() as u64)?;
-        self.lines.retain(|line| line.is_live);
-        let mut offset = 0;
-        for line in &mut self.lines {
-            line.offset = offset;
-            offset += line.len;
-        }
-        (self.appended, self.live) = (offset, offset);
+        self.freed.clear();
+        (self.appended, self.live) = (text.len() as u64, text.len() as u64);
         Ok(())
     }
 }

@@ -20,7 +20,8 @@ impl<'d> Smf<'d> {
     /// Checks everything that can be checked without running the module: every symbol, relocation, template, bytecode
     /// function and note row, the prelink data, the symbol index, the slots of indirect functions, every record of cached
     /// code, the names of needed libraries, the properties of the code, the addresses in debugging information, the ELF
-    /// object in the code, and the tables of the shared object of a dynlib. Time is linear in the file. Nothing is decompressed;
+    /// object in the code, and the tables of the shared object of a dynlib. Time is linear in the file, except that the section of each
+    /// relocation table is looked up by name. Nothing is decompressed;
     /// [`Smf::verify_compressed`] checks the contents of compressed sections.
     ///
     /// # Errors

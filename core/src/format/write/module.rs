@@ -218,7 +218,8 @@ impl<'a> Module<'a> {
         Ok((plan, len.ok_or(WriteError::TooLarge)?))
     }
 
-    /// Writes the file into a new vector.
+    /// Writes the file into a new vector. A file of more sections than the default of
+    /// [`Limits::sections`](crate::format::Limits::sections) is read with larger limits only.
     ///
     /// # Errors
     /// A part that the layout cannot express, or [`WriteError::OutOfMemory`].
