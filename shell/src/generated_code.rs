@@ -107,7 +107,7 @@ fn announce(
         Lines { file: function.file, rows }
     }))?;
     let block = block.start as u64..block.end as u64;
-    let (announced, outcome) = tools::announce_with_lines(&functions, &lines, &[block], || {
+    let (announced, outcome) = tools::announce_with(&functions, &lines, &[block], || {
         let (address, name) = (eh_frame.as_ptr().addr() as u64, &b".eh_frame"[..]);
         let mut sections = Vec::new();
         if !eh_frame.is_empty() {
@@ -118,8 +118,6 @@ fn announce(
         }
         Ok(sections)
     });
-    if let Err(error) = outcome {
-        tools::report(&error);
-    }
+    outcome.unwrap_or_else(|error| tools::report(&error));
     Ok(announced)
 }

@@ -39,10 +39,8 @@ fn announce(module: &Module<'_>) -> Announced {
     let functions = code.and_then(|code| Ok((functions(module, &code)?, code)));
     let Ok((functions, code)) = functions else { return Announced::default() };
     let sections = || debug_info::sections(module);
-    let (announced, outcome) = tools::announce_with(&functions, &code, sections);
-    if let Err(error) = outcome {
-        tools::report(&error);
-    }
+    let (announced, outcome) = tools::announce_with(&functions, &[], &code, sections);
+    outcome.unwrap_or_else(|error| tools::report(&error));
     announced
 }
 

@@ -66,7 +66,7 @@ const LINES: &[u8] = b".debug_line";
 /// A function with its lines.
 pub(crate) struct FunctionLines<'l> {
     pub(crate) function: Function<'l>,
-    /// The number of the file, from 1.
+    /// The number of the file, from 1; 0 without a file.
     pub(crate) file: u64,
     /// The line of its declaration, to which its first instructions belong.
     pub(crate) line: u32,

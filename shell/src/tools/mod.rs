@@ -197,27 +197,15 @@ pub fn announce(
     functions: &[Function<'_>],
     code: &[std::ops::Range<u64>],
 ) -> (Announced, Result<(), ToolError>) {
-    announce_with(functions, code, || Ok(Vec::new()))
+    announce_with(functions, &[], code, || Ok(Vec::new()))
 }
 
-/// As [`announce`]; debuggers also get the sections that `debug_sections` returns, which is called if one may be there.
+/// As [`announce`], with the lines of each function, in the same order; functions without lines may be missing at the end.
+/// Debuggers also get the sections that `debug_sections` returns, which is called if one may be there.
 ///
-/// # Errors
-/// As [`announce`]. An error of `debug_sections` is printed, and debuggers get the rest.
+/// Returns the registration with the tools that have not failed, and the first error of the others. An error of
+/// `debug_sections` is printed, and debuggers get the rest.
 pub fn announce_with(
-    functions: &[Function<'_>],
-    code: &[std::ops::Range<u64>],
-    debug_sections: impl FnOnce() -> Result<Vec<DebugSection>, ToolError>,
-) -> (Announced, Result<(), ToolError>) {
-    announce_with_lines(functions, &[], code, debug_sections)
-}
-
-/// As [`announce_with`], with the lines of each function, in the same order. Functions without lines may be missing at
-/// the end.
-///
-/// # Errors
-/// As [`announce_with`].
-pub fn announce_with_lines(
     functions: &[Function<'_>],
     lines: &[Lines<'_>],
     code: &[std::ops::Range<u64>],
@@ -235,13 +223,10 @@ pub fn announce_with_lines(
         outcome = outcome.and(appended.map(drop));
     }
     if on & GDB != 0 {
-        let sections = debug_sections().unwrap_or_else(|error| {
-            report(&error);
-            Vec::new()
-        });
-        let object = gdb_object(functions, lines, code, sections);
-        let object = object.map_err(ToolError::out_of_memory(Tool::Gdb));
-        outcome = outcome.and(object.map(|object| announced.object = Some(object)));
+        match register_with_debuggers(functions, lines, code, debug_sections) {
+            Ok(object) => announced.object = Some(object),
+            Err(error) => outcome = outcome.and(Err(ToolError::out_of_memory(Tool::Gdb)(error))),
+        }
     }
     (announced, outcome)
 }
@@ -261,13 +246,17 @@ fn append<T, R>(
     appended
 }
 
-/// Registers an object with the functions and `sections` with debuggers.
-fn gdb_object(
+/// Registers an object with the functions and their debugging information.
+fn register_with_debuggers(
     functions: &[Function<'_>],
     lines: &[Lines<'_>],
     code: &[std::ops::Range<u64>],
-    mut sections: Vec<DebugSection>,
+    debug_sections: impl FnOnce() -> Result<Vec<DebugSection>, ToolError>,
 ) -> Result<gdb::Object, AllocError> {
+    let mut sections = debug_sections().unwrap_or_else(|error| {
+        report(&error);
+        Vec::new()
+    });
     let has_frames = sections.iter().any(|section| FRAMES.contains(&section.name));
     if !has_frames {
         let section = DebugSection { name: b".debug_frame", address: 0, bytes: frames(functions) };
@@ -287,10 +276,10 @@ fn add_lines(
     if lines.iter().all(|lines| lines.rows.is_empty()) {
         return Ok(());
     }
-    // A file for each function.
-    let all = lines.iter().copied().chain(std::iter::repeat(Lines::NONE));
-    let all = functions.iter().zip(all).zip(1..);
-    let listed = try_collect(all.map(|((&function, Lines { rows, .. }), file)| FunctionLines {
+    // A file for each function with lines; 0 stands for no file.
+    let of_lines = (1..).zip(lines.iter().copied());
+    let all = functions.iter().zip(of_lines.chain(std::iter::repeat((0, Lines::NONE))));
+    let listed = try_collect(all.map(|(&function, (file, Lines { rows, .. }))| FunctionLines {
         function,
         file,
         line: rows.first().map_or(0, |row| row.line),
@@ -337,6 +326,10 @@ mod tests {
     use std::mem::{self, ManuallyDrop};
     use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+    use super::*;
+    #[cfg(feature = "gdb")]
+    use crate::fork::tests::in_child;
+
     /// Closes the file of a tool and gives its number to a pipe, as a child may that closes the descriptors of its parent.
     pub(super) fn give_number_to_pipe(file: &mut ManuallyDrop<File>) -> RawFd {
         let (reader, writer) = io::pipe().unwrap();
@@ -345,6 +338,37 @@ mod tests {
         rustix::io::dup2(&reader, &mut own).unwrap();
         *file = ManuallyDrop::new(File::from(own));
         file.as_raw_fd()
+    }
+
+    /// A jitdump reads the code, which debuggers need not.
+    #[test]
+    #[cfg(feature = "gdb")]
+    fn tool_that_fails_leaves_the_registration_with_the_others() {
+        let directory = std::env::temp_dir().join(format!("smf-tools-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let is_registered = in_child(|| {
+            enable_jitdump(&directory).unwrap();
+            enable_gdb().unwrap();
+            let functions = [Function { address: 64, size: 16, name: b"nowhere" }];
+            let (announced, outcome) = announce_with(&functions, &[], &[], || Ok(Vec::new()));
+            announced.object.is_some() && outcome.unwrap_err().to_string().contains("read the code")
+        });
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(is_registered);
+    }
+
+    #[test]
+    fn function_without_lines_has_no_file() {
+        let functions = [(&b"one"[..], 0x1000), (b"two", 0x2000)];
+        let functions = functions.map(|(name, address)| Function { address, size: 16, name });
+        let lines = [Lines { file: b"a.spl", rows: &[Line { address: 0x1000, line: 7 }] }];
+        let mut sections = Vec::new();
+        add_lines(&mut sections, &functions, &lines).unwrap();
+        let info = sections.iter().find(|section| section.name == b".debug_info").unwrap();
+        // The number of the file and the line follow the name.
+        for entry in [b"one\0\x01\x07", b"two\0\0\0"] {
+            assert!(info.bytes.windows(entry.len()).any(|bytes| bytes == entry), "{entry:?}");
+        }
     }
 
     pub(super) fn is_pipe(number: RawFd) -> bool {
