@@ -193,6 +193,7 @@ pub(crate) mod function;
 pub(crate) mod instruction;
 pub(crate) mod interpret;
 pub(crate) mod opcode;
+mod operand_kind;
 pub mod text;
 pub(crate) mod types;
 pub(crate) mod verify;

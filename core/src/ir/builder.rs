@@ -206,7 +206,7 @@ impl FunctionBuilder {
 
     /// The target in the next instruction; it is filled in later if the label is not bound yet.
     #[inline]
-    fn refer(&mut self, label: Label) -> i32 {
+    pub(super) fn refer(&mut self, label: Label) -> i32 {
         match self.labels.get(label.index()) {
             Some(&place) if place != UNBOUND => place.cast_signed(),
             _ => {

@@ -1,6 +1,7 @@
 //! One instruction: twelve bytes, in the same places for every opcode.
 
 use super::opcode::{BY_CODE, Opcode};
+use super::operand_kind::{Field, OperandKind};
 use super::types::{Scalar, ValueType};
 
 /// Bytes of an instruction.
@@ -73,7 +74,7 @@ impl Instruction {
     /// What it does with its fields.
     #[inline]
     fn access(&self) -> Access {
-        Access::of(self.opcode, self.immediate)
+        Access::of_code(self.opcode.code(self.immediate))
     }
 
     /// The local that it sets; of a call, the one that takes the result.
@@ -90,6 +91,14 @@ impl Instruction {
         let other = || self.other().filter(|_| access.has(Access::READS_OTHER));
         let first = local(Access::READS_A, self.a).or_else(other);
         [first, local(Access::READS_B, self.b), local(Access::READS_C, self.c)]
+    }
+
+    pub(crate) fn field_mut(&mut self, field: Field) -> &mut u16 {
+        match field {
+            Field::A => &mut self.a,
+            Field::B => &mut self.b,
+            Field::C => &mut self.c,
+        }
     }
 
     /// Replaces the locals that it reads by others, except for the operands of a call.
@@ -198,33 +207,31 @@ impl Access {
 
     const fn of(opcode: Opcode, immediate: bool) -> Self {
         use Opcode as O;
-        let (a, b, c) = (Self::READS_A, Self::READS_B, Self::READS_C);
-        let sets = Self::WRITES_A;
-        let [second_b, second_c] = if immediate { [Self::NOTHING; 2] } else { [b, c] };
-        match opcode {
-            O::Constant | O::WideConstant | O::SizeOf => sets,
-            O::SlotAddress | O::DataAddress | O::FunctionAddress => sets,
-            O::Move | O::Convert | O::Unary(_) | O::Load => sets.and(b),
-            O::Binary(binary) if binary.can_trap() => sets.and(b).and(second_c).and(Self::TRAPS),
-            O::Binary(_) | O::Compare(_) => sets.and(b).and(second_c),
-            O::Branch(_) => a.and(second_b).and(Self::JUMPS),
-            O::TrapCompare(_) => a.and(second_b).and(Self::TRAPS),
-            O::BranchIf(_) => a.and(Self::JUMPS),
-            O::Jump => Self::JUMPS,
-            O::TrapIf(_) | O::CheckStack => a.and(Self::TRAPS),
-            O::Return => a,
-            O::Trap => Self::TRAPS,
-            O::Select => sets.and(b).and(c).and(Self::READS_OTHER),
-            O::CopyMemory | O::FillMemory => a.and(b).and(second_c),
-            O::Store => a.and(b),
-            O::StoreElement => a.and(b).and(c),
-            O::LoadElement | O::Element => sets.and(b).and(c),
-            O::Call => sets.and(Self::CALLS),
-            O::CallIndirect => sets.and(c).and(Self::CALLS),
+        use OperandKind as K;
+        let mut access = match opcode {
+            O::Binary(binary) if binary.can_trap() => Self::TRAPS,
+            O::TrapCompare(_) | O::TrapIf(_) | O::Trap | O::CheckStack => Self::TRAPS,
+            O::Call => Self::CALLS.and(Self::WRITES_A),
+            O::CallIndirect => Self::CALLS.and(Self::WRITES_A).and(Self::READS_C),
             O::ReturnCall => Self::CALLS,
-            O::ReturnCallIndirect => c.and(Self::CALLS),
-            O::ReturnNone => Self::NOTHING,
+            O::ReturnCallIndirect => Self::CALLS.and(Self::READS_C),
+            _ => Self::NOTHING,
+        };
+        let mut rest = opcode.operands();
+        while let [operand, others @ ..] = rest {
+            access = access.and(match operand {
+                K::Set(_) => Self::WRITES_A,
+                K::Second(_) | K::Short if immediate => Self::NOTHING,
+                K::Local(Field::A, _) => Self::READS_A,
+                K::Local(Field::B, _) | K::Short => Self::READS_B,
+                K::Local(Field::C, _) | K::Second(_) | K::Element => Self::READS_C,
+                K::Other => Self::READS_OTHER,
+                K::Target => Self::JUMPS,
+                _ => Self::NOTHING,
+            });
+            rest = others;
         }
+        access
     }
 }
 

@@ -465,15 +465,10 @@ impl Opcode {
     /// The types that it is defined for; `None` if its instructions name no type.
     #[inline]
     pub fn types(self) -> Option<TypeSet> {
+        if !self.names_type() {
+            return None;
+        }
         Some(match self {
-            Self::Jump | Self::BranchIf(_) | Self::ReturnNone | Self::Trap | Self::TrapIf(_) => {
-                return None;
-            }
-            Self::Call | Self::CallIndirect | Self::ReturnCall | Self::ReturnCallIndirect => {
-                return None;
-            }
-            Self::SlotAddress | Self::DataAddress | Self::FunctionAddress => return None,
-            Self::CopyMemory | Self::FillMemory | Self::CheckStack => return None,
             Self::Unary(unary) => unary.types(),
             Self::Binary(binary) => binary.types(),
             Self::Compare(condition) | Self::Branch(condition) | Self::TrapCompare(condition) => {

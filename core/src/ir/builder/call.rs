@@ -176,7 +176,7 @@ impl FunctionBuilder {
     }
 
     /// The index of a constant.
-    pub(super) fn constant_index(&mut self, bits: u64) -> Result<i32, BuildError> {
+    pub(in crate::ir) fn constant_index(&mut self, bits: u64) -> Result<i32, BuildError> {
         let Self { constants, known_constants, hasher, .. } = self;
         let value = |&index: &u32| {
             let index = usize::try_from(index).unwrap_or(usize::MAX);

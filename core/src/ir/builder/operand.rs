@@ -29,11 +29,11 @@ impl Label {
 
 /// A stack slot of the function that is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot(pub(super) u16);
+pub struct Slot(pub(in crate::ir) u16);
 
 /// Read-only data of the function that is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Data(pub(super) u16);
+pub struct Data(pub(in crate::ir) u16);
 
 /// The name of a file, of the function that is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,3 +57,9 @@ pub struct TextError {
     /// What is wrong.
     pub kind: TextErrorKind,
 }
+
+impl From<BuildError> for TextErrorKind {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}

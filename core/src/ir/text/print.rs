@@ -6,6 +6,7 @@ use super::lexer::in_name;
 use crate::ir::function::{Callee, CalleeKind, Function, SourceLocation, TypeEntry};
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::Opcode;
+use crate::ir::operand_kind::OperandKind;
 use crate::ir::types::{Scalar, ValueType};
 
 /// Writes the text form of a template; [`parse`](super::parse) reads it as the same function. Locals are named `v0` and
@@ -109,19 +110,6 @@ impl fmt::Display for Distance {
     }
 }
 
-/// The second operand: a local or a number.
-struct Second {
-    is_number: bool,
-    local: u16,
-    number: i32,
-}
-
-impl fmt::Display for Second {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_number { self.number.fmt(f) } else { write!(f, "v{}", self.local) }
-    }
-}
-
 struct Printer<'p, 'd> {
     body: &'p Function<'d>,
     /// Names of functions by number; `None` for a template.
@@ -220,20 +208,7 @@ impl Printer<'_, '_> {
     }
 
     fn statement(&self, i: &Instruction, out: &mut dyn Write) -> fmt::Result {
-        let name = i.opcode.name();
-        let count = Second { is_number: i.immediate, local: i.c, number: i.imm };
         match i.opcode {
-            Opcode::Jump => write!(out, "{name} L{}", i.imm),
-            Opcode::BranchIf(_) => write!(out, "{name} v{}, L{}", i.a, i.imm),
-            Opcode::TrapIf(_) => write!(out, "{name} v{}, {}", i.a, i.imm.cast_unsigned()),
-            Opcode::ReturnNone => out.write_str(name),
-            Opcode::Trap => write!(out, "{name} {}", i.imm.cast_unsigned()),
-            Opcode::SlotAddress => write!(out, "{name} v{}, s{}{}", i.a, i.b, Distance(i.imm)),
-            Opcode::DataAddress => write!(out, "{name} v{}, d{}{}", i.a, i.b, Distance(i.imm)),
-            Opcode::CheckStack => write!(out, "{name} v{}{}", i.a, Distance(i.imm)),
-            Opcode::CopyMemory | Opcode::FillMemory => {
-                write!(out, "{name} v{}, v{}, {count}", i.a, i.b)
-            }
             Opcode::FunctionAddress => match self.body.callee(i.b) {
                 Ok(callee) => self.address(i, &callee, out),
                 Err(_) => write!(out, "# the address of callee {}, which is missing", i.b),
@@ -242,40 +217,41 @@ impl Printer<'_, '_> {
                 Ok(callee) => self.call(i, &callee, out),
                 Err(_) => write!(out, "# a call of callee {}, which is missing", i.b),
             },
-            _ => {
-                write!(out, "{name} {} v{}", Code(i.type_code), i.a)?;
-                self.operands(i, out)
-            }
+            _ => self.operands(*i, out),
         }
     }
 
-    /// The text behind the type and the first local.
-    fn operands(&self, i: &Instruction, out: &mut dyn Write) -> fmt::Result {
-        let number = i.number();
-        let second = |local| Second { is_number: i.immediate, local, number };
-        match i.opcode {
-            Opcode::SizeOf | Opcode::Return => Ok(()),
-            Opcode::Constant => write!(out, ", {number}"),
-            Opcode::WideConstant => {
-                write!(out, ", 0x{:x}", self.body.constant(i.imm).unwrap_or(0))
+    /// An opcode and its operands.
+    fn operands(&self, mut i: Instruction, out: &mut dyn Write) -> fmt::Result {
+        use OperandKind as K;
+        out.write_str(i.opcode.name())?;
+        let mut separator = " ";
+        for &operand in i.opcode.operands() {
+            if !operand.is_suffix() {
+                out.write_str(separator)?;
             }
-            Opcode::Convert => {
-                let code = u8::try_from(i.c).unwrap_or(0);
-                write!(out, ", {} v{}", Code(code), i.b)
+            separator = if operand.is_prefix() { " " } else { ", " };
+            match operand {
+                K::Type => write!(out, "{}", Code(i.type_code))?,
+                K::Source => write!(out, "{}", Code(u8::try_from(i.c).unwrap_or(0)))?,
+                K::Set(_) => write!(out, "v{}", i.a)?,
+                K::Local(field, _) => write!(out, "v{}", i.field_mut(field))?,
+                K::Other => write!(out, "v{}", i.imm.cast_unsigned())?,
+                K::Second(_) if !i.immediate => write!(out, "v{}", i.c)?,
+                K::Short if !i.immediate => write!(out, "v{}", i.b)?,
+                K::Second(_) | K::Short | K::Number => write!(out, "{}", i.number())?,
+                K::Wide => write!(out, "0x{:x}", self.body.constant(i.imm).unwrap_or(0))?,
+                K::Distance => write!(out, "{}", Distance(i.imm))?,
+                K::Element if i.c == NONE => write!(out, "[{}]", i.imm)?,
+                K::Element => write!(out, "[v{}{}]", i.c, Distance(i.imm))?,
+                K::Target => write!(out, "L{}", i.imm)?,
+                K::Code => write!(out, "{}", i.imm.cast_unsigned())?,
+                K::Slot => write!(out, "s{}", i.b)?,
+                K::Data => write!(out, "d{}", i.b)?,
+                K::Callee => {}
             }
-            Opcode::Select => write!(out, ", v{}, v{}, v{}", i.b, i.c, i.imm.cast_unsigned()),
-            Opcode::Branch(_) => write!(out, ", {}, L{}", second(i.b), i.imm),
-            Opcode::TrapCompare(_) => write!(out, ", {}, {}", second(i.b), i.imm.cast_unsigned()),
-            Opcode::Binary(_) | Opcode::Compare(_) => write!(out, ", v{}, {}", i.b, second(i.c)),
-            Opcode::Load | Opcode::Store => write!(out, ", v{}{}", i.b, Distance(number)),
-            Opcode::LoadElement | Opcode::StoreElement | Opcode::Element if i.c == NONE => {
-                write!(out, ", v{}[{number}]", i.b)
-            }
-            Opcode::LoadElement | Opcode::StoreElement | Opcode::Element => {
-                write!(out, ", v{}[v{}{}]", i.b, i.c, Distance(number))
-            }
-            _ => write!(out, ", v{}", i.b),
         }
+        Ok(())
     }
 
     fn call(&self, i: &Instruction, callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! The checks of declarations, and of each instruction and its fields.
 
 use alloc::vec::Vec;
+use core::mem::take;
 
 use super::tables;
 use crate::alloc_util::{AllocError, try_filled};
@@ -8,6 +9,7 @@ use crate::ir::error::{IrError, Part};
 use crate::ir::function::{CALLEE, CalleeKind, Function, Signature, TypeEntry};
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::Opcode;
+use crate::ir::operand_kind::{LocalType, OperandKind};
 use crate::ir::types::{Scalar, TypeSet, ValueType};
 
 /// The state of the verifier.
@@ -110,113 +112,109 @@ impl<'d> Check<'d> {
             }
             None => None,
         };
-        match ty {
-            Some(ty) => self.typed(at, i, ty),
-            None => self.untyped(at, i),
-        }
-    }
-
-    fn typed(&mut self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
-        use Opcode as O;
-        let is = |local| self.local(at, local, ty);
-        let boolean = ValueType::Scalar(Scalar::Bool);
         match i.opcode {
-            O::Constant => is(i.a).and(self.number(at, i, ty)).and(self.unused(at, i, [i.b, i.c])),
-            O::WideConstant => is(i.a).and(self.wide(at, i, ty)),
-            O::SizeOf => {
-                self.index(at, i.a).and(self.no_number(at, i)).and(self.unused(at, i, [i.b, i.c]))
-            }
-            O::Move | O::Unary(_) => {
-                is(i.a).and(is(i.b)).and(self.no_number(at, i)).and(self.unused(at, i, [i.c, 0]))
-            }
-            O::Convert => self.convert(at, i, ty),
-            O::Binary(_) => is(i.a).and(is(i.b)).and(self.second(at, i, i.c, ty)),
-            O::Compare(_) => {
-                self.local(at, i.a, boolean).and(is(i.b)).and(self.second(at, i, i.c, ty))
-            }
-            O::Branch(_) => is(i.a).and(self.target(at, i)).and(self.short(at, i, ty)),
-            O::TrapCompare(_) => is(i.a).and(self.short(at, i, ty)),
-            O::Select => {
-                let index = i.imm.cast_unsigned();
-                let none = IrError::Index { at, part: Part::Locals, index };
-                let other = i.other().ok_or(none)?;
-                self.local(at, i.b, boolean).and(is(i.a)).and(is(i.c)).and(is(other))
-            }
-            O::Load | O::Store => {
-                is(i.a).and(self.pointer(at, i.b)).and(self.unused(at, i, [i.c, 0]))
-            }
-            O::LoadElement | O::StoreElement => is(i.a).and(self.element(at, i)),
-            O::Element => self.pointer(at, i.a).and(self.element(at, i)),
-            O::Return if self.body.result == ty.code() => {
-                is(i.a).and(self.no_number(at, i)).and(self.unused(at, i, [i.b, i.c]))
-            }
-            O::Return => Err(IrError::Result { at, expected: self.body.signature().result() }),
-            _ => Ok(()),
-        }
-    }
-
-    fn untyped(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        use Opcode as O;
-        let plain = |fields| self.unused(at, i, fields).and(self.no_number(at, i));
-        match i.opcode {
-            O::Jump => self.nothing(at, i).and(self.target(at, i)),
-            O::Trap => self.nothing(at, i),
-            O::ReturnNone if self.body.result != 0 => {
+            Opcode::Return | Opcode::ReturnNone if i.type_code != self.body.result => {
                 Err(IrError::Result { at, expected: self.body.signature().result() })
             }
-            O::ReturnNone => self.nothing(at, i).and(self.no_number(at, i)),
-            O::BranchIf(_) => self.condition(at, i).and(self.target(at, i)),
-            O::TrapIf(_) => self.condition(at, i),
-            O::SlotAddress => self.slot_address(at, i),
-            O::DataAddress => self.data_address(at, i),
-            O::FunctionAddress => {
-                self.pointer(at, i.a).and(self.callee_of(at, i)).and(plain([i.c, 0]))
-            }
-            O::CopyMemory => {
-                self.pointer(at, i.a).and(self.pointer(at, i.b)).and(self.count(at, i))
-            }
-            O::FillMemory => {
-                let value = self.local(at, i.b, Scalar::U8.into());
-                self.pointer(at, i.a).and(value).and(self.count(at, i))
-            }
-            O::CheckStack => self.pointer(at, i.a).and(self.unused(at, i, [i.b, i.c])),
-            _ => self.call(at, i),
+            _ if i.opcode.is_call() => self.call(at, i),
+            _ => self.operands(at, i, ty.unwrap_or(Scalar::U64.into())),
         }
     }
 
-    /// No field but the number is set.
-    fn nothing(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        self.unused(at, i, [i.a, i.b]).and(self.unused(at, i, [i.c, 0]))
-    }
-
-    /// A bool alone.
-    fn condition(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        self.local(at, i.a, Scalar::Bool.into()).and(self.unused(at, i, [i.b, i.c]))
-    }
-
-    fn slot_address(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        self.pointer(at, i.a).and(self.unused(at, i, [i.c, 0]))?;
-        let slot = self.body.slots().nth(i.b.into()).flatten();
-        let none = IrError::Index { at, part: Part::Slots, index: i.b.into() };
-        offset(at, i.imm, slot.ok_or(none)?.size.into())
-    }
-
-    fn data_address(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        self.pointer(at, i.a).and(self.unused(at, i, [i.c, 0]))?;
-        let none = IrError::Index { at, part: Part::Data, index: i.b.into() };
-        let data = self.body.data(i.b.into()).ok_or(none)?;
-        offset(at, i.imm, data.bytes.len() as u64)
-    }
-
-    /// A number of bytes: an integer of 64 bits, or a number in `imm`.
-    fn count(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        if !i.immediate {
-            return self.index(at, i.c).and(self.no_number(at, i));
+    /// Checks the operands. `own` is the type of the instruction, if it has one.
+    fn operands(&mut self, at: u32, i: &Instruction, own: ValueType) -> Result<(), IrError> {
+        // Without the fields that the operands have.
+        let mut rest = *i;
+        let mut source = own;
+        for &operand in i.opcode.operands() {
+            match operand {
+                OperandKind::Type => {}
+                OperandKind::Source => {
+                    let code = u8::try_from(take(&mut rest.c)).unwrap_or(u8::MAX);
+                    source = self.narrow(at, code, TypeSet::SCALARS, Some(i.opcode))?;
+                }
+                OperandKind::Set(ty) => {
+                    self.local_of(at, take(&mut rest.a), ty, [own, source])?;
+                }
+                OperandKind::Local(field, ty) => {
+                    self.local_of(at, take(rest.field_mut(field)), ty, [own, source])?;
+                }
+                OperandKind::Second(ty) if !i.immediate => {
+                    self.local_of(at, take(&mut rest.c), ty, [own, source])?;
+                }
+                OperandKind::Second(_) => {
+                    self.number(at, i, own)?;
+                    rest.imm = 0;
+                }
+                OperandKind::Number => self.number(at, i, own)?,
+                OperandKind::Short if !i.immediate => self.local(at, take(&mut rest.b), own)?,
+                OperandKind::Short => {
+                    self.number(at, i, own)?;
+                    rest.c = 0;
+                }
+                OperandKind::Slot | OperandKind::Data | OperandKind::Callee => {
+                    self.entry(at, i)?;
+                    rest.b = 0;
+                }
+                OperandKind::Element if take(&mut rest.c) != NONE => self.index(at, i.c)?,
+                OperandKind::Other => self.other(at, i, own)?,
+                OperandKind::Wide => self.wide(at, i, own)?,
+                OperandKind::Target => self.target(at, i)?,
+                OperandKind::Element | OperandKind::Distance | OperandKind::Code => {}
+            }
+            if operand.is_in_imm() {
+                rest.imm = 0;
+            }
         }
-        if i.imm < 0 {
-            return Err(IrError::Number { at, number: i.imm.into(), ty: Scalar::U64.into() });
+        match (rest.a, rest.b, rest.c, rest.imm) {
+            (0, 0, 0, 0) => Ok(()),
+            _ => Err(IrError::Unused { at, opcode: i.opcode }),
         }
-        self.unused(at, i, [i.c, 0])
+    }
+
+    /// A local of the type that an operand must have; `own` and `source` are those of the instruction.
+    fn local_of(
+        &self,
+        at: u32,
+        local: u16,
+        ty: LocalType,
+        [own, source]: [ValueType; 2],
+    ) -> Result<(), IrError> {
+        let expected = match ty {
+            LocalType::Own => own,
+            LocalType::Source => source,
+            LocalType::Bool => Scalar::Bool.into(),
+            LocalType::Byte => Scalar::U8.into(),
+            LocalType::Pointer => Scalar::Pointer.into(),
+            LocalType::Index => return self.index(at, local),
+        };
+        self.local(at, local, expected)
+    }
+
+    /// The stack slot, data or callee in `b`.
+    fn entry(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
+        let none = |part| IrError::Index { at, part, index: i.b.into() };
+        let size = match i.opcode {
+            Opcode::SlotAddress => {
+                let slot = self.body.slots().nth(i.b.into()).flatten();
+                slot.ok_or(none(Part::Slots))?.size.into()
+            }
+            Opcode::DataAddress => {
+                let data = self.body.data(i.b.into()).ok_or(none(Part::Data))?;
+                data.bytes.len() as u64
+            }
+            _ => return self.callee_of(at, i).map(drop),
+        };
+        match u64::try_from(i.imm) {
+            Ok(found) if found <= size => Ok(()),
+            _ => Err(IrError::Offset { at, offset: i.imm, size }),
+        }
+    }
+
+    fn other(&self, at: u32, i: &Instruction, own: ValueType) -> Result<(), IrError> {
+        let index = i.imm.cast_unsigned();
+        let none = IrError::Index { at, part: Part::Locals, index };
+        self.local(at, i.other().ok_or(none)?, own)
     }
 
     /// The signature of the callee, which has a kind that the opcode takes.
@@ -258,42 +256,18 @@ impl<'d> Check<'d> {
         }
     }
 
-    fn convert(&mut self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
-        let code = u8::try_from(i.c).unwrap_or(u8::MAX);
-        let source = self.narrow(at, code, TypeSet::SCALARS, Some(i.opcode))?;
-        self.local(at, i.a, ty)?;
-        self.local(at, i.b, source)?;
-        self.no_number(at, i)
-    }
-
-    /// The second operand: a local, or a number in `imm`.
-    fn second(&self, at: u32, i: &Instruction, local: u16, ty: ValueType) -> Result<(), IrError> {
-        if i.immediate {
-            return self.number(at, i, ty).and(self.unused(at, i, [local, 0]));
-        }
-        self.local(at, local, ty).and(self.no_number(at, i))
-    }
-
-    /// The second value of a branch or a conditional trap: a local, or a number in the place of `c`.
-    fn short(&self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
-        if i.immediate {
-            return self.number(at, i, ty).and(self.unused(at, i, [i.b, 0]));
-        }
-        self.local(at, i.b, ty).and(self.unused(at, i, [i.c, 0]))
-    }
-
-    /// A bool is 0 or 1; the other types take every number modulo their width.
+    /// A bool is 0 or 1, and a size not below 0; the other types take every number modulo their width.
     fn number(&self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
         let number = i.number();
-        if ty == ValueType::Scalar(Scalar::Bool) && !matches!(number, 0 | 1) {
-            return Err(IrError::Number { at, number: number.into(), ty });
-        }
-        Ok(())
+        let is_valid = match i.opcode {
+            Opcode::CopyMemory | Opcode::FillMemory => number >= 0,
+            _ => ty != ValueType::Scalar(Scalar::Bool) || matches!(number, 0 | 1),
+        };
+        if is_valid { Ok(()) } else { Err(IrError::Number { at, number: number.into(), ty }) }
     }
 
     fn wide(&self, at: u32, i: &Instruction, ty: ValueType) -> Result<(), IrError> {
         let ValueType::Scalar(scalar) = ty else { return Err(IrError::WideParameter { at }) };
-        self.unused(at, i, [i.b, i.c])?;
         let index = i.imm.cast_unsigned();
         let none = IrError::Index { at, part: Part::Constants, index };
         let bits = self.body.constant(i.imm).ok_or(none)?;
@@ -302,11 +276,6 @@ impl<'d> Check<'d> {
             return Err(IrError::Number { at, number: bits.cast_signed(), ty });
         }
         Ok(())
-    }
-
-    fn element(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        self.pointer(at, i.b)?;
-        if i.c == NONE { Ok(()) } else { self.index(at, i.c) }
     }
 
     fn target(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
@@ -347,18 +316,5 @@ impl<'d> Check<'d> {
     #[inline]
     fn unused(&self, at: u32, i: &Instruction, fields: [u16; 2]) -> Result<(), IrError> {
         if fields == [0, 0] { Ok(()) } else { Err(IrError::Unused { at, opcode: i.opcode }) }
-    }
-
-    #[inline]
-    fn no_number(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
-        if i.imm == 0 { Ok(()) } else { Err(IrError::Unused { at, opcode: i.opcode }) }
-    }
-}
-
-/// An offset from the first byte to the end of `size` bytes.
-fn offset(at: u32, offset: i32, size: u64) -> Result<(), IrError> {
-    match u64::try_from(offset) {
-        Ok(found) if found <= size => Ok(()),
-        _ => Err(IrError::Offset { at, offset, size }),
     }
 }

@@ -1,19 +1,13 @@
 //! The statements that are instructions.
 
 use super::Parser;
-use crate::ir::builder::Local;
+use crate::ir::builder::{BuildError, Value};
+use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::Opcode;
+use crate::ir::operand_kind::OperandKind;
 use crate::ir::text::error::TextErrorKind;
 use crate::ir::text::words::{Words, integer};
 use crate::ir::types::{Scalar, ValueType};
-
-/// The first words of most statements: an opcode, its type and the first local.
-#[derive(Clone, Copy)]
-struct Head {
-    opcode: Opcode,
-    ty: ValueType,
-    first: Local,
-}
 
 impl<'t> Parser<'t> {
     pub(super) fn instruction(
@@ -22,205 +16,99 @@ impl<'t> Parser<'t> {
         words: &mut Words<'t>,
         line: u32,
     ) -> Result<(), TextErrorKind> {
-        match opcode {
-            Opcode::Jump => {
-                let target = self.target(words, line)?;
-                self.builder.jump(target);
-            }
-            Opcode::BranchIf(expected) => {
-                let condition = self.local(words)?;
+        let (immediate, type_code) = (false, 0);
+        let mut i = Instruction { opcode, immediate, type_code, a: 0, b: 0, c: 0, imm: 0 };
+        let mut needs_comma = false;
+        for &operand in opcode.operands() {
+            if needs_comma && !operand.is_suffix() {
                 words.comma()?;
-                let target = self.target(words, line)?;
-                self.builder.branch_if(condition, expected, target);
             }
-            Opcode::ReturnNone => self.builder.return_none(),
-            Opcode::Trap => self.builder.trap(words.number()?),
-            Opcode::TrapIf(expected) => {
-                let condition = self.local(words)?;
-                words.comma()?;
-                self.builder.trap_if(condition, expected, words.number()?);
-            }
-            Opcode::CheckStack => {
-                let at = self.local(words)?;
-                self.builder.check_stack(at, words.distance()?);
-            }
-            Opcode::SlotAddress | Opcode::DataAddress => self.address(opcode, words)?,
-            Opcode::CopyMemory | Opcode::FillMemory => self.region(opcode, words)?,
-            _ => {
-                let ty = self.ty(words)?;
-                let first = self.local(words)?;
-                self.typed(Head { opcode, ty, first }, words, line)?;
-            }
+            needs_comma = !operand.is_prefix();
+            self.operand(operand, &mut i, words, line)?;
         }
+        self.builder.push(i);
         Ok(())
     }
 
-    /// A statement that begins with a type and a local.
-    fn typed(&mut self, head: Head, words: &mut Words<'t>, line: u32) -> Result<(), TextErrorKind> {
-        let Head { opcode, ty, first } = head;
-        match opcode {
-            Opcode::SizeOf => {
-                self.builder.size_of(ty, first);
-                return Ok(());
-            }
-            Opcode::Return => {
-                self.builder.return_value(ty, first);
-                return Ok(());
-            }
-            _ => words.comma()?,
-        }
-        match opcode {
-            Opcode::Constant => return self.constant(ty, first, words),
-            Opcode::WideConstant => return self.wide_constant(ty, first, words),
-            Opcode::Move => self.builder.copy(ty, first, self.local(words)?),
-            Opcode::Convert => {
-                let source = self.ty(words)?;
-                self.builder.convert(ty, first, source, self.local(words)?);
-            }
-            Opcode::Unary(unary) => {
-                self.builder.unary(unary, ty, first, self.local(words)?);
-            }
-            Opcode::Branch(condition) => {
-                let right = self.value(words)?;
-                words.comma()?;
-                let target = self.target(words, line)?;
-                self.builder.branch(condition, ty, first, right, target);
-            }
-            Opcode::TrapCompare(condition) => {
-                let right = self.value(words)?;
-                words.comma()?;
-                self.builder.trap_compare(condition, ty, first, right, words.number()?);
-            }
-            Opcode::Select => {
-                let condition = self.local(words)?;
-                words.comma()?;
-                let yes = self.local(words)?;
-                words.comma()?;
-                self.builder.select(ty, first, condition, yes, self.local(words)?);
-            }
-            Opcode::Load | Opcode::Store => return self.memory(head, words),
-            Opcode::LoadElement | Opcode::StoreElement | Opcode::Element => {
-                return self.element(head, words);
-            }
-            _ => return self.two(head, words),
-        }
-        Ok(())
-    }
-
-    /// `p + N`
-    fn memory(
+    fn operand(
         &mut self,
-        Head { opcode, ty, first }: Head,
+        operand: OperandKind,
+        i: &mut Instruction,
         words: &mut Words<'t>,
+        line: u32,
     ) -> Result<(), TextErrorKind> {
-        let base = self.local(words)?;
-        let bytes = words.distance()?;
-        match opcode {
-            Opcode::Load => self.builder.load(ty, first, base, bytes),
-            _ => self.builder.store(ty, first, base, bytes),
+        use OperandKind as K;
+        match operand {
+            K::Type => i.type_code = self.ty(words)?.code(),
+            K::Source => i.c = self.ty(words)?.code().into(),
+            K::Set(_) => i.a = self.local(words)?.number(),
+            K::Local(field, _) => *i.field_mut(field) = self.local(words)?.number(),
+            K::Other => i.imm = self.local(words)?.number().into(),
+            K::Second(_) => match self.value(words)? {
+                Value::Local(local) => i.c = local.number(),
+                Value::Number(number) => (i.immediate, i.imm) = (true, number),
+            },
+            K::Short => match self.value(words)? {
+                Value::Local(local) => i.b = local.number(),
+                Value::Number(number) => {
+                    let short = i16::try_from(number);
+                    let short = short.map_err(|_| BuildError::BranchNumber(number))?;
+                    (i.immediate, i.c) = (true, short.cast_unsigned());
+                }
+            },
+            K::Number | K::Wide => self.constant(i, words)?,
+            K::Distance => i.imm = words.distance()?,
+            K::Element => {
+                words.sign('[', "`[`")?;
+                (i.c, i.imm) = match words.is_name()? {
+                    true => (self.local(words)?.number(), words.distance()?),
+                    false => (NONE, words.number()?),
+                };
+                words.sign(']', "`]`")?;
+            }
+            K::Target => {
+                let target = self.target(words, line)?;
+                i.imm = self.builder.refer(target);
+            }
+            K::Code => i.imm = words.number::<u32>()?.cast_signed(),
+            K::Slot => {
+                let slot = self.slots.get(&words.name()?).ok_or(TextErrorKind::Memory)?;
+                i.b = slot.0;
+            }
+            K::Data => {
+                let data = self.data.get(&words.name()?).ok_or(TextErrorKind::Memory)?;
+                i.b = data.0;
+            }
+            K::Callee => return Err(TextErrorKind::Statement),
         }
         Ok(())
     }
 
-    fn two(
-        &mut self,
-        Head { opcode, ty, first: to }: Head,
-        words: &mut Words<'t>,
-    ) -> Result<(), TextErrorKind> {
-        let left = self.local(words)?;
-        words.comma()?;
-        let right = self.value(words)?;
-        match opcode {
-            Opcode::Binary(binary) => self.builder.binary(binary, ty, to, left, right),
-            Opcode::Compare(condition) => self.builder.compare(condition, ty, to, left, right),
-            _ => return Err(TextErrorKind::Statement),
-        }
-        Ok(())
-    }
-
-    /// `p[i + N]`, `p[i]` or `p[N]`
-    fn element(
-        &mut self,
-        Head { opcode, ty, first }: Head,
-        words: &mut Words<'t>,
-    ) -> Result<(), TextErrorKind> {
-        let array = self.local(words)?;
-        words.sign('[', "`[`")?;
-        let (index, more) = match words.is_name()? {
-            true => (Some(self.local(words)?), words.distance()?),
-            false => (None, words.number()?),
-        };
-        words.sign(']', "`]`")?;
-        match opcode {
-            Opcode::LoadElement => self.builder.load_element(ty, first, array, index, more),
-            Opcode::StoreElement => self.builder.store_element(ty, first, array, index, more),
-            _ => self.builder.element(ty, first, array, index, more),
-        }
-        Ok(())
-    }
-
-    /// `d, SLOT + N` or `d, DATA + N`
-    fn address(&mut self, opcode: Opcode, words: &mut Words<'t>) -> Result<(), TextErrorKind> {
-        let to = self.local(words)?;
-        words.comma()?;
-        let name = words.name()?;
-        let bytes = words.distance()?;
-        let missing = TextErrorKind::Memory;
-        if opcode == Opcode::SlotAddress {
-            let slot = *self.slots.get(&name).ok_or(missing)?;
-            self.builder.slot_address(to, slot, bytes);
-        } else {
-            let data = *self.data.get(&name).ok_or(missing)?;
-            self.builder.data_address(to, data, bytes);
-        }
-        Ok(())
-    }
-
-    /// `to, from, N`
-    fn region(&mut self, opcode: Opcode, words: &mut Words<'t>) -> Result<(), TextErrorKind> {
-        let to = self.local(words)?;
-        words.comma()?;
-        let from = self.local(words)?;
-        words.comma()?;
-        let bytes = self.value(words)?;
-        match opcode {
-            Opcode::CopyMemory => self.builder.copy_memory(to, from, bytes),
-            _ => self.builder.fill_memory(to, from, bytes),
-        }
-        Ok(())
-    }
-
-    /// A number, wide when the type is a scalar and 32 bits do not hold it.
+    /// The number of a constant: wide where the opcode says so, or when the type is a scalar and 32 bits do not hold it.
     fn constant(
         &mut self,
-        ty: ValueType,
-        to: Local,
+        i: &mut Instruction,
         words: &mut Words<'t>,
     ) -> Result<(), TextErrorKind> {
-        let (negative, digits) = words.digits()?;
-        let value = integer(negative, digits);
-        if let Some(short) = value.and_then(|value| i32::try_from(value).ok()) {
-            self.builder.constant(ty, to, short);
-            return Ok(());
-        }
-        let ValueType::Scalar(scalar) = ty else { return Err(TextErrorKind::Number) };
-        let bits = wide(scalar, negative, digits, value).ok_or(TextErrorKind::Number)?;
-        self.builder.wide_constant(scalar, to, bits);
-        Ok(())
-    }
-
-    fn wide_constant(
-        &mut self,
-        ty: ValueType,
-        to: Local,
-        words: &mut Words<'t>,
-    ) -> Result<(), TextErrorKind> {
-        let ValueType::Scalar(scalar) = ty else {
-            return Err(TextErrorKind::Expected("a scalar type"));
+        let scalar = match i.ty() {
+            Some(ValueType::Scalar(scalar)) => Some(scalar),
+            _ if i.opcode == Opcode::Constant => None,
+            _ => return Err(TextErrorKind::Expected("a scalar type")),
         };
         let (negative, digits) = words.digits()?;
-        let bits = integer(negative, digits).and_then(|value| u64::try_from(value).ok());
-        self.builder.wide_constant(scalar, to, bits.ok_or(TextErrorKind::Number)?);
+        let value = integer(negative, digits);
+        let bits = match i.opcode {
+            Opcode::Constant => {
+                if let Some(short) = value.and_then(|value| i32::try_from(value).ok()) {
+                    i.imm = short;
+                    return Ok(());
+                }
+                scalar.and_then(|scalar| wide(scalar, negative, digits, value))
+            }
+            _ => value.and_then(|value| u64::try_from(value).ok()),
+        };
+        i.opcode = Opcode::WideConstant;
+        i.imm = self.builder.constant_index(bits.ok_or(TextErrorKind::Number)?)?;
         Ok(())
     }
 }
