@@ -469,7 +469,7 @@ impl<'c, 'i, M: Machine> Lowering<'c, 'i, M> {
         let callee = self.body.callee(call.b)?;
         let (at, index) = (self.body.offset(0), call.imm.cast_unsigned());
         let none = IrError::Index { at, part: Part::Operands, index };
-        let operands = self.body.call_operands(call, &callee).ok_or(none)?;
+        let operands = self.body.operands_of(call).ok_or(none)?;
         let params = callee.signature.params;
         Ok((callee, CallArguments { operands, params }))
     }

@@ -518,13 +518,6 @@ impl<'d> Function<'d> {
         let from = self.operands.get(usize::try_from(call.imm).ok()?..)?;
         from.get(..usize::from(params)).map(Operands)
     }
-
-    /// The locals that a call of `callee` passes; `None` where the table of operands does not have them.
-    #[inline]
-    pub fn call_operands(&self, call: &Instruction, callee: &Callee<'_>) -> Option<Operands<'d>> {
-        let from = self.operands.get(usize::try_from(call.imm).ok()?..)?;
-        from.get(..callee.signature.params.len()).map(Operands)
-    }
 }
 
 /// The number of entries of each table in their order, and the bytes of one.

@@ -125,8 +125,7 @@ fn change(bytes: &[u8], defect: Defect) -> Vec<u8> {
 
 /// Replaces the last of more than six arguments by another one of its type.
 fn swap_argument(function: &Function<'_>, call: &Instruction, changed: &mut [u8]) {
-    let callee = function.callee(call.b).unwrap();
-    let operands: Vec<u16> = function.call_operands(call, &callee).unwrap().iter().collect();
+    let operands: Vec<u16> = function.operands_of(call).unwrap().iter().collect();
     let [others @ .., last] = &operands[..] else { return };
     let of = function.local_type(*last);
     let Some(other) =

@@ -504,7 +504,7 @@ impl Translator<'_, '_, '_, '_, '_> {
     fn call(&mut self, i: &Instruction) {
         let body = *self.instance.body();
         let Ok(callee) = body.callee(i.b) else { return self.invalid() };
-        let Some(operands) = body.call_operands(i, &callee) else { return self.invalid() };
+        let Some(operands) = body.operands_of(i) else { return self.invalid() };
         let operands: Vec<u16> = operands.iter().collect();
         let args: Vec<Value> = operands.into_iter().map(|local| self.get(local)).collect();
         let call = if callee.kind == CalleeKind::Indirect {

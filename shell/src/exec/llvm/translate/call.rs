@@ -39,7 +39,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
     pub(super) fn call(&mut self, i: &Instruction) -> Result<()> {
         let body = *self.instance.body();
         let callee = body.callee(i.b).map_err(|_| Failure::Invalid)?;
-        let operands = body.call_operands(i, &callee).ok_or(Failure::Invalid)?;
+        let operands = body.operands_of(i).ok_or(Failure::Invalid)?;
         let scalars = callee.signature.params.iter().map(|&code| self.instance.scalar(code));
         let mut args: Vec<BasicMetadataValueEnum<'c>> = Vec::new();
         for (local, scalar) in operands.iter().zip(scalars) {
