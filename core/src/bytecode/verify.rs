@@ -231,16 +231,14 @@ impl Verifier {
             index,
             scan,
             joins,
-            results,
             effort,
             known,
             constants,
             is_dynamic: is_marked(dynamic, place),
             guesses: true,
             runs_off: false,
-            fault: None,
         };
-        flow.run(frame)?;
+        flow.run(frame, results)?;
         let runs_off = flow.runs_off;
         self.frame.sort_compared();
         Ok(Facts { function, index, verifier: self, runs_off })

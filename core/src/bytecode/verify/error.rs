@@ -113,13 +113,6 @@ impl From<AllocError> for Fault {
     }
 }
 
-/// Keeps why an instruction is refused, out of the way of those that are not.
-#[cold]
-#[inline(never)]
-pub(super) fn keep(place: &mut Option<Fault>, fault: Fault) {
-    *place = Some(fault);
-}
-
 /// Where a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

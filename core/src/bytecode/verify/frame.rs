@@ -22,13 +22,13 @@ pub(super) struct Frame {
 impl Frame {
     /// The start of a function with `params` parameters of type `given` that sets `locals` locals, the parameters
     /// among them.
-    pub(super) fn start(
-        &mut self,
+    pub(super) fn start<'f>(
+        &'f mut self,
         params: u16,
         given: Type,
         locals: u16,
-        function: u32,
-    ) -> Result<State<'_>, AllocError> {
+        (function, results): (u32, &'f mut Results),
+    ) -> Result<State<'f>, AllocError> {
         self.types.clear();
         try_reserve(&mut self.types, locals.into())?;
         self.types.resize(params.into(), given);
@@ -36,7 +36,8 @@ impl Frame {
         self.locals = locals.into();
         self.compared.clear();
         let Self { types, locals, compared } = self;
-        Ok(State { types, locals: *locals, top: *locals, is_short: false, compared, function })
+        let (locals, top) = (*locals, *locals);
+        Ok(State { types, locals, top, is_short: false, compared, results, function, at: 0 })
     }
 
     /// The greatest length that the vector had.
@@ -65,21 +66,30 @@ pub(super) struct State<'f> {
     /// Whether `types` ends before that, because there was no memory: what comes of it is an error.
     pub(super) is_short: bool,
     compared: &'f mut Vec<(u32, [Type; 2])>,
-    /// The function that they belong to.
+    /// What is known of the results of functions.
+    pub(super) results: &'f mut Results,
+    /// The function that they belong to, and the instruction.
     function: u32,
+    pub(super) at: At,
 }
 
 impl State<'_> {
-    /// Locals and vector.
+    /// Locals and vector, and the results of functions.
     #[inline(always)]
-    pub(super) fn types(&self) -> &[Type] {
-        self.types.get(..self.top).unwrap_or(&[])
+    pub(super) fn parts(&mut self) -> (&[Type], &mut Results) {
+        (self.types.get(..self.top).unwrap_or(&[]), self.results)
     }
 
     /// The length of the vector.
     #[inline(always)]
     pub(super) fn length(&self) -> u32 {
         length(self.top, self.locals)
+    }
+
+    /// The function and the offset of the instruction.
+    #[inline(always)]
+    fn place(&self) -> (u32, u32) {
+        (self.function, offset(self.at))
     }
 
     /// Takes over what is known at a target.
@@ -134,36 +144,25 @@ impl State<'_> {
 
     /// Pops a value of one of the kinds `needed`.
     #[inline(always)]
-    pub(super) fn pop(
-        &mut self,
-        needed: KindSet,
-        results: &mut Results,
-        at: At,
-    ) -> Result<Type, Fault> {
+    pub(super) fn pop(&mut self, needed: KindSet) -> Result<Type, Fault> {
         self.require(1)?;
         self.top -= 1;
         let ty = self.get(self.top);
         if ty.is_one_of(needed) {
             return Ok(ty);
         }
-        demand(ty, needed, Place::Slot(self.length()), results, (self.function, at))
+        demand(ty, needed, Place::Slot(self.length()), self.place(), self.results)
     }
 
     /// Reads a slot, whose value is of any kind.
     #[inline(always)]
-    pub(super) fn read(&mut self, slot: u16, results: &mut Results, at: At) -> Result<Type, Fault> {
-        self.read_as(KindSet::ANY, slot, results, at)
+    pub(super) fn read(&mut self, slot: u16) -> Result<Type, Fault> {
+        self.read_as(KindSet::ANY, slot)
     }
 
     /// Reads a slot, whose value is of one of the kinds `needed`.
     #[inline(always)]
-    pub(super) fn read_as(
-        &mut self,
-        needed: KindSet,
-        slot: u16,
-        results: &mut Results,
-        at: At,
-    ) -> Result<Type, Fault> {
+    pub(super) fn read_as(&mut self, needed: KindSet, slot: u16) -> Result<Type, Fault> {
         let index = self.locals + usize::from(slot);
         if index >= self.top {
             return Err(Fault::NoSlot { slot, length: self.length() });
@@ -172,23 +171,18 @@ impl State<'_> {
         if ty.is_one_of(needed) {
             return Ok(ty);
         }
-        demand(ty, needed, Place::Slot(slot.into()), results, (self.function, at))
+        demand(ty, needed, Place::Slot(slot.into()), self.place(), self.results)
     }
 
     /// Reads a local, which the function has.
     #[inline(always)]
-    pub(super) fn local(
-        &mut self,
-        local: u16,
-        results: &mut Results,
-        at: At,
-    ) -> Result<Type, Fault> {
+    pub(super) fn local(&mut self, local: u16) -> Result<Type, Fault> {
         let index = usize::from(local);
         let ty = if index < self.locals { self.get(index) } else { Type::NIL };
         if ty.has_value() {
             return Ok(ty);
         }
-        demand(ty, KindSet::ANY, Place::Local(local), results, (self.function, at))
+        demand(ty, KindSet::ANY, Place::Local(local), self.place(), self.results)
     }
 
     /// Sets a local, which the scan has seen to be set.
@@ -210,15 +204,11 @@ impl State<'_> {
         }
     }
 
-    /// Pops `count` values of any kind.
-    pub(super) fn pop_all(
-        &mut self,
-        count: u32,
-        results: &mut Results,
-        at: At,
-    ) -> Result<(), Fault> {
+    /// Pops `count` values of the kinds `needed`.
+    #[inline(always)]
+    pub(super) fn pop_all(&mut self, count: u32, needed: KindSet) -> Result<(), Fault> {
         self.require(count)?;
-        (0..count).try_for_each(|_| self.pop(KindSet::ANY, results, at).map(drop))
+        (0..count).try_for_each(|_| self.pop(needed).map(drop))
     }
 
     /// Pops two values of any type: left and right.
@@ -231,28 +221,18 @@ impl State<'_> {
 
     /// Pops two values of the kind `needed`; where the result goes is for the caller to say.
     #[inline(always)]
-    pub(super) fn pop_two(
-        &mut self,
-        needed: Type,
-        results: &mut Results,
-        at: At,
-    ) -> Result<(), Fault> {
+    pub(super) fn pop_two(&mut self, needed: Type) -> Result<(), Fault> {
         let types = self.take_two()?;
         if types == [needed; 2] {
             return Ok(());
         }
         let needed = needed.kind().unwrap_or(KindSet::ANY);
-        demand_two(types, needed, self.length(), results, (self.function, at)).map(drop)
+        demand_two(types, needed, self.length(), self.place(), self.results).map(drop)
     }
 
     /// Puts one value of the kind in place of two.
     #[inline(always)]
-    pub(super) fn combine_two(
-        &mut self,
-        kind: Type,
-        results: &mut Results,
-        at: At,
-    ) -> Result<(), Fault> {
+    pub(super) fn combine_two(&mut self, kind: Type) -> Result<(), Fault> {
         let two = self.last_two()?;
         let types = core::mem::replace(two, [kind; 2]);
         self.top -= 1;
@@ -260,39 +240,33 @@ impl State<'_> {
             return Ok(());
         }
         let needed = kind.kind().unwrap_or(KindSet::ANY);
-        demand_two(types, needed, self.length() - 1, results, (self.function, at)).map(drop)
+        demand_two(types, needed, self.length() - 1, self.place(), self.results).map(drop)
     }
 
     /// Pops two values that are compared, each of one of the kinds `needed`; gives their types unless
     /// both are i64.
     #[inline(always)]
-    fn pop_compared(
-        &mut self,
-        needed: KindSet,
-        results: &mut Results,
-        at: At,
-    ) -> Result<Option<[Type; 2]>, Fault> {
+    fn pop_compared(&mut self, needed: KindSet) -> Result<Option<[Type; 2]>, Fault> {
         let types = self.take_two()?;
         if types == [Type::I64; 2] {
             return Ok(None);
         }
-        let place = (self.function, at);
-        let types = demand_two(types, needed, self.length(), results, place)?;
-        keep_compared(self.compared, types, place)?;
+        let types = demand_two(types, needed, self.length(), self.place(), self.results)?;
+        keep_compared(self.compared, types, offset(self.at))?;
         Ok(Some(types))
     }
 
     /// Pops two numbers that are compared.
     #[inline(always)]
-    pub(super) fn pop_ordered(&mut self, results: &mut Results, at: At) -> Result<(), Fault> {
-        self.pop_compared(KindSet::NUMBER, results, at).map(drop)
+    pub(super) fn pop_ordered(&mut self) -> Result<(), Fault> {
+        self.pop_compared(KindSet::NUMBER).map(drop)
     }
 
     /// Pops two values that are compared for equality.
     #[inline(always)]
-    pub(super) fn pop_equal(&mut self, results: &mut Results, at: At) -> Result<(), Fault> {
-        match self.pop_compared(KindSet::ANY, results, at)? {
-            Some(types) => equal(types, self.length(), results, (self.function, at)),
+    pub(super) fn pop_equal(&mut self) -> Result<(), Fault> {
+        match self.pop_compared(KindSet::ANY)? {
+            Some(types) => equal(types, self.length(), self.place(), self.results),
             None => Ok(()),
         }
     }
@@ -304,14 +278,6 @@ fn length(top: usize, locals: usize) -> u32 {
     u32::try_from(top - locals).unwrap_or(u32::MAX)
 }
 
-/// A function and an instruction in it that has something to say.
-type Where = (u32, At);
-
-fn place((function, at): Where) -> (u32, u32) {
-    (function, offset(at))
-}
-
-/// Puts others, which are more, in place of all types.
 #[cold]
 fn replace(types: &mut Vec<Type>, others: &[Type]) -> Result<(), AllocError> {
     types.clear();
@@ -333,10 +299,9 @@ fn extend(types: &mut Vec<Type>, from: usize, to: usize) -> Result<(), AllocErro
 fn keep_compared(
     compared: &mut Vec<(u32, [Type; 2])>,
     types: [Type; 2],
-    at: Where,
+    at: u32,
 ) -> Result<(), AllocError> {
     if types != [Type::I64; 2] {
-        let (_, at) = place(at);
         try_push(compared, (at, types))?;
     }
     Ok(())
@@ -344,12 +309,17 @@ fn keep_compared(
 
 /// Compares what has been popped from the positions `left` and the one above.
 #[cold]
-fn equal(types: [Type; 2], position: u32, results: &mut Results, at: Where) -> Result<(), Fault> {
+fn equal(
+    types: [Type; 2],
+    position: u32,
+    at: (u32, u32),
+    results: &mut Results,
+) -> Result<(), Fault> {
     if types == [Type::I64; 2] {
         return Ok(());
     }
     let [left, right] = types;
-    let compared = results.compare(left, right, place(at));
+    let compared = results.compare(left, right, at);
     let place = Place::Slot(position + u32::from(left.kind().is_some()));
     let needed = left.kind().or(right.kind()).map_or(KindSet::ANY, KindSet::comparable);
     compared.map_err(|unequal| fault(unequal, needed, place))
@@ -361,12 +331,12 @@ fn demand_two(
     types: [Type; 2],
     needed: KindSet,
     left: u32,
+    at: (u32, u32),
     results: &mut Results,
-    at: Where,
 ) -> Result<[Type; 2], Fault> {
     let [one, two] = types;
-    let two = demand(two, needed, Place::Slot(left + 1), results, at)?;
-    Ok([demand(one, needed, Place::Slot(left), results, at)?, two])
+    let two = demand(two, needed, Place::Slot(left + 1), at, results)?;
+    Ok([demand(one, needed, Place::Slot(left), at, results)?, two])
 }
 
 #[cold]
@@ -374,10 +344,10 @@ fn demand(
     ty: Type,
     needed: KindSet,
     found: Place,
+    at: (u32, u32),
     results: &mut Results,
-    at: Where,
 ) -> Result<Type, Fault> {
-    results.demand(ty, needed, place(at)).map_err(|unequal| fault(unequal, needed, found))
+    results.demand(ty, needed, at).map_err(|unequal| fault(unequal, needed, found))
 }
 
 fn fault(unequal: Unequal, needed: KindSet, place: Place) -> Fault {

@@ -2,8 +2,7 @@
 
 use super::error::Fault;
 use super::frame::State;
-use super::kind::{KindSet, Results, Type};
-use super::op::At;
+use super::kind::{KindSet, Type};
 use crate::bytecode::instruction::Instruction;
 use crate::format::constants::{Constant, Constants};
 
@@ -15,9 +14,7 @@ const OBJECT: KindSet = KindSet::VALUE;
 pub(super) fn apply(
     instruction: I,
     state: &mut State<'_>,
-    results: &mut Results,
     constants: Constants<'_>,
-    at: At,
 ) -> Result<(), Fault> {
     let (dest, result) = match instruction {
         I::LoadConst { dest, index } => (dest, constant_type(constants.get(index))),
@@ -32,7 +29,7 @@ pub(super) fn apply(
             state.push(Type::VALUE);
             return Ok(());
         }
-        instruction => match read_slots(instruction, state, results, at)? {
+        instruction => match read_slots(instruction, state)? {
             Some(written) => written,
             None => return Ok(()),
         },
@@ -42,46 +39,41 @@ pub(super) fn apply(
 }
 
 /// Reads the slots of an instruction; the slot that it writes, if any, and the type of its value.
-fn read_slots(
-    instruction: I,
-    state: &mut State<'_>,
-    results: &mut Results,
-    at: At,
-) -> Result<Option<(u16, Type)>, Fault> {
+fn read_slots(instruction: I, state: &mut State<'_>) -> Result<Option<(u16, Type)>, Fault> {
     match instruction {
         I::LoadHeap { dest, ptr: source, .. } | I::EnumPayload { dest, value: source, .. } => {
-            state.read_as(OBJECT, source, results, at)?;
+            state.read_as(OBJECT, source)?;
             Ok(Some((dest, Type::VALUE)))
         }
         I::Len { dest, collection } => {
-            state.read_as(OBJECT, collection, results, at)?;
+            state.read_as(OBJECT, collection)?;
             Ok(Some((dest, Type::I64)))
         }
         I::IndexGet { dest, collection, index } => {
-            state.read_as(OBJECT, collection, results, at)?;
-            state.read(index, results, at)?;
+            state.read_as(OBJECT, collection)?;
+            state.read(index)?;
             Ok(Some((dest, Type::VALUE)))
         }
         I::Slice { dest, collection, start, end } => {
-            state.read_as(OBJECT, collection, results, at)?;
-            state.read_as(KindSet::I64, start, results, at)?;
-            state.read_as(KindSet::I64, end, results, at)?;
+            state.read_as(OBJECT, collection)?;
+            state.read_as(KindSet::I64, start)?;
+            state.read_as(KindSet::I64, end)?;
             Ok(Some((dest, Type::VALUE)))
         }
         I::EnumMatch { dest, value, .. }
         | I::EnumMatchTyped { dest, value, .. }
         | I::IsSome { dest, value } => {
-            state.read(value, results, at)?;
+            state.read(value)?;
             Ok(Some((dest, Type::BOOL)))
         }
         I::StoreHeap { ptr: object, src: value, .. } | I::Append { collection: object, value } => {
-            state.read_as(OBJECT, object, results, at)?;
-            state.read(value, results, at).map(|_| None)
+            state.read_as(OBJECT, object)?;
+            state.read(value).map(|_| None)
         }
         I::IndexSet { collection, index, value } => {
-            state.read_as(OBJECT, collection, results, at)?;
-            state.read(index, results, at)?;
-            state.read(value, results, at).map(|_| None)
+            state.read_as(OBJECT, collection)?;
+            state.read(index)?;
+            state.read(value).map(|_| None)
         }
         _ => Err(Fault::Unsupported),
     }

@@ -81,11 +81,8 @@ impl Scan {
         if params > locals {
             return Err((0, Fault::Locals { params, locals }));
         }
-        let (pairs, last) = code.as_chunks();
-        self.make_room(pairs.len()).map_err(|none| (0, none.into()))?;
-        self.decode(pairs, Locals::new(params, locals), calls)
-            .filter(|()| last.is_empty())
-            .ok_or_else(|| refusal(function, calls))?;
+        self.make_room(code.len() / 2).map_err(|none| (0, none.into()))?;
+        self.decode(code, Locals::new(params, locals), calls)?;
         let inside = |target| (source(code, target), Fault::JumpInside { target });
         self.targets.clear();
         try_reserve(&mut self.targets, self.jumps.len()).map_err(|none| (0, none.into()))?;
@@ -113,60 +110,66 @@ impl Scan {
         &self.ops
     }
 
-    /// Decodes all of the code; `None` when something is refused, of which [`refusal`] tells more.
+    /// Decodes all of the code.
     fn decode(
         &mut self,
-        pairs: &[[u8; 2]],
+        code: &[u8],
         mut locals: Locals,
         calls: &mut impl Calls,
-    ) -> Option<()> {
-        let Self { ops, jumped_to, jumps, .. } = self;
-        let (ops, code) = (ops.get_mut(..pairs.len())?, pairs.as_flattened());
-        let (mut has_calls, mut uses_objects) = (false, false);
+    ) -> Result<(), (u32, Fault)> {
+        let Self { ops, jumped_to, jumps, has_calls, uses_objects, .. } = self;
+        let (pairs, last) = code.as_chunks::<2>();
+        (*has_calls, *uses_objects) = (false, false);
         let mut at = 0;
         while let Some(place) = ops.get_mut(at) {
-            let rest = pairs.get(at..)?.as_flattened();
-            let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(code, rest));
-            let Shape { length, class } = *SHAPES.get(usize::from(first_short(bytes)))?;
+            let here = move |fault| (offset(at), fault);
+            let rest = pairs.get(at..).unwrap_or(&[]).as_flattened();
+            let bytes = rest.first_chunk();
+            let bytes = bytes.copied().unwrap_or_else(|| padded(pairs.as_flattened(), rest));
+            let shape = SHAPES.get(usize::from(first_short(bytes)));
+            let Shape { length, class } = *shape.unwrap_or(&Shape::REFUSED);
             let op = Op::new(bytes, length);
             let behind = op.behind(at);
+            if behind > pairs.len() {
+                return Err(here(refused(code, at)));
+            }
             *place = op;
             match class {
                 Class::Plain => {}
-                Class::Names => locals.name(op.a())?,
-                Class::NamesSecond => locals.name(op.b())?,
-                Class::Sets => locals.set(op.a())?,
+                Class::Names => locals.name(op.a()).map_err(here)?,
+                Class::NamesSecond => locals.name(op.b()).map_err(here)?,
+                Class::Sets => locals.set(op.a()).map_err(here)?,
                 Class::Jumps => {
-                    let target = landing(behind, op.long().cast_signed(), pairs.len())?;
+                    let target = landing(behind, op.long().cast_signed(), code.len());
+                    let target = target.map_err(here)?;
                     jumped_to.insert(target);
                     jumps.push(Jump { at, target });
                 }
                 Class::Calls => {
-                    calls.function(op.long(), op.argc()).ok()?;
-                    has_calls = true;
+                    calls.function(op.long(), op.argc()).map_err(here)?;
+                    *has_calls = true;
                 }
                 Class::CallsHost => {
-                    calls.host(op.a(), op.b(), offset(at)).ok()?;
-                    has_calls = true;
+                    calls.host(op.a(), op.b(), offset(at)).map_err(here)?;
+                    *has_calls = true;
                 }
-                Class::Objects => uses_objects = true,
+                Class::Objects => *uses_objects = true,
                 Class::Constant => {
                     let is_text = op.opcode() == Opcode::LoadString;
-                    calls.constant(op.second_long(), is_text).ok()?;
-                    uses_objects = true;
+                    calls.constant(op.second_long(), is_text).map_err(here)?;
+                    *uses_objects = true;
                 }
                 Class::CallsRuntime => {
-                    calls.runtime(op.a(), op.b(), offset(at)).ok()?;
-                    uses_objects = true;
+                    calls.runtime(op.a(), op.b(), offset(at)).map_err(here)?;
+                    *uses_objects = true;
                 }
-                Class::Refused => return None,
+                Class::Refused => return Err(here(refused(code, at))),
             }
             at = behind;
         }
         let count = |locals| u16::try_from(locals).unwrap_or(u16::MAX);
         (self.locals_set, self.locals_named) = (count(locals.set), count(locals.named));
-        (self.has_calls, self.uses_objects) = (has_calls, uses_objects);
-        (at == pairs.len()).then_some(())
+        if last.is_empty() { Ok(()) } else { Err((offset(at), refused(code, at))) }
     }
 
     /// The targets of the function, for which there is room. An error is one where no instruction begins.
@@ -204,15 +207,26 @@ impl Scan {
     }
 }
 
-/// Where a jump leads, `distance` bytes from the pair `behind` it, in code of so many pairs; `None` when
-/// no instruction can begin there.
+/// Where a jump leads, `distance` bytes from the pair `behind` it, in code that ends at `end`.
 #[inline(always)]
-fn landing(behind: At, distance: i32, pairs: usize) -> Option<At> {
-    if distance % 2 != 0 {
-        return None;
+fn landing(behind: At, distance: i32, end: usize) -> Result<At, Fault> {
+    let target = i64::from(offset(behind)) + i64::from(distance);
+    match usize::try_from(target).ok().filter(|&target| target <= end) {
+        Some(target) if target % 2 == 0 => Ok(target / 2),
+        Some(target) => {
+            Err(Fault::JumpInside { target: u32::try_from(target).unwrap_or(u32::MAX) })
+        }
+        None => Err(Fault::JumpOutside { target }),
     }
-    let target = behind.wrapping_add_signed(isize::try_from(distance / 2).ok()?);
-    (target <= pairs).then_some(target)
+}
+
+/// Why what is at a pair of bytes is no instruction that the verifier knows.
+#[cold]
+fn refused(code: &[u8], at: At) -> Fault {
+    match Instruction::decode(code, offset(at)) {
+        Ok(_) => Fault::Unsupported,
+        Err(error) => Fault::Decode(error),
+    }
 }
 
 /// What the scan wants to know of an instruction.
@@ -316,73 +330,19 @@ impl Locals {
         Self { count, set: params.into(), named: 0 }
     }
 
-    /// Names a local; `None` when there is none.
+    /// Names a local.
     #[inline(always)]
-    fn name(&mut self, local: u16) -> Option<()> {
+    fn name(&mut self, local: u16) -> Result<(), Fault> {
         self.named = self.named.max(u32::from(local) + 1);
-        (local < self.count).then_some(())
+        let locals = self.count;
+        if local < locals { Ok(()) } else { Err(Fault::NoLocal { local, locals }) }
     }
 
     /// Names a local that is set.
     #[inline(always)]
-    fn set(&mut self, local: u16) -> Option<()> {
+    fn set(&mut self, local: u16) -> Result<(), Fault> {
         self.set = self.set.max(u32::from(local) + 1);
         self.name(local)
-    }
-}
-
-/// The first instruction that is refused, and why.
-#[cold]
-fn refusal(function: &FunctionCode<'_>, calls: &mut dyn Calls) -> (u32, Fault) {
-    for found in Instructions::new(function.code) {
-        let refused = match found {
-            Ok((at, instruction)) => {
-                accept(function, (at, instruction), calls).map_err(|fault| (at, fault))
-            }
-            Err(error) => Err((error.at(), Fault::Decode(error))),
-        };
-        if let Err(refused) = refused {
-            return refused;
-        }
-    }
-    // What was refused once was memory for a call.
-    (0, Fault::OutOfMemory)
-}
-
-/// Whether an instruction may stand where it does; asks about calls as often as it is asked.
-fn accept(
-    function: &FunctionCode<'_>,
-    (at, instruction): (u32, Instruction),
-    calls: &mut dyn Calls,
-) -> Result<(), Fault> {
-    let locals = function.locals;
-    match instruction {
-        _ if !instruction.is_supported() => Err(Fault::Unsupported),
-        Instruction::Load { local, .. }
-        | Instruction::LoadPush { local }
-        | Instruction::Store { local, .. }
-        | Instruction::PopStore { local }
-            if local >= locals =>
-        {
-            Err(Fault::NoLocal { local, locals })
-        }
-        Instruction::Call { function, argc } | Instruction::TailCall { function, argc } => {
-            calls.function(function, argc)
-        }
-        Instruction::CallSffi { index, argc } => calls.host(index, argc, at),
-        Instruction::CallRuntime { index, argc } => calls.runtime(index, argc, at),
-        Instruction::LoadConst { index, .. } => calls.constant(index, false),
-        Instruction::LoadString { index, .. } => calls.constant(index, true),
-        _ => instruction.jump_offset().map_or(Ok(()), |distance| {
-            let target = target(at, instruction.size(), distance);
-            match usize::try_from(target).ok().filter(|target| *target <= function.code.len()) {
-                None => Err(Fault::JumpOutside { target }),
-                Some(_) if target % 2 == 0 => Ok(()),
-                Some(_) => {
-                    Err(Fault::JumpInside { target: u32::try_from(target).unwrap_or(u32::MAX) })
-                }
-            }
-        }),
     }
 }
 
