@@ -71,14 +71,6 @@ impl Body<'_, '_> {
         }
     }
 
-    /// The result is a value that is known.
-    fn deliver_value(&mut self, value: Val, slot: Option<u16>) {
-        match slot {
-            Some(slot) => self.set_slot(slot, value),
-            None => self.push(value),
-        }
-    }
-
     /// The second operand of an operation on integers.
     fn second(&mut self, value: Val) -> Value {
         let small = value.integer().and_then(|value| i32::try_from(value).ok());
@@ -92,14 +84,6 @@ impl Body<'_, '_> {
     pub(super) fn integers(&mut self, operation: Binary, slot: Option<u16>) {
         let right = self.pop();
         let left = self.pop();
-        if let (Some(left), Some(right)) = (left.integer(), right.integer()) {
-            let result = match operation {
-                Binary::Add => left.wrapping_add(right),
-                Binary::Subtract => left.wrapping_sub(right),
-                _ => left.wrapping_mul(right),
-            };
-            return self.deliver_value(Val::Const(Class::Int, result.cast_unsigned()), slot);
-        }
         // A constant comes second.
         let (left, right) = match left {
             Val::Const(..) if operation.is_commutative() => (right, left),
@@ -113,29 +97,8 @@ impl Body<'_, '_> {
 
     /// Pops two integers and delivers their quotient or remainder.
     pub(super) fn divide(&mut self, operation: Binary) {
-        let right = self.pop();
-        let left = self.pop();
-        match (left.integer(), right.integer()) {
-            (Some(left), Some(right)) if right != 0 => {
-                let is_quotient = operation == Binary::Divide;
-                let result =
-                    if is_quotient { left.wrapping_div(right) } else { left.wrapping_rem(right) };
-                return self.push(Val::Const(Class::Int, result.cast_unsigned()));
-            }
-            (_, Some(1)) if operation == Binary::Divide => return self.push(left),
-            (_, Some(1 | -1)) if operation == Binary::Remainder => return self.push(Val::ZERO),
-            (_, Some(-1)) => {
-                self.push(left);
-                return self.negate();
-            }
-            _ => {}
-        }
-        let left = self.read(left);
-        let right = match right.integer() {
-            // It traps when it runs.
-            Some(0) => Value::Local(self.read(right)),
-            _ => self.second(right),
-        };
+        let (right, left) = (self.pop(), self.pop());
+        let (left, right) = (self.read(left), self.second(right));
         let to = self.destination(Class::Int, None);
         self.locate();
         self.t.ir.binary(operation, I64, to.local, left, right);
@@ -166,23 +129,16 @@ impl Body<'_, '_> {
 
     /// Pops a bool and delivers its inverse.
     pub(super) fn invert(&mut self) {
-        match self.pop() {
-            Val::Const(class, bits) => self.push(Val::Const(class, bits ^ 1)),
-            value => {
-                let from = self.read(value);
-                let to = self.destination(Class::Bool, None);
-                self.t.ir.unary(Unary::Not, Scalar::Bool, to.local, from);
-                self.deliver(to);
-            }
-        }
+        let value = self.pop();
+        let from = self.read(value);
+        let to = self.destination(Class::Bool, None);
+        self.t.ir.unary(Unary::Not, Scalar::Bool, to.local, from);
+        self.deliver(to);
     }
 
     /// Pops an integer and delivers its negative.
     pub(super) fn negate(&mut self) {
         let value = self.pop();
-        if let Some(value) = value.integer() {
-            return self.push(Val::Const(Class::Int, value.wrapping_neg().cast_unsigned()));
-        }
         let from = self.read(value);
         let to = self.destination(Class::Int, None);
         self.t.ir.unary(Unary::Negate, I64, to.local, from);
