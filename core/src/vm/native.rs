@@ -363,7 +363,7 @@ impl<'c> Native<'c> {
         call: (u32, &[Value]),
         space: StackSpace,
     ) -> Result<Value, Trap> {
-        let mut tier = TierUpHook { native: self };
+        let mut tier = self;
         self.interpreters.call_with(self.environment(), objects, &mut tier, call, space)
     }
 
@@ -373,7 +373,7 @@ impl<'c> Native<'c> {
 
     /// Interprets a call. The functions that it calls may be compiled.
     fn interpret(&self, function: u32, args: &[u64], space: StackSpace) -> Result<u64, Trap> {
-        let mut tier = TierUpHook { native: self };
+        let mut tier = self;
         self.interpreters.call(self.environment(), &mut tier, function, args, space)
     }
 
@@ -423,23 +423,18 @@ impl<'c> Native<'c> {
     }
 }
 
-/// The engine, as the interpreter asks it.
-struct TierUpHook<'n, 'c> {
-    native: &'n Native<'c>,
-}
-
-impl TierUp for TierUpHook<'_, '_> {
+impl TierUp for &Native<'_> {
     fn on_call(
         &mut self,
         function: u32,
         args: &[u64],
         space: StackSpace,
     ) -> Option<Result<u64, Trap>> {
-        self.native.run_code(function, args, space)
+        self.run_code(function, args, space)
     }
 
     fn on_back_edge(&mut self, head: LoopHead<'_>) -> Option<Result<u64, Trap>> {
-        self.native.continue_loop(&head)
+        self.continue_loop(&head)
     }
 }
 
