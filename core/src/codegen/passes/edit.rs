@@ -302,8 +302,8 @@ impl EditableFunction {
 
     /// Removes the deleted instructions and inserts others, which are sorted. Their targets are old numbers, too.
     pub(super) fn rebuild(&mut self, insertions: &[Insertion]) -> Result<(), AllocError> {
-        if insertions.is_empty() {
-            return self.compact();
+        if insertions.is_empty() && !self.code.iter().any(is_deleted) {
+            return Ok(());
         }
         self.renumber(insertions)?;
         let capacity = self.len().saturating_add(insertions.len());
@@ -325,21 +325,6 @@ impl EditableFunction {
         }
         core::mem::swap(&mut self.code, &mut self.spare_code);
         core::mem::swap(&mut self.origins, &mut self.spare_origins);
-        Ok(())
-    }
-
-    /// Removes the deleted instructions in place.
-    fn compact(&mut self) -> Result<(), AllocError> {
-        if !self.code.iter().any(is_deleted) {
-            return Ok(());
-        }
-        self.renumber(&[])?;
-        let mut retained = self.code.iter().map(|i| !is_deleted(i));
-        self.origins.retain(|_| retained.next().unwrap_or(true));
-        self.code.retain(|i| !is_deleted(i));
-        for i in &mut self.code {
-            *i = retarget(i, 0, &self.numbers, &[]);
-        }
         Ok(())
     }
 
