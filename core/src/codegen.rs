@@ -29,6 +29,7 @@ mod frame;
 mod label;
 mod liveness;
 mod locals;
+mod loops;
 pub(crate) mod lowering;
 mod machine;
 mod options;

@@ -18,11 +18,11 @@
 
 use alloc::vec::Vec;
 
-use crate::alloc_util::sort::sort_by_key;
+use super::loops::Loops;
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
 use crate::ir::{Access, FunctionInstance, Instruction, Operands};
 
-/// No loop, no label.
+/// No label.
 const NIL: u32 = u32::MAX;
 
 /// Bits of a word of marks.
@@ -65,20 +65,18 @@ impl Interval {
         self.end.saturating_add(1)
     }
 
+    /// Extends the interval to the ends of the loops that it reaches into.
+    fn extend(&mut self, loops: &Loops) {
+        let first_value = self.first_value();
+        let around = loops.around(self.end).take_while(|found| first_value <= found.start);
+        self.end = around.fold(self.end, |end, found| end.max(found.end));
+    }
+
     /// Whether the local is live across the instruction at `position`: defined before and read after.
     #[cfg(test)]
     pub(crate) fn crosses(&self, position: u32) -> bool {
         self.first_value() <= position && position < self.end
     }
-}
-
-/// A loop: the instructions between the target of backward jumps and the last one of these jumps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Loop {
-    start: u32,
-    end: u32,
-    /// The innermost loop around it.
-    parent: u32,
 }
 
 /// An instruction that a jump leads to.
@@ -100,7 +98,7 @@ pub(crate) struct Liveness {
     targets: Vec<Target>,
     /// Targets and sources of forward jumps, by ascending source.
     jumps: Vec<(u32, u32)>,
-    loops: Vec<Loop>,
+    loops: Loops,
     /// Positions of first references that define, and their locals, ascending.
     definitions: Vec<(u32, u16)>,
     /// Targets of forward jumps and their first sources: the nearest on top, see [`Self::may_be_skipped`].
@@ -126,13 +124,15 @@ impl Liveness {
         try_resize(&mut self.marks, body.len().div_ceil(WORD), 0)?;
         self.find_edges(instance)?;
         self.number_targets()?;
-        self.nest_loops();
+        self.loops.nest();
         self.find_references(instance, context)?;
         let params = instance.body().signature().params.len();
         for interval in self.intervals.iter_mut().take(params).filter(|found| found.is_used()) {
             (interval.start, interval.is_live_at_entry) = (0, true);
         }
-        self.extend_all();
+        for interval in self.intervals.iter_mut().filter(|found| found.is_used()) {
+            interval.extend(&self.loops);
+        }
         self.start_skippable_at_entry()
     }
 
@@ -142,7 +142,7 @@ impl Liveness {
         self.ranks.clear();
         self.targets.clear();
         self.jumps.clear();
-        self.loops.clear();
+        self.loops.list.clear();
         self.definitions.clear();
         self.labels.clear();
         self.calls.clear();
@@ -186,7 +186,7 @@ impl Liveness {
     /// Whether a backward jump leads to the instruction.
     #[cfg(test)]
     pub(crate) fn is_loop_head(&self, instruction: u32) -> bool {
-        self.loops.binary_search_by_key(&instruction, |found| found.start).is_ok()
+        self.loops.list.binary_search_by_key(&instruction, |found| found.start).is_ok()
     }
 
     /// The locals that must be set to 0 at the entry.
@@ -229,7 +229,7 @@ impl Liveness {
                 *word |= 1 << (index % WORD);
             }
             if target <= source {
-                try_push(&mut self.loops, Loop { start: target, end: source, parent: NIL })?;
+                self.loops.add(target, source)?;
             } else {
                 try_push(&mut self.jumps, (target, source))?;
             }
@@ -258,72 +258,21 @@ impl Liveness {
         Ok(())
     }
 
-    /// Merges loops of one head, extends loops that overlap until they are nested, and links each to the innermost
-    /// one around it.
-    fn nest_loops(&mut self) {
-        sort_by_key(&mut self.loops, |found| (found.start, core::cmp::Reverse(found.end)));
-        self.loops.dedup_by_key(|found| found.start);
-        let mut around = NIL;
-        for index in 0..self.loops.len() {
-            let Some(&Loop { start, .. }) = self.loops.get(index) else { break };
-            while self.loop_at(around).is_some_and(|outer| outer.end < start) {
-                around = self.leave_loop(around);
-            }
-            let number = u32::try_from(index).unwrap_or(NIL);
-            if let Some(found) = self.loop_mut(number) {
-                found.parent = around;
-            }
-            around = number;
-        }
-        while around != NIL {
-            around = self.leave_loop(around);
-        }
-    }
-
-    /// Extends the loop around `number` to the end of this one, which has no further loops inside. The number of the outer one.
-    fn leave_loop(&mut self, number: u32) -> u32 {
-        let Some(Loop { end, parent, .. }) = self.loop_at(number) else { return NIL };
-        if let Some(outer) = self.loop_mut(parent) {
-            outer.end = outer.end.max(end);
-        }
-        parent
-    }
-
-    fn loop_at(&self, number: u32) -> Option<Loop> {
-        self.loops.get(usize::try_from(number).ok()?).copied()
-    }
-
-    fn loop_mut(&mut self, number: u32) -> Option<&mut Loop> {
-        self.loops.get_mut(usize::try_from(number).ok()?)
-    }
-
-    fn parent(&self, number: u32) -> u32 {
-        self.loop_at(number).map_or(NIL, |found| found.parent)
-    }
-
-    /// The innermost loop that contains a position.
-    fn loop_around(&self, position: u32) -> u32 {
-        let after = self.loops.partition_point(|found| found.start <= position);
-        let last = after.checked_sub(1).and_then(|last| u32::try_from(last).ok());
-        let mut number = last.unwrap_or(NIL);
-        while self.loop_at(number).is_some_and(|found| found.end < position) {
-            number = self.parent(number);
-        }
-        number
-    }
-
     /// Collects references and calls.
     fn find_references(
         &mut self,
         instance: &FunctionInstance<'_, '_>,
         context: bool,
     ) -> Result<(), AllocError> {
-        let mut nest = LoopNest::new(self);
+        let (mut weight, mut changes_at) = (1, 0);
         for (position, bytes) in (0u32..).zip(instance.body().instructions) {
             let [code, _, a0, a1, b0, b1, c0, c1, i0, i1, ..] = *bytes;
             let access = Access::of_code(code);
             let [a, b, c] = [[a0, a1], [b0, b1], [c0, c1]].map(u16::from_le_bytes);
-            let weight = nest.weight_at(self, position);
+            if position >= changes_at {
+                let (depth, next) = self.loops.depth_from(position);
+                (weight, changes_at) = (1 << (3 * depth.min(MAX_WEIGHT_DEPTH)), next);
+            }
             if access.has(Access::READS_A) {
                 self.reference(a, position, weight);
             }
@@ -375,33 +324,6 @@ impl Liveness {
         interval.end = position;
         interval.weight = interval.weight.saturating_add(weight);
         if is_first { try_push(&mut self.definitions, (position, local)) } else { Ok(()) }
-    }
-
-    /// Applies the second rule to every interval.
-    fn extend_all(&mut self) {
-        if self.loops.is_empty() {
-            return;
-        }
-        for index in 0..self.intervals.len() {
-            let Some(&interval) = self.intervals.get(index).filter(|found| found.is_used()) else {
-                continue;
-            };
-            let end = self.extended_end(&interval);
-            self.intervals.get_mut(index).into_iter().for_each(|found| found.end = end);
-        }
-    }
-
-    /// The last position at which an interval must hold, for the sake of the loops that it reaches into.
-    fn extended_end(&self, interval: &Interval) -> u32 {
-        let (mut end, mut number) = (interval.end, self.loop_around(interval.end));
-        while let Some(found) = self.loop_at(number) {
-            if interval.first_value() > found.start {
-                break;
-            }
-            end = end.max(found.end);
-            number = found.parent;
-        }
-        end
     }
 
     /// Applies the first rule.
@@ -458,54 +380,11 @@ impl Liveness {
     fn start_at_entry(&mut self, local: u16) -> Result<(), AllocError> {
         let mut interval = self.interval(local);
         (interval.start, interval.is_live_at_entry) = (0, true);
-        interval.end = self.extended_end(&interval);
+        interval.extend(&self.loops);
         if let Some(place) = self.intervals.get_mut(usize::from(local)) {
             *place = interval;
         }
         try_push(&mut self.zeroed, local)
-    }
-}
-
-/// The loops around a position that moves forward.
-#[derive(Debug)]
-struct LoopNest {
-    /// The innermost loop, and where it ends.
-    around: u32,
-    end: u32,
-    /// The next loop, and where it starts.
-    next: u32,
-    start: u32,
-    depth: u32,
-    /// The weight of a reference.
-    weight: u32,
-}
-
-impl LoopNest {
-    fn new(liveness: &Liveness) -> Self {
-        let start = liveness.loop_at(0).map_or(NIL, |first| first.start);
-        Self { around: NIL, end: NIL, next: 0, start, depth: 0, weight: 1 }
-    }
-
-    /// The weight of a reference at `position`, which follows that of the last call.
-    #[inline]
-    fn weight_at(&mut self, liveness: &Liveness, position: u32) -> u32 {
-        if position > self.end || position == self.start {
-            self.change(liveness, position);
-        }
-        self.weight
-    }
-
-    fn change(&mut self, liveness: &Liveness, position: u32) {
-        while liveness.loop_at(self.around).is_some_and(|found| found.end < position) {
-            (self.around, self.depth) =
-                (liveness.parent(self.around), self.depth.saturating_sub(1));
-        }
-        if position == self.start {
-            (self.around, self.next, self.depth) = (self.next, self.next + 1, self.depth + 1);
-            self.start = liveness.loop_at(self.next).map_or(NIL, |found| found.start);
-        }
-        self.end = liveness.loop_at(self.around).map_or(NIL, |found| found.end);
-        self.weight = 1 << (3 * self.depth.min(MAX_WEIGHT_DEPTH));
     }
 }
 

@@ -18,7 +18,6 @@ mod inline;
 mod live;
 mod local_map;
 mod loop_invariant;
-mod loops;
 mod rotate;
 #[cfg(test)]
 mod tests;

@@ -159,8 +159,8 @@ fn overlapping_loops_become_nested() {
     with_instance(&templates[0].body, |instance| {
         let mut liveness = Liveness::default();
         liveness.compute(instance, false).unwrap();
-        let loops: Vec<_> = liveness.loops.iter().map(|l| (l.start, l.end, l.parent)).collect();
-        assert_eq!(loops, [(1, 5, NIL), (2, 5, 0)]);
+        let loops: Vec<_> = liveness.loops.list.iter().map(|l| (l.start, l.end, l.depth)).collect();
+        assert_eq!(loops, [(1, 5, 0), (2, 5, 1)]);
         assert_eq!(liveness.interval(1).end, 5);
     });
 }

@@ -5,17 +5,17 @@
 //! follows the head follows the operation, too. Otherwise a new local is set in front of the loop, and the operation
 //! becomes a copy of it.
 //!
-//! Operations without effects move from anywhere in the loop. What may trap moves only from the instructions that the
-//! first iteration executes before anything else that can be observed. Loads stay: another thread may store meanwhile.
+//! Only operations without effects move, from anywhere in the loop. What may trap stays, and so do loads: another thread
+//! may store meanwhile. A loop counts only if control enters it at its start.
 
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
-use super::edit::{self, EditableFunction, Insertion, copy, is_pure, scalar_of};
+use super::edit::{EditableFunction, Insertion, copy, is_pure, scalar_of};
 use super::live::Live;
 use super::local_map::LocalMap;
-use super::loops::{Loop, Loops};
 use crate::alloc_util::{AllocError, try_push};
-use crate::ir::instruction::Instruction;
+use crate::codegen::loops::{Loop, Loops};
 use crate::ir::opcode::Opcode;
 
 /// The locals of each class, integers and floats, that a loop may use before values are no longer moved out of it: the
@@ -24,6 +24,9 @@ const REGISTERS: [usize; 2] = [9, 11];
 
 /// The values that move in any case, in each class.
 const MIN_MOVED: usize = 2;
+
+/// The nesting of loops up to which values move, because each depth takes a pass over the function.
+const MAX_DEPTH: u32 = 6;
 
 /// The memory of the pass.
 #[derive(Debug, Default)]
@@ -34,16 +37,6 @@ pub(super) struct LoopInvariant {
     /// The locals that occur in the loop.
     occurs: LocalMap<()>,
     insertions: Vec<Insertion>,
-    targets: Vec<bool>,
-}
-
-/// The properties of the loop that is being processed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Facts {
-    /// The values that may still move, by class.
-    budget: [usize; 2],
-    /// Every iteration executes the instruction, and nothing before it can be observed.
-    is_certain: bool,
 }
 
 impl LoopInvariant {
@@ -54,14 +47,12 @@ impl LoopInvariant {
         live: &mut Live,
     ) -> Result<bool, AllocError> {
         let mut has_moved = false;
-        let mut depth = 0;
-        loop {
-            self.loops.find(function)?;
+        for depth in 0..MAX_DEPTH {
+            self.find_loops(function)?;
             if self.loops.list.iter().all(|loop_| loop_.depth < depth) {
-                return Ok(has_moved);
+                break;
             }
             live.compute(function)?;
-            function.targets(&mut self.targets)?;
             self.sets.reset(function.locals.len())?;
             self.occurs.reset(function.locals.len())?;
             self.insertions.clear();
@@ -73,8 +64,21 @@ impl LoopInvariant {
             }
             has_moved |= !self.insertions.is_empty();
             function.rebuild(&self.insertions)?;
-            depth = depth.saturating_add(1);
         }
+        Ok(has_moved)
+    }
+
+    /// Finds the loops of `function`, which has no deleted instructions.
+    fn find_loops(&mut self, function: &EditableFunction) -> Result<(), AllocError> {
+        self.loops.list.clear();
+        let jumps = (0u32..).zip(&function.code);
+        let jumps = jumps.filter_map(|(source, i)| Some((source, i.target()?)));
+        for (source, target) in jumps.clone().filter(|(source, target)| target <= source) {
+            self.loops.add(target, source)?;
+        }
+        self.loops.nest();
+        jumps.for_each(|(source, target)| self.loops.note_jump(source, target));
+        Ok(())
     }
 
     fn process(
@@ -83,32 +87,25 @@ impl LoopInvariant {
         live: &Live,
         loop_: Loop,
     ) -> Result<(), AllocError> {
-        let mut facts = self.gather(function, live, loop_);
-        facts.is_certain = true;
-        for index in loop_.head..=loop_.end {
-            let Some(i) = function.get(index) else { continue };
-            if index != loop_.head && self.targets.get(index) == Some(&true) {
-                facts.is_certain = false;
-            }
-            let is_movable = self.is_movable(function, &i, &facts);
-            let has_moved =
-                is_movable && self.move_out(function, live, loop_, index, &mut facts)?;
-            if !has_moved {
-                let is_observable = edit::can_trap(&i) || edit::is_memory_effect(&i);
-                let is_border = i.opcode.has_target() || i.opcode.ends();
-                facts.is_certain &= !is_observable && !is_border;
-            }
+        let (head, end) = (loop_.start as usize, loop_.end as usize);
+        let mut budget = self.gather(function, live, head..=end);
+        for index in head..=end {
+            self.move_out(function, live, (head, end), index, &mut budget)?;
         }
         Ok(())
     }
 
     /// Counts what the loop sets, and how many registers it needs anyway.
-    fn gather(&mut self, function: &EditableFunction, live: &Live, loop_: Loop) -> Facts {
+    fn gather(
+        &mut self,
+        function: &EditableFunction,
+        live: &Live,
+        loop_: RangeInclusive<usize>,
+    ) -> [usize; 2] {
         self.sets.clear();
         self.occurs.clear();
         let mut used = [0usize; 2];
-        let mut facts = Facts::default();
-        for i in function.code.get(loop_.head..=loop_.end).unwrap_or(&[]) {
+        for i in function.code.get(loop_).unwrap_or(&[]) {
             if let Some(local) = i.written() {
                 let count = self.sets.get(local).unwrap_or(0);
                 self.sets.set(local, count.saturating_add(1));
@@ -122,72 +119,51 @@ impl LoopInvariant {
             };
             function.reads(i, &mut occurs);
         }
-        for ((budget, used), registers) in facts.budget.iter_mut().zip(used).zip(REGISTERS) {
-            *budget = registers.saturating_sub(used).max(MIN_MOVED);
+        let mut budget = REGISTERS;
+        for (budget, used) in budget.iter_mut().zip(used) {
+            *budget = budget.saturating_sub(used).max(MIN_MOVED);
         }
-        facts
+        budget
     }
 
-    fn is_movable(&self, function: &EditableFunction, i: &Instruction, facts: &Facts) -> bool {
-        let mut is_invariant = true;
-        function.reads(i, |local| is_invariant &= self.sets.get(local).unwrap_or(0) == 0);
-        if !is_invariant {
-            return false;
-        }
-        let class = class_of(i.written().map_or(0, |local| function.local_code(local)));
-        let has_register = facts.budget.get(class).is_some_and(|&budget| budget > 0);
-        match i.opcode {
-            // As cheap as the register that it would need.
-            Opcode::Constant if class == 0 => false,
-            Opcode::SlotAddress | Opcode::DataAddress => false,
-            Opcode::TrapCompare(_) | Opcode::TrapIf(_) => facts.is_certain,
-            Opcode::Binary(_) if edit::can_trap(i) => facts.is_certain && has_register,
-            _ => is_pure(i) && has_register,
-        }
-    }
-
-    /// Moves instruction `index` in front of the loop. Whether that was possible.
+    /// Moves instruction `index` in front of the loop, if it is invariant and there is a register for its result.
     fn move_out(
         &mut self,
         function: &mut EditableFunction,
         live: &Live,
-        loop_: Loop,
+        (before, loop_end): (usize, usize),
         index: usize,
-        facts: &mut Facts,
-    ) -> Result<bool, AllocError> {
-        let Some(mut instruction) = function.get(index) else { return Ok(false) };
-        let origin = function.origin(index);
-        let Some(local) = instruction.written() else {
-            function.delete(index);
-            return self.insert(loop_, instruction, origin);
+        budget: &mut [usize; 2],
+    ) -> Result<(), AllocError> {
+        let Some(mut instruction) = function.get(index).filter(is_pure) else { return Ok(()) };
+        let Some(local) = instruction.written() else { return Ok(()) };
+        let mut is_invariant = true;
+        function
+            .reads(&instruction, |local| is_invariant &= self.sets.get(local).unwrap_or(0) == 0);
+        let (code, origin) = (function.local_code(local), function.origin(index));
+        let class = class_of(code);
+        let is_cheap = match instruction.opcode {
+            // As cheap as the register that it would need.
+            Opcode::Constant => class == 0,
+            Opcode::SlotAddress | Opcode::DataAddress => true,
+            _ => false,
         };
-        let code = function.local_code(local);
+        let budget = budget.get_mut(class).filter(|budget| **budget > 0);
+        let Some(budget) = budget.filter(|_| is_invariant && !is_cheap) else { return Ok(()) };
         let is_only = self.sets.get(local) == Some(1);
-        let head = live.block_at(loop_.head);
+        let head = live.block_at(before);
         if is_only && head.is_some_and(|head| !live.is_live_in(head, local)) {
             self.sets.set(local, 0);
             function.delete(index);
         } else if instruction.opcode == Opcode::Move {
-            return Ok(false);
+            return Ok(());
         } else {
-            let Some(new) = function.add_local(code)? else { return Ok(false) };
+            let Some(new) = function.add_local(code)? else { return Ok(()) };
             instruction.a = new;
             function.set(index, copy(code, local, new));
         }
-        let budget = facts.budget.get_mut(class_of(code));
-        budget.into_iter().for_each(|budget| *budget = budget.saturating_sub(1));
-        self.insert(loop_, instruction, origin)
-    }
-
-    fn insert(
-        &mut self,
-        loop_: Loop,
-        instruction: Instruction,
-        origin: edit::Origin,
-    ) -> Result<bool, AllocError> {
-        let (before, loop_end) = (loop_.head, loop_.end);
-        try_push(&mut self.insertions, Insertion { before, loop_end, instruction, origin })?;
-        Ok(true)
+        *budget -= 1;
+        try_push(&mut self.insertions, Insertion { before, loop_end, instruction, origin })
     }
 }
 
