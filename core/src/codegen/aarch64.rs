@@ -54,6 +54,6 @@ pub use lower::Aarch64;
 pub use memory::{Mem, PairMode};
 pub use operand::{Cond, Extension, Float, Fpr, Gpr, ShiftKind, Width};
 pub use table::{
-    Access, AddSub, Bitfield, Hint, Logical, MovWide, OneSource, Pair, Round, Scalar, ScalarUnary,
-    Select, ThreeSource, ToFloat, TwoSource,
+    Access, AddSub, Bitfield, Hint, Logical, MovWide, Pair, Round, Scalar, ScalarUnary, Select,
+    ThreeSource, ToFloat, TwoSource,
 };

@@ -54,7 +54,6 @@ pub use super::code::Code;
 pub use super::label::{Label, Labels};
 pub use assembler::Assembler;
 pub use encode::{Address, GprOperand, Operand, XmmOperand};
-pub use float::{FloatSource, MovSource};
 pub use lower::X64;
 pub use operand::{
     Cl, Cond, Float, Full, Gpr, GprOrStack, Index, Mem, Narrow, Rip, Scale, W8, W16, W32, W64,

@@ -7,7 +7,9 @@ use dynasmrt::{DynasmApi, DynasmLabelApi, VecAssembler, dynasm, x64::X64Relocati
 use iced_x86::code_asm::{
     self as iced, AsmRegister8, AsmRegister64, AsmRegisterXmm, CodeAssembler,
 };
-use smf_core::codegen::x64::{Assembler, Cond, Gpr, Index, Mem, Scale, W8, W64, Xmm};
+use smf_core::codegen::x64::{
+    Assembler, Bitwise, Cond, Float, Gpr, Mem, Scalar, Scale, W8, W64, Xmm,
+};
 
 use crate::measure::{Bench, Contender, Measure, Target, repeat};
 
@@ -92,12 +94,13 @@ fn assemble(asm: &mut Assembler, blocks: &[Block]) -> usize {
         asm.cmp(W64, a, block.small);
         asm.jcc(Cond::L, over);
         asm.imul(W64, b, c);
-        asm.lea(W64, c, Mem::at(a, 16).indexed(b.index().unwrap_or(Index::Rax), Scale::By8));
+        let index = b.index().expect("no register of a block is the stack pointer");
+        asm.lea(W64, c, Mem::at(a, 16).indexed(index, Scale::By8));
         asm.sub(W64, c, block.small);
         asm.bind(over);
-        asm.movsd(x, Mem::at(Gpr::Rbp, block.slots[0]));
-        asm.addsd(x, y);
-        asm.ucomisd(x, y);
+        asm.mov_scalar(Float::F64, x, Mem::at(Gpr::Rbp, block.slots[0]));
+        asm.scalar(Scalar::ADD, Float::F64, x, y);
+        asm.bitwise(Bitwise::UCOMIS, Float::F64, x, y);
         asm.setcc(Cond::Ne, c);
         asm.movzx(c, W8, c);
         asm.mov_imm(a, block.large);

@@ -55,14 +55,8 @@ impl Assembler {
     /// TBZ: branches if bit `bit` of the register is 0. Its distance has a limit of 32 KiB even where other branches have
     /// none, unless the label is bound.
     pub fn tbz(&mut self, register: Gpr, bit: u32, label: Label) {
-        let word = tested(register, bit);
+        let word = 0x3600_0000 | (bit >> 5 & 1) << 31 | (bit & 31) << 19 | register.bits();
         self.conditional(word, word | 1 << 24, Field::Branch14, label);
-    }
-
-    /// TBNZ: branches if bit `bit` of the register is 1. As [`tbz`](Self::tbz).
-    pub fn tbnz(&mut self, register: Gpr, bit: u32, label: Label) {
-        let word = tested(register, bit);
-        self.conditional(word | 1 << 24, word, Field::Branch14, label);
     }
 
     /// ADR: the address of a label. Limit: 1 MiB.
@@ -87,11 +81,6 @@ impl Assembler {
             }
             _ => self.adr(to, label),
         }
-    }
-
-    /// LDR (literal) of 64 bits. Limit: 1 MiB.
-    pub fn ldr_literal(&mut self, to: Gpr, label: Label) {
-        self.refer(0x5800_0000 | to.bits(), Field::Word19, label);
     }
 
     /// LDR (literal, SIMD&FP) of 64 bits. Limit: 1 MiB.
@@ -135,24 +124,9 @@ impl Assembler {
         self.word(0xf940_0000 | to.bits() << 5 | to.bits());
     }
 
-    /// BRK: a debug exception.
-    pub fn brk(&mut self, comment: u16) {
-        self.word(0xd420_0000 | u32::from(comment) << 5);
-    }
-
-    /// UDF: an undefined instruction.
-    pub fn udf(&mut self, comment: u16) {
-        self.word(u32::from(comment));
-    }
-
     /// An instruction without operands.
     #[inline]
     pub fn hint(&mut self, hint: Hint) {
         self.word(hint.0);
     }
-}
-
-/// TBZ without its distance.
-fn tested(register: Gpr, bit: u32) -> u32 {
-    0x3600_0000 | (bit >> 5 & 1) << 31 | (bit & 31) << 19 | register.bits()
 }

@@ -3,7 +3,7 @@
 use super::assembler::Assembler;
 use super::immediate::{BitMask, Imm12};
 use super::operand::{Cond, Extension, Gpr, ShiftKind, Width};
-use super::table::{AddSub, Bitfield, Logical, MovWide, OneSource, Select, ThreeSource, TwoSource};
+use super::table::{AddSub, Bitfield, Logical, MovWide, Select, ThreeSource, TwoSource};
 
 /// The fields Rd, Rn and Rm.
 #[inline]
@@ -159,12 +159,6 @@ impl Assembler {
         self.word(width.sf() | op.0 | three(to, left, right));
     }
 
-    /// One source.
-    #[inline]
-    pub fn one_source(&mut self, op: OneSource, width: Width, to: Gpr, from: Gpr) {
-        self.word(width.sf() | op.0 | from.bits() << 5 | to.bits());
-    }
-
     /// Multiplication and addition. Long and upper products are of 64 bits; upper products have no addend, which must be the zero
     /// register.
     pub fn three_source(
@@ -257,21 +251,6 @@ impl Assembler {
     pub fn cset(&mut self, to: Gpr, cond: Cond) {
         let operands = [to, Gpr::ZR, Gpr::ZR];
         self.select(Select::CSINC, Width::W32, operands, cond.inverted());
-    }
-
-    /// CCMP: compares where the condition holds, else sets the flags to the low four bits of `nzcv`.
-    pub fn ccmp(&mut self, width: Width, [left, right]: [Gpr; 2], nzcv: u32, cond: Cond) {
-        let fields = (cond as u32) << 12 | right.bits() << 16 | left.bits() << 5 | nzcv & 15;
-        self.word(width.sf() | 0x7a40_0000 | fields);
-    }
-
-    /// CCMP with an immediate below 32.
-    pub fn ccmp_imm(&mut self, width: Width, left: Gpr, imm: u32, nzcv: u32, cond: Cond) {
-        if imm > 31 {
-            return self.refuse(imm.into());
-        }
-        let fields = (cond as u32) << 12 | imm << 16 | left.bits() << 5 | nzcv & 15;
-        self.word(width.sf() | 0x7a40_0800 | fields);
     }
 }
 

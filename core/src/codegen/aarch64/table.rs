@@ -128,16 +128,6 @@ rows! {
 }
 
 rows! {
-    /// One source.
-    OneSource {
-        /// The bits in reverse order.
-        RBIT "rbit" 0x5ac0_0000 "RBIT";
-        /// The number of zeros above the highest one.
-        CLZ "clz" 0x5ac0_1000 "CLZ";
-    }
-}
-
-rows! {
     /// The first source where a condition holds, else one made of the second.
     Select {
         /// The second.

@@ -116,18 +116,6 @@ impl Assembler {
         self.put_short(0xaaf3, 2);
     }
 
-    /// Traps as an invalid instruction. Source: "UD—Undefined Instruction".
-    #[inline]
-    pub fn ud2(&mut self) {
-        self.emit_plain(Opcode::two(0x0b), Imm::NONE);
-    }
-
-    /// Traps as a breakpoint. Source: "INT n/INTO/INT3/INT1—Call to Interrupt Procedure".
-    #[inline]
-    pub fn int3(&mut self) {
-        self.emit_plain(Opcode::one(0xcc), Imm::NONE);
-    }
-
     /// `len` bytes that do nothing, in few instructions.
     pub fn nops(&mut self, len: u32) {
         let mut left = len as usize;

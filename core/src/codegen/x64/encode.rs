@@ -225,32 +225,6 @@ impl GprOperand for Rip {}
 impl XmmOperand for Rip {}
 impl Address for Rip {}
 
-macro_rules! either {
-    ($name:ident, $register:ident, $kind:ident) => {
-        impl Sealed for $name {}
-        impl Operand for $name {
-            const IN_MEMORY: bool = true;
-
-            #[inline(always)]
-            fn parts(self) -> Parts {
-                match self {
-                    $name::$register(register) => register.parts(),
-                    $name::Mem(place) => place.parts(),
-                }
-            }
-
-            #[inline(always)]
-            fn needs_rex(self) -> bool {
-                match self {
-                    $name::$register(register) => register.needs_rex(),
-                    $name::Mem(_) => false,
-                }
-            }
-        }
-        impl $kind for $name {}
-    };
-}
-
 impl Sealed for GprOrStack {}
 impl Operand for GprOrStack {
     const IN_MEMORY: bool = true;
@@ -275,7 +249,27 @@ impl Operand for GprOrStack {
 }
 impl GprOperand for GprOrStack {}
 
-either!(XmmOrMem, Xmm, XmmOperand);
+impl Sealed for XmmOrMem {}
+impl Operand for XmmOrMem {
+    const IN_MEMORY: bool = true;
+
+    #[inline(always)]
+    fn parts(self) -> Parts {
+        match self {
+            XmmOrMem::Xmm(register) => register.parts(),
+            XmmOrMem::Mem(place) => place.parts(),
+            XmmOrMem::Rip(place) => place.parts(),
+        }
+    }
+
+    #[inline]
+    fn refer(self, asm: &mut Assembler, site: u32, trailing: u32) {
+        if let XmmOrMem::Rip(place) = self {
+            place.refer(asm, site, trailing);
+        }
+    }
+}
+impl XmmOperand for XmmOrMem {}
 
 /// An immediate of 0, 1, 2 or 4 bytes.
 #[derive(Clone, Copy)]

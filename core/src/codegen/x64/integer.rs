@@ -135,32 +135,10 @@ impl Assembler {
         self.emit_short(Opcode::one(0x50), register, Imm::NONE, false);
     }
 
-    /// As [`push`](Self::push), from memory.
-    #[inline]
-    pub fn push_mem(&mut self, place: impl Address) {
-        self.emit(Opcode::one(0xff), 6, place, Imm::NONE, false);
-    }
-
-    /// As [`push`](Self::push), 32 bits that are sign-extended.
-    #[inline]
-    pub fn push_imm(&mut self, value: i32) {
-        match i8::try_from(value) {
-            Ok(byte) => self.emit_plain(Opcode::one(0x6a), Imm::byte(byte.cast_unsigned())),
-            Err(_) => self.emit_plain(Opcode::one(0x68), Imm::full(value, W32)),
-        }
-    }
-
     /// Takes 64 bits from the stack. Source: "POP—Pop a Value From the Stack".
     #[inline]
     pub fn pop(&mut self, register: Gpr) {
         self.emit_short(Opcode::one(0x58), register, Imm::NONE, false);
-    }
-
-    /// As [`pop`](Self::pop), into memory. An address by RSP counts after the stack pointer has
-    /// moved.
-    #[inline]
-    pub fn pop_mem(&mut self, place: impl Address) {
-        self.emit(Opcode::one(0x8f), 0, place, Imm::NONE, false);
     }
 
     /// One of the instructions of [`Unary`].
@@ -217,18 +195,6 @@ impl Assembler {
         self.emit_plain(Opcode::one(0x99).width(width), Imm::NONE);
     }
 
-    /// [`sign_to_rdx`](Self::sign_to_rdx) for 32 bits.
-    #[inline]
-    pub fn cdq(&mut self) {
-        self.sign_to_rdx(W32);
-    }
-
-    /// [`sign_to_rdx`](Self::sign_to_rdx) for 64 bits.
-    #[inline]
-    pub fn cqo(&mut self) {
-        self.sign_to_rdx(W64);
-    }
-
     /// A byte: 1 where the condition holds, and 0. Source: "SETcc—Set Byte on Condition".
     #[inline]
     pub fn setcc(&mut self, cond: Cond, operand: impl GprOperand) {
@@ -255,19 +221,5 @@ impl Assembler {
     pub fn xchg<W: Width>(&mut self, width: W, operand: impl GprOperand, register: Gpr) {
         let low_byte = width.bits() == 8 && (operand.needs_rex() || register.needs_rex());
         self.emit(Opcode::one(0x86).sized(width), register.number(), operand, Imm::NONE, low_byte);
-    }
-
-    /// Reverses the bytes. Source: "BSWAP—Byte Swap".
-    #[inline]
-    pub fn bswap<W: Full>(&mut self, width: W, register: Gpr) {
-        self.emit_short(Opcode::two(0xc8).width(width), register, Imm::NONE, false);
-    }
-
-    /// Counts the bits that are set. The extension POPCNT. Source: "POPCNT—Return the Count of
-    /// Number of Bits Set to 1".
-    #[inline]
-    pub fn popcnt<W: Full>(&mut self, width: W, register: Gpr, source: impl GprOperand) {
-        let opcode = Opcode::two(0xb8).prefix(0xf3).width(width);
-        self.emit(opcode, register.number(), source, Imm::NONE, false);
     }
 }

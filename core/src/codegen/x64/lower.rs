@@ -170,12 +170,12 @@ impl Machine for X64 {
 
     fn load_float(lowering: &mut Lower<'_, '_>, to: Xmm, from: StackPlace) {
         let from = lowering.stack(from);
-        lowering.asm.movsd(to, from);
+        lowering.asm.mov_scalar(Float::F64, to, from);
     }
 
     fn store_float(lowering: &mut Lower<'_, '_>, to: StackPlace, from: Xmm) {
         let to = lowering.stack(to);
-        lowering.asm.movsd(to, from);
+        lowering.asm.mov_scalar_store(Float::F64, to, from);
     }
 
     fn extend(lowering: &mut Lower<'_, '_>, register: Gpr, scalar: Scalar) {

@@ -36,15 +36,21 @@ registers! {
 }
 
 registers! {
-    /// A general register that can be an index: any but the stack pointer.
-    Index: Rax = 0, Rcx = 1, Rdx = 2, Rbx = 3, Rbp = 5, Rsi = 6, Rdi = 7,
-    R8 = 8, R9 = 9, R10 = 10, R11 = 11, R12 = 12, R13 = 13, R14 = 14, R15 = 15
-}
-
-registers! {
     /// An SSE register.
     Xmm: Xmm0 = 0, Xmm1 = 1, Xmm2 = 2, Xmm3 = 3, Xmm4 = 4, Xmm5 = 5, Xmm6 = 6, Xmm7 = 7,
     Xmm8 = 8, Xmm9 = 9, Xmm10 = 10, Xmm11 = 11, Xmm12 = 12, Xmm13 = 13, Xmm14 = 14, Xmm15 = 15
+}
+
+/// A general register that can be an index: any but the stack pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Index(Gpr);
+
+impl Index {
+    /// The number by which instructions name it, 0 to 15.
+    #[inline(always)]
+    pub const fn number(self) -> u8 {
+        self.0.number()
+    }
 }
 
 impl Gpr {
@@ -66,24 +72,7 @@ impl Gpr {
     /// The register as an index; `None` for the stack pointer.
     #[inline]
     pub const fn index(self) -> Option<Index> {
-        Some(match self {
-            Gpr::Rsp => return None,
-            Gpr::Rax => Index::Rax,
-            Gpr::Rcx => Index::Rcx,
-            Gpr::Rdx => Index::Rdx,
-            Gpr::Rbx => Index::Rbx,
-            Gpr::Rbp => Index::Rbp,
-            Gpr::Rsi => Index::Rsi,
-            Gpr::Rdi => Index::Rdi,
-            Gpr::R8 => Index::R8,
-            Gpr::R9 => Index::R9,
-            Gpr::R10 => Index::R10,
-            Gpr::R11 => Index::R11,
-            Gpr::R12 => Index::R12,
-            Gpr::R13 => Index::R13,
-            Gpr::R14 => Index::R14,
-            Gpr::R15 => Index::R15,
-        })
+        if matches!(self, Gpr::Rsp) { None } else { Some(Index(self)) }
     }
 }
 
@@ -223,6 +212,7 @@ impl From<Gpr> for GprOrStack {
 pub enum XmmOrMem {
     Xmm(Xmm),
     Mem(Mem),
+    Rip(Rip),
 }
 
 impl From<Xmm> for XmmOrMem {
@@ -234,6 +224,12 @@ impl From<Xmm> for XmmOrMem {
 impl From<Mem> for XmmOrMem {
     fn from(place: Mem) -> Self {
         XmmOrMem::Mem(place)
+    }
+}
+
+impl From<Rip> for XmmOrMem {
+    fn from(place: Rip) -> Self {
+        XmmOrMem::Rip(place)
     }
 }
 

@@ -6,8 +6,8 @@
 //! Pages are the headings in Intel SDM volume 2, "Instruction Set Reference".
 
 use super::assembler::Assembler;
-use super::encode::{GprOperand, XmmOperand};
-use super::operand::{Float, Width, Xmm};
+use super::encode::GprOperand;
+use super::operand::Width;
 use super::row::{Alu, Bitwise, Scalar, Shift, Unary};
 use super::source::{Count, Source};
 
@@ -155,19 +155,6 @@ macro_rules! methods {
             self.shift(Shift::$row, width, operand, count);
         }
     )*};
-    ($family:ident $method:ident: $($single:ident $double:ident $row:ident),*) => {$(
-        #[doc = concat!("[`", stringify!($family), "::", stringify!($row), "`], single precision.")]
-        #[inline]
-        pub fn $single(&mut self, destination: Xmm, source: impl XmmOperand) {
-            self.$method($family::$row, Float::F32, destination, source);
-        }
-
-        #[doc = concat!("[`", stringify!($family), "::", stringify!($row), "`], double precision.")]
-        #[inline]
-        pub fn $double(&mut self, destination: Xmm, source: impl XmmOperand) {
-            self.$method($family::$row, Float::F64, destination, source);
-        }
-    )*};
 }
 
 impl Assembler {
@@ -175,8 +162,4 @@ impl Assembler {
     methods!(Unary: not NOT, neg NEG, mul MUL, imul_wide IMUL_WIDE, div DIV, idiv IDIV,
         inc INC, dec DEC);
     methods!(Shift: rol ROL, ror ROR, rcl RCL, rcr RCR, shl SHL, shr SHR, sar SAR);
-    methods!(Scalar scalar: sqrtss sqrtsd SQRT, addss addsd ADD, mulss mulsd MUL, subss subsd SUB,
-        minss minsd MIN, divss divsd DIV, maxss maxsd MAX);
-    methods!(Bitwise bitwise: ucomiss ucomisd UCOMIS, comiss comisd COMIS, andps andpd AND,
-        andnps andnpd ANDN, orps orpd OR, xorps xorpd XOR);
 }

@@ -211,12 +211,6 @@ fn arithmetic() {
             let [to, left, right] = registers.map(|register| name(register, width));
             format!("{} {to}, {left}, {right}", op.name())
         },
-        |asm, random| {
-            let (op, width) = (random.pick(OneSource::ALL), random.width());
-            let [to, from] = [random.gpr(), random.gpr()];
-            asm.one_source(op, width, to, from);
-            format!("{} {}, {}", op.name(), name(to, width), name(from, width))
-        },
         three_source,
         |asm, random| {
             let (op, width, cond) = (random.pick(Select::ALL), random.width(), random.cond());
@@ -230,20 +224,6 @@ fn arithmetic() {
             asm.cset(to, cond);
             let inverted = Cond::ALL[cond as usize ^ 1];
             format!("csinc {}, wzr, wzr, {}", name(to, Width::W32), cond_name(inverted))
-        },
-        |asm, random| {
-            let (width, cond) = (random.width(), random.cond());
-            let registers = [random.gpr(), random.gpr()];
-            let nzcv = random.below(16);
-            asm.ccmp(width, registers, nzcv, cond);
-            let [left, right] = registers.map(|register| name(register, width));
-            format!("ccmp {left}, {right}, #0x{nzcv:x}, {}", cond_name(cond))
-        },
-        |asm, random| {
-            let (width, cond, left) = (random.width(), random.cond(), random.gpr());
-            let [imm, nzcv] = [random.below(32), random.below(16)];
-            asm.ccmp_imm(width, left, imm, nzcv, cond);
-            format!("ccmp {}, #0x{imm:x}, #0x{nzcv:x}, {}", name(left, width), cond_name(cond))
         },
     ]);
 }
@@ -362,35 +342,24 @@ fn floats_and_integers() {
 
 #[test]
 fn jumps_and_hints() {
-    check(&[
-        |asm, random| {
-            let to = random.gpr();
-            let name = name(to, Width::W64);
-            match random.below(3) {
-                0 => {
-                    asm.br(to);
-                    format!("br {name}")
-                }
-                1 => {
-                    asm.blr(to);
-                    format!("blr {name}")
-                }
-                _ => {
-                    asm.ret();
-                    "ret".to_string()
-                }
+    check(&[|asm, random| {
+        let to = random.gpr();
+        let name = name(to, Width::W64);
+        match random.below(3) {
+            0 => {
+                asm.br(to);
+                format!("br {name}")
             }
-        },
-        |asm, random| {
-            let comment = random.next() as u16;
-            if random.below(2) == 0 {
-                asm.brk(comment);
-                return format!("brk #0x{comment:x}");
+            1 => {
+                asm.blr(to);
+                format!("blr {name}")
             }
-            asm.udf(comment);
-            format!("udf #{comment}")
-        },
-    ]);
+            _ => {
+                asm.ret();
+                "ret".to_string()
+            }
+        }
+    }]);
     let mut asm = Assembler::new();
     Hint::ALL.iter().for_each(|hint| asm.hint(*hint));
     let Some(lines) = disassemble(&asm.finish().unwrap().bytes, true) else { return };

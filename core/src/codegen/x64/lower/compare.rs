@@ -5,9 +5,8 @@
 use super::value::Right;
 use super::{Lower, ScalarWidth, float_of, width_of};
 use crate::codegen::label::Label;
-use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, Mem, Rip, W8, W32, Xmm, XmmOrMem};
+use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, Mem, W8, W32, Xmm};
 use crate::codegen::x64::row::{Alu, Bitwise};
-use crate::ir::interpret::number;
 use crate::ir::{Condition, Instruction, Opcode, Scalar};
 
 /// What the flags say after a comparison.
@@ -268,31 +267,13 @@ impl Lower<'_, '_> {
         scalar: Scalar,
         condition: Condition,
     ) -> Outcome {
-        let float = float_of(scalar);
-        if matches!(condition, Condition::Less | Condition::LessEqual) {
-            let right = match i.immediate {
-                true => {
-                    self.float_constant(Xmm::Xmm14, scalar, number(i.number(), scalar));
-                    Xmm::Xmm14
-                }
-                false => self.xmm(right, scalar, Xmm::Xmm14),
-            };
-            let left = self.xmm_place(left);
-            self.asm.bitwise(Bitwise::UCOMIS, float, right, left);
-        } else {
-            let left = self.xmm(left, scalar, Xmm::Xmm15);
-            match self.float_right(i, right, scalar) {
-                FloatRight::Place(XmmOrMem::Xmm(right)) => {
-                    self.asm.bitwise(Bitwise::UCOMIS, float, left, right);
-                }
-                FloatRight::Place(XmmOrMem::Mem(right)) => {
-                    self.asm.bitwise(Bitwise::UCOMIS, float, left, right);
-                }
-                FloatRight::Literal(label) => {
-                    self.asm.bitwise(Bitwise::UCOMIS, float, left, Rip::Label(label));
-                }
-            }
-        }
+        let (left, right) = (self.xmm_place(left), self.float_right(i, right, scalar));
+        let (first, second) = match condition {
+            Condition::Less | Condition::LessEqual => (right, left),
+            _ => (left, right),
+        };
+        let first = self.in_xmm(first, scalar, Xmm::Xmm15);
+        self.asm.bitwise(Bitwise::UCOMIS, float_of(scalar), first, second);
         match condition {
             Condition::Equal => Outcome::EqualFloats,
             Condition::NotEqual => Outcome::UnequalFloats,
@@ -346,11 +327,4 @@ fn is_trap_of(branch: &Instruction, next: &Instruction) -> bool {
     let Opcode::Branch(condition) = branch.opcode else { return false };
     let same = |i: &Instruction| (i.immediate, i.type_code, i.a, i.b, i.c);
     next.opcode == Opcode::TrapCompare(condition) && same(next) == same(branch)
-}
-
-/// A second value of a floating-point operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FloatRight {
-    Place(XmmOrMem),
-    Literal(Label),
 }

@@ -2,7 +2,7 @@
 //! ends of what they become, what is no number becomes 0.
 
 use super::{Lower, float_of, is_wide};
-use crate::codegen::x64::operand::{Cond, Gpr, W8, W32, W64, Xmm};
+use crate::codegen::x64::operand::{Cond, Float, Gpr, W8, W32, W64, Xmm};
 use crate::codegen::x64::row::{Bitwise, Scalar as Row};
 use crate::ir::types::Scalar;
 
@@ -58,7 +58,7 @@ impl Lower<'_, '_> {
         let source = self.gpr(b, from, Gpr::Rax);
         let register = self.float_destination(a);
         // The conversion keeps the upper part, and would wait for the instruction that wrote it last.
-        self.asm.xorps(register, register);
+        self.zero_xmm(register);
         if is_wide(from) && !from.is_signed() {
             self.unsigned_to_float(register, to, source);
         } else {
@@ -106,7 +106,7 @@ impl Lower<'_, '_> {
     /// Loads `xmm14` with a constant and compares `xmm15` with it. Uses `rcx`.
     fn compare_with(&mut self, bits: u64) {
         self.load_14(bits);
-        self.asm.bitwise(Bitwise::UCOMIS, crate::codegen::x64::Float::F64, Xmm::Xmm15, Xmm::Xmm14);
+        self.asm.bitwise(Bitwise::UCOMIS, Float::F64, Xmm::Xmm15, Xmm::Xmm14);
     }
 
     fn load_14(&mut self, bits: u64) {
@@ -127,22 +127,22 @@ impl Lower<'_, '_> {
         let (lowest, highest) = ends(to);
         let done = self.asm.label();
         self.asm.zero(Gpr::Rax);
-        self.asm.ucomisd(Xmm::Xmm15, Xmm::Xmm15);
+        self.asm.bitwise(Bitwise::UCOMIS, Float::F64, Xmm::Xmm15, Xmm::Xmm15);
         self.asm.jcc_short(Cond::P, done);
         self.load_14(lowest.to_bits());
-        self.asm.maxsd(Xmm::Xmm15, Xmm::Xmm14);
+        self.asm.scalar(Row::MAX, Float::F64, Xmm::Xmm15, Xmm::Xmm14);
         self.load_14(highest.to_bits());
-        self.asm.minsd(Xmm::Xmm15, Xmm::Xmm14);
-        self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
+        self.asm.scalar(Row::MIN, Float::F64, Xmm::Xmm15, Xmm::Xmm14);
+        self.asm.cvtts2si(Float::F64, W64, Gpr::Rax, Xmm::Xmm15);
         self.bind(done);
     }
 
     fn float_to_i64(&mut self) {
         let done = self.asm.label();
         self.asm.zero(Gpr::Rax);
-        self.asm.ucomisd(Xmm::Xmm15, Xmm::Xmm15);
+        self.asm.bitwise(Bitwise::UCOMIS, Float::F64, Xmm::Xmm15, Xmm::Xmm15);
         self.asm.jcc_short(Cond::P, done);
-        self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
+        self.asm.cvtts2si(Float::F64, W64, Gpr::Rax, Xmm::Xmm15);
         self.compare_with(TWO_TO_63);
         self.asm.jcc_short(Cond::B, done);
         self.asm.mov_imm(Gpr::Rax, i64::MAX.cast_unsigned());
@@ -158,15 +158,15 @@ impl Lower<'_, '_> {
         self.asm.jcc_short(Cond::Be, done);
         self.compare_with(TWO_TO_63);
         self.asm.jcc_short(Cond::Ae, large);
-        self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
+        self.asm.cvtts2si(Float::F64, W64, Gpr::Rax, Xmm::Xmm15);
         self.asm.jmp_short(done);
         self.bind(large);
         self.asm.mov_imm(Gpr::Rax, u64::MAX);
         self.compare_with(TWO_TO_64);
         self.asm.jcc_short(Cond::Ae, done);
         self.load_14(TWO_TO_63);
-        self.asm.subsd(Xmm::Xmm15, Xmm::Xmm14);
-        self.asm.cvttsd2si(W64, Gpr::Rax, Xmm::Xmm15);
+        self.asm.scalar(Row::SUB, Float::F64, Xmm::Xmm15, Xmm::Xmm14);
+        self.asm.cvtts2si(Float::F64, W64, Gpr::Rax, Xmm::Xmm15);
         self.asm.mov_imm(Gpr::Rcx, 1 << 63);
         self.asm.xor(W64, Gpr::Rax, Gpr::Rcx);
         self.bind(done);

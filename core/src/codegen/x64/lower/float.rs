@@ -1,6 +1,5 @@
 //! Floating-point arithmetic.
 
-use super::compare::FloatRight;
 use super::{Lower, float_of};
 use crate::codegen::x64::operand::{Rip, Xmm, XmmOrMem};
 use crate::codegen::x64::row::{Bitwise, Scalar as Row};
@@ -9,24 +8,10 @@ use crate::ir::{Binary, Instruction, Scalar, Unary};
 
 impl Lower<'_, '_> {
     /// The second value of an instruction, of which `local` is the one that it may be.
-    pub(super) fn float_right(
-        &mut self,
-        i: &Instruction,
-        local: u16,
-        scalar: Scalar,
-    ) -> FloatRight {
+    pub(super) fn float_right(&mut self, i: &Instruction, local: u16, scalar: Scalar) -> XmmOrMem {
         match i.immediate {
-            true => FloatRight::Literal(self.literal(number(i.number(), scalar), false)),
-            false => FloatRight::Place(self.xmm_place(local)),
-        }
-    }
-
-    fn scalar_op(&mut self, row: Row, scalar: Scalar, to: Xmm, right: FloatRight) {
-        match right {
-            FloatRight::Place(place) => self.asm.scalar(row, float_of(scalar), to, place),
-            FloatRight::Literal(label) => {
-                self.asm.scalar(row, float_of(scalar), to, Rip::Label(label));
-            }
+            true => Rip::Label(self.literal(number(i.number(), scalar), false)).into(),
+            false => self.xmm_place(local),
         }
     }
 
@@ -35,25 +20,20 @@ impl Lower<'_, '_> {
         let right = self.float_right(i, i.c, scalar);
         let left = self.xmm_place(i.b);
         let to = self.float_destination(i.a);
-        let row = row_of(binary);
-        if right == FloatRight::Place(to.into()) && left != to.into() {
-            if binary.is_commutative() {
-                self.scalar_op(row, scalar, to, FloatRight::Place(left));
-                return self.set_float(i.a, to);
-            }
-            self.load_xmm(Xmm::Xmm15, left, scalar);
-            self.scalar_op(row, scalar, Xmm::Xmm15, right);
-            return self.set_float(i.a, Xmm::Xmm15);
-        }
-        self.load_xmm(to, left, scalar);
-        self.scalar_op(row, scalar, to, right);
-        self.set_float(i.a, to);
+        let (left, right, result) = match right == to.into() && left != to.into() {
+            true if binary.is_commutative() => (right, left, to),
+            true => (left, right, Xmm::Xmm15),
+            false => (left, right, to),
+        };
+        self.load_xmm(result, left, scalar);
+        self.asm.scalar(row_of(binary), float_of(scalar), result, right);
+        self.set_float(i.a, result);
     }
 
     fn load_xmm(&mut self, to: Xmm, from: XmmOrMem, scalar: Scalar) {
         match from {
             XmmOrMem::Xmm(from) => self.move_float(to, from),
-            XmmOrMem::Mem(place) => self.asm.mov_scalar(float_of(scalar), to, place),
+            place => self.asm.mov_scalar(float_of(scalar), to, place),
         }
     }
 
@@ -63,7 +43,7 @@ impl Lower<'_, '_> {
         let sign = 1u64 << (scalar.bits() - 1);
         let (row, mask) = match unary {
             Unary::SquareRoot => {
-                self.scalar_op(Row::SQRT, scalar, to, FloatRight::Place(from));
+                self.asm.scalar(Row::SQRT, float_of(scalar), to, from);
                 return self.set_float(i.a, to);
             }
             Unary::Absolute => (Bitwise::AND, sign - 1),

@@ -65,7 +65,7 @@ impl Lower<'_, '_> {
         let place = self.address(i, scalar);
         if scalar.is_float() {
             let from = self.xmm(i.a, scalar, Xmm::Xmm15);
-            return self.asm.mov_scalar(float_of(scalar), place, from);
+            return self.asm.mov_scalar_store(float_of(scalar), place, from);
         }
         let from = self.gpr(i.a, scalar, Gpr::Rax);
         self.asm.mov(ScalarWidth(scalar.bits()), place, from);

@@ -5,7 +5,10 @@ use crate::codegen::frame::StackPlace;
 use crate::codegen::lowering::Machine;
 use crate::codegen::regalloc::Location;
 use crate::codegen::x64::encode::GprOperand;
-use crate::codegen::x64::operand::{Gpr, GprOrStack, Mem, Rip, W8, W16, W32, W64, Xmm, XmmOrMem};
+use crate::codegen::x64::operand::{
+    Float, Gpr, GprOrStack, Mem, Rip, W8, W16, W32, W64, Xmm, XmmOrMem,
+};
+use crate::codegen::x64::row::Bitwise;
 use crate::codegen::x64::source::Source;
 use crate::ir::interpret::number;
 use crate::ir::{Instruction, Scalar};
@@ -89,13 +92,16 @@ impl Lower<'_, '_> {
 
     /// The register that holds a floating-point local; `scratch`, filled, when it is in the frame.
     pub(super) fn xmm(&mut self, local: u16, scalar: Scalar, scratch: Xmm) -> Xmm {
-        match self.xmm_place(local) {
-            XmmOrMem::Xmm(register) => register,
-            XmmOrMem::Mem(place) => {
-                self.asm.mov_scalar(float_of(scalar), scratch, place);
-                scratch
-            }
+        self.in_xmm(self.xmm_place(local), scalar, scratch)
+    }
+
+    /// The register of a place; `scratch`, filled, when it is in memory.
+    pub(super) fn in_xmm(&mut self, place: XmmOrMem, scalar: Scalar, scratch: Xmm) -> Xmm {
+        if let XmmOrMem::Xmm(register) = place {
+            return register;
         }
+        self.asm.mov_scalar(float_of(scalar), scratch, place);
+        scratch
     }
 
     pub(super) fn xmm_place(&self, local: u16) -> XmmOrMem {
@@ -133,9 +139,13 @@ impl Lower<'_, '_> {
         }
     }
 
+    pub(super) fn zero_xmm(&mut self, register: Xmm) {
+        self.asm.bitwise(Bitwise::XOR, Float::F32, register, register);
+    }
+
     pub(super) fn float_constant(&mut self, to: Xmm, scalar: Scalar, bits: u64) {
         if bits == 0 {
-            return self.asm.xorps(to, to);
+            return self.zero_xmm(to);
         }
         let label = self.literal(bits, false);
         self.asm.mov_scalar(float_of(scalar), to, Rip::Label(label));

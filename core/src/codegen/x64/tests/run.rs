@@ -67,7 +67,7 @@ fn table_is_read_by_index() {
     let mut asm = Assembler::new();
     let table = asm.label();
     asm.lea(W64, Rcx, Rip::Label(table));
-    let [rsi, rdi] = [Index::Rsi, Index::Rdi];
+    let [rsi, rdi] = [Rsi, Rdi].map(|register| register.index().unwrap());
     asm.mov(W64, Rax, Mem::at(Rcx, 0).indexed(rdi, Scale::By8));
     asm.add(W64, Rax, Mem::at(Rcx, 8).indexed(rsi, Scale::By8));
     asm.ret();
@@ -83,7 +83,7 @@ fn division_yields_quotient_and_remainder() {
     for (dividend, divisor) in [(17, 5), (-17, 5), (17, -5), (i64::MIN, 3)] {
         let mut asm = Assembler::new();
         asm.mov(W64, Rax, Rdi);
-        asm.cqo();
+        asm.sign_to_rdx(W64);
         asm.idiv(W64, Rsi);
         asm.shl(W64, Rax, 8);
         asm.movsx(W64, Rdx, W8, Rdx);
@@ -99,15 +99,15 @@ fn division_yields_quotient_and_remainder() {
 fn floats_are_computed_and_compared() {
     let mut asm = Assembler::new();
     let unordered = asm.label();
-    asm.xorps(Xmm8, Xmm8);
-    asm.cvtsi2sd(Xmm8, W64, Rdi);
+    asm.bitwise(Bitwise::XOR, Float::F32, Xmm8, Xmm8);
+    asm.cvtsi2s(Float::F64, Xmm8, W64, Rdi);
     asm.movq(Xmm15, Rsi);
-    asm.ucomisd(Xmm15, Xmm15);
+    asm.bitwise(Bitwise::UCOMIS, Float::F64, Xmm15, Xmm15);
     asm.jcc(Cond::P, unordered);
-    asm.sqrtsd(Xmm8, Xmm8);
-    asm.addsd(Xmm8, Xmm15);
+    asm.scalar(Scalar::SQRT, Float::F64, Xmm8, Xmm8);
+    asm.scalar(Scalar::ADD, Float::F64, Xmm8, Xmm15);
     asm.bind(unordered);
-    asm.cvttsd2si(W64, Rax, Xmm8);
+    asm.cvtts2si(Float::F64, W64, Rax, Xmm8);
     asm.ret();
     let mut again = Assembler::new();
     again.bytes(asm.code().unwrap().bytes);
