@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use ::object::read::archive::ArchiveFile;
 
 use super::error::{PackError, PackWarning, Result};
-use super::object::{self, Object, SymbolLocation, text};
+use super::object::{self, Object, Origin, SymbolLocation, text};
 
 /// An object or an archive of objects.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +22,17 @@ pub struct Input<'a> {
 /// An input of the linker.
 pub(super) enum LinkInput<'d> {
     /// An object or an archive of objects.
-    File(Input<'d>),
-    /// The members of an archive, with their names in messages.
-    Members(Vec<(String, &'d [u8])>),
+    File(Input<'d>, Origin),
+    /// The members of an archive.
+    Members(Vec<Member<'d>>),
+}
+
+/// A member of an archive.
+pub(super) struct Member<'d> {
+    /// The name in messages.
+    pub(super) name: String,
+    pub(super) data: &'d [u8],
+    pub(super) origin: Origin,
 }
 
 /// Whether `data` is an archive and not an object.
@@ -36,9 +44,10 @@ pub(super) fn is_archive(data: &[u8]) -> bool {
 const MEMBERS_PER_THREAD: usize = 32;
 
 /// Parses members, on as many threads as pay; a thread that cannot be started costs time alone.
-fn parse_all<'d>(members: &[(String, &'d [u8])]) -> Vec<Result<Object<'d>>> {
-    fn parse<'d>(members: &[(String, &'d [u8])]) -> Vec<Result<Object<'d>>> {
-        members.iter().map(|(name, data)| object::parse(name, data)).collect()
+fn parse_all<'d>(members: &[Member<'d>]) -> Vec<Result<Object<'d>>> {
+    fn parse<'d>(members: &[Member<'d>]) -> Vec<Result<Object<'d>>> {
+        let parse = |m: &Member<'d>| object::parse(&m.name, m.data, m.origin);
+        members.iter().map(parse).collect()
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(members.len() / MEMBERS_PER_THREAD).max(1);
@@ -59,11 +68,11 @@ fn parse_all<'d>(members: &[(String, &'d [u8])]) -> Vec<Result<Object<'d>>> {
     })
 }
 
-/// The members of an archive, with their names in messages.
+/// The members of an archive.
 ///
 /// # Errors
 /// [`PackError::ThinArchive`], or [`PackError::Broken`] for a malformed archive.
-pub(super) fn members<'d>(input: &Input<'d>) -> Result<Vec<(String, &'d [u8])>> {
+pub(super) fn members<'d>(input: &Input<'d>) -> Result<Vec<Member<'d>>> {
     let broken = |_| PackError::Broken {
         object: input.name.to_owned(),
         reason: "the archive is truncated or has a broken header",
@@ -81,7 +90,7 @@ pub(super) fn members<'d>(input: &Input<'d>) -> Result<Vec<(String, &'d [u8])>> 
         let number = if *count == 1 { String::new() } else { format!("#{count}") };
         let name = format!("{}({}{number})", input.name, text(member.name()));
         let data = member.data(input.data).map_err(broken)?;
-        members.push((name, data));
+        members.push(Member { name, data, origin: Origin::Given });
     }
     Ok(members)
 }
@@ -105,17 +114,13 @@ impl<'d> Archives<'d> {
         Ok(())
     }
 
-    /// Adds members with these names. One that is not an object causes a warning.
-    pub(super) fn add_members(
-        &mut self,
-        members: &[(String, &'d [u8])],
-        warnings: &mut Vec<PackWarning>,
-    ) {
-        for (parsed, (name, _)) in parse_all(members).into_iter().zip(members) {
+    /// Adds members. One that is not an object causes a warning.
+    pub(super) fn add_members(&mut self, members: &[Member<'d>], warnings: &mut Vec<PackWarning>) {
+        for (parsed, member) in parse_all(members).into_iter().zip(members) {
             match parsed {
                 Ok(object) => self.index(object),
                 Err(error) => {
-                    let (member, reason) = (name.clone(), error.to_string());
+                    let (member, reason) = (member.name.clone(), error.to_string());
                     warnings.push(PackWarning::IgnoredMember { member, reason });
                 }
             }

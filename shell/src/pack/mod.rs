@@ -124,7 +124,8 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     let options = &Options { reloadable, entry: inputs.entry(options), ..*options };
     let Options { entry, exports, export_all, libraries, .. } = *options;
     let roots = resolve::Roots { entry, exports, export_all, libraries };
-    let instances = instantiate(inputs, &roots, options)?;
+    let imports = |instances: &_| imports(inputs, &roots, options, instances);
+    let instances = inputs.instantiate(options.defer, imports)?;
     let linked = inputs.link_inputs(instances.inputs());
     let program = resolve::link(&linked, &roots, &mut warnings, &mut refusals)?;
     let omits = options.omit_unwind_tables;
@@ -176,25 +177,6 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     refusals.finish()?;
     check::check(&bytes, options)?;
     Ok(Packed { bytes, warnings })
-}
-
-/// Compiles the instances of templates that the program imports. They may need archive members, which may need further
-/// instances.
-fn instantiate(
-    inputs: &module::Inputs<'_>,
-    roots: &resolve::Roots<'_>,
-    options: &Options<'_>,
-) -> Result<module::Instances, PackError> {
-    let mut instances = module::Instances::default();
-    if !inputs.has_possible()? {
-        return Ok(instances);
-    }
-    while let Some((names, arch)) = imports(inputs, roots, options, &instances) {
-        if !inputs.instantiate(&names, arch, options.defer, &mut instances)? {
-            break;
-        }
-    }
-    Ok(instances)
 }
 
 /// The names that the program imports, and its machine; `None` for one that cannot be linked.

@@ -74,10 +74,22 @@ pub(super) struct SymbolId {
     pub(super) symbol: usize,
 }
 
+/// What the packer made an object of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Origin {
+    /// Nothing: it is an input as it was given, or one that comes with the packer.
+    Given,
+    /// The input module with this number.
+    Module(usize),
+    /// The instance of a template with this number.
+    Instance(usize),
+}
+
 /// A relocatable object.
 pub(super) struct Object<'d> {
-    /// The name in messages: `a.o`, or `lib.a(b.o)`.
+    /// The name in messages: `a.o`, or `lib.a(b.o)`. Several objects may have one.
     pub(super) name: String,
+    pub(super) origin: Origin,
     /// The bytes of the file.
     pub(super) data: &'d [u8],
     pub(super) machine: Machine,
@@ -266,7 +278,7 @@ fn is_position_independent_executable(header: &Elf, data: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`PackError::NotAnObject`], or the ELF rule that the object breaks.
-pub(super) fn parse<'d>(name: &str, data: &'d [u8]) -> Result<Object<'d>> {
+pub(super) fn parse<'d>(name: &str, data: &'d [u8], origin: Origin) -> Result<Object<'d>> {
     let object = || name.to_owned();
     let foreign = |found| PackError::NotAnObject { object: object(), found };
     let broken = |reason| PackError::Broken { object: object(), reason };
@@ -292,7 +304,7 @@ pub(super) fn parse<'d>(name: &str, data: &'d [u8]) -> Result<Object<'d>> {
     if symbols.iter().any(|symbol| symbol.name == b"__gnu_lto_slim") {
         return Err(PackError::Intermediate { object: object() });
     }
-    Ok(Object { name: object(), data, machine, sections, symbols, groups })
+    Ok(Object { name: object(), origin, data, machine, sections, symbols, groups })
 }
 
 /// A result whose error says what is wrong with an object.

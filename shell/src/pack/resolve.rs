@@ -13,7 +13,7 @@ use super::archive::{Archives, Input, LinkInput, is_archive};
 use super::error::{PackError, PackWarning, Refusals, RelocType, Result};
 use super::machine::Machine;
 use super::object::{
-    self, GlobalId, IndexMap, InputReloc, Object, Section, SectionId, Symbol, SymbolId,
+    self, GlobalId, IndexMap, InputReloc, Object, Origin, Section, SectionId, Symbol, SymbolId,
     SymbolLocation, text,
 };
 use super::outline_atomics;
@@ -151,9 +151,9 @@ pub(super) fn link<'d>(
     for input in inputs {
         match input {
             LinkInput::Members(members) => archives.add_members(members, warnings),
-            LinkInput::File(input) if is_archive(input.data) => archives.add(input, warnings)?,
-            LinkInput::File(input) => {
-                program.add(object::parse(input.name, input.data)?, refusals)?;
+            LinkInput::File(input, _) if is_archive(input.data) => archives.add(input, warnings)?,
+            LinkInput::File(input, origin) => {
+                program.add(object::parse(input.name, input.data, *origin)?, refusals)?;
             }
         }
     }
@@ -281,7 +281,7 @@ impl<'d> Program<'d> {
     fn built_in(&self, name: &[u8]) -> Option<Object<'d>> {
         let is_arm = self.machine() == Machine::Aarch64;
         let bytes = outline_atomics::object(name).filter(|_| is_arm)?;
-        let object = object::parse("built-in atomics", bytes).ok()?;
+        let object = object::parse("built-in atomics", bytes, Origin::Given).ok()?;
         object.symbols.iter().any(|symbol| symbol.name == name).then_some(object)
     }
 

@@ -1,8 +1,11 @@
 //! Archive members are linked when they are needed.
 
+use smf_core::format::note::Note;
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::{Header, Layout, SectionKind, Smf};
 use smf_loader::pack::{Options, PackWarning};
 
-use crate::made::{ar, asm, c, linked, refusal_of, try_pack};
+use crate::made::{Made, ar, asm, c, linked, refusal_of, try_pack};
 
 fn function(name: &str, calls: &str) -> Vec<u8> {
     let call = if calls.is_empty() { String::new() } else { format!("call {calls}\n") };
@@ -146,4 +149,43 @@ fn archive_without_most_of_its_symbols_causes_a_warning() {
         let archive = ar("rcs", &[&members[..], &[("rust.o", &api(name))]].concat());
         assert_eq!(warnings(&archive, &plain), []);
     }
+}
+
+/// A module with the types of a function in its note.
+fn described(name: &str) -> Vec<u8> {
+    let object = c(&format!("long {name}(void) {{ return 7; }}"), &["-O1"]);
+    let header = Smf::parse(linked(&[("a.o", &object)]).bytes()).unwrap().header();
+    let header = Header { arch: header.arch, platform: header.platform, ..Header::default() };
+    let note = format!(
+        "signatures |id, function, parameters, result|\n    0, \"{name}\", \"\", \"i64\"\n# END_NOTE\n"
+    );
+    let note = Payload::Bytes(note.as_bytes());
+    let sections =
+        [NewSection::code(&[0; 16]), NewSection::new(SectionKind::Note, b"note.sdn", note)];
+    let place = Place::Section(0);
+    let symbols = [NewSymbol { name: name.as_bytes(), place, size: 16, ..NewSymbol::default() }];
+    let (layout, stub) = (Layout::Packed, &[][..]);
+    Module { layout, header, stub, sections: &sections, symbols: &symbols }.to_vec().unwrap()
+}
+
+#[test]
+fn modules_of_archives_with_one_name_are_told_apart() {
+    let [one, two] = ["one", "two"].map(described);
+    let [first, second] = [&one, &two].map(|module| ar("rcS", &[("m.smf", module)]));
+    let main = function("go", "two");
+    let made = linked(&[("main.o", &main), ("lib.a", &first), ("lib.a", &second)]);
+    let functions = |made: &Made| {
+        let (note, at) = made.smf().note_contents().unwrap().unwrap();
+        let note = Note::parse(&note, at).unwrap();
+        ["one", "two"].map(|name| {
+            let offset = made.export(name)?.value;
+            Some(note.signature_of_code(offset)?.function().to_string())
+        })
+    };
+    // The other archive is not linked, and its note is not that of the program.
+    assert_eq!(functions(&made), [None, Some("two".to_owned())]);
+    let note = made.section("note.sdn").data;
+    assert!(!String::from_utf8_lossy(note).contains("one"));
+    let made = linked(&[("lib.a", &first), ("lib.a", &second)]);
+    assert_eq!(functions(&made), ["one", "two"].map(|name| Some(name.to_owned())));
 }

@@ -1,5 +1,7 @@
 //! The inputs of the packer, with modules converted to objects.
 
+use std::borrow::Cow;
+
 use hashbrown::HashSet;
 
 use smf_core::format::ext::debug_addresses;
@@ -11,8 +13,9 @@ use smf_core::link::REQUIRES_UNWINDING;
 use super::convert::{ENTRY, NamedModule, imports, needs_entry};
 use super::debug_info::debug_sections;
 use crate::import_types;
-use crate::pack::archive::{self, Input, LinkInput, is_archive};
+use crate::pack::archive::{self, Input, LinkInput, Member, is_archive};
 use crate::pack::error::{PackError, PackWarning, Refusals, Result};
+use crate::pack::object::Origin;
 use crate::pack::options::Options;
 use crate::pack::resolve::Program;
 
@@ -21,18 +24,21 @@ enum Linked<'a> {
     /// As they are: an object, or an archive of objects.
     Given(Input<'a>),
     /// An object made of a module; `None` for a module of templates alone.
-    Object(&'a str, Option<Vec<u8>>),
+    Object(&'a str, Origin, Option<Vec<u8>>),
     /// An archive with modules: its members, as they are or converted.
-    Members(Vec<(String, Member<'a>)>),
+    Members(Vec<ConvertedMember<'a>>),
 }
 
-enum Member<'a> {
-    Given(&'a [u8]),
-    Object(Vec<u8>),
+struct ConvertedMember<'a> {
+    name: String,
+    data: Cow<'a, [u8]>,
+    origin: Origin,
 }
 
 /// A module of the input.
 pub(in crate::pack) struct InputModule<'a> {
+    /// Its position in [`Inputs::modules`].
+    pub(super) number: usize,
     /// The name of its object in messages.
     pub(super) name: String,
     pub(super) smf: Smf<'a>,
@@ -61,10 +67,10 @@ impl<'a> Inputs<'a> {
             let linked = converted.convert(*input)?;
             converted.linked.push(linked);
         }
-        let is_code = |linked: &Linked<'_>| !matches!(linked, Linked::Object(_, None));
+        let is_code = |linked: &Linked<'_>| !matches!(linked, Linked::Object(.., None));
         converted.are_templates = !converted.linked.iter().any(is_code);
         let first = converted.linked.first_mut().zip(converted.modules.first());
-        if let Some((Linked::Object(name, object @ None), first)) = first
+        if let Some((Linked::Object(name, _, object @ None), first)) = first
             && converted.are_templates
         {
             // Something has to be linked.
@@ -81,16 +87,18 @@ impl<'a> Inputs<'a> {
             None => Ok(Linked::Given(input)),
             Some(Ok(File::Module(smf))) => {
                 let object = NamedModule { name: input.name, smf }.to_object(self.debug_info)?;
-                self.add(input.name.to_owned(), smf, false);
-                Ok(Linked::Object(input.name, object))
+                let origin = self.add(input.name.to_owned(), smf, false);
+                Ok(Linked::Object(input.name, origin, object))
             }
             Some(Ok(File::Library(library))) => self.convert_library(input.name, &library),
             Some(Err(error)) => Err(PackError::Module { module: input.name.to_owned(), error }),
         }
     }
 
-    fn add(&mut self, name: String, smf: Smf<'a>, from_archive: bool) {
-        self.modules.push(InputModule { name, smf, from_archive });
+    fn add(&mut self, name: String, smf: Smf<'a>, from_archive: bool) -> Origin {
+        let number = self.modules.len();
+        self.modules.push(InputModule { number, name, smf, from_archive });
+        Origin::Module(number)
     }
 
     fn convert_library(&mut self, name: &'a str, library: &Library<'a>) -> Result<Linked<'a>> {
@@ -107,11 +115,11 @@ impl<'a> Inputs<'a> {
 
     fn convert_archive(&mut self, input: Input<'a>) -> Result<Linked<'a>> {
         let members = archive::members(&input)?;
-        if members.iter().all(|(_, data)| module_file(data).is_none()) {
+        if members.iter().all(|member| module_file(member.data).is_none()) {
             return Ok(Linked::Given(input));
         }
         let mut converted = Vec::new();
-        for (name, data) in members {
+        for Member { name, data, .. } in members {
             converted.extend(self.convert_member(name, data)?);
         }
         Ok(Linked::Members(converted))
@@ -122,9 +130,12 @@ impl<'a> Inputs<'a> {
         &mut self,
         name: String,
         data: &'a [u8],
-    ) -> Result<Option<(String, Member<'a>)>> {
+    ) -> Result<Option<ConvertedMember<'a>>> {
         let smf = match module_file(data) {
-            None => return Ok(Some((name, Member::Given(data)))),
+            None => {
+                let (data, origin) = (Cow::Borrowed(data), Origin::Given);
+                return Ok(Some(ConvertedMember { name, data, origin }));
+            }
             Some(Ok(File::Module(smf))) => smf,
             Some(Ok(File::Library(_))) => {
                 let why = "is an archive inside an archive";
@@ -133,8 +144,8 @@ impl<'a> Inputs<'a> {
             Some(Err(error)) => return Err(PackError::Module { module: name, error }),
         };
         let object = NamedModule { name: &name, smf }.to_object(self.debug_info)?;
-        self.add(name.clone(), smf, true);
-        Ok(object.map(|object| (name, Member::Object(object))))
+        let origin = self.add(name.clone(), smf, true);
+        Ok(object.map(|object| ConvertedMember { name, data: Cow::Owned(object), origin }))
     }
 
     /// The inputs of the linker, followed by instances.
@@ -145,28 +156,35 @@ impl<'a> Inputs<'a> {
         let mut inputs = Vec::new();
         for linked in &self.linked {
             match linked {
-                Linked::Given(input) => inputs.push(LinkInput::File(*input)),
-                Linked::Object(name, data) => {
+                Linked::Given(input) => inputs.push(LinkInput::File(*input, Origin::Given)),
+                Linked::Object(name, origin, data) => {
                     let input = data.as_deref().map(|data| Input { name, data });
-                    inputs.extend(input.map(LinkInput::File));
+                    inputs.extend(input.map(|input| LinkInput::File(input, *origin)));
                 }
                 Linked::Members(members) => {
-                    let bytes = members.iter().map(|(name, member)| match member {
-                        Member::Given(data) => (name.clone(), *data),
-                        Member::Object(data) => (name.clone(), &**data),
+                    let members = members.iter().map(|ConvertedMember { name, data, origin }| {
+                        Member { name: name.clone(), data, origin: *origin }
                     });
-                    inputs.push(LinkInput::Members(bytes.collect()));
+                    inputs.push(LinkInput::Members(members.collect()));
                 }
             }
         }
-        inputs.extend(instances.map(LinkInput::File));
+        let instances = instances.zip((0..).map(Origin::Instance));
+        inputs.extend(instances.map(|(input, origin)| LinkInput::File(input, origin)));
         inputs
+    }
+
+    /// The name of a module in messages.
+    pub(super) fn module_name(&self, number: usize) -> &str {
+        self.modules.get(number).map_or("", |module| &module.name)
     }
 
     /// The modules that are part of the program.
     pub(super) fn linked_modules<'i>(&'i self, program: &Program<'_>) -> Vec<&'i InputModule<'a>> {
-        let names: HashSet<&str> = program.objects.iter().map(|object| &*object.name).collect();
-        let is_linked = |m: &&InputModule<'_>| !m.from_archive || names.contains(&*m.name);
+        let origins: HashSet<_> = program.objects.iter().map(|object| object.origin).collect();
+        let is_linked = |module: &&InputModule<'_>| {
+            !module.from_archive || origins.contains(&Origin::Module(module.number))
+        };
         self.modules.iter().filter(is_linked).collect()
     }
 
@@ -193,13 +211,13 @@ impl<'a> Inputs<'a> {
         program: &Program<'_>,
         refusals: &mut Refusals,
     ) {
-        let modules = self.linked_modules(program);
         let definer = |name: &[u8]| {
             let object = program.object(program.defining_object(program.find(name)?))?;
-            let module = modules.iter().find(|module| module.name == object.name)?;
+            let Origin::Module(number) = object.origin else { return None };
+            let module = self.modules.get(number)?;
             Some((module.name.as_bytes(), &module.smf))
         };
-        for module in &modules {
+        for module in self.linked_modules(program) {
             let checked = import_types::check((module.name.as_bytes(), &module.smf), definer);
             refusals.check(checked.map_err(PackError::from));
         }
@@ -288,18 +306,27 @@ impl<'a> Inputs<'a> {
 }
 
 impl InputModule<'_> {
-    /// The template section and its offset.
-    pub(super) fn templates(&self) -> Result<Option<(Contents<'_>, u64)>> {
-        let Some(section) = self.smf.sections().of_kind(SectionKind::TemplateCode) else {
-            return Ok(None);
-        };
-        let contents = self.smf.contents(&section).map_err(|error| self.malformed(error))?;
-        Ok(Some((contents, section.offset)))
-    }
-
     pub(in crate::pack) fn malformed(&self, error: FormatError) -> PackError {
         PackError::Module { module: self.name.clone(), error }
     }
+}
+
+/// A module, the contents of its template section, and their offset.
+pub(super) type TemplateSection<'m, 'a> = (&'m InputModule<'a>, Contents<'a>, u64);
+
+/// The template sections of those modules that have one.
+pub(super) fn template_sections<'m, 'a>(
+    modules: impl IntoIterator<Item = &'m InputModule<'a>>,
+) -> Result<Vec<TemplateSection<'m, 'a>>> {
+    let mut sections = Vec::new();
+    for module in modules {
+        let Some(section) = module.smf.sections().of_kind(SectionKind::TemplateCode) else {
+            continue;
+        };
+        let contents = module.smf.contents(&section).map_err(|error| module.malformed(error))?;
+        sections.push((module, contents, section.offset));
+    }
+    Ok(sections)
 }
 
 /// The module or the archive of modules in `data`; `None` for an object and for other files.

@@ -32,7 +32,7 @@ use smf_core::types::{Type, mangle, mangle_plain};
 
 use super::convert::reloc_type;
 use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
-use super::inputs::{InputModule, Inputs};
+use super::inputs::{Inputs, TemplateSection, template_sections};
 use crate::pack::archive::Input;
 use crate::pack::error::{PackError, Result};
 
@@ -53,10 +53,10 @@ struct PossibleRow {
 /// An instance that was compiled at link time.
 pub(in crate::pack) struct Instance {
     pub(super) symbol: String,
-    /// The module whose note lists it, or whose template it is of.
-    pub(super) module: String,
+    /// The number of the module whose template it is of.
+    pub(super) module: usize,
     /// The name in messages.
-    pub(super) title: String,
+    title: String,
     object: ElfObject,
     /// The bytes of the object.
     pub(super) data: Vec<u8>,
@@ -131,39 +131,31 @@ impl Instances {
 }
 
 impl Inputs<'_> {
-    /// Compiles the possible instances among the imports `names`. Returns whether there are any new ones.
+    /// Compiles the possible instances that the program imports. `imports`: the names that it imports when it is linked with
+    /// the instances so far, and its machine; `None` if it cannot be linked. Instances may need archive members, which may
+    /// need further instances.
     ///
     /// # Errors
     /// A malformed note or template; [`PackError::Instance`] for an instance that cannot be compiled.
     pub(in crate::pack) fn instantiate(
         &self,
-        names: &[Vec<u8>],
-        arch: Arch,
         defers: bool,
-        instances: &mut Instances,
-    ) -> Result<bool> {
+        imports: impl Fn(&Instances) -> Option<(Vec<Vec<u8>>, Arch)>,
+    ) -> Result<Instances> {
+        let mut instances = Instances::default();
         let rows = self.possible()?;
-        let mut has_new = false;
-        for name in names.iter().filter_map(|name| str::from_utf8(name).ok()) {
-            let Some(row) = row_of(&rows, name) else { continue };
-            if defers && row.can_defer || instances.has(name) {
-                continue;
-            }
-            has_new = true;
-            if instances.add_alias(&other_spelling(name), name) {
-                continue;
-            }
-            let (stack, is_circular) = (Vec::new(), false);
-            let mut linker =
-                Instantiator { inputs: self, rows: &rows, arch, instances, stack, is_circular };
-            linker.instantiate(name, None)?;
+        if rows.is_empty() {
+            return Ok(instances);
         }
-        Ok(has_new)
-    }
-
-    /// Whether a module lists possible instances.
-    pub(in crate::pack) fn has_possible(&self) -> Result<bool> {
-        Ok(!self.possible()?.is_empty())
+        let sections = template_sections(&self.modules)?;
+        let templates = templates_by_name(&sections)?;
+        let context = Context { inputs: self, rows: &rows, templates: &templates };
+        while let Some((names, arch)) = imports(&instances) {
+            if !context.instantiate(&names, arch, defers, &mut instances)? {
+                break;
+            }
+        }
+        Ok(instances)
     }
 
     /// The possible instances of all modules, the first of each symbol.
@@ -211,10 +203,74 @@ pub(super) fn other_spelling(symbol: &str) -> String {
     }
 }
 
-/// The state of compiling one instance and those that it requires.
-struct Instantiator<'i, 'a> {
+/// A template, and the number of its module.
+struct ModuleTemplate<'t> {
+    module: usize,
+    template: Template<'t>,
+    /// The section that contains it.
+    section: &'t [u8],
+}
+
+/// The templates of all modules, in their order.
+type TemplatesByName<'t> = HashMap<&'t [u8], Vec<ModuleTemplate<'t>>>;
+
+fn templates_by_name<'t>(sections: &'t [TemplateSection<'_, '_>]) -> Result<TemplatesByName<'t>> {
+    let mut found = TemplatesByName::new();
+    for (module, section, at) in sections {
+        let malformed = |error| module.malformed(error);
+        for template in Templates::parse(section, *at).map_err(malformed)?.iter() {
+            let (module, template) = (module.number, template.map_err(malformed)?);
+            let of_name = found.entry(template.name).or_default();
+            of_name.push(ModuleTemplate { module, template, section });
+        }
+    }
+    Ok(found)
+}
+
+/// What instances are compiled from.
+#[derive(Clone, Copy)]
+struct Context<'i, 'a> {
     inputs: &'i Inputs<'a>,
     rows: &'i HashMap<String, PossibleRow>,
+    templates: &'i TemplatesByName<'i>,
+}
+
+impl<'i> Context<'i, '_> {
+    /// Compiles the possible instances among the imports `names`. Returns whether there are any new ones.
+    fn instantiate(
+        self,
+        names: &[Vec<u8>],
+        arch: Arch,
+        defers: bool,
+        instances: &mut Instances,
+    ) -> Result<bool> {
+        let mut has_new = false;
+        for name in names.iter().filter_map(|name| str::from_utf8(name).ok()) {
+            let Some(row) = row_of(self.rows, name) else { continue };
+            if defers && row.can_defer || instances.has(name) {
+                continue;
+            }
+            has_new = true;
+            if instances.add_alias(&other_spelling(name), name) {
+                continue;
+            }
+            let (stack, is_circular) = (Vec::new(), false);
+            let mut linker = Instantiator { context: self, arch, instances, stack, is_circular };
+            linker.instantiate(name, None)?;
+        }
+        Ok(has_new)
+    }
+
+    /// The template of a name: that of the module `owner`, else that of the first module that has one.
+    fn template(&self, name: &str, owner: Option<usize>) -> Option<&'i ModuleTemplate<'i>> {
+        let all = self.templates.get(name.as_bytes())?;
+        all.iter().find(|template| Some(template.module) == owner).or(all.first())
+    }
+}
+
+/// The state of compiling one instance and those that it requires.
+struct Instantiator<'i, 'a> {
+    context: Context<'i, 'a>,
     arch: Arch,
     instances: &'i mut Instances,
     /// The symbols of the instances being compiled, each required by the one before.
@@ -229,10 +285,10 @@ impl Instantiator<'_, '_> {
         if self.instances.has(symbol) {
             return Ok(());
         }
-        let inputs = self.inputs;
-        let listed = row_of(self.rows, symbol);
-        let owner = listed.and_then(|row| inputs.modules.get(row.module));
-        let title = owner.or(inputs.modules.first()).map_or("", |module| &*module.name);
+        let context = self.context;
+        let listed = row_of(context.rows, symbol);
+        let owner = listed.map(|row| row.module);
+        let title = context.inputs.module_name(owner.unwrap_or(0));
         let refused = |why: String| PackError::Instance {
             symbol: symbol.to_owned(),
             module: title.to_owned(),
@@ -261,69 +317,56 @@ impl Instantiator<'_, '_> {
             (None, Some((template, arguments))) => (template.to_owned(), arguments.to_vec()),
             (None, None) => return Err(refused("no module lists it as possible".to_owned())),
         };
+        let missing = || refused(format!("no module has a template `{template}`"));
+        let found = context.template(&template, owner).ok_or_else(missing)?;
         self.stack.push(symbol.to_owned());
-        let mut modules = owner.into_iter().chain(&inputs.modules);
-        let compiled = modules
-            .find_map(|module| self.compile_in(module, symbol, &template, &arguments).transpose());
+        let compiled = self.compile_instance(found, symbol, &arguments);
         self.stack.pop();
-        let missing = || Err(refused(format!("no module has a template `{template}`")));
-        self.instances.push(compiled.unwrap_or_else(missing)?);
+        self.instances.push(compiled?);
         Ok(())
     }
 
-    /// Compiles an instance of a template in `module`; `None` if it has no such template.
-    fn compile_in(
+    fn compile_instance(
         &mut self,
-        module: &InputModule<'_>,
+        found: &ModuleTemplate<'_>,
         symbol: &str,
-        template: &str,
         arguments: &[Type],
-    ) -> Result<Option<Instance>> {
-        let Some((payload, at)) = module.templates()? else { return Ok(None) };
-        let templates = Templates::parse(&payload, at).map_err(|error| module.malformed(error))?;
-        let is_found = |candidate: &Result<Template<'_>, _>| {
-            candidate.as_ref().map_or(true, |candidate| candidate.name == template.as_bytes())
-        };
-        let found = templates.iter().find(is_found).transpose();
-        let Some(found) = found.map_err(|error| module.malformed(error))? else { return Ok(None) };
+    ) -> Result<Instance> {
+        let module = self.context.inputs.module_name(found.module);
         let refused = |why: String| PackError::Instance {
             symbol: symbol.to_owned(),
-            module: module.name.clone(),
+            module: module.to_owned(),
             why,
         };
         let (compiled, environment) =
-            self.compile(&found, &payload, symbol, arguments).map_err(|error| match error {
+            self.compile(found, symbol, arguments).map_err(|error| match error {
                 Failure::Compile(error) => refused(error.to_string()),
                 Failure::Required(error) => error,
             })?;
         let Compilation { targets, signature, tables } = environment;
-        let title = format!("{}({symbol})", module.name);
+        let title = format!("{module}({symbol})");
         let object = object(self.arch, symbol, compiled, &targets, &tables).map_err(refused)?;
-        let (symbol, module) = (symbol.to_owned(), module.name.clone());
-        let (data, aliases) = (object.to_vec(), Vec::new());
-        #[cfg(feature = "source")]
-        let unit = unit(&found, arguments);
-        Ok(Some(Instance {
-            symbol,
-            module,
+        Ok(Instance {
+            symbol: symbol.to_owned(),
+            module: found.module,
             title,
+            data: object.to_vec(),
             object,
-            data,
-            aliases,
+            aliases: Vec::new(),
             signature,
             targets,
             #[cfg(feature = "source")]
-            unit,
-        }))
+            unit: unit(&found.template, arguments),
+        })
     }
 
     fn compile(
         &mut self,
-        template: &Template<'_>,
-        section: &[u8],
+        found: &ModuleTemplate<'_>,
         symbol: &str,
         arguments: &[Type],
     ) -> Result<(Compiled, Compilation), Failure> {
+        let ModuleTemplate { template, section, .. } = found;
         if template.kind.is_some() && usize::from(template.params) != arguments.len() {
             let (given, taken) = (arguments.len(), template.params);
             let (one, other, is) = (plural::s(taken), plural::s(given), plural::is(given));
@@ -457,10 +500,10 @@ impl Environment for LinkEnvironment<'_, '_, '_> {
         let names = [Some(&usual), plain.as_ref()].into_iter().flatten();
         let names = names.flat_map(|name| [format!("{FUNCTION}{name}"), name.clone()]);
         let mut names: Vec<_> = names.collect();
-        let Instantiator { rows, instances, stack, .. } = &*self.linker;
+        let Instantiator { context, instances, stack, .. } = &*self.linker;
         let exists = |name: &String| stack.contains(name) || instances.has(name);
         let known = names.iter().position(exists);
-        let known = known.or_else(|| names.iter().position(|name| rows.contains_key(name)));
+        let known = known.or_else(|| names.iter().position(|name| context.rows.contains_key(name)));
         let known = known.map(|at| names.swap_remove(at));
         let prefix = if self.symbol.starts_with(FUNCTION) { FUNCTION } else { "" };
         let symbol = known.unwrap_or_else(|| format!("{prefix}{usual}"));
@@ -470,7 +513,7 @@ impl Environment for LinkEnvironment<'_, '_, '_> {
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
         let symbol = str::from_utf8(symbol)
             .map_err(|_| CompileError::because("it requires a symbol that is not UTF-8"))?;
-        let is_listed = row_of(self.linker.rows, symbol).is_some();
+        let is_listed = row_of(self.linker.context.rows, symbol).is_some();
         if is_listed { self.required(symbol, None) } else { self.target(symbol) }
     }
 

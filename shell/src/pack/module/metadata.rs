@@ -1,6 +1,6 @@
 //! Merges what modules contain beside code and data: templates, notes, and sections that only one of them has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use hashbrown::{HashMap, HashSet};
@@ -14,7 +14,7 @@ use smf_core::format::template::{Template, TemplateMeta, Templates};
 use smf_core::format::write::note_edit::put_text;
 use smf_core::format::write::{NewSection, NewTemplates, Payload};
 
-use super::inputs::{InputModule, Inputs};
+use super::inputs::{InputModule, Inputs, template_sections};
 #[cfg(feature = "source")]
 use super::instances::INSTANCE_SECTION;
 use super::instances::{Instance, Instances, other_spelling};
@@ -22,7 +22,7 @@ use super::instances::{Instance, Instances, other_spelling};
 use crate::compile::note;
 use crate::pack::error::{PackError, Result};
 use crate::pack::layout::ModuleLayout;
-use crate::pack::object::SectionId;
+use crate::pack::object::{Origin, SectionId};
 use crate::pack::relocate::OutputOffset;
 
 /// Columns of the tables with types of functions.
@@ -56,18 +56,15 @@ pub(in crate::pack) fn merge(
     properties: Option<Vec<u8>>,
 ) -> Result<Vec<ExtraSection>> {
     let mut modules = inputs.linked_modules(addresses.program);
-    let is_used =
-        |m: &InputModule<'_>| instances.all().iter().any(|instance| instance.module == m.name);
-    for module in inputs.modules.iter().filter(|m| m.from_archive && is_used(m)) {
-        if modules.iter().all(|other| other.name != module.name) {
-            modules.push(module);
-        }
-    }
+    let linked: HashSet<_> = modules.iter().map(|module| module.number).collect();
+    let used: BTreeSet<_> = instances.all().iter().map(|instance| instance.module).collect();
+    let others = used.into_iter().filter(|number| !linked.contains(number));
+    modules.extend(others.filter_map(|number| inputs.modules.get(number)));
     let modules = &*modules;
     let mut merged = Vec::new();
     merged.extend(merge_templates(modules)?);
     merged.extend(merge_counts(modules)?);
-    merged.extend(merge_notes(modules, addresses, instances)?);
+    merged.extend(merge_notes(inputs, modules, addresses, instances)?);
     merged.extend(properties.map(|bytes| {
         let (kind, name) = (SectionKind::Note, gnu_property::NAME.to_vec());
         ExtraSection { kind, name, bytes }
@@ -115,10 +112,7 @@ fn other_sections(modules: &[&InputModule<'_>]) -> Result<Vec<ExtraSection>> {
 
 /// One container with the templates of all modules. Equal templates of one name are one template.
 fn merge_templates(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
-    let mut payloads = Vec::new();
-    for module in modules {
-        payloads.extend(module.templates()?.map(|(payload, at)| (*module, payload, at)));
-    }
+    let payloads = template_sections(modules.iter().copied())?;
     let name = b"templates".to_vec();
     if let [(_, payload, _)] = &*payloads {
         let bytes = payload.to_vec();
@@ -315,9 +309,9 @@ struct ModuleCode<'m> {
 }
 
 impl<'m> ModuleCode<'m> {
-    fn new(module: &'m InputModule<'_>, addresses: &ModuleLayout<'_, '_>) -> Option<Self> {
+    fn new(module: &'m InputModule<'_>, starts: &CodeStarts<'_>) -> Option<Self> {
         let code = module.smf.code()?;
-        let start = code_start(addresses, &module.name, code.name)?;
+        let start = starts.of(Origin::Module(module.number), code.name)?;
         let symbols = module.smf.symbols().iter().filter_map(Result::ok);
         let here = symbols.filter(|s| s.defined && s.section == Some(code.index));
         let functions = here.map(|symbol| (symbol.name(), symbol.value)).collect();
@@ -325,15 +319,29 @@ impl<'m> ModuleCode<'m> {
     }
 }
 
-/// Where the code in a section of an object begins in the code of the linked module.
-fn code_start(addresses: &ModuleLayout<'_, '_>, object: &str, section: &[u8]) -> Option<u64> {
-    let objects = &addresses.program.objects;
-    let object = objects.iter().position(|known| known.name == object)?;
-    let sections = &objects.get(object)?.sections;
-    let section = sections.iter().position(|s| s.is_code() && s.name == section)?;
-    let at = OutputOffset::of(addresses.section(SectionId { object, section }))?;
-    let code = addresses.outputs.iter().position(|output| output.kind == SectionKind::Code);
-    (code == Some(at.output)).then_some(at.offset)
+/// Where the code of objects begins in the code of the linked module.
+struct CodeStarts<'l> {
+    addresses: &'l ModuleLayout<'l, 'l>,
+    /// The numbers of the objects.
+    objects: HashMap<Origin, usize>,
+}
+
+impl<'l> CodeStarts<'l> {
+    fn new(addresses: &'l ModuleLayout<'_, '_>) -> Self {
+        let objects = (0..).zip(&addresses.program.objects);
+        Self { addresses, objects: objects.map(|(number, o)| (o.origin, number)).collect() }
+    }
+
+    /// Where the code in a section of an object begins that the packer made.
+    fn of(&self, origin: Origin, section: &[u8]) -> Option<u64> {
+        let object = *self.objects.get(&origin)?;
+        let Self { addresses, .. } = self;
+        let sections = &addresses.program.object(object)?.sections;
+        let section = sections.iter().position(|s| s.is_code() && s.name == section)?;
+        let at = OutputOffset::of(addresses.section(SectionId { object, section }))?;
+        let code = addresses.outputs.iter().position(|output| output.kind == SectionKind::Code);
+        (code == Some(at.output)).then_some(at.offset)
+    }
 }
 
 /// A cell as it is written.
@@ -343,6 +351,7 @@ fn spelled(cell: &Cell<'_>) -> String {
 
 /// One note with the tables of all modules. Instances that were compiled at link time move to `instantiations`.
 fn merge_notes(
+    inputs: &Inputs<'_>,
     modules: &[&InputModule<'_>],
     addresses: &ModuleLayout<'_, '_>,
     instances: &Instances,
@@ -364,13 +373,14 @@ fn merge_notes(
     }
     let mut tables: IndexMap<String, MergedTable> = IndexMap::new();
     let mut possible: HashMap<String, (&InputModule<'_>, [String; 2])> = HashMap::new();
+    let starts = CodeStarts::new(addresses);
     let is_defined = |name: &[u8]| addresses.program.find(name).is_some();
     for (module, note, at) in &notes {
         let malformed = |error| module.malformed(error);
         let note = Note::parse(note, *at).map_err(malformed)?;
         note.check().map_err(malformed)?;
         check_possible(module, &note, &mut possible)?;
-        let code = ModuleCode::new(module, addresses);
+        let code = ModuleCode::new(module, &starts);
         for table in note.document().tables() {
             let table = table.map_err(malformed)?;
             let merged = tables.entry(table.name().to_owned()).or_default();
@@ -385,13 +395,17 @@ fn merge_notes(
     }
     let mut taken = take_instances(&mut tables, instances);
     for instance in instances.all() {
+        let module = inputs.module_name(instance.module);
         for symbol in instance.symbols() {
-            move_instance(&mut tables, instance, symbol, &mut taken);
+            move_instance(&mut tables, module, symbol, &mut taken);
         }
         let required = instance.targets.iter().filter(|target| instances.has(target));
         required.for_each(|target| add_dependency(&mut tables, quoted(&instance.symbol), target));
-        #[cfg(feature = "source")]
-        describe_instance(&mut tables, addresses, instance);
+    }
+    #[cfg(feature = "source")]
+    for (number, instance) in instances.all().iter().enumerate() {
+        let start = starts.of(Origin::Instance(number), INSTANCE_SECTION);
+        describe_instance(&mut tables, instance, start);
     }
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -429,15 +443,14 @@ fn quoted(text: &str) -> String {
     cell
 }
 
-/// Adds the types and the assertions of an instance, by which callers and traps find them.
+/// Adds the types and the assertions of an instance, whose code begins at `start`: callers and traps find them by it.
 #[cfg(feature = "source")]
 fn describe_instance(
     tables: &mut IndexMap<String, MergedTable>,
-    addresses: &ModuleLayout<'_, '_>,
     instance: &Instance,
+    start: Option<u64>,
 ) {
     let Some(unit) = &instance.unit else { return };
-    let start = code_start(addresses, &instance.title, INSTANCE_SECTION);
     let (Some(function), Some(start)) = (unit.functions.first(), start) else { return };
     for symbol in instance.symbols() {
         let [_, types @ ..] = note::signature(unit, function);
@@ -478,24 +491,24 @@ fn take_instances(tables: &mut IndexMap<String, MergedTable>, instances: &Instan
     taken
 }
 
-/// Adds the row of an instance to `instantiations`, and notes what required it.
+/// Adds the row of an instance of a template of `module` to `instantiations`, and notes what required it.
 fn move_instance(
     tables: &mut IndexMap<String, MergedTable>,
-    instance: &Instance,
+    module: &str,
     symbol: &str,
     taken: &mut TakenRows,
 ) {
     let row = symbol_cells(symbol).iter().find_map(|cell| taken.remove(cell));
     let Some([template, arguments, required_by]) = row else { return };
     let quoted_symbol = quoted(symbol);
-    let place = format!("{}:0:0:link", instance.module);
+    let place = format!("{module}:0:0:link");
     let made = tables.entry("instantiations".to_owned()).or_default();
     let cells = [
         ("id", String::new()),
         ("template", template),
         ("type_args", arguments),
         ("mangled_name", quoted_symbol.clone()),
-        ("from_file", quoted(&instance.module)),
+        ("from_file", quoted(module)),
         ("from_loc", quoted(&place)),
         ("to_obj", quoted("link_output.o")),
         ("status", quoted("compiled")),
