@@ -272,6 +272,9 @@ const OTHER: &str = r#"
     __thread long before = 3; static __thread volatile long counter = 1;
     int other(int x) { counter += x; return others.inner[x].first + (int)counter; }
     int again(int x) { return other(x) + (int)before; }
+    static void start(void) { before *= 2; }
+    __attribute__((section(".init_array.00150"), used)) static void (*early)(void) = start;
+    __attribute__((section(".init_array"), used)) static void (*late)(void) = start;
 "#;
 
 /// The contents of the debug sections, and of the lists of fields.

@@ -122,13 +122,13 @@ impl NamedModule<'_, '_> {
         self.add_relocs(&mut object, &symbols)?;
         self.add_frames(&mut object, &symbols)?;
         tie_together(&mut object, first);
-        split_arrays(smf, &mut object);
-        self.add_properties(&mut object);
         if keeps_debug_info {
             let symbol = |index| symbols.of(index);
             let added = debug_info::add(&self.smf, &mut object, &symbol);
             added.map_err(|error| self.malformed(error))?;
         }
+        split_arrays(smf, &mut object);
+        self.add_properties(&mut object);
         Ok(Some(object.to_vec()))
     }
 

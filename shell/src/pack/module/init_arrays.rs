@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use ::object::elf;
 use smf_core::format::{Binding, Smf};
 
+use super::debug_info::section_symbol;
 use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
 use crate::pack::init_sections::{ENTRY, Fragment, InitSection};
 use crate::pack::layout::ModuleLayout;
@@ -46,7 +47,7 @@ pub(in crate::pack) fn part_symbols(
     })
 }
 
-/// Makes the parts of arrays sections of their own, unless something refers to the array.
+/// Makes the parts of arrays sections of their own, unless code or data refers to the array.
 pub(super) fn split_arrays(smf: &Smf<'_>, object: &mut ElfObject) {
     let symbols = smf.symbols().iter().filter_map(Result::ok);
     let symbols = symbols.filter(|symbol| symbol.binding == Binding::Local);
@@ -68,19 +69,37 @@ pub(super) fn split_arrays(smf: &Smf<'_>, object: &mut ElfObject) {
         for &(_, end, name) in parts {
             let Some(section) = object.sections.get_mut(array) else { continue };
             let Some(part) = split_off_front(section, end - start, name) else { break };
+            move_references(object, array, part.size);
             object.sections.push(part);
             start = end;
         }
     }
 }
 
-/// Whether a relocation or another object refers to contents of a section.
+/// Whether a relocation of loaded contents or another object refers to contents of a section.
 fn is_referred_to(object: &ElfObject, section: usize) -> bool {
     let is_there = |symbol: &ElfSymbol| symbol.place == ElfPlace::Section(section);
-    let relocs = object.sections.iter().flat_map(|section| &section.relocs);
+    let loaded = object.sections.iter().filter(|section| section.flags & elf::SHF_ALLOC.0 != 0);
+    let relocs = loaded.flat_map(|section| &section.relocs);
     let mut targets = relocs.filter(|reloc| reloc.kind != 0).map(|reloc| reloc.symbol as usize);
     targets.any(|symbol| object.symbols.get(symbol).is_some_and(is_there))
         || object.symbols.iter().any(|s| s.binding != elf::STB_LOCAL && is_there(s))
+}
+
+/// Changes the references of debugging information to a section whose first bytes become the next new section.
+fn move_references(object: &mut ElfObject, section: usize, size: u64) {
+    let ElfObject { sections, symbols, .. } = object;
+    let place = ElfPlace::Section(section);
+    let is_there = |symbol: u32| symbols.get(symbol as usize).is_some_and(|s| s.place == place);
+    let (moved, size) = (symbols.len() as u32, size.cast_signed());
+    let relocs = sections.iter_mut().flat_map(|section| &mut section.relocs);
+    for reloc in relocs.filter(|reloc| reloc.kind != 0 && is_there(reloc.symbol)) {
+        match reloc.addend < size {
+            true => reloc.symbol = moved,
+            false => reloc.addend -= size,
+        }
+    }
+    symbols.push(section_symbol(sections.len()));
 }
 
 /// Moves the first bytes of a section and their relocations to a new one; `None` if it has fewer. Those without effect,
