@@ -9,6 +9,9 @@ use super::token::{Span, TokenKind};
 /// How many texts may stand in the braces of one another.
 const MAX_TEXTS: u32 = 8;
 
+/// The most lines behind the first one of a text without an end in which its end is looked for.
+const MAX_TEXT_LINES: usize = 8;
+
 /// Walks over the tokens of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'t> {
@@ -219,20 +222,20 @@ impl<'t> Lexer<'t> {
             }
         }
         if outer == 0 && !self.is_inner {
-            self.skip(self.end_in_next_line().unwrap_or(0));
+            self.skip(self.end_in_next_lines().unwrap_or(0));
         }
         TokenKind::UnclosedText
     }
 
-    /// The end of a text that has none on its line, at the line break: behind the first quote of the next line, if no text
+    /// The end of a text that has none on its line, at the line break: behind the first quote of the next lines, if no text
     /// starts at that.
-    fn end_in_next_line(&self) -> Option<usize> {
-        let line = self.rest(1).split(|&byte| byte == b'\n').next()?;
-        let end = line.iter().position(|&byte| byte == b'"')? + 1;
-        let after = line.get(end..)?;
+    fn end_in_next_lines(&self) -> Option<usize> {
+        let lines = self.rest(0).split_inclusive(|&byte| byte == b'\n').take(1 + MAX_TEXT_LINES);
+        let end = lines.flatten().position(|&byte| byte == b'"')? + 1;
+        let after = self.rest(end).split(|&byte| byte == b'\n').next()?;
         let is_last = after.iter().filter(|&&byte| byte == b'"').count() % 2 == 0;
         let is_first = after.first().is_some_and(|&byte| byte == b'"' || is_word_byte(byte));
-        (is_last && !is_first).then_some(1 + end)
+        (is_last && !is_first).then_some(end)
     }
 
     /// The length of `{...}`, which starts the text, with the texts inside; `None` where it does not end on the line.

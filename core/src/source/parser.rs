@@ -381,7 +381,8 @@ impl<'s> Parser<'_, 's> {
         }
         let starts_rest =
             matches!(self.peek(), TokenKind::LeftParen | TokenKind::Colon | TokenKind::Equal);
-        let is_declared = wanted == "a name" || wanted.starts_with("the name of a");
+        let is_declared =
+            matches!(wanted, "a name" | "a field") || wanted.starts_with("the name of a");
         if self.token().is_keyword() && starts_rest && is_declared {
             // Uses of the name are no errors of their own.
             let message =

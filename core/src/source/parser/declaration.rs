@@ -360,7 +360,7 @@ impl Parser<'_, '_> {
     /// `fn`, `me name(` or `static fn`, or `def name(`, which is refused.
     fn is_method_start(&self) -> bool {
         let name = self.name();
-        self.is(TokenKind::Fn)
+        self.is(TokenKind::Fn) && self.peek() != TokenKind::Colon
             || (name == Name::ME && self.peek() == TokenKind::Word)
             || (name == Name::STATIC && self.peek() == TokenKind::Fn)
             || self.is_foreign_method()

@@ -196,8 +196,9 @@ impl<'s> Parser<'_, 's> {
 
     /// `name:` or `name=` in front of a value or pattern.
     pub(super) fn argument_name(&mut self) -> Option<Word> {
-        let is_named =
-            self.is(TokenKind::Word) && matches!(self.peek(), TokenKind::Equal | TokenKind::Colon);
+        // A keyword as the name of a field is an error where that is declared.
+        let is_name = self.is(TokenKind::Word) || self.token().is_keyword();
+        let is_named = is_name && matches!(self.peek(), TokenKind::Equal | TokenKind::Colon);
         is_named.then(|| {
             let Token { name, span, .. } = self.bump();
             self.bump();

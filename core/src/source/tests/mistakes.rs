@@ -116,6 +116,18 @@ fn what_follows_from_a_mistake_is_no_error() {
             "2: E1002: a text literal ends on its line; write `\\n` for a line break",
         ),
         (
+            "val a = \"one\n# two,\n\nthree\"\nprint a\n",
+            "1: E1002: a text literal ends on its line; write `\\n` for a line break",
+        ),
+        (
+            "struct P:\n    fn: i64\n    y: i64\nval p = P(fn: 2, y: 3)\nprint p.fn + p.y\n",
+            "2: E1101: expected a field, found the keyword `fn`",
+        ),
+        (
+            "fn f(p: P) -> i64: P(while=2).while\nstruct P:\n    while: i64\n",
+            "3: E1101: expected a field, found the keyword `while`",
+        ),
+        (
             "trait T:\n    fn a() -> i64\nstruct S:\n    x: i64\nimpl T for S:\n    fn a() -> i64: 1\nfn f() -> i64: S(1).a()\n",
             "1: E1201: `trait` is not supported: there are no objects with dynamic dispatch; use a struct or an enum",
         ),
