@@ -194,6 +194,16 @@ pub fn instantiate(
     })
 }
 
+/// Whether two [texts of templates](Template::text) differ in the names of their files at most.
+pub(crate) fn is_same_text(one: &str, other: &str) -> Result<bool, AllocError> {
+    fn unnamed(text: &str) -> Result<(Vec<SourceFile<'_>>, u32), AllocError> {
+        let (mut files, own) = scope::files(SourceFile { name: "", module: "", text })?;
+        files.iter_mut().for_each(|file| file.name = "");
+        Ok((files, own))
+    }
+    Ok(unnamed(one)? == unnamed(other)?)
+}
+
 /// The modules that the text asks for by `use`: paths with dots.
 ///
 /// # Errors

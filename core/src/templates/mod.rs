@@ -101,6 +101,6 @@ pub use precompiled::{
 };
 pub use resolver::JitSymbolResolver;
 #[cfg(feature = "source")]
-pub use source_bodies::{RecordBodies, SourceBodies, encode_source};
+pub use source_bodies::{RecordBodies, SourceBodies, encode_source, is_same_source};
 pub use taker::{ObjTaker, Taken, TakerConfig};
 pub use template_uses::UsageSite;

@@ -190,6 +190,21 @@ pub fn encode_source(template: &Template) -> Result<Vec<u8>, WriteError> {
     new.to_vec()
 }
 
+/// Whether two bodies are source templates that differ in the names of their source files at most, such as those of a file
+/// and of its copy. Their IR, which follows from the source and names the file too, is not compared.
+///
+/// # Errors
+/// [`AllocError`].
+pub fn is_same_source(one: &[u8], other: &[u8]) -> core::result::Result<bool, AllocError> {
+    let Some((one, other)) = SourceTemplate::parse(one).zip(SourceTemplate::parse(other)) else {
+        return Ok(false);
+    };
+    let is_same = one.type_params.iter().eq(other.type_params.iter())
+        && one.params.iter().eq(other.params.iter())
+        && one.result == other.result;
+    Ok(is_same && source::is_same_text(one.text, other.text)?)
+}
+
 /// A type parameter with its bounds.
 fn declared(param: &TypeParam) -> Result<String, AllocError> {
     let mut text = try_copy_str(&param.name)?;

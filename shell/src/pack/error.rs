@@ -84,7 +84,7 @@ pub enum PackError {
     ImportTypes(#[from] MismatchedImport),
     /// Two templates of one name.
     #[error(
-        "the template `{template}` differs in {first} and {second}: its source states its file and the declarations that it may refer to; move it to a file of generic functions that the sources of both `use`"
+        "the template `{template}` differs in {first} and {second}: its source states the declarations that it may refer to; move it to a file of generic functions that the sources of both `use`"
     )]
     TemplatesDiffer { template: String, first: String, second: String },
     /// Two possible instances of one name.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 use smf_core::format::Smf;
+use smf_core::format::template::TemplateMeta;
 
 use super::pack::compiled;
 use super::{contains, fails, inspected, ok, scratch, smf};
@@ -835,6 +836,15 @@ fn templates_alone_are_merged_and_those_that_differ_are_explained() {
         assert_eq!(ok(&["verify", out]), format!("{out}: ok\n"));
         assert_eq!(ok(&["jit", out, "max<i64>", "1", "42"]), "42\n");
     }
+    // A copy of the file.
+    fs::create_dir(dir.join("copies")).unwrap();
+    let copy = of_source(&dir.join("copies"), "max", MAX);
+    packed(&[&max, &copy, "-o", out]);
+    assert_eq!(ok(&["jit", out, "max<i64>", "1", "42"]), "42\n");
+    assert_eq!(inspected(out)["templates"], inspected(&max)["templates"]);
+    let file = fs::read(out).unwrap();
+    let section = Smf::parse(&file).unwrap().sections().named(b"template_meta").unwrap();
+    assert_eq!(TemplateMeta::parse(section.data, 0).unwrap().functions, 1);
     let other = of_source(&dir, "other", &format!("fn own(x: i64) -> i64: x\n{MAX}"));
     contains(&fails(&["pack", &max, &other, "-o", out]), &["`max` differs", "`use`"]);
     // Two programs that use one file.

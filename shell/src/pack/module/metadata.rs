@@ -10,7 +10,9 @@ use smf_core::format::SectionKind;
 use smf_core::format::ext::{debug_addresses, gnu_property};
 use smf_core::format::note::{Entry, FunctionSignature, ImportSignature, Note, Possible};
 use smf_core::format::sdn::{Cell, Table};
-use smf_core::format::template::{Template, TemplateMeta, Templates};
+use smf_core::format::template::{Template, TemplateKind, TemplateMeta, Templates};
+#[cfg(feature = "source")]
+use smf_core::format::write::WriteError;
 use smf_core::format::write::note_edit::put_text;
 use smf_core::format::write::{NewSection, NewTemplates, Payload};
 
@@ -62,8 +64,9 @@ pub(in crate::pack) fn merge(
     modules.extend(others.filter_map(|number| inputs.modules.get(number)));
     let modules = &*modules;
     let mut merged = Vec::new();
-    merged.extend(merge_templates(modules)?);
-    merged.extend(merge_counts(modules)?);
+    let (templates, counts) = merge_templates(modules)?;
+    merged.extend(templates);
+    merged.extend(merge_counts(modules, counts)?);
     merged.extend(merge_notes(inputs, modules, addresses, instances)?);
     merged.extend(properties.map(|bytes| {
         let (kind, name) = (SectionKind::Note, gnu_property::NAME.to_vec());
@@ -110,13 +113,18 @@ fn other_sections(modules: &[&InputModule<'_>]) -> Result<Vec<ExtraSection>> {
     Ok(sections)
 }
 
-/// One container with the templates of all modules. Equal templates of one name are one template.
-fn merge_templates(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
+/// One container with the templates of all modules. Templates of one name are one template, the first, if they are equal, or
+/// compiled from copies of one file. Also returns how many there are of each kind, if several modules have templates.
+fn merge_templates(
+    modules: &[&InputModule<'_>],
+) -> Result<(Option<ExtraSection>, Option<TemplateCounts>)> {
     let payloads = template_sections(modules.iter().copied())?;
-    let name = b"templates".to_vec();
+    let section = |bytes| {
+        let (kind, name) = (SectionKind::TemplateCode, b"templates".to_vec());
+        Some(ExtraSection { kind, name, bytes })
+    };
     if let [(_, payload, _)] = &*payloads {
-        let bytes = payload.to_vec();
-        return Ok(Some(ExtraSection { kind: SectionKind::TemplateCode, name, bytes }));
+        return Ok((section(payload.to_vec()), None));
     }
     let mut merged: IndexMap<&[u8], (&InputModule<'_>, Template<'_>)> = IndexMap::new();
     let mut container = None;
@@ -136,31 +144,61 @@ fn merge_templates(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>>
         for template in templates.iter() {
             let template = template.map_err(malformed)?;
             let (first, known) = merged.entry(template.name).or_insert((*module, template));
-            if !is_same(known, &template) {
+            if !is_same(known, &template)? {
                 let template = String::from_utf8_lossy(template.name).into_owned();
                 let (first, second) = (first.name.clone(), module.name.clone());
                 return Err(PackError::TemplatesDiffer { template, first, second });
             }
         }
     }
-    let Some((_, container)) = container else { return Ok(None) };
+    let Some((_, container)) = container else { return Ok((None, None)) };
     let templates: Vec<_> = merged.into_values().map(|(_, template)| template).collect();
     let bytes = NewTemplates { container, templates: &templates }.to_vec()?;
-    Ok(Some(ExtraSection { kind: SectionKind::TemplateCode, name, bytes }))
+    Ok((section(bytes), counts(&templates)))
 }
 
-fn is_same(one: &Template<'_>, other: &Template<'_>) -> bool {
+/// The numbers of templates of the kinds in [`COUNTED`].
+type TemplateCounts = [u32; COUNTED.len()];
+
+/// The kinds that the counts of templates state, in their order.
+const COUNTED: [TemplateKind; 4] =
+    [TemplateKind::Function, TemplateKind::Struct, TemplateKind::Enum, TemplateKind::Trait];
+
+/// The numbers of templates of each kind; `None` if one has another kind or none.
+fn counts(templates: &[Template<'_>]) -> Option<TemplateCounts> {
+    let mut counts = [0; COUNTED.len()];
+    for template in templates {
+        let kind = COUNTED.iter().position(|kind| Some(*kind) == template.kind)?;
+        *counts.get_mut(kind)? += 1;
+    }
+    Some(counts)
+}
+
+fn is_same(one: &Template<'_>, other: &Template<'_>) -> Result<bool> {
     let constraints = |template: &Template<'_>| {
         template.constraints.iter().map(|c| (c.parameter, c.bound)).collect::<Vec<_>>()
     };
-    one.kind == other.kind
+    let has_same_header = one.kind == other.kind
         && one.params == other.params
-        && one.body == other.body
-        && constraints(one) == constraints(other)
+        && constraints(one) == constraints(other);
+    Ok(has_same_header && (one.body == other.body || is_same_source(one.body, other.body)?))
 }
 
-/// The counts of templates: the only ones, or the sums.
-fn merge_counts(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
+#[cfg(feature = "source")]
+fn is_same_source(one: &[u8], other: &[u8]) -> Result<bool, WriteError> {
+    Ok(smf_core::templates::is_same_source(one, other)?)
+}
+
+#[cfg(not(feature = "source"))]
+fn is_same_source(_: &[u8], _: &[u8]) -> Result<bool> {
+    Ok(false)
+}
+
+/// The counts of templates, if a module states any: `counts`, else the only ones or their sums.
+fn merge_counts(
+    modules: &[&InputModule<'_>],
+    counts: Option<TemplateCounts>,
+) -> Result<Option<ExtraSection>> {
     let mut found = Vec::new();
     for module in modules {
         let Some(section) = module.smf.sections().of_kind(SectionKind::TemplateMeta) else {
@@ -172,21 +210,21 @@ fn merge_counts(modules: &[&InputModule<'_>]) -> Result<Option<ExtraSection>> {
         found.push((*module, meta, payload.into_owned()));
     }
     let Some((first, first_meta, payload)) = found.first() else { return Ok(None) };
-    let mut bytes = payload.clone();
-    if found.len() > 1 {
-        let mut sums = [0u32; 4];
-        for (module, meta, _) in &found {
-            if meta.version != first_meta.version {
-                let why = "have template metadata of different versions";
-                return Err(PackError::conflict(&first.name, &module.name, why));
-            }
-            let counts = [meta.functions, meta.structs, meta.enums, meta.traits];
-            for (sum, count) in sums.iter_mut().zip(counts) {
-                *sum = sum.saturating_add(count);
-            }
+    let mut sums: TemplateCounts = [0; COUNTED.len()];
+    for (module, meta, _) in &found {
+        if meta.version != first_meta.version {
+            let why = "have template metadata of different versions";
+            return Err(PackError::conflict(&first.name, &module.name, why));
         }
+        let stated = [meta.functions, meta.structs, meta.enums, meta.traits];
+        for (sum, count) in sums.iter_mut().zip(stated) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+    let mut bytes = payload.clone();
+    if counts.is_some() || found.len() > 1 {
         bytes = [b"META", &first_meta.version.to_le_bytes()[..]].concat();
-        bytes.extend(sums.iter().flat_map(|sum| sum.to_le_bytes()));
+        bytes.extend(counts.unwrap_or(sums).iter().flat_map(|count| count.to_le_bytes()));
     }
     Ok(Some(ExtraSection {
         kind: SectionKind::TemplateMeta,
@@ -393,15 +431,7 @@ fn merge_notes(
             }
         }
     }
-    let mut taken = take_instances(&mut tables, instances);
-    for instance in instances.all() {
-        let module = inputs.module_name(instance.module);
-        for symbol in instance.symbols() {
-            move_instance(&mut tables, module, symbol, &mut taken);
-        }
-        let required = instance.targets.iter().filter(|target| instances.has(target));
-        required.for_each(|target| add_dependency(&mut tables, quoted(&instance.symbol), target));
-    }
+    add_instances(&mut tables, inputs, instances);
     #[cfg(feature = "source")]
     for (number, instance) in instances.all().iter().enumerate() {
         let start = starts.of(Origin::Instance(number), INSTANCE_SECTION);
@@ -414,6 +444,23 @@ fn merge_notes(
     }
     text.push_str("# END_NOTE\n");
     Ok(Some(ExtraSection { kind, name, bytes: text.into_bytes() }))
+}
+
+/// Moves the rows of instances that were compiled at link time to `instantiations`.
+fn add_instances(
+    tables: &mut IndexMap<String, MergedTable>,
+    inputs: &Inputs<'_>,
+    instances: &Instances,
+) {
+    let mut taken = take_instances(tables, instances);
+    for instance in instances.all() {
+        let module = inputs.module_name(instance.module);
+        for symbol in instance.symbols() {
+            move_instance(tables, module, symbol, &mut taken);
+        }
+        let required = instance.targets.iter().filter(|target| instances.has(target));
+        required.for_each(|target| add_dependency(tables, quoted(&instance.symbol), target));
+    }
 }
 
 /// Refuses two modules that list one symbol for different instances.
