@@ -9,22 +9,14 @@ use std::ffi::{CStr, c_int, c_void};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use smf_core::alloc_util::TryArc;
-use smf_core::format::SymbolKind;
-use smf_core::loader::ModuleRef;
-use smf_core::templates::{Instance, JitInstantiator};
-use smf_core::trap::Trap;
 use smf_loader::loader::Loader;
-use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
-use smf_loader::source_trap::SourceTrap;
 
-use crate::nm::sized_symbols;
+use crate::loaded_code::{self, Instances, function_at, instance_at, module_at};
 use crate::output::{one_line, printable};
-use crate::{source, trace};
+use crate::trace;
 
 /// The signals of faults, and their names.
 const SIGNALS: [(c_int, &str); 5] = [
@@ -53,41 +45,11 @@ const NOT_CODE: &str = "SIGSEGV (a jump to memory that is not code)";
 /// Seconds after which a report that does not end is given up.
 pub(crate) const PATIENCE: u32 = 5;
 
-/// The instances of templates of the process.
-pub(crate) trait Instances: Send + Sync {
-    /// The instance whose code contains an address.
-    fn at(&self, address: u64) -> Option<Instance>;
-    /// What has made them.
-    fn instantiator(&self) -> &JitInstantiator;
-}
-
-impl Instances for TryArc<LoaderTemplates> {
-    fn at(&self, address: u64) -> Option<Instance> {
-        self.instance_at(address)
-    }
-
-    fn instantiator(&self) -> &JitInstantiator {
-        LoaderTemplates::instantiator(self)
-    }
-}
-
-impl Instances for &'static JitInstantiator {
-    fn at(&self, address: u64) -> Option<Instance> {
-        self.instance_at(address)
-    }
-
-    fn instantiator(&self) -> &JitInstantiator {
-        self
-    }
-}
-
-static LOADER: OnceLock<&'static Loader> = OnceLock::new();
-static INSTANCES: OnceLock<Box<dyn Instances>> = OnceLock::new();
 static IS_REPORTING: AtomicBool = AtomicBool::new(false);
 
 /// Reports crashes in modules of `loader` and in `instances` from now on.
 pub(crate) fn install(loader: &'static Loader, instances: impl Instances + 'static) {
-    if LOADER.set(loader).is_err() || INSTANCES.set(Box::new(instances)).is_err() {
+    if !loaded_code::set(loader, instances) {
         return;
     }
     let stack = libc::stack_t {
@@ -325,9 +287,9 @@ fn describe(text: &mut String, registers: Registers, all: &[usize]) {
     let is_in_module = |&address: &usize| {
         module_at(address as u64).is_some() || instance_at(address as u64).is_some()
     };
-    let modules = frames.iter().rposition(is_in_module);
-    let is_cut = callers.len() > MAX_FRAMES && modules == frames.len().checked_sub(1);
-    frames.truncate(modules.map_or(usize::MAX, |last| last + 1));
+    let last = frames.iter().rposition(is_in_module);
+    let is_cut = callers.len() > MAX_FRAMES && last == frames.len().checked_sub(1);
+    frames.truncate(last.map_or(usize::MAX, |last| last + 1));
     for (number, address) in frames.into_iter().enumerate() {
         let _ = write!(text, "  #{number} {address:#014x}");
         if !describe_in_module(text, address) && !describe_in_instance(text, address) {
@@ -364,30 +326,6 @@ unsafe extern "C" fn add_frame(context: *mut c_void, frames: *mut c_void) -> c_i
     0
 }
 
-/// The modules of a loader.
-pub(crate) fn modules(loader: &Loader) -> impl Iterator<Item = ModuleRef<'_>> {
-    let mut handles = Vec::new();
-    loader.modules().for_each(|_, handle| handles.push(handle));
-    handles.into_iter().flat_map(|handle| loader.modules().get(handle))
-}
-
-/// The loaded module that contains an address.
-fn module_at(address: u64) -> Option<ModuleRef<'static>> {
-    modules(LOADER.get()?).find(|module| module.contains(address))
-}
-
-/// The instance of a template that contains an address.
-pub(crate) fn instance_at(address: u64) -> Option<Instance> {
-    INSTANCES.get()?.at(address)
-}
-
-/// Describes a trap in an instance.
-pub(crate) fn trap_in_instance(instance: &Instance, trap: Trap) -> String {
-    let jit = INSTANCES.get().map(|instances| instances.instantiator());
-    let found = jit.and_then(|jit| SourceTrap::of_instance(jit, instance, trap).ok()?);
-    source::trap::in_instance(instance, trap, found)
-}
-
 /// Names the instance of a template; returns whether the address lies in one.
 fn describe_in_instance(text: &mut String, address: usize) -> bool {
     let Some(instance) = instance_at(address as u64) else { return false };
@@ -415,27 +353,6 @@ fn describe_in_module(text: &mut String, address: usize) -> bool {
         }
     }
     true
-}
-
-/// The name of the function of a module, or of the instance, around an address.
-pub(crate) fn function_name_at(address: u64) -> Option<String> {
-    match module_at(address) {
-        Some(module) => function_at(&module, address).map(|(name, _)| name),
-        None => instance_at(address).map(|i| String::from_utf8_lossy(i.symbol()).into_owned()),
-    }
-}
-
-/// The function around an address, and the distance from its first byte.
-pub(crate) fn function_at(module: &ModuleRef<'_>, address: u64) -> Option<(String, u64)> {
-    let symbols = sized_symbols(module.linked()?).ok()?.into_iter();
-    let functions = symbols.filter(|symbol| symbol.kind == SymbolKind::Function && symbol.defined);
-    let starts = functions.filter_map(|symbol| Some((module.address(&symbol)?, symbol)));
-    let around = starts.filter(|(start, symbol)| {
-        let offset = address.checked_sub(*start);
-        offset.is_some_and(|offset| offset < symbol.size)
-    });
-    let (start, symbol) = around.max_by_key(|(start, _)| *start)?;
-    Some((String::from_utf8_lossy(symbol.name()).into_owned(), address - start))
 }
 
 /// Names the function of the program or of a shared library.

@@ -32,7 +32,7 @@ use crate::signature::untyped;
 use crate::source::arguments::{has_form, of_scalar, of_types};
 use crate::source::generic_call::replaced;
 use crate::source::stack::{find_functions, on_large_stack};
-use crate::{crash, progress};
+use crate::{crash, loaded_code, progress};
 
 /// Instantiates a template of a module, calls the instance and prints the result
 ///
@@ -265,14 +265,14 @@ fn call(
     // machine code is trusted. The memory of the arguments outlives the call, and only generated code and
     // module code lies between this frame and a trap.
     let run = || unsafe { call::call_values(instance.address(), &words) };
-    find_functions(crash::function_name_at);
+    find_functions(loaded_code::function_name_at);
     let returned = on_large_stack(run).at(file)?;
     let returned = returned.map_err(|error| {
         if let TrapError::Trap(trap) = error
-            && let Some(instance) = crash::instance_at(trap.function)
+            && let Some(instance) = loaded_code::instance_at(trap.function)
             && instance.is_source()
         {
-            return crash::trap_in_instance(&instance, trap);
+            return loaded_code::trap_in_instance(&instance, trap);
         }
         let error = InCall { called: instance.symbol(), error };
         format!("`{symbol}`: {error}")

@@ -32,6 +32,7 @@ mod interrupt;
 mod jit;
 mod layout;
 mod library;
+mod loaded_code;
 mod machine_code;
 mod map;
 mod nm;

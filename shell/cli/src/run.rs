@@ -32,6 +32,7 @@ use crate::bytecode;
 use crate::crash;
 use crate::initial_stack::InitialStack;
 use crate::integer::{integer, up_to};
+use crate::loaded_code;
 use crate::output::{self, At, Failure};
 use crate::run_source;
 use crate::signature::{self, Signature};
@@ -479,7 +480,7 @@ fn call_code(
     // The functions of `smf compile` take their stack as those of source in memory do.
     let returned = match signature {
         Some(_) => {
-            find_functions(crash::function_name_at);
+            find_functions(loaded_code::function_name_at);
             on_large_stack(run).at(&args.file)?
         }
         None => run(),
@@ -509,8 +510,8 @@ fn call_code(
 /// Describes a trap of code that `smf compile` made, or of an instance: both report their line.
 fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     let TrapError::Trap(trap) = error else { return error.to_string() };
-    if let Some(instance) = crash::instance_at(trap.function) {
-        return crash::trap_in_instance(&instance, trap);
+    if let Some(instance) = loaded_code::instance_at(trap.function) {
+        return loaded_code::trap_in_instance(&instance, trap);
     }
     let Some(linked) = module.linked().filter(|_| module.contains(trap.function)) else {
         return error.to_string();
@@ -518,7 +519,7 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
     let offset = module.code_offset(trap.function);
     let noted = offset.and_then(|offset| SourceTrap::of_module(linked, offset, trap).ok()?);
     let of_symbol = || {
-        let (name, _) = crash::function_at(module, trap.function)?;
+        let (name, _) = loaded_code::function_at(module, trap.function)?;
         Some(SourceTrap { function: Some(name), ..SourceTrap::default() })
     };
     let Some(mut found) = noted.or_else(of_symbol) else { return error.to_string() };
