@@ -133,6 +133,8 @@ fn unit_function(
     let result = generator.result(lowered.instance);
     let names_before = names.len();
     let (params, param_types) = params(&mut generator.program, &info, &types, names)?;
+    let sizes = param_types.iter().map(|&ty| generator.program.size(ty).0);
+    let param_sizes = try_collect(sizes)?;
     let all_types = param_types.into_iter().chain([result]);
     let type_hash = hashes.of(&generator.program, all_types)?;
     let (file, offset) = instance.asked;
@@ -145,6 +147,7 @@ fn unit_function(
         symbol,
         instance_of,
         params,
+        param_sizes,
         param_names: names_before..names.len(),
         result: match result {
             TypeId::UNIT | TypeId::NEVER => None,

@@ -40,6 +40,8 @@ pub struct FunctionDefinition {
     pub instance_of: Option<(String, Vec<Type>)>,
     /// The types of the parameters in Simple, `self` included.
     pub params: Vec<Type>,
+    /// The sizes of values of these types in memory, in bytes.
+    pub param_sizes: Vec<u32>,
     /// Where [`TranslationUnit::param_names`] has the names of the parameters, in bytes.
     pub(crate) param_names: Range<usize>,
     /// The type of the result in Simple; `None` for unit.

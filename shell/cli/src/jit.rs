@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::error::Error;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +16,8 @@ use smf_core::ir::Scalar;
 use smf_core::link::LinkError;
 use smf_core::loader::{LoadError, LoaderOptions, ModuleBytes};
 use smf_core::memory::code_alloc::CodeMemory;
+use smf_core::plural;
+use smf_core::source::{SourceFile, TranslationUnit, instantiate};
 use smf_core::templates::{
     Instance, InstantiateError, IrBodies, JitConfig, JitInstantiator, JitSymbolResolver, Observer,
 };
@@ -29,9 +31,9 @@ use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::output::{self, At, Failure};
 use crate::signature::untyped;
-use crate::source::arguments::{has_form, of_scalar, of_types};
-use crate::source::generic_call::replaced;
+use crate::source::arguments::{has_form, of_scalar, of_types, type_name};
 use crate::source::stack::{find_functions, on_large_stack};
+use crate::values::Typed;
 use crate::{crash, loaded_code, progress};
 
 /// Instantiates a template of a module, calls the instance and prints the result
@@ -205,44 +207,82 @@ fn instance(jit: &JitInstantiator, symbol: &[u8]) -> Result<Instance, Box<dyn Er
     Ok(jit.try_jit_instantiate(symbol)?)
 }
 
+/// A struct, tuple or enum that an instance takes by address.
+struct InMemory {
+    ty: Type,
+    /// Bytes.
+    size: usize,
+}
+
+impl InMemory {
+    /// Refuses the text of an argument that is no array of as many words as the value has.
+    fn check(&self, text: &OsStr) -> Result<(), String> {
+        let text = text.to_string_lossy();
+        let given = match Typed::parse(&text)? {
+            Typed::Array(array) => array.size(),
+            Typed::Number(scalar, _) if text.contains(':') => scalar.size().into(),
+            Typed::Number(..) | Typed::Text(_) => 0,
+        };
+        let [words, given_words] = [self.size, given].map(|bytes| bytes.div_ceil(WORD));
+        if given >= self.size && words == given_words {
+            return Ok(());
+        }
+        let (name, s, is) = (type_name(&self.ty), plural::s(words), plural::is(given_words));
+        Err(format!(
+            "`{name}` has {words} word{s} in memory, such as i64:3,1,2, and {given_words} {is} given"
+        ))
+    }
+}
+
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
+
 /// The types of the parameters of an instance: those that its source template declares, or those in registers.
-fn parameters(jit: &JitInstantiator, symbol: &[u8], registers: &[Scalar]) -> Vec<Type> {
-    let of_registers = |part: &[Scalar]| part.iter().copied().map(of_scalar).collect::<Vec<_>>();
+fn parameters(
+    jit: &JitInstantiator,
+    symbol: &[u8],
+    registers: &[Scalar],
+) -> Vec<(Type, Option<InMemory>)> {
+    let in_register = |&scalar: &Scalar| (of_scalar(scalar), None);
     let count = |ty: &Type| match ty {
         Type::Array(_) | Type::Text => 2,
         Type::Tuple(parts) if parts.is_empty() => 0,
         _ => 1,
     };
-    let declared = declared_parameters(jit, symbol).unwrap_or_default();
+    let unit = unit(jit, symbol).unwrap_or_default();
+    let declared = unit
+        .functions
+        .first()
+        .map_or((&[][..], &[][..]), |function| (&*function.params, &*function.param_sizes));
     // The address of a result in memory stands in front of them.
-    let before = registers.len().checked_sub(declared.iter().map(count).sum());
+    let before = registers.len().checked_sub(declared.0.iter().map(count).sum());
     let parts = before.and_then(|before| registers.split_at_checked(before));
-    let Some((result, mut left)) = parts else { return of_registers(registers) };
-    let mut types = of_registers(result);
-    for ty in declared {
-        let (own, behind) = left.split_at(count(&ty).min(left.len()));
-        match has_form(&ty) {
-            true => types.push(ty),
-            false => types.extend(of_registers(own)),
+    let Some((result, mut left)) = parts else {
+        return registers.iter().map(in_register).collect();
+    };
+    let mut types: Vec<_> = result.iter().map(in_register).collect();
+    for (ty, &size) in declared.0.iter().zip(declared.1) {
+        let (own, behind) = left.split_at(count(ty).min(left.len()));
+        match (ty, own) {
+            _ if has_form(ty) => types.push((ty.clone(), None)),
+            (Type::Named { .. } | Type::Tuple(_), [Scalar::Pointer]) => {
+                let size = usize::try_from(size).unwrap_or(usize::MAX);
+                types.push((Type::Pointer, Some(InMemory { ty: ty.clone(), size })));
+            }
+            _ => types.extend(own.iter().map(in_register)),
         }
         left = behind;
     }
     types
 }
 
-/// The types of the parameters of an instance by its template in source.
-fn declared_parameters(jit: &JitInstantiator, symbol: &[u8]) -> Option<Vec<Type>> {
+/// The instance as the front end makes it of its source template.
+fn unit(jit: &JitInstantiator, symbol: &[u8]) -> Option<TranslationUnit> {
     let symbol = str::from_utf8(symbol).ok()?;
-    let (base, types) = demangle(symbol.strip_prefix("fn$").unwrap_or(symbol)).ok()??;
-    let body = jit.template_body(base.as_bytes()).ok()??;
-    let template = SourceTemplate::parse(&body)?;
-    let argument = |ty: &Type| {
-        let Type::Variable(name) = ty else { return None };
-        let is_name = |param: &str| param.split(':').next().map(str::trim) == Some(&**name);
-        types.get(template.type_params.iter().position(is_name)?)
-    };
-    let ty = |text| Type::parse(text).ok().map(|ty| replaced(&ty, &argument));
-    template.params.iter().map(ty).collect()
+    let (name, types) = demangle(symbol.strip_prefix("fn$").unwrap_or(symbol)).ok()??;
+    let body = jit.template_body(name.as_bytes()).ok()??;
+    let text = SourceTemplate::parse(&body)?.text;
+    instantiate(SourceFile { name: &name, module: &name, text }, &name, &types).ok()?.unit
 }
 
 /// Calls an instance; prints its result and the arrays that it has changed.
@@ -255,7 +295,12 @@ fn call(
     let symbol = instance.symbol().escape_ascii();
     let (arguments, result) = match IrBodies::signature(instance) {
         Some((registers, result)) => {
-            let types = parameters(jit, instance.symbol(), &registers);
+            let parameters = parameters(jit, instance.symbol(), &registers);
+            for (number, (text, (_, in_memory))) in (1..).zip(args.iter().zip(&parameters)) {
+                let checked = in_memory.as_ref().map_or(Ok(()), |memory| memory.check(text));
+                checked.map_err(|why| Failure::Usage(format!("argument {number}: {why}")))?;
+            }
+            let types: Vec<_> = parameters.into_iter().map(|(ty, _)| ty).collect();
             (of_types(&symbol.to_string(), &types, "", args)?, result)
         }
         None => (untyped(args)?, Some(Scalar::I64)),

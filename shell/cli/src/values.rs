@@ -24,6 +24,11 @@ impl Array {
         self.scalar
     }
 
+    /// Bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether the code has changed it.
     pub(crate) fn is_changed(&self) -> bool {
         self.bytes != self.before

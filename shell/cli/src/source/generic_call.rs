@@ -189,7 +189,7 @@ fn substituted(ty: &Type, types: &[Type]) -> Type {
 }
 
 /// A type whose parts are replaced for which `find` has another type.
-pub(crate) fn replaced<'t>(ty: &Type, find: &dyn Fn(&Type) -> Option<&'t Type>) -> Type {
+fn replaced<'t>(ty: &Type, find: &dyn Fn(&Type) -> Option<&'t Type>) -> Type {
     if let Some(other) = find(ty) {
         return other.clone();
     }

@@ -329,8 +329,7 @@ fn jit_reports_crashes_of_instances() {
     let place = scratch("jit-crash");
     let [source, module] = ["r.spl", "r.smf"].map(|name| place.join(name));
     let program = "struct Pair<T>:\n    v: T\n    n: i64\nfn endless<T>(x: T) -> i64: 1 + endless(x)\n\
-                   fn first<T>(b: Pair<T>) -> T: b.v\nstruct Far<T>:\n    before: [i64; 131000]\n    v: T\n\
-                   fn far<T>(b: Far<T>) -> T: b.v\n";
+                   fn first<T>(b: Pair<T>) -> T: b.v\nfn both<T>(n: i64, b: (T, i32)) -> i64: n + (b.1 as i64)\n";
     fs::write(&source, program).unwrap();
     let module = module.to_str().unwrap();
     let compiled = smf(&["compile", source.to_str().unwrap(), "-o", module]);
@@ -340,12 +339,31 @@ fn jit_reports_crashes_of_instances() {
     let expected =
         "error: the stack is exhausted in function `endless$i64`: calls nest too deeply\n";
     assert_eq!((output.status.code(), &*error), (Some(1), expected));
-    let output = smf(&["jit", module, "far<i64>", "i64:5,6"]);
+    let lists = place.join("lists.smf");
+    let lists = lists.to_str().unwrap();
+    assert!(smf(&["asm", "../templates/lists.sbt", "-o", lists]).status.success());
+    let output = smf(&["jit", lists, "sum<i64>", "i64:5,6", "0x10000000000"]);
     let error = text(&output.stderr);
-    assert!(error.contains("#0") && error.contains(" in far$i64 + 0x"), "{error}");
-    contains(&is_misused(&["jit", module, "first<i64>", "1"]), &["`1` is not an address"]);
-    let output = smf(&["jit", module, "first<i64>", "i64:5,6"]);
-    assert_eq!(text(&output.stdout), "5\n");
+    assert!(error.contains("#0") && error.contains(" in fn$sum$i64 + 0x"), "{error}");
+    for (given, words) in
+        [("1", "0 are"), ("i64:5", "1 is"), ("i64:5,6,7", "3 are"), ("str:a", "0 are")]
+    {
+        let expected = format!(
+            "argument 1: `Pair<i64>` has 2 words in memory, such as i64:3,1,2, and {words} given"
+        );
+        contains(&is_misused(&["jit", module, "first<i64>", given]), &[&expected]);
+    }
+    contains(
+        &is_misused(&["jit", module, "both<u8>", "1", "u8:5"]),
+        &["argument 2: `(u8, i32)` has 1 word in"],
+    );
+    for (call, expected) in [(["first<i64>", "i64:5,6"], "5\n"), (["first<i64>", "buf:16"], "0\n")]
+    {
+        let output = smf(&[&["jit", module], &call[..]].concat());
+        assert_eq!(text(&output.stdout), expected);
+    }
+    let output = smf(&["jit", module, "both<u8>", "40", "i32:5,2"]);
+    assert_eq!(text(&output.stdout), "42\n");
 }
 
 /// Arguments are read as those of `smf run`, and other files provide functions and templates.
