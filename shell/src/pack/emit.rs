@@ -371,7 +371,7 @@ fn weak_symbols(program: &Program<'_>, symbols: &[NewSymbol<'_>]) -> WeakSymbols
     let numbered = (0u32..).zip(symbols).filter(|(_, symbol)| symbol.is_export());
     let exports = numbered.filter_map(|(number, symbol)| {
         let id = program.find(symbol.name)?;
-        Some((number, symbol, id, program.resolve_global(id, false).ok()?))
+        Some((number, symbol, id, program.resolve_global(id).ok()?))
     });
     let (weaks, others): (Vec<_>, Vec<_>) = exports.partition(|(_, symbol, ..)| {
         symbol.binding == Binding::Weak || symbol.flags.has(SymbolFlags::COMMON)

@@ -63,7 +63,7 @@ pub(super) fn mark_reachable<'p, 'd>(
     if let Some(name) = entry {
         let missing = || PackError::EntryMissing { name: name.to_owned() };
         let id = program.find(name.as_bytes()).ok_or_else(missing)?;
-        let resolution = program.resolve_global(id, false);
+        let resolution = program.resolve_global(id);
         let resolution = resolution.map_err(|why| root_error(program, id, why));
         refusals.check(resolution.and_then(|resolution| reachable.mark(resolution)));
     }
@@ -97,7 +97,7 @@ impl<'p, 'd> Reachable<'p, 'd> {
     /// The warning for archives of which most symbols are hidden and left out.
     pub(super) fn warning_of_hidden(&self) -> Option<PackWarning> {
         let program = self.program;
-        let is_left_out = |id| match program.resolve_global(id, false) {
+        let is_left_out = |id| match program.resolve_global(id) {
             Ok(Resolution::Section { id, .. } | Resolution::Ifunc { id, .. }) => !self.is_live(id),
             Ok(Resolution::Common(id)) => !self.commons.contains(&id),
             _ => false,

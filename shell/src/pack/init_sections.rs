@@ -55,7 +55,7 @@ impl Fragment {
             Fragment::Init => b"_init",
             Fragment::Fini => b"_fini",
         };
-        let resolution = program.resolve_global(program.find(name)?, false).ok()?;
+        let resolution = program.resolve_global(program.find(name)?).ok()?;
         let Resolution::Section { id, .. } = resolution else { return None };
         program.section(id).filter(|section| section.name == self.section())?;
         Some(resolution)

@@ -151,6 +151,7 @@ pub(super) struct ModuleLayout<'p, 'd> {
     pub(super) phases: SectionPhases,
     /// Segment, start and end of each section array. Those of a referenced array lie in one segment.
     bounds: HashMap<usize, (Segment, u64, u64)>,
+    /// Bytes from the start of the code to the stubs of imports.
     stubs: u64,
     /// The same to the stubs whose address is taken.
     landing_stubs: u64,

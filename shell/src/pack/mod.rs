@@ -139,7 +139,7 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     inputs.check_import_types(&program, &mut refusals);
     let plan = relocs::scan(&reachable, &mut warnings, &mut refusals);
     let entry = options.entry.and_then(|name| program.find(name.as_bytes()));
-    let entry = entry.and_then(|id| program.resolve_global(id, false).ok());
+    let entry = entry.and_then(|id| program.resolve_global(id).ok());
     let phases = SectionPhases::new(&reachable, options.phases, &mut warnings);
     let addresses = layout::place(&reachable, &plan, phases, options.layout, entry);
     let addresses = refusals.require(addresses)?;

@@ -42,7 +42,7 @@ impl OutputFile {
         Ok(Self { bytes, sections })
     }
 
-    /// The contents of the sections.
+    /// The contents of the sections, to be written.
     pub(super) fn sections(&mut self) -> Vec<&mut [u8]> {
         let mut rest = &mut *self.bytes;
         let mut end = 0;
@@ -57,7 +57,7 @@ impl OutputFile {
         parts
     }
 
-    /// The contents of the sections, and their offsets.
+    /// The contents of the sections, to be read.
     pub(super) fn contents(&self) -> impl Iterator<Item = &[u8]> {
         let range = |(offset, len): &(usize, usize)| *offset..offset.saturating_add(*len);
         self.sections.iter().map(move |section| self.bytes.get(range(section)).unwrap_or(&[]))

@@ -43,7 +43,7 @@ pub(super) struct OutputRelocs {
 }
 
 impl OutputRelocs {
-    /// Appends those of each part in turn, and sorts them by place.
+    /// Appends those of each part in turn.
     pub(super) fn extend(&mut self, parts: Vec<OutputRelocs>) {
         let count = |of: fn(&OutputRelocs) -> &Vec<Reloc>| parts.iter().map(|p| of(p).len()).sum();
         self.prelinked.reserve_exact(count(|part| &part.prelinked));
@@ -59,6 +59,7 @@ impl OutputRelocs {
         }
     }
 
+    /// Sorts them by place.
     pub(super) fn sort(&mut self) {
         for relocs in [&mut self.prelinked, &mut self.relative, &mut self.pending] {
             relocs.sort_by_key(|reloc| reloc.offset);

@@ -527,12 +527,12 @@ impl<'d> Program<'d> {
 
     /// The function that a registrar jumps to.
     pub(super) fn target_of(&self, registrar: Registrar) -> Option<Resolution> {
-        self.resolve_global(self.globals.get_index_of(registrar.target())?, false).ok()
+        self.resolve_global(self.globals.get_index_of(registrar.target())?).ok()
     }
 
     /// The definition of `__dso_handle`: of an object, or that of the packer.
     pub(super) fn dso_handle(&self) -> Resolution {
-        let own = self.find(b"__dso_handle").and_then(|id| self.resolve_global(id, false).ok());
+        let own = self.find(b"__dso_handle").and_then(|id| self.resolve_global(id).ok());
         own.unwrap_or(Resolution::DsoHandle)
     }
 
@@ -588,13 +588,18 @@ impl<'d> Program<'d> {
     fn resolve(&self, id: SymbolId) -> Resolved {
         let Some(symbol) = self.symbol(id) else { return Err(ResolveError::Discarded) };
         match symbol.global {
-            Some(global) => self.resolve_global(global, symbol.is_weak),
+            Some(global) => self.resolve_reference(global, symbol.is_weak),
             None => self.resolve_local(id.object, symbol),
         }
     }
 
     /// Resolves a global name.
-    pub(super) fn resolve_global(&self, id: GlobalId, is_weak: bool) -> Resolved {
+    pub(super) fn resolve_global(&self, id: GlobalId) -> Resolved {
+        self.resolve_reference(id, false)
+    }
+
+    /// Resolves a reference by a global name, which may be weak.
+    fn resolve_reference(&self, id: GlobalId, is_weak: bool) -> Resolved {
         let Some(global) = self.global(id) else { return Err(ResolveError::Discarded) };
         if global.rank == Rank::Undefined {
             match (global.linker_defined, global.visibility) {
