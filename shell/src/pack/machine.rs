@@ -6,7 +6,7 @@ use ::object::LittleEndian;
 use ::object::elf::{self, RelocationType};
 use ::object::read::archive::ArchiveFile;
 use ::object::read::elf::FileHeader;
-use smf_core::format::Arch;
+use smf_core::format::{Arch, File};
 
 /// An instruction set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Machine {
         }
     }
 
-    /// The instruction set of an ELF object or of the first object in an archive; `None` for other bytes.
+    /// The instruction set of an ELF object or a module, or of the first one in an archive; `None` for other bytes.
     pub fn of_object(data: &[u8]) -> Option<Self> {
         if let Ok(archive) = ArchiveFile::parse(data) {
             let members = archive.members().filter_map(|member| member.ok()?.data(data).ok());
@@ -36,8 +36,18 @@ impl Machine {
                 .filter(|data| ArchiveFile::parse(*data).is_err())
                 .find_map(Self::of_object);
         }
-        let header = elf::FileHeader64::<LittleEndian>::parse(data).ok()?;
-        Self::of(header.e_machine(LittleEndian))
+        let of_elf = || Self::of(elf::FileHeader64::parse(data).ok()?.e_machine(LittleEndian));
+        let of_module = || match File::parse(data).ok()? {
+            File::Module(smf) => Self::of_arch(smf.header().arch),
+            File::Library(library) => {
+                library.modules().find_map(|module| Self::of_object(module.ok()?.data))
+            }
+        };
+        of_elf().or_else(of_module)
+    }
+
+    fn of_arch(arch: Arch) -> Option<Self> {
+        [Machine::X86_64, Machine::Aarch64].into_iter().find(|machine| machine.arch() == arch)
     }
 
     /// The value of the module header.

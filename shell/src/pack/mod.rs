@@ -80,7 +80,9 @@ pub use options::Options;
 pub use phases::{PhaseList, PhaseListError, parse_phases};
 pub use shared_library::{SharedLibrary, SharedObject};
 
+use debug_info::DebugInfo;
 use error::Refusals;
+use layout::ModuleLayout;
 use phases::SectionPhases;
 use smf_core::format::write::WriteError;
 use smf_core::format::{Arch, Layout};
@@ -120,14 +122,15 @@ pub fn pack<'a>(inputs: &[Input<'a>], options: &Options<'a>) -> Result<Packed, P
 fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, PackError> {
     let mut warnings = Vec::new();
     let mut refusals = Refusals::default();
-    let reloadable = inputs.check_flags(options)?;
-    let options = &Options { reloadable, entry: inputs.entry(options), ..*options };
+    let options = &Options { entry: inputs.entry(options), ..*options };
     let Options { entry, exports, export_all, libraries, .. } = *options;
     let roots = resolve::Roots { entry, exports, export_all, libraries };
     let imports = |instances: &_| imports(inputs, &roots, options, instances);
     let instances = inputs.instantiate(options.defer, imports)?;
     let linked = inputs.link_inputs(instances.inputs());
     let program = resolve::link(&linked, &roots, &mut warnings, &mut refusals)?;
+    let reloadable = refusals.require(inputs.check_flags(&program, options))?;
+    let options = &Options { reloadable, ..*options };
     let omits = options.omit_unwind_tables;
     let reachable = gc_sections::mark_reachable(&program, options.entry, omits, &mut refusals);
     let reachable = refusals.require(reachable)?;
@@ -147,17 +150,10 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
         let bytes = addresses.read_only_bytes();
         warnings.push(PackWarning::ReadOnlyDataWritable { bytes });
     }
-    let mut debug_info = debug_info::DebugInfo::default();
-    if options.debug_info {
-        inputs.warn_of_debug_info(&program, &mut warnings);
-        let merged = debug_info::merge(&addresses, &mut refusals);
-        debug_info = refusals.check(merged).unwrap_or_default();
-        let explains =
-            |warning: &PackWarning| matches!(warning, PackWarning::DebugInfoLeftOut { .. });
-        if debug_info.outputs.is_empty() && !warnings.iter().any(explains) {
-            warnings.push(debug_info::warning_of_none(&program));
-        }
-    }
+    let debug_info = match options.debug_info {
+        true => merge_debug_info(inputs, &addresses, &mut warnings, &mut refusals),
+        false => DebugInfo::default(),
+    };
     let mut array_symbols = inputs.array_symbols(&program);
     array_symbols.extend(module::part_symbols(&addresses));
     let properties = gnu_property::combine(&program, &mut refusals);
@@ -177,6 +173,23 @@ fn link(inputs: &module::Inputs<'_>, options: &Options<'_>) -> Result<Packed, Pa
     refusals.finish()?;
     check::check(&bytes, options)?;
     Ok(Packed { bytes, warnings })
+}
+
+/// The debugging information of the module, with warnings of what is left out.
+fn merge_debug_info(
+    inputs: &module::Inputs<'_>,
+    addresses: &ModuleLayout<'_, '_>,
+    warnings: &mut Vec<PackWarning>,
+    refusals: &mut Refusals,
+) -> DebugInfo {
+    inputs.warn_of_debug_info(addresses.program, warnings);
+    let merged = debug_info::merge(addresses, refusals);
+    let debug_info = refusals.check(merged).unwrap_or_default();
+    let explains = |warning: &PackWarning| matches!(warning, PackWarning::DebugInfoLeftOut { .. });
+    if debug_info.outputs.is_empty() && !warnings.iter().any(explains) {
+        warnings.push(debug_info::warning_of_none(addresses.program));
+    }
+    debug_info
 }
 
 /// The names that the program imports, and its machine; `None` for one that cannot be linked.

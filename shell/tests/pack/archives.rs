@@ -2,8 +2,8 @@
 
 use smf_core::format::note::Note;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
-use smf_core::format::{Header, Layout, SectionKind, Smf};
-use smf_loader::pack::{Options, PackWarning};
+use smf_core::format::{Arch, Flags, Header, Layout, SectionKind, Smf};
+use smf_loader::pack::{Machine, Options, PackWarning};
 
 use crate::made::{Made, ar, asm, c, linked, refusal_of, try_pack};
 
@@ -151,21 +151,29 @@ fn archive_without_most_of_its_symbols_causes_a_warning() {
     }
 }
 
-/// A module with the types of a function in its note.
-fn described(name: &str) -> Vec<u8> {
-    let object = c(&format!("long {name}(void) {{ return 7; }}"), &["-O1"]);
-    let header = Smf::parse(linked(&[("a.o", &object)]).bytes()).unwrap().header();
-    let header = Header { arch: header.arch, platform: header.platform, ..Header::default() };
-    let note = format!(
-        "signatures |id, function, parameters, result|\n    0, \"{name}\", \"\", \"i64\"\n# END_NOTE\n"
-    );
-    let note = Payload::Bytes(note.as_bytes());
-    let sections =
-        [NewSection::code(&[0; 16]), NewSection::new(SectionKind::Note, b"note.sdn", note)];
+/// A module of one function for this machine, or another one. The code is never executed.
+fn module(name: &str, header: Header, note: &str) -> Vec<u8> {
+    let sections = [
+        NewSection::code(&[0; 16]),
+        NewSection::new(SectionKind::Note, b"note.sdn", Payload::Bytes(note.as_bytes())),
+    ];
     let place = Place::Section(0);
     let symbols = [NewSymbol { name: name.as_bytes(), place, size: 16, ..NewSymbol::default() }];
     let (layout, stub) = (Layout::Packed, &[][..]);
     Module { layout, header, stub, sections: &sections, symbols: &symbols }.to_vec().unwrap()
+}
+
+/// The header of modules for this machine.
+fn header() -> Header {
+    let header = Smf::parse(linked(&[("a.o", &function("f", ""))]).bytes()).unwrap().header();
+    Header { arch: header.arch, platform: header.platform, ..Header::default() }
+}
+
+/// A module with the types of a function in its note.
+fn described(name: &str) -> Vec<u8> {
+    let row = format!("0, \"{name}\", \"\", \"i64\"");
+    let table = "signatures |id, function, parameters, result|";
+    module(name, header(), &format!("{table}\n    {row}\n# END_NOTE\n"))
 }
 
 #[test]
@@ -188,4 +196,28 @@ fn modules_of_archives_with_one_name_are_told_apart() {
     assert!(!String::from_utf8_lossy(note).contains("one"));
     let made = linked(&[("lib.a", &first), ("lib.a", &second)]);
     assert_eq!(functions(&made), ["one", "two"].map(|name| Some(name.to_owned())));
+}
+
+#[test]
+fn flags_of_modules_that_are_not_linked_do_not_matter() {
+    let reloadable = Header { flags: Flags(Flags::RELOADABLE), ..header() };
+    let [one, two] = [("one", header()), ("two", reloadable)]
+        .map(|(name, header)| module(name, header, "# END_NOTE\n"));
+    let lib = ar("rcS", &[("one.smf", &one), ("two.smf", &two)]);
+    for (name, is_reloadable) in [("one", false), ("two", true)] {
+        let main = function("go", name);
+        let made = linked(&[("main.o", &main), ("lib.a", &lib)]);
+        assert_eq!(made.smf().header().flags.has(Flags::RELOADABLE), is_reloadable);
+    }
+    let error = refusal_of(&[("lib.a", &lib)]);
+    assert!(error.contains("lib.a(one.smf) and lib.a(two.smf) differ in whether"), "{error}");
+}
+
+#[test]
+fn machine_of_modules_is_that_of_their_headers() {
+    for (arch, machine) in [(Arch::X86_64, Machine::X86_64), (Arch::AARCH64, Machine::Aarch64)] {
+        let module = module("f", Header { arch, ..Header::default() }, "# END_NOTE\n");
+        let lib = ar("rcS", &[("f.smf", &module)]);
+        assert_eq!([&module, &lib].map(|data| Machine::of_object(data)), [Some(machine); 2]);
+    }
 }

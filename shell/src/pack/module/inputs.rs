@@ -239,27 +239,32 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Whether the module is reloadable: as the options say, or as all modules agree.
+    /// Whether the module is reloadable: as the options say, or as all linked modules agree.
     ///
     /// # Errors
     /// Modules for different systems; modules of which only some are reloadable, unless the options decide.
-    pub(in crate::pack) fn check_flags(&self, options: &Options<'_>) -> Result<bool> {
-        let Some(first) = self.modules.first() else { return Ok(options.reloadable) };
+    pub(in crate::pack) fn check_flags(
+        &self,
+        program: &Program<'_>,
+        options: &Options<'_>,
+    ) -> Result<bool> {
+        let modules = self.linked_modules(program);
+        let Some(&first) = modules.first() else { return Ok(options.reloadable) };
         let platform = |module: &InputModule<'_>| module.smf.header().platform;
         // A module for any system agrees with all others.
-        let of_one = self.modules.iter().find(|&module| platform(module) != Platform::ANY);
+        let of_one = modules.iter().find(|module| platform(module) != Platform::ANY);
         let systems = of_one.map(|first| {
             let is_other = |module: &&InputModule<'_>| {
                 ![Platform::ANY, platform(first)].contains(&platform(module))
             };
-            (first, self.modules.iter().find(is_other))
+            (first, modules.iter().copied().find(is_other))
         });
         if let Some((first, Some(other))) = systems {
             return Err(PackError::conflict(&first.name, &other.name, "are for different systems"));
         }
         let reloadable =
             |module: &InputModule<'_>| module.smf.header().flags.has(Flags::RELOADABLE);
-        for other in &self.modules {
+        for other in modules {
             if !options.reloadable && reloadable(other) != reloadable(first) {
                 let why = "differ in whether they are reloadable; decide with --reloadable";
                 return Err(PackError::conflict(&first.name, &other.name, why));
