@@ -179,9 +179,9 @@ const ALIGNMENT_REMEDY: &str = "compile with -fPIC, or link the host with smf_tl
 const ALIGNMENT_REMEDY: &str =
     "compile with -fPIC, or link the host with a thread-local variable of this alignment";
 /// A variable of a library that was opened while the process ran.
-const NO_STATIC_SYMBOL: &str = "its library was opened while the process ran, and no static storage is left for it or code reaches its dynamic storage already; compile with -fPIC, or link the host with the library";
+const NO_STATIC_SYMBOL: &str = "its library was opened while the process ran, and has no static storage; compile with -fPIC, or link the host with the library";
 /// Released blocks are open because of later ones.
-const STATIC_RETAINED: &str = "no static storage left, because the C library frees that of unloaded and replaced modules only after that of modules loaded later, and a reload loads first; compile with -fPIC, or unload such a module before it is loaded again";
+const STATIC_RETAINED: &str = "no static storage left: it is freed in reverse order alone, and a reload loads first; compile with -fPIC, or unload such a module before it is loaded again";
 const NO_MEMORY_FILE: &str = "no memory file can be made (memfd_create): the system forbids it, or a limit of descriptors or of file sizes is reached";
 const NO_MACHINE: &str = "there is no support for this machine";
 
@@ -256,6 +256,7 @@ fn open(request: &Request<'_>, is_static: bool) -> Result<TlsBlock> {
 mod tests {
     use super::*;
     use crate::tls_descriptor;
+    use smf_core::link::LinkError;
     use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
     use std::thread;
 
@@ -291,6 +292,16 @@ mod tests {
             std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer);
         }
         pointer
+    }
+
+    /// Error texts of the C API have at most 255 bytes, and begin with the name of the module.
+    #[test]
+    fn refusal_is_a_short_sentence() {
+        for reason in [NOT_GRANTED, NO_STATIC, NO_STATIC_SYMBOL, STATIC_RETAINED, NO_MEMORY_FILE] {
+            let (section, size, alignment) = (10, MAX_SIZE as u64, 4096);
+            let error = LinkError::ThreadLocalStorage { section, size, alignment, reason };
+            assert!(error.to_string().len() < 230, "{error}");
+        }
     }
 
     #[test]

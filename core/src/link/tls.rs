@@ -133,7 +133,7 @@ fn value(
     let block = match import.symbol {
         Some(name) => match modules.resolve_tls(name)? {
             Some(block) if import.value.is_static() && block.offset.is_none() => {
-                let reason = "code accesses it at a fixed offset from the thread pointer (initial exec), and the module that defines it has no static storage; compile with -fPIC, without -ftls-model=initial-exec, or load the two modules together";
+                let reason = "code needs it in static storage (initial exec), and the module that defines it has none; compile with -fPIC and without -ftls-model=initial-exec, or load the two modules together";
                 let refused = |symbol| LinkError::ThreadLocalSymbol { symbol, reason };
                 return Err(LinkError::named(name, refused));
             }
