@@ -3,6 +3,7 @@
 //! The text form is that of `smf_core::ir::text`, with lines between the templates that list
 //! instances: `possible max<i64>, max<f64>`, or `possible max<u8> as greatest` for an explicit symbol.
 
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fmt::Write;
 
@@ -114,25 +115,25 @@ fn closing(text: &str) -> Option<usize> {
 
 /// Checks the rows against the templates, where line numbers are available.
 fn check(templates: &[ParsedFunction], rows: &[Row]) -> Result<(), String> {
-    for (index, row) in rows.iter().enumerate() {
-        let Row { line, template, symbol, .. } = row;
-        let found = templates.iter().find(|found| found.name == *template);
-        let found = found.ok_or_else(|| format!("line {line}: no template `{template}`"))?;
-        let (given, taken) = (row.arguments.len(), usize::from(found.type_params));
+    let mut params = HashMap::new();
+    for ParsedFunction { name, type_params, .. } in templates {
+        if params.insert(name, usize::from(*type_params)).is_some() {
+            return Err(format!("duplicate template `{name}`"));
+        }
+    }
+    let mut symbols = HashSet::new();
+    for Row { line, template, arguments, symbol, .. } in rows {
+        let taken = params.get(template).copied();
+        let taken = taken.ok_or_else(|| format!("line {line}: no template `{template}`"))?;
+        let given = arguments.len();
         if given != taken {
             let (s, types, is) = (plural::s(taken), plural::s(given), plural::is(given));
             return Err(format!(
                 "line {line}: `{template}` has {taken} type parameter{s}, and {given} type{types} {is} given"
             ));
         }
-        if rows.iter().take(index).any(|other| other.symbol == *symbol) {
+        if !symbols.insert(symbol) {
             return Err(format!("line {line}: duplicate row for `{symbol}`"));
-        }
-    }
-    let names = templates.iter().map(|template| &template.name);
-    for (index, name) in names.clone().enumerate() {
-        if names.clone().take(index).any(|other| other == name) {
-            return Err(format!("duplicate template `{name}`"));
         }
     }
     Ok(())
