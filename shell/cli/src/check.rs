@@ -45,9 +45,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             continue;
         }
         report(diagnostics.iter());
+        let name = output::one_line(&path.to_string_lossy());
         let line = match is_wrong {
-            true => summary(&path.to_string_lossy(), &diagnostics),
-            false => format!("{}: ok\n", path.display()),
+            true => summary(&name, &diagnostics),
+            false => format!("{name}: ok\n"),
         };
         output::put(line.as_bytes())?;
     }
