@@ -223,13 +223,15 @@ impl InMemory {
             Typed::Number(scalar, _) if text.contains(':') => scalar.size().into(),
             Typed::Number(..) | Typed::Text(_) => 0,
         };
-        let [words, given_words] = [self.size, given].map(|bytes| bytes.div_ceil(WORD));
-        if given >= self.size && words == given_words {
+        let (size, words) = (self.size, self.size.div_ceil(WORD));
+        if given >= size && given.div_ceil(WORD) == words {
             return Ok(());
         }
-        let (name, s, is) = (type_name(&self.ty), plural::s(words), plural::is(given_words));
+        let name = type_name(&self.ty);
+        let [s, bytes, given_bytes] = [words, size, given].map(plural::s);
+        let is = plural::is(given);
         Err(format!(
-            "`{name}` has {words} word{s} in memory, such as i64:3,1,2, and {given_words} {is} given"
+            "`{name}` has {words} word{s} in memory, {size} byte{bytes}, and {given} byte{given_bytes} {is} given; i64:3,1,2 gives 24"
         ))
     }
 }
