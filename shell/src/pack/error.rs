@@ -271,7 +271,7 @@ pub enum PackWarning {
     )]
     ReadOnlyDataWritable { bytes: u64 },
     /// An archive member cannot be linked, and no object needs it so far.
-    #[error("{member} is ignored: {reason}")]
+    #[error("{reason}; the member is ignored")]
     IgnoredMember { member: String, reason: String },
     /// An archive member repeats a definition and is not needed.
     #[error(

@@ -77,10 +77,14 @@ fn member_that_is_no_object_is_skipped() {
     let lib = ar("rcS", &[("a.o", &function("a", "")), ("notes.txt", b"hello")]);
     let made = linked(&[("main.o", &function("go", "a")), ("lib.a", &lib)]);
     assert!(made.export("a").is_some());
-    assert!(matches!(
-        &made.warnings[..],
-        [PackWarning::IgnoredMember { member, .. }] if member == "lib.a(notes.txt)"
-    ));
+    let [warning @ PackWarning::IgnoredMember { member, .. }] = &made.warnings[..] else {
+        panic!("{:?}", made.warnings)
+    };
+    assert_eq!(member, "lib.a(notes.txt)");
+    assert_eq!(
+        warning.to_string(),
+        "lib.a(notes.txt): not a relocatable ELF object for x86-64 or aarch64 but a file that is not ELF; the member is ignored"
+    );
 }
 
 #[test]
