@@ -66,12 +66,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (old, new) = (output::read(&args.old)?, output::read(&args.new)?);
     let (old, new) = (output::module(&args.old, &old)?, output::module(&args.new, &new)?);
     let table = |smf| -> Result<BTreeMap<_, _>, smf_core::format::FormatError> {
-        let symbols = symbols(smf)?.into_iter();
-        let wanted = symbols.filter(|symbol| {
+        let (linked, symbols) = symbols(smf)?;
+        let wanted = symbols.into_iter().filter(|symbol| {
             let is_global = symbol.is_export() || symbol.is_import();
-            !symbol.name().is_empty() && (is_global || args.all && symbol.section.is_some())
+            is_global || args.all && symbol.section.is_some()
         });
-        Ok(wanted.map(|symbol| (symbol.name(), Compared::of(smf, &symbol))).collect())
+        Ok(wanted.map(|symbol| (symbol.name(), Compared::of(&linked, &symbol))).collect())
     };
     let (before, after) = (table(&old).at(&args.old)?, table(&new).at(&args.new)?);
     let mut lines = Vec::new();
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let added = after.iter().filter(|(name, _)| !before.contains_key(*name));
     lines.extend(added.map(|(name, symbol)| (*name, '+', symbol.describe())));
     lines.sort();
-    let sizes = changed_sizes(&Sizes::of(&old), &Sizes::of(&new));
+    let sizes = changed_sizes(&Sizes::of(&old).at(&args.old)?, &Sizes::of(&new).at(&args.new)?);
     output::to_stdout(|out| {
         for (name, sign, what) in &lines {
             writeln!(out, "{sign} {}  ({what})", output::printable(name))?;

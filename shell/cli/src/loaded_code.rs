@@ -11,7 +11,7 @@ use smf_loader::loader::Loader;
 use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_trap::SourceTrap;
 
-use crate::nm::sized_symbols;
+use crate::nm::symbols;
 use crate::source;
 
 /// The instances of templates of the process.
@@ -84,8 +84,9 @@ pub(crate) fn function_name_at(address: u64) -> Option<String> {
 
 /// The function around an address, and the distance from its first byte.
 pub(crate) fn function_at(module: &ModuleRef<'_>, address: u64) -> Option<(String, u64)> {
-    let symbols = sized_symbols(module.linked()?).ok()?.into_iter();
-    let functions = symbols.filter(|symbol| symbol.kind == SymbolKind::Function && symbol.defined);
+    let (_, symbols) = symbols(module.linked()?).ok()?;
+    let functions =
+        symbols.into_iter().filter(|symbol| symbol.kind == SymbolKind::Function && symbol.defined);
     let starts = functions.filter_map(|symbol| Some((module.address(&symbol)?, symbol)));
     let around = starts.filter(|(start, symbol)| {
         let offset = address.checked_sub(*start);

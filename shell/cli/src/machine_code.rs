@@ -11,7 +11,7 @@ use smf_loader::inspect::Parts;
 use smf_loader::{DebugInfo, SourceLine};
 
 use crate::bytecode::write_instructions;
-use crate::nm::sized_symbols;
+use crate::nm::symbols;
 use crate::output;
 
 /// The text of a function or template, or of all of them; `None` for a module without machine code.
@@ -20,13 +20,13 @@ pub(crate) fn disassemble(
     name: Option<&str>,
 ) -> Result<Option<String>, Box<dyn Error>> {
     // Of a module whose code is an ELF object, the functions of the object.
-    let linked = smf.linked()?;
+    let (linked, symbols) = symbols(smf)?;
     let Some(first) = linked.sections().of_kind(SectionKind::Code) else { return Ok(None) };
     let is_function = |symbol: &Symbol<'_>| {
         let is_code = symbol.kind == SymbolKind::Function && !symbol.is_import();
         is_code && symbol.size > 0
     };
-    let functions: Vec<_> = sized_symbols(&linked)?.into_iter().filter(is_function).collect();
+    let functions: Vec<_> = symbols.into_iter().filter(is_function).collect();
     let is_wanted = |other: &[u8]| name.is_none_or(|name| other == name.as_bytes());
     let debug_info = DebugInfo::of(smf);
     let lines = debug_info.lines();

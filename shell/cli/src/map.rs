@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use smf_core::format::{File, SectionKind, Smf};
+use smf_core::format::{File, Section, SectionKind, Smf};
 use smf_loader::inspect;
 
 use crate::nm::symbols;
@@ -68,7 +68,9 @@ const BARS: f64 = WIDTH - LEFT - 16.0;
 const ROW: f64 = 30.0;
 
 fn picture(path: &Path, smf: &Smf<'_>) -> Result<String, Failure> {
-    let sections: Vec<_> = smf.sections().iter().collect();
+    let (linked, symbols) = symbols(smf).at(path)?;
+    let is_any = |section: &Section<'_>| section.kind != SectionKind::Unknown(0);
+    let sections: Vec<_> = linked.sections().iter().filter(is_any).collect();
     let longest = sections.iter().map(|section| section.memory_size()).max().unwrap_or(0).max(1);
     let scale = BARS / longest as f64;
     let height = sections.len() as f64 * ROW + 16.0;
@@ -88,7 +90,7 @@ fn picture(path: &Path, smf: &Smf<'_>) -> Result<String, Failure> {
             ROW - 12.0
         );
     }
-    for symbol in symbols(smf).at(path)? {
+    for symbol in symbols {
         let row = sections.iter().position(|section| Some(section.index) == symbol.section);
         let Some(row) = row.filter(|_| symbol.defined && symbol.size > 0) else { continue };
         let kind = sections.get(row).map_or(SectionKind::Unknown(0), |section| section.kind);

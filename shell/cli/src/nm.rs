@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 use std::io::Write;
 use std::path::PathBuf;
 
-use smf_core::format::functions::Function;
-use smf_core::format::{Binding, FormatError, SectionKind, Smf, Symbol};
+use smf_core::format::{Binding, FormatError, Section, SectionKind, Smf, Symbol, SymbolKind};
 
 use crate::integer::up_to;
 use crate::output::{self, At, Failure};
@@ -53,77 +52,63 @@ pub(crate) struct TopArgs {
     number: usize,
 }
 
-/// The symbols of a module.
-pub(crate) fn symbols<'d>(smf: &Smf<'d>) -> Result<Vec<Symbol<'d>>, FormatError> {
-    smf.symbols().iter().collect()
+/// What commands show as the symbols of a module: its symbols and its functions of bytecode, with
+/// [sizes](Smf::fill_sizes) of all functions, and without those that stand for sections and files. They are those of the
+/// module that is [linked](Smf::linked), which comes with them.
+pub(crate) fn symbols<'d>(smf: &Smf<'d>) -> Result<(Smf<'d>, Vec<Symbol<'d>>), FormatError> {
+    let linked = smf.linked()?;
+    let mut symbols = linked.symbols().iter().collect::<Result<Vec<_>, _>>()?;
+    linked.fill_sizes(&mut symbols);
+    symbols.retain(|symbol| {
+        let is_number = symbol.section.is_none() && symbol.kind == SymbolKind::None;
+        let is_file = linked.layout().is_object() && is_number && symbol.value == 0;
+        let is_named = !symbol.name().is_empty() && !linked.is_section_symbol(symbol);
+        is_named && (symbol.is_import() || symbol.is_export() || !is_file)
+    });
+    for function in linked.function_symbols()? {
+        symbols.push(function?);
+    }
+    Ok((linked, symbols))
 }
 
-/// As [`symbols`], with [sizes](Smf::fill_sizes) of all functions.
-pub(crate) fn sized_symbols<'d>(smf: &Smf<'d>) -> Result<Vec<Symbol<'d>>, FormatError> {
-    let mut symbols = symbols(smf)?;
-    smf.fill_sizes(&mut symbols);
-    Ok(symbols)
+/// The sections of a module; in place of code that is an ELF object, the sections of the object that have bytes.
+pub(crate) fn sections<'d>(smf: &Smf<'d>) -> Result<Vec<Section<'d>>, FormatError> {
+    let object = smf.object()?;
+    let own = smf.sections().iter().filter(|section| object.is_none() || !section.holds_object());
+    let linked = object.iter().flat_map(|object| object.sections().iter());
+    Ok(own.chain(linked.filter(|section| section.memory_size().max(section.size) > 0)).collect())
 }
 
 pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
     for file in &args.files {
         let data = output::read(file)?;
         let smf = output::module(file, &data)?;
-        let mut symbols = symbols(&smf).at(file)?;
+        let (linked, mut symbols) = symbols(&smf).at(file)?;
         symbols.retain(|symbol| {
-            !symbol.name().is_empty()
-                && !smf.is_section_symbol(symbol)
-                && (!args.undefined || symbol.is_import())
-                && (!args.exports || symbol.is_export())
+            (!args.undefined || symbol.is_import()) && (!args.exports || symbol.is_export())
         });
-        let mut rows: Vec<Row<'_>> = symbols.iter().map(|symbol| Row::of(&smf, symbol)).collect();
-        if let Some(functions) = smf.functions().at(file)?.filter(|_| !args.undefined) {
-            for function in functions.iter() {
-                rows.push(Row::of_bytecode(&function.at(file)?));
-            }
-        }
         if args.size_sort {
-            rows.sort_by_key(|row| row.size);
+            symbols.sort_by_key(|symbol| symbol.size);
         } else {
-            rows.sort_by_key(|row| row.name);
+            symbols.sort_by_key(|symbol| symbol.name());
         }
         output::to_stdout(|out| {
             if args.files.len() > 1 {
                 writeln!(out, "\n{}:", output::one_line(&file.to_string_lossy()))?;
             }
-            for row in &rows {
-                let number = if args.size_sort { row.size } else { row.value };
-                let number = match row.is_import {
+            for symbol in &symbols {
+                let number = if args.size_sort { symbol.size } else { symbol.value };
+                let number = match symbol.is_import() {
                     true => " ".repeat(16),
                     false => format!("{number:016x}"),
                 };
-                writeln!(out, "{number} {} {}", row.letter, output::printable(row.name))?;
+                let (letter, name) = (letter(&linked, symbol), output::printable(symbol.name()));
+                writeln!(out, "{number} {letter} {name}")?;
             }
             Ok(())
         })?;
     }
     Ok(())
-}
-
-/// A line of `smf nm`.
-struct Row<'d> {
-    name: &'d [u8],
-    value: u64,
-    size: u64,
-    letter: char,
-    is_import: bool,
-}
-
-impl<'d> Row<'d> {
-    fn of(smf: &Smf<'_>, symbol: &Symbol<'d>) -> Self {
-        let (letter, is_import) = (letter(smf, symbol), symbol.is_import());
-        Self { name: symbol.name(), value: symbol.value, size: symbol.size, letter, is_import }
-    }
-
-    fn of_bytecode(function: &Function<'d>) -> Self {
-        let (value, size) = (function.code_offset.into(), function.length.into());
-        Self { name: function.name(), value, size, letter: 'T', is_import: false }
-    }
 }
 
 /// The kind of a symbol, as `nm` of binutils shows it.
@@ -159,9 +144,9 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     /// Code and read-only data count as text, as in binutils.
-    pub(crate) fn of(smf: &Smf<'_>) -> Self {
+    pub(crate) fn of(smf: &Smf<'_>) -> Result<Self, FormatError> {
         let mut sizes = Self { file: smf.file().len() as u64, ..Self::default() };
-        for section in smf.sections().iter() {
+        for section in sections(smf)? {
             match section.kind {
                 SectionKind::Code | SectionKind::RoData => sizes.text += section.memory_size(),
                 SectionKind::Data => sizes.data += section.memory_size(),
@@ -169,7 +154,7 @@ impl Sizes {
                 _ => sizes.rest += section.size,
             }
         }
-        sizes
+        Ok(sizes)
     }
 }
 
@@ -178,11 +163,12 @@ pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
     for file in &args.files {
         let data = output::read(file)?;
         let smf = output::module(file, &data)?;
+        let (sections, sizes) = (sections(&smf).at(file)?, Sizes::of(&smf).at(file)?);
         let name = output::one_line(&file.to_string_lossy());
         output::to_stdout(|out| {
             if args.sections {
                 writeln!(out, "{name}:\n        size    in file  section")?;
-                for section in smf.sections().iter() {
+                for section in &sections {
                     let (memory, size) = (section.memory_size(), section.size);
                     let name = output::printable(section.name);
                     writeln!(out, "  {memory:>10} {size:>10}  {name} ({})", section.kind)?;
@@ -192,7 +178,7 @@ pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
             if is_first {
                 writeln!(out, "      text       data        bss       rest       file  name")?;
             }
-            let Sizes { text, data, bss, rest, file } = Sizes::of(&smf);
+            let Sizes { text, data, bss, rest, file } = sizes;
             writeln!(out, "{text:>10} {data:>10} {bss:>10} {rest:>10} {file:>10}  {name}")
         })?;
         is_first = false;
@@ -202,18 +188,18 @@ pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
 
 pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
-    let smf = output::module(&args.file, &data)?.linked().at(&args.file)?;
-    let mut symbols = sized_symbols(&smf).at(&args.file)?;
+    let smf = output::module(&args.file, &data)?;
+    let (linked, mut symbols) = symbols(&smf).at(&args.file)?;
     symbols.retain(|symbol| symbol.defined && symbol.size > 0 && symbol.section.is_some());
     let all: u64 = symbols.iter().map(|symbol| symbol.size).sum();
     symbols.sort_by_key(|symbol| Reverse(symbol.size));
-    let mut sections: Vec<_> = smf.sections().iter().collect();
+    let mut sections = sections(&smf).at(&args.file)?;
     sections.retain(|section| section.memory_size() > 0);
     sections.sort_by_key(|section| Reverse(section.memory_size()));
     output::to_stdout(|out| {
         writeln!(out, "      size  share  symbol")?;
         for symbol in symbols.iter().take(args.number) {
-            row(out, symbol.size, all, letter(&smf, symbol), symbol.name())?;
+            row(out, symbol.size, all, letter(&linked, symbol), symbol.name())?;
         }
         let all = sections.iter().map(|section| section.memory_size()).sum();
         writeln!(out, "\n      size  share  section")?;

@@ -14,9 +14,7 @@ use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::note::Note;
 use smf_core::format::sdn::{Document, Row, Table};
 use smf_core::format::template::{Template, TemplateKind};
-use smf_core::format::{
-    Binding, File, FormatError, Library, Reloc, Section, Smf, Symbol, SymbolKind, library,
-};
+use smf_core::format::{File, FormatError, Library, Reloc, Section, Smf, Symbol, library};
 
 use super::properties::{NamedProperty, properties};
 use super::{InitFunction, Parts, Report, ThreadStorage, init_functions, prelink, shown_sections};
@@ -56,7 +54,7 @@ fn write_module<M: SerializeMap>(smf: &Smf<'_>, map: &mut M) -> Result<(), M::Er
     map.serialize_entry("stub_size", &header.stub_size)?;
     map.serialize_entry("data_offset", &header.data_offset)?;
     map.serialize_entry("sections", &Stream(|| smf.sections().iter().map(section)))?;
-    map.serialize_entry("symbols", &Stream(|| symbols(smf, functions())))?;
+    map.serialize_entry("symbols", &Stream(|| symbols(smf)))?;
     map.serialize_entry("relocations", &Stream(|| relocs(smf)))?;
     let templates = parts.templates().map_err(M::Error::custom)?;
     let templates = || templates.into_iter().flat_map(|templates| templates.iter());
@@ -151,11 +149,10 @@ struct ElfObject<'d>(Smf<'d>);
 impl Serialize for ElfObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(object) = self;
-        let symbols = || symbols(object, std::iter::empty());
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("layout", object.layout().name())?;
         map.serialize_entry("sections", &Stream(|| shown_sections(object).map(section)))?;
-        map.serialize_entry("symbols", &Stream(symbols))?;
+        map.serialize_entry("symbols", &Stream(|| symbols(object)))?;
         map.serialize_entry("relocations", &Stream(|| relocs(object)))?;
         map.end()
     }
@@ -210,14 +207,12 @@ fn section(section: Section<'_>) -> Result<Object<'static>, FormatError> {
     ]))
 }
 
-/// The symbols of the table, then the bytecode functions, which no symbol table lists.
+/// The symbols of the table, then the bytecode functions, whose table [`write_module`] has read.
 fn symbols<'d>(
     smf: &Smf<'d>,
-    functions: impl Iterator<Item = Result<Function<'d>, FormatError>>,
-) -> impl Iterator<Item = Result<Object<'static>, FormatError>> {
-    let section = smf.code().map(|code| code.index);
-    let functions = functions.map(move |found| found.map(|f| function_symbol(&f, section)));
-    smf.symbols().iter().map(|found| found.map(|s| symbol(&s))).chain(functions)
+) -> impl Iterator<Item = Result<Object<'static>, FormatError>> + use<'d> {
+    let functions = smf.function_symbols().into_iter().flatten();
+    smf.symbols().iter().chain(functions).map(|found| found.map(|s| symbol(&s)))
 }
 
 fn symbol(symbol: &Symbol<'_>) -> Object<'static> {
@@ -231,20 +226,6 @@ fn symbol(symbol: &Symbol<'_>) -> Object<'static> {
         ("size", symbol.size.into()),
         ("flags", names(symbol.flags.names())),
         ("template_params", symbol.template_params.into()),
-    ])
-}
-
-fn function_symbol(function: &Function<'_>, section: Option<u32>) -> Object<'static> {
-    Object(vec![
-        ("name", name(function.name())),
-        ("kind", SymbolKind::Function.to_string().into()),
-        ("binding", Binding::Global.to_string().into()),
-        ("defined", true.into()),
-        ("section", section.into()),
-        ("value", function.code_offset.into()),
-        ("size", function.length.into()),
-        ("flags", Value::Array(Vec::new())),
-        ("template_params", 0.into()),
     ])
 }
 

@@ -255,6 +255,17 @@ impl<'d> Smf<'d> {
         Functions::parse(code.data, self.bytecode_strings(), code.offset).map(Some)
     }
 
+    /// The bytecode functions as exported symbols, which the symbol table does not list: the number of the function is the
+    /// index, and the entry offset is 0. Machine code has none.
+    ///
+    /// # Errors
+    /// An invalid function table; each element as [`Functions::get`].
+    pub fn function_symbols(&self) -> Result<impl Iterator<Item = Result<Symbol<'d>>> + use<'d>> {
+        let functions = self.functions()?.into_iter().flat_map(|functions| functions.iter());
+        let code = self.symbols.code.unwrap_or_default();
+        Ok(functions.map(move |found| found.map(|function| Symbol::of_function(&function, code))))
+    }
+
     /// The constant pool of a bytecode module: its data section.
     pub fn constants(&self) -> Constants<'d> {
         let data = self.sections().of_kind(SectionKind::Data).map_or(&[][..], |s| s.data);

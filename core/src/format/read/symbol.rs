@@ -6,6 +6,7 @@ use crate::format::error::{ElfError, ElfPart, FormatError, Result, SymbolError};
 use crate::format::model::{Binding, SymbolFlags, SymbolKind};
 use crate::format::read::elf;
 use crate::format::read::elf::symbol::ElfSymbol;
+use crate::format::read::functions::Function;
 use crate::format::read::section::Sections;
 use crate::format::wire::{
     IMPORT_SECTION, Layout, PACKED_ADDRESSED, SECTION_MARKER, SYMBOL, array, first_name,
@@ -70,6 +71,28 @@ pub struct Symbol<'d> {
 }
 
 impl<'d> Symbol<'d> {
+    /// A function of bytecode, whose code section is `section`.
+    pub(crate) fn of_function(function: &Function<'d>, section: u32) -> Self {
+        Symbol {
+            index: function.index,
+            kind: SymbolKind::Function,
+            binding: Binding::Global,
+            visibility: 1,
+            flags: SymbolFlags::default(),
+            defined: true,
+            section: Some(section),
+            value: function.code_offset.into(),
+            size: function.length.into(),
+            type_id: 0,
+            version: 0,
+            template_params: 0,
+            template_offset: 0,
+            name_hash: 0,
+            entry_offset: 0,
+            name: function.name(),
+        }
+    }
+
     /// The name: any bytes except NUL.
     #[inline]
     pub fn name(&self) -> &'d [u8] {

@@ -104,6 +104,7 @@ fn functions_of_bytecode_are_listed() {
     assert_eq!(names, ["T answer", "T sum"], "{lines}");
     assert_eq!(ok(&["nm", "--exports", "bcod.smf"]), lines);
     assert_eq!(ok(&["nm", "--undefined", "bcod.smf"]), "");
+    contains(&ok(&["top", "bcod.smf"]), &["%  T answer\n", "%  T sum\n"]);
     let by_size = ok(&["nm", "--size-sort", "bcod.smf"]);
     assert!(by_size.lines().is_sorted() && by_size.contains("T sum"), "{by_size}");
 }
@@ -150,4 +151,17 @@ fn functions_without_a_size_extend_to_the_next_one() {
     // The functions of an ELF object.
     contains(&ok(&["disasm", "elf-object.smf", "answer"]), &["function answer, 15 bytes\n"]);
     contains(&ok(&["top", "elf-object.smf"]), &["15 ", "T answer\n", ".rodata.str1.1\n"]);
+}
+
+#[test]
+fn object_in_the_code_section_is_listed_as_what_is_linked() {
+    let listed = ok(&["nm", "elf-object.smf"]);
+    contains(&listed, &[" T answer\n", " T add\n", " T bump\n"]);
+    assert!(!listed.contains(".c\n") && !listed.contains(" t ."), "{listed}");
+    let by_section = ok(&["size", "-A", "elf-object.smf"]);
+    contains(&by_section, &[".symtab (symtab)\n", ".rodata.str1.1 (rodata)\n"]);
+    let sums = ok(&["size", "elf-object.smf"]);
+    let numbers = sums.lines().nth(1).unwrap().split_whitespace().flat_map(str::parse::<u64>);
+    let [text, _, _, rest, file] = numbers.collect::<Vec<_>>()[..] else { panic!("{sums}") };
+    assert!(text < rest && text + rest < file, "{sums}");
 }
