@@ -35,11 +35,8 @@ pub(crate) fn disassemble(
         let section = function.section.and_then(|section| linked.sections().get(section));
         let Some(section) = section.filter(|s| s.kind == SectionKind::Code) else { continue };
         let bytes = linked.contents(&section)?;
-        let start = usize::try_from(function.value).unwrap_or(usize::MAX);
-        let size = usize::try_from(function.size).unwrap_or(usize::MAX);
-        let code = bytes.get(start..).and_then(|code| code.get(..size));
-        let code = code.ok_or("a function is outside of its code section")?;
-        writeln!(text, "function {}, {size} bytes", output::printable(function.name()))?;
+        let code = bytes_of(&bytes, function).ok_or("a function is outside of its code section")?;
+        writeln!(text, "function {}, {} bytes", output::printable(function.name()), code.len())?;
         // The line tables have offsets without a section.
         let line = |at| lines(at).filter(|_| section.index == first.index);
         write_function(&mut text, smf.header().arch, code, function.value, &line)?;
@@ -50,6 +47,12 @@ pub(crate) fn disassemble(
         return Err(format!("no function `{name}`{}", output::suggestions("has", names)).into());
     }
     Ok((!text.is_empty()).then_some(text))
+}
+
+/// The bytes of a symbol in the contents of its section; `None` if it lies outside.
+pub(crate) fn bytes_of<'s>(contents: &'s [u8], symbol: &Symbol<'_>) -> Option<&'s [u8]> {
+    let rest = contents.get(usize::try_from(symbol.value).ok()?..)?;
+    rest.get(..usize::try_from(symbol.size).ok()?)
 }
 
 /// Writes the instructions of a function, each line of its source before those that it became.

@@ -18,6 +18,7 @@ mod bytecode;
 mod cfi;
 mod compile;
 mod convert;
+mod diff;
 mod events;
 mod generic;
 #[cfg(target_arch = "x86_64")]
