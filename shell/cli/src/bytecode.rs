@@ -88,12 +88,7 @@ pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
     let smf = output::module(&args.file, &data)?;
     let Some(table) = smf.functions().at(&args.file)? else {
-        let text = generic::disassemble(&smf, args.name.as_deref()).at(&args.file)?;
-        let text = match text {
-            Some(text) => Some(text),
-            None => machine_code::disassemble(&smf, args.name.as_deref()).at(&args.file)?,
-        };
-        let text = text.ok_or("the module has no bytecode and no machine code").at(&args.file)?;
+        let text = machine_code::disassemble(&smf, args.name.as_deref()).at(&args.file)?;
         return output::put(text.as_bytes());
     };
     let functions = table.iter().collect::<Result<Vec<_>, _>>().at(&args.file)?;

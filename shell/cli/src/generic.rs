@@ -8,18 +8,17 @@ use std::error::Error;
 use std::fmt::Write;
 
 use smf_core::format::ext::source_template::SourceTemplate;
-use smf_core::format::note::{Note, Possible};
+use smf_core::format::note::Possible;
 use smf_core::format::template::{Constraints, Container, Template, TemplateKind};
 use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, WriteError, write_templates};
-use smf_core::format::{SectionKind, Smf};
 use smf_core::ir::function_of;
 use smf_core::ir::text::{ParsedFunction, parse, print};
 use smf_core::plural;
 use smf_core::types::{Type, TypeList, mangle};
 use smf_loader::inspect::Parts;
 
-use crate::output::with_line;
+use crate::output::{one_line, printable, with_line};
 
 /// The first word of a line that lists instances.
 const POSSIBLE: &str = "possible";
@@ -162,51 +161,50 @@ fn write(templates: &[ParsedFunction], rows: &[Row]) -> Result<Vec<u8>, WriteErr
     write_templates(&NewTemplates { container, templates: &templates }, &rows)
 }
 
-/// The text of a module's templates, or of one of them; `None` without templates whose bodies are IR or source.
-pub(crate) fn disassemble(
-    smf: &Smf<'_>,
-    wanted: Option<&str>,
-) -> Result<Option<String>, Box<dyn Error>> {
-    let parts = Parts::of(smf)?;
-    let (mut text, mut any) = (String::new(), false);
-    let has_code = smf.sections().of_kind(SectionKind::Code).is_some();
+/// Writes the templates that are wanted and whose bodies are IR or source. Returns the names of all such templates.
+pub(crate) fn print_templates<'p>(
+    text: &mut String,
+    parts: &'p Parts<'_>,
+    is_wanted: &dyn Fn(&[u8]) -> bool,
+) -> Result<Vec<&'p [u8]>, Box<dyn Error>> {
+    let mut names = Vec::new();
     for template in parts.templates()?.into_iter().flat_map(|templates| templates.iter()) {
         let template = template?;
-        let name = String::from_utf8_lossy(template.name);
-        if let Some(source) = SourceTemplate::parse(template.body) {
-            // The listing of a module with code is that of its code.
-            if wanted.is_none() && has_code || wanted.is_some_and(|wanted| wanted != name) {
-                continue;
-            }
-            any = true;
-            if wanted.is_none_or(|wanted| wanted == name) {
-                write!(
-                    text,
-                    "{}# {name}\n{}",
-                    if text.is_empty() { "" } else { "\n" },
-                    source.text
-                )?;
-            }
+        let source = SourceTemplate::parse(template.body);
+        // The IR of a source template may be missing.
+        let body = function_of(source.map_or(template.body, |source| source.ir));
+        if source.is_none() && body.is_none() {
             continue;
         }
-        let Some(body) = function_of(template.body) else { continue };
-        any = true;
-        if wanted.is_none_or(|wanted| wanted == name) {
-            text.push_str(if text.is_empty() { "" } else { "\n" });
-            print(&name, &body.map_err(|error| format!("template `{name}`: {error}"))?, &mut text)?;
+        names.push(template.name);
+        if !is_wanted(template.name) {
+            continue;
+        }
+        text.push_str(if text.is_empty() { "" } else { "\n" });
+        if let Some(source) = source {
+            writeln!(text, "template {}, source", printable(template.name))?;
+            // Without those that keep each declaration on its line.
+            for line in source.text.lines().filter(|line| !line.is_empty()) {
+                writeln!(text, "    | {}", one_line(line))?;
+            }
+        }
+        if let Some(body) = body {
+            let name = String::from_utf8_lossy(template.name);
+            print(&name, &body.map_err(|error| format!("template `{name}`: {error}"))?, text)?;
         }
     }
-    match wanted {
-        Some(wanted) if any && text.is_empty() => {
-            return Err(format!("no template `{wanted}`").into());
-        }
-        None if any => parts.note()?.map_or(Ok(()), |note| put_rows(&mut text, &note))?,
-        _ => {}
-    }
-    Ok(any.then_some(text))
+    Ok(names)
 }
 
-fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), Box<dyn Error>> {
+/// Writes the instances that the note of a module with IR templates permits, as lines for [`assemble`].
+pub(crate) fn print_instances(text: &mut String, parts: &Parts<'_>) -> Result<(), Box<dyn Error>> {
+    let mut templates = parts.templates()?.into_iter().flat_map(|templates| templates.iter());
+    let is_ir = |template: &Template<'_>| function_of(template.body).is_some();
+    let Some(note) =
+        parts.note()?.filter(|_| templates.any(|found| found.is_ok_and(|t| is_ir(&t))))
+    else {
+        return Ok(());
+    };
     for (index, row) in note.entries::<Possible>().enumerate() {
         let row = row?;
         let [template, arguments, symbol] =
@@ -215,7 +213,7 @@ fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), Box<dyn Error>> {
         let usual = types.and_then(|types| mangle(&template, &types).ok().flatten());
         let is_usual = usual.is_some_and(|usual| symbol.strip_prefix("fn$") == Some(&usual));
         text.push_str(if index == 0 { "\n" } else { "" });
-        write!(text, "{POSSIBLE} {}<{arguments}>", quoted(&template))?;
+        write!(text, "{POSSIBLE} {}<{}>", quoted(&template), one_line(&arguments))?;
         if !is_usual {
             write!(text, " as {}", quoted(&symbol))?;
         }
@@ -227,7 +225,7 @@ fn put_rows(text: &mut String, note: &Note<'_>) -> Result<(), Box<dyn Error>> {
 /// A name in the text form, quoted where necessary.
 fn quoted(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.$".contains(c);
-    if name.chars().all(is_plain) { name.to_owned() } else { format!("\"{name}\"") }
+    if name.chars().all(is_plain) { name.to_owned() } else { format!("\"{}\"", one_line(name)) }
 }
 
 #[cfg(test)]

@@ -1,36 +1,53 @@
-//! `smf disasm` for machine code: the functions of a module, with the lines of their source, and its source templates.
+//! `smf disasm` for modules without bytecode: their functions of machine code, with the lines of their source, and their
+//! templates.
 
 use std::error::Error;
 use std::fmt::Write;
 
-use smf_core::format::ext::source_template::SourceTemplate;
 use smf_core::format::{Arch, SectionKind, Smf, Symbol, SymbolKind};
-use smf_core::ir::text::print;
-use smf_core::ir::{Function, function_of};
 use smf_loader::inspect::Parts;
 use smf_loader::{DebugInfo, SourceLine};
 
 use crate::bytecode::write_instructions;
+use crate::generic::{print_instances, print_templates};
 use crate::nm::symbols;
 use crate::output;
 
-/// The text of a function or template, or of all of them; `None` for a module without machine code.
-pub(crate) fn disassemble(
-    smf: &Smf<'_>,
-    name: Option<&str>,
-) -> Result<Option<String>, Box<dyn Error>> {
-    // Of a module whose code is an ELF object, the functions of the object.
-    let (linked, symbols) = symbols(smf)?;
-    let Some(first) = linked.sections().of_kind(SectionKind::Code) else { return Ok(None) };
-    let is_function = |symbol: &Symbol<'_>| {
+/// The text of the functions and templates, or of those with this name.
+pub(crate) fn disassemble(smf: &Smf<'_>, name: Option<&str>) -> Result<String, Box<dyn Error>> {
+    let is_wanted = |other: &[u8]| name.is_none_or(|name| other == name.as_bytes());
+    let mut text = String::new();
+    let functions = write_functions(&mut text, smf, &is_wanted)?;
+    let parts = Parts::of(smf)?;
+    let templates = print_templates(&mut text, &parts, &is_wanted)?;
+    if name.is_none() {
+        print_instances(&mut text, &parts)?;
+    }
+    match name {
+        _ if !text.is_empty() => Ok(text),
+        Some(name) => {
+            let what = if templates.is_empty() { "function" } else { "function or template" };
+            let suggestions = output::suggestions("has", functions.into_iter().chain(templates));
+            Err(format!("no {what} `{name}`{suggestions}").into())
+        }
+        None => Err("the module has no bytecode and no machine code".into()),
+    }
+}
+
+/// Writes the functions that are wanted. Returns the names of all.
+fn write_functions<'d>(
+    text: &mut String,
+    smf: &Smf<'d>,
+    is_wanted: &dyn Fn(&[u8]) -> bool,
+) -> Result<Vec<&'d [u8]>, Box<dyn Error>> {
+    let (linked, mut functions) = symbols(smf)?;
+    let Some(first) = linked.sections().of_kind(SectionKind::Code) else { return Ok(Vec::new()) };
+    functions.retain(|symbol| {
         let is_code = symbol.kind == SymbolKind::Function && !symbol.is_import();
         is_code && symbol.size > 0
-    };
-    let functions: Vec<_> = symbols.into_iter().filter(is_function).collect();
-    let is_wanted = |other: &[u8]| name.is_none_or(|name| other == name.as_bytes());
+    });
     let debug_info = DebugInfo::of(smf);
     let lines = debug_info.lines();
-    let mut text = String::new();
     for function in functions.iter().filter(|function| is_wanted(function.name())) {
         let section = function.section.and_then(|section| linked.sections().get(section));
         let Some(section) = section.filter(|s| s.kind == SectionKind::Code) else { continue };
@@ -39,14 +56,9 @@ pub(crate) fn disassemble(
         writeln!(text, "function {}, {} bytes", output::printable(function.name()), code.len())?;
         // The line tables have offsets without a section.
         let line = |at| lines(at).filter(|_| section.index == first.index);
-        write_function(&mut text, smf.header().arch, code, function.value, &line)?;
+        write_function(text, smf.header().arch, code, function.value, &line)?;
     }
-    write_templates(&mut text, smf, &is_wanted)?;
-    if let (Some(name), true) = (name, text.is_empty()) {
-        let names = functions.iter().map(|function| function.name());
-        return Err(format!("no function `{name}`{}", output::suggestions("has", names)).into());
-    }
-    Ok((!text.is_empty()).then_some(text))
+    Ok(functions.iter().map(Symbol::name).collect())
 }
 
 /// The bytes of a symbol in the contents of its section; `None` if it lies outside.
@@ -92,35 +104,6 @@ fn write_words(text: &mut String, code: &[u8], start: u64) -> std::fmt::Result {
         write!(text, "        ; {:04x}:", start + index as u64 * 4)?;
         let number = word.iter().rev().fold(0u32, |all, &byte| all << 8 | u32::from(byte));
         writeln!(text, " {number:08x}")?;
-    }
-    Ok(())
-}
-
-fn write_templates(
-    text: &mut String,
-    smf: &Smf<'_>,
-    is_wanted: &dyn Fn(&[u8]) -> bool,
-) -> Result<(), Box<dyn Error>> {
-    let parts = Parts::of(smf)?;
-    let Some(templates) = parts.templates()? else { return Ok(()) };
-    for template in templates.iter() {
-        let template = template?;
-        if !is_wanted(template.name) {
-            continue;
-        }
-        let name = String::from_utf8_lossy(template.name);
-        if let Some(body) = SourceTemplate::parse(template.body) {
-            writeln!(text, "template {}, source", output::printable(template.name))?;
-            // Without those that keep each declaration on its line.
-            for line in body.text.lines().filter(|line| !line.is_empty()) {
-                writeln!(text, "    | {}", output::one_line(line))?;
-            }
-            if let Ok(function) = Function::parse(body.ir) {
-                print(&name, &function, text)?;
-            }
-        } else if let Some(Ok(function)) = function_of(template.body) {
-            print(&name, &function, text)?;
-        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Templates in IR: their text form.
 
 use std::fs;
+use std::process::Command;
 
 use super::{contains, fails, is_misused, ok, scratch};
 
@@ -23,7 +24,7 @@ fn disassembled_templates_assemble_to_the_same_module() {
     assert!(
         ok(&["disasm", &module, "get"]).starts_with("template get<T0>(v0: ptr, v1: i64) -> T0")
     );
-    contains(&fails(&["disasm", &module, "put"]), &["no template `put`"]);
+    contains(&fails(&["disasm", &module, "put"]), &["no function or template `put`; it has `"]);
     for (text, cause) in [
         ("template f()\nadd i64 a, a, 1\nend", "line 2: no such local: `add i64 a, a, 1`"),
         ("possible f<i64>", "line 1: no template `f`"),
@@ -32,6 +33,28 @@ fn disassembled_templates_assemble_to_the_same_module() {
         fs::write(&source, text).unwrap();
         contains(&fails(&["asm", &source, "-o", &again]), &[cause]);
     }
+}
+
+#[test]
+fn machine_code_is_shown_beside_templates() {
+    let directory = scratch("templates-and-code");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let [source, template, code, object, module] =
+        ["a.sbt", "a.smf", "a.c", "a.o", "b.smf"].map(path);
+    let text = "template same<T>(a: T) -> T\n    return T a\nend\npossible same<i64>\n";
+    fs::write(&source, text).unwrap();
+    ok(&["asm", &source, "-o", &template]);
+    fs::write(&code, "int plain(int a) { return a + 1; }\n").unwrap();
+    let compiled = Command::new("cc").args(["-O1", "-c", &code, "-o", &object]).status();
+    assert!(compiled.unwrap().success());
+    ok(&["pack", &object, &template, "-o", &module]);
+    let listed = ok(&["disasm", &module]);
+    let (one, all) = (ok(&["disasm", &module, "plain"]), ok(&["disasm", &template]));
+    assert!(one.starts_with("function plain, ") && !one.contains("template"), "{one}");
+    assert_eq!(listed, format!("{one}\n{all}"));
+    assert!(ok(&["disasm", &module, "same"]).starts_with("template same<T0>"));
+    let error = fails(&["disasm", &module, "none"]);
+    contains(&error, &["no function or template `none`; it has `plain`, `same`\n"]);
 }
 
 #[test]

@@ -152,7 +152,8 @@ fn jit_takes_templates_with_types_and_with_inferred_ones() {
     assert_eq!(smf(&["templates", file, "min"]).status.code(), Some(1));
     let source = text(&smf(&["disasm", file, "max"]).stdout);
     assert!(
-        source.contains("# max\n") && source.contains("fn max<T>(a: T, b: T) -> T:"),
+        source.contains("template max, source\n    | ")
+            && source.contains("fn max<T>(a: T, b: T) -> T:"),
         "{source}"
     );
 }
