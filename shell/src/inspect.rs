@@ -178,7 +178,7 @@ pub struct Selection<'n> {
     pub relocs: bool,
     /// The templates and the note.
     pub templates: bool,
-    /// Only rows whose name contains these bytes.
+    /// Only rows whose name contains these bytes; of the note, rows with a cell that contains them.
     pub filter: &'n [u8],
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Show only the templates and the note
     #[arg(long, conflicts_with = "json")]
     templates: bool,
-    /// Show only rows whose name contains this text
+    /// Show only rows whose name, or in the note one of whose cells, contains this text
     #[arg(long, value_name = "TEXT", conflicts_with = "json")]
     filter: Option<String>,
 }

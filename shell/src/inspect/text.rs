@@ -8,7 +8,7 @@ use smf_core::format::ext::needed::NeededLibraries;
 use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::functions::Function;
 use smf_core::format::layout_phase::{PhaseSpan, phases};
-use smf_core::format::sdn::Table;
+use smf_core::format::sdn::{Row, Table};
 use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, Reloc, RelocTable, Section, Smf, Symbol, SymbolIndex};
 
@@ -72,8 +72,8 @@ pub(super) fn write_module(
     }
     if all {
         write_phases(smf, out)?;
-        write_init_functions("constructors", smf, b".init_array", out)?;
-        write_init_functions("destructors", smf, b".fini_array", out)?;
+        write_init_functions("constructors", smf, b".init_array", selected, out)?;
+        write_init_functions("destructors", smf, b".fini_array", selected, out)?;
         write_functions(smf, selected, out)?;
     }
     if all || selected.relocs {
@@ -85,7 +85,7 @@ pub(super) fn write_module(
     if all || selected.templates {
         let parts = Parts::of(smf).map_err(io::Error::other)?;
         write_templates(&parts, selected, out)?;
-        write_note(&parts, out)?;
+        write_note(&parts, selected, out)?;
     }
     Ok(())
 }
@@ -211,9 +211,11 @@ fn write_init_functions(
     what: &str,
     smf: &Smf<'_>,
     array: &[u8],
+    selected: &Selection<'_>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let functions = init_functions(smf, array);
+    let mut functions = init_functions(smf, array);
+    functions.retain(|function| selected.has(function.name));
     if functions.is_empty() {
         return Ok(());
     }
@@ -320,19 +322,28 @@ fn write_templates(
         let (params, name) = (template.params, Printable(template.name));
         writeln!(out, "  {kind:<8}  {params:>6}  {name}")?;
     }
-    if templates.has_opaque_bodies {
+    if templates.listed() < templates.count {
         writeln!(out, "  (bodies of unknown length follow the first; the rest cannot be listed)")?;
     }
     Ok(())
 }
 
-fn write_note(parts: &Parts<'_>, out: &mut impl Write) -> io::Result<()> {
+/// Writes the rows with a cell that is selected, and the tables that have one, or all.
+fn write_note(parts: &Parts<'_>, selected: &Selection<'_>, out: &mut impl Write) -> io::Result<()> {
     let Some(note) = parts.note().map_err(io::Error::other)? else { return Ok(()) };
     writeln!(out, "\nnote")?;
+    let is_shown = |row: &Result<Row<'_>, _>| {
+        let row = row.as_ref();
+        row.map_or(true, |row| row.cells().any(|cell| selected.has(cell.raw().as_bytes())))
+    };
     for table in note.document().tables() {
         let table: Table<'_> = table.map_err(io::Error::other)?;
+        let mut rows = table.rows().filter(is_shown).peekable();
+        if rows.peek().is_none() && !selected.filter.is_empty() {
+            continue;
+        }
         writeln!(out, "  {}", Printable(table.name().as_bytes()))?;
-        for row in table.rows() {
+        for row in rows {
             let row = row.map_err(io::Error::other)?;
             write!(out, "   ")?;
             for (column, cell) in table.columns().zip(row.cells()) {

@@ -44,6 +44,8 @@ fn machine_code_is_shown_beside_templates() {
     let text = "template same<T>(a: T) -> T\n    return T a\nend\npossible same<i64>\n";
     fs::write(&source, text).unwrap();
     ok(&["asm", &source, "-o", &template]);
+    let shown = ok(&["inspect", &template]);
+    assert!(shown.contains("templates (1)\n") && !shown.contains("cannot be listed"), "{shown}");
     fs::write(&code, "int plain(int a) { return a + 1; }\n").unwrap();
     let compiled = Command::new("cc").args(["-O1", "-c", &code, "-o", &object]).status();
     assert!(compiled.unwrap().success());

@@ -165,3 +165,13 @@ fn object_in_the_code_section_is_listed_as_what_is_linked() {
     let [text, _, _, rest, file] = numbers.collect::<Vec<_>>()[..] else { panic!("{sums}") };
     assert!(text < rest && text + rest < file, "{sums}");
 }
+
+#[test]
+fn filter_applies_to_the_rows_of_the_note() {
+    let shown = |text: &str| ok(&["inspect", "--templates", "--filter", text, "driver.smf"]);
+    let rows = shown("Map");
+    contains(&rows, &["\nnote\n", "template=\"Map\""]);
+    let mut note = rows.lines().skip_while(|line| *line != "note").filter(|l| l.contains("=\""));
+    assert!(note.all(|line| line.contains("Map")), "{rows}");
+    assert!(shown("no such name").ends_with("\nnote\n"));
+}
