@@ -501,7 +501,7 @@ mod tests {
         let at = data.windows(6).position(|window| window == b"answer").unwrap();
         data[at..at + 2].copy_from_slice(b"\x1b\xff");
         assert_eq!(json(&data)["symbols"][0]["name"], "\u{1b}\u{fffd}swer");
-        assert!(text(&data).contains("\\x1b\\xffswer"));
+        assert!(text(&data).contains("\\u{1b}\\xffswer"));
     }
 
     /// A file that passes the check is shown completely.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
 use smf_core::format::{File, Smf};
+use smf_core::link::Printable;
 use smf_loader::files::{self, Input, system_error};
 use smf_loader::inspect::{self, Selection};
 
@@ -80,18 +81,14 @@ pub(crate) fn report(kind: &str, message: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// As [`one_line`], for the name of a symbol or a section.
+/// The name of a symbol or a section, [printable](Printable).
 pub(crate) fn printable(name: &[u8]) -> String {
-    one_line(&String::from_utf8_lossy(name))
+    Printable(name).to_string()
 }
 
-/// `text` with control characters escaped: a name must neither break the line nor control the terminal.
+/// As [`printable`], for text that must neither break the line nor control the terminal.
 pub(crate) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
+    printable(text.as_bytes())
 }
 
 /// Runs `write` with buffered standard output and flushes it, [unless the pipe is closed](unless_closed).
@@ -133,7 +130,7 @@ const SUGGESTED: usize = 8;
 
 /// Names the functions of a module, for an error: "; it has `f`, `g`".
 pub(crate) fn suggestions<'n>(verb: &str, mut names: impl Iterator<Item = &'n [u8]>) -> String {
-    let quoted = |name| format!("`{}`", String::from_utf8_lossy(name));
+    let quoted = |name| format!("`{}`", Printable(name));
     let some: Vec<_> = names.by_ref().take(SUGGESTED).map(quoted).collect();
     let more = if names.next().is_some() { ", ..." } else { "" };
     match some.is_empty() {

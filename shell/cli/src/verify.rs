@@ -47,7 +47,7 @@ fn verify_all(args: &Args, bar: &ProgressBar) -> Result<bool, Failure> {
         let name = path.to_string_lossy();
         let written = bar.suspend(|| match result {
             Ok(remarks) => {
-                let (name, remarks) = (output::one_line(&name), remarks.concat());
+                let [name, remarks] = [&name, &*remarks.concat()].map(output::one_line);
                 output::to_stdout(|out| writeln!(out, "{name}: ok{remarks}"))
             }
             Err(why) => {

@@ -1,7 +1,6 @@
 //! Text output, in aligned columns. Names are last in a line, so that they are neither cut nor padded;
 //! control characters in them are escaped, so that a file cannot control the terminal.
 
-use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 use smf_core::format::ext::needed::NeededLibraries;
@@ -11,30 +10,12 @@ use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::sdn::{Row, Table};
 use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, Reloc, RelocTable, Section, Smf, Symbol, SymbolIndex};
+use smf_core::link::Printable;
 
 use super::properties::properties;
 use super::{
     InitFunction, Parts, Selection, ThreadStorage, init_functions, prelink, shown_sections,
 };
-
-/// Bytes as printable text.
-struct Printable<'d>(&'d [u8]);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                match u8::try_from(c) {
-                    Ok(byte) if byte.is_ascii_control() => write!(f, "\\x{byte:02x}")?,
-                    _ if c.is_control() => write!(f, "{}", c.escape_unicode())?,
-                    _ => f.write_char(c)?,
-                }
-            }
-            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
-        }
-        Ok(())
-    }
-}
 
 pub(super) fn write_library(
     file: &str,

@@ -47,7 +47,11 @@ impl fmt::Display for Name<'_> {
         for character in self.0.chars() {
             match character {
                 '"' | '\\' => write!(f, "\\{character}")?,
-                '\0'..' ' | '\x7f' => write!(f, "\\x{:02x}", u32::from(character))?,
+                _ if character.is_control() => {
+                    let mut buffer = [0; 4];
+                    let mut bytes = character.encode_utf8(&mut buffer).bytes();
+                    bytes.try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+                }
                 _ => f.write_char(character)?,
             }
         }

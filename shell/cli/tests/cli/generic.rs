@@ -60,6 +60,38 @@ fn machine_code_is_shown_beside_templates() {
 }
 
 #[test]
+fn control_characters_of_a_module_do_not_reach_the_terminal() {
+    let directory = scratch("control-characters");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let [source, module, again] = ["a.sbt", "a.smf", "b.smf"].map(path);
+    let text = "template \"a\\x1b\\xc2\\x9bb\"<T>(a: T) -> T\n    return T a\nend\n";
+    fs::write(&source, text).unwrap();
+    ok(&["asm", &source, "-o", &module]);
+    let is_plain = |text: &str| !text.chars().any(|c| c.is_control() && !"\n\t".contains(c));
+    let listed = ok(&["disasm", &module]);
+    assert!(is_plain(&listed), "{listed:?}");
+    fs::write(&source, listed).unwrap();
+    ok(&["asm", &source, "-o", &again]);
+    assert_eq!(fs::read(&module).unwrap(), fs::read(&again).unwrap());
+    // The text of a template, and a cell of a note.
+    fs::write(&source, "fn big<T>(a: T) -> T:\n    if a > a: a else: a\n").unwrap();
+    let spl = path("a.spl");
+    fs::rename(&source, &spl).unwrap();
+    ok(&["compile", &spl, "-o", &module]);
+    let mut bytes = fs::read(&module).unwrap();
+    for (old, new) in [(&b"if a > a"[..], &b"\x1bf a > a"[..]), (b"\"big$i64\"", b"\"\x1big$i64\"")]
+    {
+        let at = bytes.windows(old.len()).position(|window| window == old).unwrap();
+        bytes[at..at + old.len()].copy_from_slice(new);
+    }
+    fs::write(&module, bytes).unwrap();
+    for args in [&["disasm"][..], &["note"], &["inspect"], &["disasm", "big"]] {
+        let shown = ok(&[&args[..1], &[&module], &args[1..]].concat());
+        assert!(is_plain(&shown) && shown.contains("\\u{1b}"), "{shown:?}");
+    }
+}
+
+#[test]
 #[cfg(target_arch = "x86_64")]
 fn jit_calls_instances_with_typed_arguments() {
     let directory = scratch("ir");
