@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 /// Parses a 64-bit integer, decimal or `0x` hexadecimal, with an optional `-`. The upper half of the unsigned
 /// range wraps, as in a register.
 pub(crate) fn integer(text: &str) -> Result<i64, String> {
@@ -28,19 +30,30 @@ pub(crate) fn up_to<T: TryFrom<i64>>(max: i64) -> impl Fn(&str) -> Result<T, Str
     }
 }
 
-/// The arguments with `-0x10` spelled `-16`: clap parses the latter as a value and the former as an unknown
-/// option. Arguments after `--` are unchanged, because they are never options.
-pub(crate) fn with_decimal_negatives(
+/// What precedes an argument such as `-0x10` for clap, which takes it for options. No argument of a process has a NUL.
+const MARK: &str = "\0";
+
+/// The arguments with [`MARK`] before negative hexadecimal integers, which [`argument`] removes. Arguments after `--` are
+/// unchanged, because they are never options.
+pub(crate) fn mark_negatives(
     args: impl Iterator<Item = OsString>,
 ) -> impl Iterator<Item = OsString> {
     let mut options = true;
     args.map(move |arg| {
         options &= arg != "--";
         let is_hex = |text: &&str| text.starts_with("-0x") || text.starts_with("-0X");
-        match arg.to_str().filter(|_| options).filter(is_hex).map(integer) {
-            Some(Ok(value)) => value.to_string().into(),
+        match arg.to_str().filter(|_| options).filter(is_hex) {
+            Some(text) if integer(text).is_ok() => format!("{MARK}{text}").into(),
             _ => arg,
         }
+    })
+}
+
+/// A parser of an argument of a function, which may be a negative hexadecimal integer.
+pub(crate) fn argument() -> impl TypedValueParser<Value = OsString> {
+    OsStringValueParser::new().map(|arg| match arg.to_str().and_then(|t| t.strip_prefix(MARK)) {
+        Some(text) => text.into(),
+        None => arg,
     })
 }
 
@@ -82,9 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn negative_hexadecimal_argument_becomes_decimal() {
+    fn negative_hexadecimal_argument_is_marked_and_parsed_as_it_was() {
         let args = ["smf", "run", "-0x10", "-0xg", "-5", "--", "-0x10"].map(OsString::from);
-        let found: Vec<_> = with_decimal_negatives(args.into_iter()).collect();
-        assert_eq!(found, ["smf", "run", "-16", "-0xg", "-5", "--", "-0x10"]);
+        let found: Vec<_> = mark_negatives(args.clone().into_iter()).collect();
+        assert_eq!(found, ["smf", "run", "\0-0x10", "-0xg", "-5", "--", "-0x10"]);
+        let command = clap::Command::new("smf");
+        let parsed = |arg: &OsString| argument().parse_ref(&command, None, arg).unwrap();
+        assert_eq!(found.iter().map(parsed).collect::<Vec<_>>(), args);
     }
 }

@@ -29,6 +29,7 @@ use smf_loader::files;
 use smf_loader::jit::{Announce, InCall};
 use smf_loader::loader::{LoadFileError, Loader};
 
+use crate::integer::argument;
 use crate::output::{self, At, Failure};
 use crate::signature::untyped;
 use crate::source::arguments::{has_form, of_scalar, of_types, type_name};
@@ -53,7 +54,7 @@ pub(crate) struct Args {
     ///
     /// Those of an IR or source template have the types of its parameters, where a struct or tuple is given by an array of what
     /// lies in memory, such as i64:3,1,2. Other functions take up to 8 arguments, and missing ones are 0.
-    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    #[arg(value_name = "ARG", allow_negative_numbers = true, value_parser = argument())]
     args: Vec<OsString>,
     /// The module of the archive
     #[arg(long, value_name = "NAME")]

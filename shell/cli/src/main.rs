@@ -65,7 +65,7 @@ static ALLOCATOR: allocator::OrExit = allocator::OrExit;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(integer::with_decimal_negatives(std::env::args_os())) {
+    let cli = match Cli::try_parse_from(integer::mark_negatives(std::env::args_os())) {
         Ok(cli) => cli,
         // Help and version are results.
         Err(shown) if !shown.use_stderr() => {

@@ -31,7 +31,7 @@ use smf_loader::source_trap::SourceTrap;
 use crate::bytecode;
 use crate::crash;
 use crate::initial_stack::InitialStack;
-use crate::integer::{integer, up_to};
+use crate::integer::{argument, integer, up_to};
 use crate::loaded_code;
 use crate::output::{self, At, Failure};
 use crate::run_source;
@@ -57,6 +57,7 @@ pub(crate) struct Args {
     /// The module, `ARCHIVE:NAME` for a module of an archive, or a source file
     pub(crate) file: PathBuf,
     /// The function to call [default: the entry point, else `main`]
+    #[arg(value_parser = argument())]
     pub(crate) name: Option<OsString>,
     /// Its arguments, up to 8 of machine code, such as 7, 0x10, 1.5, true, u8:255, f32:1.5, str:abc, i64:1,2,3 or buf:64
     ///
@@ -64,7 +65,7 @@ pub(crate) struct Args {
     /// zeroed bytes) are passed by address; arrays and buffers are printed if the function has changed them. Missing
     /// arguments of machine code are 0, unless the module states the types of the function. Functions of bytecode take
     /// integers.
-    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    #[arg(value_name = "ARG", allow_negative_numbers = true, value_parser = argument())]
     pub(crate) args: Vec<OsString>,
     /// Call `main` as a program: with argc, argv and environ, and with its result as exit status
     ///

@@ -497,6 +497,17 @@ fn extern_functions_are_those_of_the_host() {
 }
 
 #[test]
+fn text_arguments_are_passed_as_they_are() {
+    let directory = scratch("source-text-arguments");
+    let code = "fn show(t: text) -> text: t\nfn minus(x: i64) -> i64: x - 1\n";
+    let file = source(&directory, "t.spl", code);
+    for argument in ["-0x10", "-0XfF", "0x10", "-16"] {
+        assert_eq!(ok(&["run", &file, "show", argument]), format!("{argument}\n"));
+    }
+    assert_eq!(ok(&["run", &file, "minus", "-0x10", "--opt", "0"]), "-17\n");
+}
+
+#[test]
 fn ir_text_is_run() {
     let directory = scratch("source-ir");
     let text = "function add(a: i64, b: i64) -> i64\nadd i64 a, a, b\nreturn i64 a\nend\n\
