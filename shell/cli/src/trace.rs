@@ -53,7 +53,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     // SAFETY: the function has the signature that atexit(3) states.
     unsafe { libc::atexit(write_at_exit) };
     let result = run::run(&args.run);
-    recorder.write()?;
+    match (&result, recorder.write()) {
+        // The error of the run is the one to report.
+        (Err(_), Err(Failure::Because(why))) => output::report("warning", &why),
+        (_, written) => written?,
+    }
     result
 }
 

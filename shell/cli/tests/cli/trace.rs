@@ -206,3 +206,16 @@ fn trace_that_cannot_be_written_is_an_error() {
     let error = is_misused(&["trace", "bcod.smf", "answer", "-o", "-"]);
     contains(&error, &["name a file for the trace"]);
 }
+
+#[test]
+fn run_that_fails_is_reported_if_the_trace_cannot_be_written() {
+    let out = scratch("trace-unwritable").join("none/trace.json");
+    let output = smf(&["trace", "bcod.smf", "nosuch", "-o", out.to_str().unwrap()]);
+    let lines = text(&output.stderr);
+    assert_eq!((output.status.code(), lines.lines().count()), (Some(1), 2), "{lines}");
+    assert!(lines.starts_with("warning: "), "{lines}");
+    contains(
+        &lines,
+        &["trace.json: cannot write the file", "\nerror: bcod.smf: no function `nosuch`"],
+    );
+}
