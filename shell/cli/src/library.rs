@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use smf_core::format::write::library::{self, NamedModule};
+use smf_core::format::write::library::{self, LibraryWriteError, NamedModule};
 use smf_core::format::{File, Library, Smf};
 
 use crate::examples;
@@ -52,6 +52,12 @@ fn member(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
+fn encode(modules: &[NamedModule<'_>]) -> Result<Vec<u8>, LibraryWriteError> {
+    let mut archive = vec![0; library::length(modules)?];
+    library::write(modules, &mut archive)?;
+    Ok(archive)
+}
+
 pub(crate) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Create { output: out, modules } => {
@@ -63,8 +69,18 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
                 Smf::parse(data).at(file)?;
                 named.push((name, data));
             }
-            let mut archive = vec![0; library::length(&named).at(out)?];
-            library::write(&named, &mut archive).at(out)?;
+            let archive = encode(&named).map_err(|why| match why {
+                LibraryWriteError::NameTwice { first, second } => {
+                    let [first, second] = [first, second].map(|index| {
+                        let module = modules.get(index);
+                        module.map_or(String::new(), |(name, file)| {
+                            format!("{name}={}", file.display())
+                        })
+                    });
+                    Failure::of(out, format_args!("`{first}` and `{second}` have the same name"))
+                }
+                why => Failure::of(out, why),
+            })?;
             output::write(out, &archive, None)
         }
         Command::List { file, json } => {

@@ -24,7 +24,8 @@ fn archive_is_created_listed_and_extracted() {
     }
     contains(&fails(&["lib", "extract", archive, "nope", "-o", out]), &["no module `nope`"]);
     contains(&fails(&["lib", "list", "packed.smf"]), &["LSMF"]);
-    contains(&fails(&["lib", "create", "-o", out, "a=lib.smf", "a=app.smf"]), &["same name"]);
+    let error = fails(&["lib", "create", "-o", out, "b=lib.smf", "a=lib.smf", "a=app.smf"]);
+    contains(&error, &["`a=lib.smf` and `a=app.smf` have the same name\n"]);
     contains(&fails(&["lib", "create", "-o", out, "a=bad/empty.smf"]), &["bad/empty.smf"]);
     let long = format!("{}=lib.smf", "x".repeat(64));
     contains(&fails(&["lib", "create", "-o", out, &long]), &["63"]);
