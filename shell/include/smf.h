@@ -1444,8 +1444,9 @@ bool smf_jit_fail(uint64_t unit, const char *why);
 
 /*
  * Sets the instantiator that resolves names which a loader cannot resolve otherwise; 0 for none. It gets the templates and
- * notes of modules whose files the loader reads from then on, to load them or to register them as providers, so that it is set
- * before these; smf_jit_load is not needed for them.
+ * notes of the loader's modules and providers: at once of those that the loader has, later of those that it loads or
+ * registers; smf_jit_load is not needed for them. Only a module without code, whose load fails, is to be loaded after it, or
+ * registered as a provider.
  * Templates of a module are used until it is unloaded, another instantiator is set, or the loader is closed. Of several
  * loaders with one instantiator, each uses the templates of its own modules and those of smf_jit_load; the functions smf_jit_*
  * use those of all. A module that smf_jit_load has loaded is replaced, for all loaders, by the one of the same path that a

@@ -1,8 +1,8 @@
 //! Templates of the modules of a loader: a missing import becomes an instance.
 //!
 //! [`LoaderTemplates::attach`] makes an instantiator the fallback resolver of a [`Loader`]. It has the templates and notes of
-//! all files that the loader maps or registers from then on, from the bytes that the loader has read, until the modules are
-//! unloaded. They are looked at when the first name is missing.
+//! all files that the loader has loaded or registered, or does so later, from the bytes that the loader has read, until the
+//! modules are unloaded. They are looked at when the first name is missing.
 //!
 //! The loader and its instantiator refer to each other: neither is freed before [`LoaderTemplates::detach`].
 
@@ -200,11 +200,12 @@ impl LoaderTemplates {
             has_templates || !matches!(smf.note_contents(), Ok(None))
         });
         if is_relevant {
-            let module = (Name::new(name)?, bytes.clone());
             let mut pending = lock(&self.pending);
-            // A version whose reload was refused is not looked at.
-            pending.retain(|(other, _)| **other != *name);
-            try_push(&mut pending, module)?;
+            match pending.iter_mut().find(|(other, _)| **other == *name) {
+                // A version whose reload was refused is not looked at.
+                Some((_, version)) => *version = bytes.clone(),
+                None => try_push(&mut pending, (Name::new(name)?, bytes.clone()))?,
+            }
         } else {
             // The previous version may have had templates.
             self.forget(name);
@@ -293,7 +294,8 @@ impl fmt::Debug for LoaderTemplates {
     }
 }
 
-#[cfg(all(test, feature = "source", feature = "pack", target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(all(feature = "source", feature = "pack", target_arch = "x86_64"))]
 mod tests {
     use smf_core::format::Arch;
     use smf_core::loader::{LoaderOptions, StateMigration};
@@ -302,22 +304,41 @@ mod tests {
     use super::*;
     use crate::compile::CompileOptions;
 
+    fn loader() -> TryArc<Loader> {
+        let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
+        TryArc::new(Loader::new(options).unwrap()).unwrap()
+    }
+
+    fn attach(loader: &TryArc<Loader>) -> TryArc<LoaderTemplates> {
+        LoaderTemplates::attach(loader, JitConfig::default(), CodeMemory::default()).unwrap()
+    }
+
+    /// A module with a function of a struct with this field, and a template with this result.
+    fn version(field: &str, result: &str) -> ModuleBytes {
+        let text = format!(
+            "struct P:\n    {field}\nfn f(p: P) -> i64: 1\nfn id<T>(x: T) -> i64: {result}\n"
+        );
+        let file = SourceFile { name: "m.spl", module: "m", text: &text };
+        let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+        let options = CompileOptions { arch: Arch::X86_64, level: 2, debug_directory: None };
+        ModuleBytes::new(crate::compile::compile(&unit, &options).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn templates_of_modules_that_were_loaded_before_are_found() {
+        let loader = loader();
+        loader.modules().load(b"m", version("x: i64", "1")).unwrap();
+        for _ in 0..2 {
+            let templates = attach(&loader);
+            assert!(templates.instance(b"id$i64").unwrap().is_some());
+            templates.detach().unwrap();
+        }
+    }
+
     #[test]
     fn refused_reload_leaves_functions_and_instances_as_they_are() {
-        let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
-        let loader = TryArc::new(Loader::new(options).unwrap()).unwrap();
-        let memory = CodeMemory::default();
-        let templates = LoaderTemplates::attach(&loader, JitConfig::default(), memory).unwrap();
-        let version = |field: &str, result: &str| {
-            let text = format!(
-                "struct P:\n    {field}\nfn f(p: P) -> i64: 1\nfn id<T>(x: T) -> i64: {result}\n"
-            );
-            let file = SourceFile { name: "m.spl", module: "m", text: &text };
-            let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
-            let options = CompileOptions { arch: Arch::X86_64, level: 2, debug_directory: None };
-            ModuleBytes::new(crate::compile::compile(&unit, &options).unwrap()).unwrap()
-        };
-        let modules = loader.modules();
+        let loader = loader();
+        let (templates, modules) = (attach(&loader), loader.modules());
         let m = modules.load(b"m", version("x: i64", "1")).unwrap();
         modules.stable_export(m, b"f").unwrap().unwrap();
         let instance = || {

@@ -19,37 +19,46 @@ use crate::link::{Export, Name, Resolve};
 use crate::memory::PagePool;
 use crate::memory::lock::{Lock, LockGuard};
 
-/// A function that receives the name and the bytes of each module that has been parsed and will be loaded, before its
-/// imports are resolved; also new versions of a module, and modules that may be loaded on demand. If loading fails, it
-/// receives the bytes that the name had before, `None` if it had none; except for a module without code, which may be no more
-/// than its templates. If a module is unloaded, it receives those of the provider of this name, `None` without one. It must not
-/// use the loader.
+/// A function that receives the name and the bytes of each module of a loader: when it is [set](ModuleLoader::set_module_sink),
+/// of those that may be loaded on demand and of those that are loaded, then of each that has been parsed and will be loaded,
+/// before its imports are resolved; also new versions of a module. If loading fails, it receives the bytes that the name had
+/// before, `None` if it had none; except for a module without code, which may be no more than its templates. If a module is
+/// unloaded, it receives those of the provider of this name, `None` without one. It must not use the loader.
 pub type ModuleSink = dyn Fn(&[u8], Option<&ModuleBytes>) + Send + Sync;
 
-/// A module that the [sink](ModuleSink) has received and that is being loaded. Unless it is [kept](Self::keep), the sink receives
-/// on drop what the name had before.
+/// A sink that several threads may call.
+type SharedSink = TryArc<Box<ModuleSink>>;
+
+/// A module that the [sink](ModuleSink) has received and that is being loaded. On drop the sink receives what the name has
+/// then, unless the module was [kept](Self::keep).
 pub(super) struct Announced<'l> {
     loader: &'l ModuleLoader,
     name: Name,
+    sink: Option<SharedSink>,
     is_kept: bool,
 }
 
 impl<'l> Announced<'l> {
     pub(super) fn new(loader: &'l ModuleLoader, name: &Name, bytes: &ModuleBytes) -> Self {
-        loader.announce(name, Some(bytes));
-        Self { loader, name: name.clone(), is_kept: false }
+        let sink = loader.sink().clone();
+        if let Some(sink) = &sink {
+            sink(name, Some(bytes));
+        }
+        Self { loader, name: name.clone(), sink, is_kept: false }
     }
 
+    /// The module is loaded. A sink that was set meanwhile has not received it.
     pub(super) fn keep(mut self) {
-        self.is_kept = true;
+        let now = self.loader.sink().clone();
+        let both = self.sink.as_ref().zip(now.as_ref());
+        self.is_kept = now.is_none() || both.is_some_and(|(then, now)| then.ptr_eq(now));
     }
 }
 
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
         if !self.is_kept {
-            let previous = self.loader.bytes_of(&self.name);
-            self.loader.announce(&self.name, previous.as_ref());
+            self.loader.announce(&self.name);
         }
     }
 }
@@ -59,7 +68,7 @@ pub struct ModuleLoader {
     pub(super) context: Context,
     providers: Lock<ProviderIndex>,
     state: Lock<State>,
-    sink: Lock<Option<TryArc<Box<ModuleSink>>>>,
+    sink: Lock<Option<SharedSink>>,
     pub(super) domains: Domains,
     /// Locked after the state.
     pub(super) forward: ForwardFunctions,
@@ -79,7 +88,7 @@ impl ModuleLoader {
         Ok(Self { context, providers, state, sink, domains, forward, fallback_calls })
     }
 
-    pub(super) fn sink(&self) -> LockGuard<'_, Option<TryArc<Box<ModuleSink>>>> {
+    pub(super) fn sink(&self) -> LockGuard<'_, Option<SharedSink>> {
         self.sink.lock()
     }
 
@@ -96,10 +105,10 @@ impl ModuleLoader {
     }
 
     /// Passes the bytes that a name has now to the sink.
-    pub(super) fn announce(&self, name: &[u8], bytes: Option<&ModuleBytes>) {
-        let sink = self.sink().clone();
-        if let Some(sink) = sink {
-            sink(name, bytes);
+    pub(super) fn announce(&self, name: &[u8]) {
+        // Locked, so that the sink receives later what the name has later.
+        if let Some(sink) = &*self.sink() {
+            sink(name, self.bytes_of(name).as_ref());
         }
     }
 

@@ -112,7 +112,7 @@ impl<'l> LoadSet<'l> {
     }
 
     fn map_all_providers(&mut self) -> Result<()> {
-        if self.loader.providers().is_empty() {
+        if self.loader.providers().all().is_empty() {
             return Ok(());
         }
         let mut next = 0;

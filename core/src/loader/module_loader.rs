@@ -209,11 +209,9 @@ impl ModuleLoader {
     /// registered.
     pub fn register_provider(&self, name: &[u8], bytes: ModuleBytes) -> Result<()> {
         let new = NewProviders::read(name, &bytes)?;
-        let providers = try_collect(new.providers().iter().cloned())?;
+        let names = try_collect(new.providers().iter().map(|provider| provider.name.clone()))?;
         self.providers().add(new)?;
-        for Provider { name, parsed } in providers {
-            self.announce(&name, Some(&parsed.bytes));
-        }
+        names.iter().for_each(|name| self.announce(name));
         Ok(())
     }
 
@@ -240,14 +238,29 @@ impl ModuleLoader {
         Ok(())
     }
 
-    /// Sets the [sink](ModuleSink) of modules that are mapped, registered or replaced from now on; `None` for none.
+    /// Sets the [sink](ModuleSink) of modules, which receives those that are registered or loaded already; `None` for none. The
+    /// previous one is not called any more, except for modules that other threads are loading.
     ///
     /// # Errors
     /// [`AllocError`]; the previous sink stays.
     pub fn set_module_sink(&self, sink: Option<Box<ModuleSink>>) -> Result<(), AllocError> {
         let sink = sink.map(TryArc::new).transpose()?;
-        let old = core::mem::replace(&mut *self.sink(), sink);
+        // Held, so that the sink receives later what other threads load, replace or unload meanwhile.
+        let mut current = self.sink();
+        if let Some(sink) = &sink {
+            for Provider { name, parsed } in self.providers().all() {
+                sink(name, Some(&parsed.bytes));
+            }
+            let scope = self.state().scope();
+            for version in scope.versions() {
+                if let Some(module) = version.body.linked() {
+                    sink(&version.name, Some(module.bytes()));
+                }
+            }
+        }
+        let old = core::mem::replace(&mut *current, sink);
         // Without the lock.
+        drop(current);
         drop(old);
         Ok(())
     }

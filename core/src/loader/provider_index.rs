@@ -132,8 +132,9 @@ impl ProviderIndex {
         Ok(())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.providers.is_empty()
+    /// The providers, in registration order.
+    pub(super) fn all(&self) -> &[Provider] {
+        &self.providers
     }
 
     /// The provider called `module`, if it exports `name`.
@@ -147,9 +148,9 @@ impl ProviderIndex {
         is_exported.then(|| provider.clone())
     }
 
-    /// The first provider called `module`.
+    /// The last provider called `module`, which is the one that the sink has.
     pub(super) fn by_name(&self, module: &[u8]) -> Option<&Provider> {
-        self.providers.iter().find(|provider| *provider.name == *module)
+        self.providers.iter().rfind(|provider| *provider.name == *module)
     }
 
     /// The first provider that exports `name`, and its index.

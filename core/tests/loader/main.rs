@@ -8,6 +8,7 @@ mod loading;
 mod reloading;
 #[path = "../../../tests/src/scale.rs"]
 mod scale;
+mod sink;
 mod threads;
 
 use smf_core::loader::{ModuleHandle, ModuleLoader};

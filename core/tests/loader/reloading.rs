@@ -18,11 +18,15 @@ use smf_core::loader::{
 use crate::build::{Does, Spec};
 use crate::{address, call, call_at, collect};
 
-fn version(value: i32) -> Spec {
+pub(super) fn version(value: i32) -> Spec {
     Spec::new().reloadable().function("f", Does::Returns(value))
 }
 
-fn reload(loader: &ModuleLoader, module: ModuleHandle, spec: &Spec) -> Result<u32, LoadError> {
+pub(super) fn reload(
+    loader: &ModuleLoader,
+    module: ModuleHandle,
+    spec: &Spec,
+) -> Result<u32, LoadError> {
     let reloaded = loader.reload(module, spec.bytes(), StateMigration::Copy, &mut |_| {})?;
     Ok(reloaded.migrated.symbols)
 }
@@ -344,54 +348,13 @@ fn function_that_others_call_keeps_the_fields_of_its_types() {
     assert_eq!(call_at(resolved, &[]), 5);
 }
 
-/// The sink is what gives an instantiator the templates of modules.
-#[test]
-fn sink_receives_the_previous_bytes_after_a_failure() {
-    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
-    let received: Arc<Mutex<Vec<Option<ModuleBytes>>>> = Arc::default();
-    let sink = received.clone();
-    let sink = move |_: &[u8], bytes: Option<&ModuleBytes>| {
-        sink.lock().unwrap().push(bytes.cloned());
-    };
-    loader.set_module_sink(Some(Box::new(sink))).unwrap();
-    let files = [&plain(1), &version(1), &version(2), &needy("f"), &version(3)].map(Spec::file);
-    let take = || {
-        let received = std::mem::take(&mut *received.lock().unwrap());
-        let number = |bytes: ModuleBytes| files.iter().position(|file| *file == bytes.as_slice());
-        received.into_iter().map(|bytes| bytes.and_then(number)).collect::<Vec<_>>()
-    };
-    let load = |number: usize| loader.load(b"m", ModuleBytes::new(files[number].clone()).unwrap());
-    load(3).unwrap_err();
-    assert_eq!(take(), [Some(3), None]);
-    let unmarked = load(0).unwrap();
-    assert_eq!(take(), [Some(0)]);
-    load(1).unwrap_err();
-    reload(&loader, unmarked, &version(1)).unwrap_err();
-    assert!(take().is_empty(), "the name is taken, and the module is not reloadable");
-    loader.unload(unmarked).unwrap();
-    assert_eq!(take(), [None], "it is unloaded");
-    loader.register_provider(b"m", ModuleBytes::new(files[4].clone()).unwrap()).unwrap();
-    load(3).unwrap_err();
-    let module = load(1).unwrap();
-    assert_eq!(take(), [Some(4), Some(3), Some(4), Some(1)]);
-    reload(&loader, module, &version(2)).unwrap();
-    reload(&loader, module, &needy("f")).unwrap_err();
-    assert_eq!(take(), [Some(2), Some(3), Some(2)]);
-    let hold = loader.get(module).unwrap();
-    loader.unload(module).unwrap_err();
-    assert!(take().is_empty(), "it is still loaded");
-    drop(hold);
-    loader.unload_all(&[module, module]).unwrap();
-    assert_eq!(take(), [Some(4)], "the provider has the name now");
-}
-
 /// A module that is not reloadable.
-fn plain(value: i32) -> Spec {
+pub(super) fn plain(value: i32) -> Spec {
     Spec::new().function("f", Does::Returns(value))
 }
 
 /// A version with an import that nothing defines.
-fn needy(function: &str) -> Spec {
+pub(super) fn needy(function: &str) -> Spec {
     Spec::new().reloadable().function(function, Does::Calls("nowhere"))
 }
 

@@ -207,6 +207,25 @@ static void shared(void) {
     CHECK(smf_jit_close(jit));
 }
 
+/* An instantiator may be set after the modules were loaded and the providers registered. */
+static void late(void) {
+    uint64_t loader = smf_loader_open(NULL), jits[2] = {open_jit(50, SMF_JIT_SILENT), open_jit(50, SMF_JIT_SILENT)};
+    SmfJitStatistics statistics = {.size = sizeof statistics};
+    uint64_t module = plugin(loader, VERSIONS[0]);
+    for (int i = 0; i < 4; i++) {
+        CHECK(smf_jit_set_compiler(jits[i & 1], compile, (void *)42) && smf_loader_set_jit(loader, jits[i & 1]));
+        CHECK(main_of(loader, "user.smf") == 333);
+        CHECK(smf_jit_statistics(jits[i & 1], &statistics) && statistics.modules == 1);
+        CHECK(smf_jit_statistics(jits[~i & 1], &statistics) && statistics.modules == 0);
+    }
+    CHECK(smf_loader_set_jit(loader, 0) && smf_loader_unload(loader, module));
+    CHECK(smf_loader_set_jit(loader, jits[0]));
+    REFUSED(!smf_loader_load(loader, made("user.smf")), SMF_ERROR_MISSING);
+    CHECK(smf_loader_set_jit(loader, 0) && smf_loader_provide(loader, made(VERSIONS[1])));
+    CHECK(smf_loader_set_jit(loader, jits[0]) && main_of(loader, "user.smf") == 444);
+    CHECK(smf_loader_close(loader) && smf_jit_close(jits[0]) && smf_jit_close(jits[1]));
+}
+
 /* The limit of instances, and the oldest structure, which has none. */
 static void limited(void) {
     SmfJitOptions options = {sizeof options, 50, SMF_JIT_SILENT, 1}, old = {16, 50, SMF_JIT_SILENT, 1};
@@ -682,6 +701,7 @@ int main(int count, char **arguments) {
     around();
     pinned();
     shared();
+    late();
     replaced();
     resolved();
     both();
