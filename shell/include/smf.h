@@ -946,10 +946,10 @@ typedef struct SmfReloaded {
  *
  * False on failure, when the old version is unchanged: SMF_ERROR_RELOAD if its file does not allow replacement, or the
  * new version lacks a function that others, instances among them, call, or states other types for it, or a struct or enum
- * of these with other fields or variants; SMF_ERROR_IN_USE if
- * another module refers to data that cannot stay (with SMF_DATA_RESET, with SMF_DATA_KEEP in a module with constructors, with another size in the new version, or referred
- * to in a way that the file does not record);
- * SMF_ERROR_CEILING if replaced code has reached its limit; SMF_ERROR_STATE if another thread replaced the module
+ * of these with other fields or variants; SMF_ERROR_LINK if it cannot be linked, or declares a function of another module with
+ * other types than that states; SMF_ERROR_IN_USE if another module refers to data that cannot stay (with SMF_DATA_RESET, with
+ * SMF_DATA_KEEP in a module with constructors, with another size in the new version, or referred to in a way that the file does
+ * not record); SMF_ERROR_CEILING if replaced code has reached its limit; SMF_ERROR_STATE if another thread replaced the module
  * first.
  */
 bool smf_loader_reload(uint64_t loader, uint64_t module, const char *path, int32_t data, SmfReloaded *reloaded);

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use smf_core::format::note::{FunctionSignature, ImportSignature, Note};
 use smf_core::format::{Smf, Symbol};
+use smf_core::link::Name;
+use smf_core::loader::{LoadError, NamedModule};
 use thiserror::Error;
 
 /// What precedes the types of imports in the text of a note.
@@ -24,14 +26,25 @@ pub struct MismatchedImport {
     pub definer: String,
 }
 
+impl From<MismatchedImport> for LoadError {
+    fn from(error: MismatchedImport) -> Self {
+        let MismatchedImport { importer, function, definer } = error;
+        let [symbol, module, other] = [function, importer, definer].map(|n| Name::new(n.as_bytes()));
+        let names = symbol.and_then(|symbol| Ok((symbol, module?, other?)));
+        names.map_or_else(Self::from, |(symbol, module, other)| {
+            Self::ImportTypes { symbol, module, other }
+        })
+    }
+}
+
 /// Compares the types of the imports of `importer`. Modules have names in messages; `definer` returns the one that defines
 /// a symbol.
 ///
 /// # Errors
 /// The first import with other types.
 pub(crate) fn check<'m>(
-    importer: (&[u8], &Smf<'_>),
-    definer: impl Fn(&[u8]) -> Option<(&'m [u8], &'m Smf<'m>)>,
+    importer: NamedModule<'_>,
+    definer: impl Fn(&[u8]) -> Option<NamedModule<'m>>,
 ) -> Result<(), MismatchedImport> {
     let (importer, smf) = importer;
     let Ok(Some((text, at))) = smf.note_contents() else { return Ok(()) };
@@ -68,4 +81,60 @@ fn type_hashes(smf: &Smf<'_>) -> HashMap<String, String> {
     });
     let hashes = exported.map(|(row, function)| (function, row.type_hash().to_string()));
     hashes.filter(|(_, hash)| !hash.is_empty()).collect()
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "source", feature = "pack", target_arch = "x86_64"))]
+mod tests {
+    use smf_core::format::Arch;
+    use smf_core::loader::{LoaderOptions, ModuleBytes, StateMigration};
+    use smf_core::source::{Mode, SourceFile, compile};
+
+    use super::*;
+    use crate::compile::CompileOptions;
+    use crate::loader::Loader;
+
+    fn module(text: &str) -> ModuleBytes {
+        let file = SourceFile { name: "m.spl", module: "m", text };
+        let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+        let options = CompileOptions { arch: Arch::X86_64, level: 2, debug_directory: None };
+        ModuleBytes::new(crate::compile::compile(&unit, &options).unwrap()).unwrap()
+    }
+
+    fn user(ty: &str) -> ModuleBytes {
+        module(&format!("extern fn sum(xs: [{ty}]) -> i64\nfn f() -> i64: sum([4{ty}, 5{ty}])\n"))
+    }
+
+    /// A loader with a module `library`, whose function takes an array of i64.
+    fn loader() -> Loader {
+        let options = LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() };
+        let loader = Loader::new(options).unwrap();
+        let library = module("fn sum(xs: [i64]) -> i64: xs[0] + xs[1]\n");
+        loader.modules().load(b"library", library).unwrap();
+        loader
+    }
+
+    fn is_refused<T>(result: Result<T, LoadError>) {
+        let message = "user: `extern fn sum` has other types than the function in library";
+        assert_eq!(result.map(drop).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn new_version_with_other_types_of_an_import_is_refused() {
+        let loader = loader();
+        let modules = loader.modules();
+        is_refused(modules.load(b"user", user("i8")));
+        let module = modules.load(b"user", user("i64")).unwrap();
+        let reload = |ty| modules.reload(module, user(ty), StateMigration::Copy, &mut |_| {});
+        is_refused(reload("i8"));
+        reload("i64").unwrap();
+    }
+
+    /// As for the code of an instance.
+    #[test]
+    fn provider_with_other_types_of_an_import_is_refused_when_it_is_needed() {
+        let loader = loader();
+        loader.modules().register_provider(b"user", user("i8")).unwrap();
+        is_refused(loader.modules().resolve_import(b"f"));
+    }
 }

@@ -21,7 +21,7 @@ use smf_core::format::{File, Smf};
 use smf_core::link::{LinkError, Module};
 use smf_core::loader::{
     LoadError, LoadEvent, LoadObserver, LoaderOptions, MappedModule, ModuleBytes, ModuleHandle,
-    ModuleLoader, Reloaded, StateMigration, UnresolvedImport,
+    ModuleLoader, NamedModule, Reloaded, StateMigration, UnresolvedImport,
 };
 use smf_core::memory::{self, FileBytes, FileContents, FileGuards, FilePolicy, MemoryError};
 use smf_core::plural;
@@ -35,7 +35,7 @@ use crate::events::{self, Field, number};
 use crate::file_lease::{FileLeases, LeaseUser};
 use crate::files::{self, ReadError, is_standard_stream, module_of_archive};
 use crate::generated_code::HostRegistry;
-use crate::import_types::{self, MismatchedImport};
+use crate::import_types;
 #[cfg(feature = "host")]
 use crate::shared_object::{SharedObject, SharedObjectError};
 use crate::{link_failures, registration};
@@ -84,9 +84,6 @@ pub enum LoadFileError {
         /// Why there are no instances of templates for them.
         reasons: Vec<String>,
     },
-    /// An import that is declared with other types than those of its definition.
-    #[error(transparent)]
-    ImportTypes(#[from] MismatchedImport),
     /// A dynlib, whose initialisers the options refuse.
     #[cfg(feature = "host")]
     #[error(
@@ -205,6 +202,14 @@ impl CodeRegistry for Observer {
 }
 
 impl LoadObserver for Observer {
+    fn check_imports<'m>(
+        &self,
+        module: NamedModule<'_>,
+        definer: &dyn Fn(&[u8]) -> Option<NamedModule<'m>>,
+    ) -> Result<(), LoadError> {
+        Ok(import_types::check(module, definer)?)
+    }
+
     fn on_load(&self, name: &[u8], module: &Module<'_>) -> AttachResult {
         events::on_link(name, module);
         registration::register(module)
@@ -493,24 +498,13 @@ impl MappedFile<'_> {
     /// Links the modules and publishes them.
     ///
     /// # Errors
-    /// [`LoadFileError::MissingImports`] with the unresolved imports of all modules; [`LoadFileError::ImportTypes`];
-    /// [`LoadFileError::Load`].
+    /// [`LoadFileError::MissingImports`] with the unresolved imports of all modules; [`LoadFileError::Load`].
     pub fn link(self) -> Result<ModuleHandle, LoadFileError> {
         match self.0 {
-            State::Mapped(mapped) => {
-                check_imports(&mapped)?;
-                report_missing(|missing| mapped.link(missing))
-            }
+            State::Mapped(mapped) => report_missing(|missing| mapped.link(missing)),
             State::Loaded(handle) => Ok(handle),
         }
     }
-}
-
-/// Compares the types of the imports of modules that are to be linked.
-pub(crate) fn check_imports(mapped: &MappedModule<'_>) -> Result<(), MismatchedImport> {
-    let mut modules = mapped.modules();
-    let checked = modules.try_for_each(|m| import_types::check(m, |name| mapped.definer(name)));
-    checked.inspect_err(|error| events::on_refusal(&error.importer, error))
 }
 
 /// Runs `link` and, if it fails because of unresolved imports, lists all of them.

@@ -104,6 +104,9 @@ pub enum LoadError {
         "{module}: `{symbol}` is called from outside, and has other parameters or another result in the new version, or these name a struct or enum that has changed"
     )]
     SignatureChanged { module: Name, symbol: Name },
+    /// An `extern fn` whose types are not those of the function that another module defines.
+    #[error("{module}: `extern fn {symbol}` has other types than the function in {other}")]
+    ImportTypes { symbol: Name, module: Name, other: Name },
     /// A new version that cannot use a datum at the address that another module refers to.
     #[error(
         "{module} cannot be replaced: {by} refers to its `{symbol}` by address, and the new version cannot use it there"

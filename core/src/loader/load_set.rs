@@ -12,6 +12,7 @@ use super::error::{LoadError, Result};
 use super::fallback::Used;
 use super::handle::ModuleHandle;
 use super::inner::ModuleLoader;
+use super::observer::NamedModule;
 use super::options::UnresolvedImport;
 use super::provider_index::Provider;
 use super::state::Scope;
@@ -44,6 +45,11 @@ struct Member {
 }
 
 impl Member {
+    /// Its name and its file.
+    fn smf(&self) -> NamedModule<'_> {
+        (&self.name, self.exports.parsed().smf())
+    }
+
     /// The address by which other members use the export called `name`.
     fn stable_address(&self, name: &[u8], export: &Export) -> Result<u64> {
         if export.address == 0 {
@@ -270,17 +276,14 @@ impl<'l> LoadSet<'l> {
         member.or_else(|| loaded.map(|(version, export)| (Definer::Loaded(version), export)))
     }
 
-    /// The members, by name.
-    pub(super) fn modules(&self) -> impl Iterator<Item = (&[u8], &Smf<'_>)> {
-        self.members.iter().map(|member| (&*member.name, member.exports.parsed().smf()))
-    }
-
-    /// The module that defines a name, unless it is not an SMF module.
-    pub(super) fn definer(&self, name: &[u8]) -> Option<(&[u8], &Smf<'_>)> {
-        match self.find_definer(name)?.0 {
-            Definer::Member(at) => self.modules().nth(at),
-            Definer::Loaded(version) => Some((&version.name, version.linked()?)),
-        }
+    /// Lets the observer compare the imports of every member with their definitions.
+    fn check_imports(&self) -> Result<()> {
+        let Some(observer) = &self.loader.context.observer else { return Ok(()) };
+        let definer = |name: &[u8]| match self.find_definer(name)?.0 {
+            Definer::Member(at) => self.members.get(at).map(Member::smf),
+            Definer::Loaded(version) => Some((&*version.name, version.body.linked()?.smf())),
+        };
+        self.members.iter().try_for_each(|member| observer.check_imports(member.smf(), &definer))
     }
 
     /// Links every member; the results stand for versions that are not committed yet. `unresolved` is called for each unresolved import of any member.
@@ -289,6 +292,7 @@ impl<'l> LoadSet<'l> {
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),
     ) -> Result<(Scope, Vec<TryArc<Version>>)> {
         let images = core::mem::take(&mut self.images);
+        self.check_imports()?;
         self.find_static_users()?;
         let unresolved = RefCell::new(unresolved);
         let prepared = self.prepare_members(images, &unresolved)?;

@@ -86,6 +86,6 @@ pub use inner::{ModuleLoader, ModuleSink};
 pub use migrate::Migrated;
 pub use module_loader::MappedModule;
 pub use module_ref::{ModuleRef, Resolved};
-pub use observer::{LoadEvent, LoadObserver};
+pub use observer::{LoadEvent, LoadObserver, NamedModule};
 pub use options::{DuplicateExports, LoaderOptions, LoaderStatistics, UnresolvedImport};
 pub use reload::{Reloaded, StateMigration};

@@ -67,16 +67,6 @@ impl MappedModule<'_> {
         }
         Ok(linked)
     }
-
-    /// The module and its providers, with their names.
-    pub fn modules(&self) -> impl Iterator<Item = (&[u8], &Smf<'_>)> {
-        self.set.modules()
-    }
-
-    /// The name and the file of the module that defines an import of these modules; `None` if none does.
-    pub fn definer(&self, import: &[u8]) -> Option<(&[u8], &Smf<'_>)> {
-        self.set.definer(import)
-    }
 }
 
 impl fmt::Debug for MappedModule<'_> {

@@ -6,6 +6,7 @@ use core::ops::Range;
 use super::error::LoadError;
 use crate::alloc_util::{AttachResult, TryArc};
 use crate::codegen::registry::CodeRegistry;
+use crate::format::Smf;
 use crate::link::Module;
 
 /// What a loader has done, or refused to do.
@@ -42,6 +43,9 @@ pub enum LoadEvent<'e> {
     },
 }
 
+/// The name of a module, and its file.
+pub type NamedModule<'m> = (&'m [u8], &'m Smf<'m>);
+
 /// A host that is notified of new code, for example to tell debuggers and profilers.
 ///
 /// The returned values are registrations: the loader drops each one before it frees the code. The code of bytecode is
@@ -49,6 +53,20 @@ pub enum LoadEvent<'e> {
 /// trampolines as `module:function:entry`, and what the functions of a module share as `module:stubs`. The registry must
 /// not use the loader.
 pub trait LoadObserver: CodeRegistry {
+    /// A module is about to be linked, by itself, as a new version, or as a provider. `definer` returns the name and the file
+    /// of the SMF module that defines an import.
+    ///
+    /// # Errors
+    /// The reason why it must not be linked, such as [`LoadError::ImportTypes`]; nothing is loaded or replaced.
+    fn check_imports<'m>(
+        &self,
+        module: NamedModule<'_>,
+        definer: &dyn Fn(&[u8]) -> Option<NamedModule<'m>>,
+    ) -> Result<(), LoadError> {
+        let _ = (module, definer);
+        Ok(())
+    }
+
     /// A module has been linked. No lookup finds it yet.
     ///
     /// # Errors

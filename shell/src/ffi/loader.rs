@@ -20,7 +20,7 @@ use super::missing::{self, with_nul};
 use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};
 use crate::host_symbols::HostSymbols;
-use crate::loader::{LoadFileError, Loader, check_imports};
+use crate::loader::Loader;
 
 /// Options of a loader.
 #[repr(C)]
@@ -251,7 +251,6 @@ unsafe fn load(
             Some(handle) => handle,
             None => {
                 let mapped = loader.modules().map(&name, bytes)?;
-                check_imports(&mapped).map_err(LoadFileError::from)?;
                 missing::reporting(|missing| mapped.link(missing))?
             }
         };

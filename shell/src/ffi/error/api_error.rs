@@ -327,7 +327,9 @@ impl Code {
             } => Code::Missing,
             E::Link { error: LinkError::Memory(error), .. } => of_memory(error),
             E::Link { error: LinkError::OutOfMemory(_), .. } | E::OutOfMemory(_) => Code::NoMemory,
-            E::Link { .. } | E::Constructors { .. } | E::Library { .. } => Code::Link,
+            E::Link { .. } | E::Constructors { .. } | E::Library { .. } | E::ImportTypes { .. } => {
+                Code::Link
+            }
             E::Stub { error, .. } => of_exec(error),
             E::Bytecode { error, .. } => of_bytecode(error),
             E::NameTaken { .. } | E::DuplicateExport { .. } => Code::NameTaken,
