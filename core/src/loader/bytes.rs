@@ -125,33 +125,39 @@ impl core::fmt::Debug for ModuleBytes {
     }
 }
 
-/// A parsed module.
+/// A parsed module. Clones share it.
 #[derive(Clone)]
-pub(super) struct ParsedModule {
+pub(super) struct ParsedModule(TryArc<Parsed>);
+
+struct Parsed {
     smf: Smf<'static>,
-    pub(super) bytes: ModuleBytes,
+    bytes: ModuleBytes,
 }
 
 impl ParsedModule {
     /// The module in `bytes`, which must not be an archive.
     ///
     /// # Errors
-    /// [`LoadError::Format`]; [`LoadError::Archive`].
+    /// [`LoadError::Format`]; [`LoadError::Archive`]; [`LoadError::OutOfMemory`].
     pub(super) fn parse(name: &Name, bytes: ModuleBytes) -> Result<Self, LoadError> {
         match bytes.file {
-            Ok(File::Module(smf)) => Ok(Self { smf, bytes }),
+            Ok(File::Module(smf)) => Ok(Self(TryArc::new(Parsed { smf, bytes })?)),
             Ok(File::Library(_)) => Err(LoadError::Archive { module: name.clone() }),
             Err(error) => Err(LoadError::Format { module: name.clone(), error }),
         }
     }
 
     pub(super) fn smf(&self) -> &Smf<'_> {
-        &self.smf
+        &self.0.smf
+    }
+
+    pub(super) fn bytes(&self) -> &ModuleBytes {
+        &self.0.bytes
     }
 
     /// The file that is linked: the module's own, or the ELF object in its code.
     pub(super) fn linked(&self) -> Result<Smf<'_>, FormatError> {
-        self.smf.linked()
+        self.0.smf.linked()
     }
 
     /// Maps the image of the module, or verifies its bytecode. `data` stays in the memory of an older version; `refused`
@@ -170,8 +176,8 @@ impl ParsedModule {
             Some(program) => (None, ExportTable::Bytecode(program)),
             None => {
                 let sources =
-                    Sources { pool: Some(&context.pool), file: self.bytes.mapped.as_ref() };
-                let image = Image::map_preserving(&self.smf, sources, data, reach);
+                    Sources { pool: Some(&context.pool), file: self.0.bytes.mapped.as_ref() };
+                let image = Image::map_preserving(&self.0.smf, sources, data, reach);
                 let image = image.map_err(|error| match error {
                     PreserveError::Datum(datum) => refused(datum),
                     PreserveError::Link(error) => LoadError::link(name, error),
@@ -190,13 +196,13 @@ impl ParsedModule {
         context: &Context,
     ) -> Result<Option<TryArc<Bytecode<'static>>>> {
         let malformed = |error| LoadError::link(name, LinkError::Format(error));
-        let Some(table) = self.smf.functions().map_err(malformed)? else { return Ok(None) };
+        let Some(table) = self.0.smf.functions().map_err(malformed)? else { return Ok(None) };
         let refused = |error| LoadError::Bytecode { module: name.clone(), error };
         if !cfg!(feature = "bytecode") {
             return Err(refused(BytecodeError::NotBuilt));
         }
-        let code = (functions_of(&table).map_err(malformed)?, self.smf.constants());
-        let entry_point = self.smf.header().entry_point;
+        let code = (functions_of(&table).map_err(malformed)?, self.0.smf.constants());
+        let entry_point = self.0.smf.header().entry_point;
         let program = Bytecode::new(name, &table, code, entry_point, context).map_err(refused)?;
         Ok(Some(TryArc::new(program)?))
     }
@@ -315,7 +321,7 @@ impl LinkedModule {
     }
 
     pub(super) fn bytes(&self) -> &ModuleBytes {
-        &self.exports.parsed.bytes
+        self.exports.parsed.bytes()
     }
 
     /// As [`ParsedModule::linked`].
@@ -409,7 +415,7 @@ impl LinkedModule {
     pub(super) fn memory_bytes(&self) -> usize {
         let code = self.native.as_ref().map_or(0, Module::memory_bytes);
         let bytecode = self.bytecode().map_or(0, |program| program.engine().code_bytes());
-        code.saturating_add(bytecode).saturating_add(self.exports.parsed.bytes.slice.len())
+        code.saturating_add(bytecode).saturating_add(self.bytes().slice.len())
     }
 
     pub(super) fn entry_point(&self) -> Option<u64> {

@@ -101,7 +101,7 @@ impl ModuleLoader {
         if let Some(module) = loaded.as_ref().and_then(|version| version.body.linked()) {
             return Some(module.bytes().clone());
         }
-        self.providers().by_name(name).map(|provider| provider.parsed.bytes.clone())
+        self.providers().by_name(name).map(|provider| provider.parsed.bytes().clone())
     }
 
     /// Passes the bytes that a name has now to the sink.

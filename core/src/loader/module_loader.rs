@@ -150,7 +150,7 @@ impl ModuleLoader {
         let name = Name::new(name)?;
         let parsed = self.parse(&name, bytes)?;
         let mapped = scope_without(self, &name).and_then(|_| {
-            let announced = Announced::new(self, &name, &parsed.bytes);
+            let announced = Announced::new(self, &name, parsed.bytes());
             match map_set(self, &name, &parsed) {
                 Ok(set) => Ok((set, Some(announced))),
                 Err(error) => {
@@ -239,7 +239,7 @@ impl ModuleLoader {
         let mut current = self.sink();
         if let Some(sink) = &sink {
             for Provider { name, parsed } in self.providers().all() {
-                sink(name, Some(&parsed.bytes));
+                sink(name, Some(parsed.bytes()));
             }
             let scope = self.state().scope();
             for version in scope.versions() {

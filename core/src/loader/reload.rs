@@ -130,7 +130,7 @@ impl ModuleLoader {
                 }
             }
         }
-        let announced = Announced::new(self, &old.name, &parsed.bytes);
+        let announced = Announced::new(self, &old.name, parsed.bytes());
         let mut set = LoadSet::new(self, self.state().scope(), Some(handle));
         in_use.map(&mut set, old, parsed, table)?;
         let (scope, members) = set.link(unresolved)?;
