@@ -29,10 +29,13 @@ pub struct MismatchedImport {
 impl From<MismatchedImport> for LoadError {
     fn from(error: MismatchedImport) -> Self {
         let MismatchedImport { importer, function, definer } = error;
-        let [symbol, module, other] = [function, importer, definer].map(|n| Name::new(n.as_bytes()));
+        let [symbol, module, other] =
+            [function, importer, definer].map(|n| Name::new(n.as_bytes()));
         let names = symbol.and_then(|symbol| Ok((symbol, module?, other?)));
-        names.map_or_else(Self::from, |(symbol, module, other)| {
-            Self::ImportTypes { symbol, module, other }
+        names.map_or_else(Self::from, |(symbol, module, other)| Self::ImportTypes {
+            symbol,
+            module,
+            other,
         })
     }
 }

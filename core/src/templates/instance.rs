@@ -27,6 +27,12 @@ pub(super) struct InstanceData {
     pub(super) signature: Box<[u8]>,
     /// Whether the template is source text.
     pub(super) is_source: bool,
+    pub(super) dependencies: Dependencies,
+}
+
+/// What an instance depends on.
+#[derive(Default)]
+pub(super) struct Dependencies {
     /// The symbols that the code, and that of the instances which it calls, was linked with.
     pub(super) imports: Vec<Import>,
     /// The symbols of the instances that the code calls.
@@ -65,12 +71,12 @@ pub(super) struct Import {
 impl Instance {
     /// Whether it is of templates that are still those of their modules.
     pub(super) fn is_current(&self) -> bool {
-        self.0.sources.iter().all(|source| !source.is_outdated.load(Ordering::Relaxed))
+        self.0.dependencies.sources.iter().all(|source| !source.is_outdated.load(Ordering::Relaxed))
     }
 
     /// Whether it is current, and of templates that requests of `owner` use.
     pub(super) fn is_of(&self, owner: u64) -> bool {
-        self.is_current() && self.0.sources.iter().all(|source| source.is_of(owner))
+        self.is_current() && self.0.dependencies.sources.iter().all(|source| source.is_of(owner))
     }
 
     /// The signature that the compiler has [declared](super::Environment::declare_signature), in an encoding

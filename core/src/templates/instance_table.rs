@@ -148,7 +148,7 @@ fn put(table: &[Once<Entry>], entry: Entry) {
 mod tests {
     use std::format;
 
-    use super::super::instance::InstanceData;
+    use super::super::instance::{Dependencies, InstanceData};
     use super::*;
     use crate::alloc_util::TryArc;
     use crate::link::Name;
@@ -160,19 +160,14 @@ mod tests {
     fn instance(memory: &CodeMemory, symbol: &str) -> Instance {
         let block = memory.allocate(4).unwrap().publish().unwrap();
         let symbol = Name::new(symbol.as_bytes()).unwrap();
-        let signature = Box::default();
-        let (_registrations, code_len, imports) = ([None, None], 4, Vec::new());
-        let (is_source, calls, sources) = (false, Vec::new(), Vec::new());
         let data = InstanceData {
             symbol,
-            _registrations,
+            _registrations: [None, None],
             block,
-            code_len,
-            signature,
-            is_source,
-            imports,
-            calls,
-            sources,
+            code_len: 4,
+            signature: Box::default(),
+            is_source: false,
+            dependencies: Dependencies::default(),
         };
         Instance(TryArc::new(data).unwrap())
     }

@@ -509,7 +509,8 @@ impl JitInstantiator {
             let found = resolver.and_then(|resolver| resolver.resolve_for(module, symbol));
             found == Some(*address)
         };
-        let accepts = |of: &Instance| of.is_of(owner) && of.0.imports.iter().all(is_linked);
+        let accepts =
+            |of: &Instance| of.is_of(owner) && of.0.dependencies.imports.iter().all(is_linked);
         self.instances.find(symbol, &accepts)
     }
 

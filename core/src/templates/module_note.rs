@@ -155,7 +155,7 @@ impl ModuleNote {
         let made =
             pending.iter().filter_map(|made| Some((str::from_utf8(made.symbol()).ok()?, made)));
         let calls = made.clone().flat_map(|(caller, made)| {
-            let calls = made.0.calls.iter();
+            let calls = made.0.dependencies.calls.iter();
             calls.filter_map(move |called| Some((caller, str::from_utf8(called).ok()?)))
         });
         let symbols = ordered(made.map(|made| made.0))?;

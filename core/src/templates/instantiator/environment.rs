@@ -13,7 +13,7 @@ use crate::templates::compiler::{
     CachePolicy, CompileError, CompileRequest, Compiled, Environment, Result, Target,
 };
 use crate::templates::error::{InstantiateError, InstantiateErrorKind};
-use crate::templates::instance::{Import, Instance, Source};
+use crate::templates::instance::{Dependencies, Import, Instance};
 use crate::templates::module::Module;
 use crate::trap::trap_hook;
 use crate::types::{Type, mangle, mangle_plain};
@@ -32,18 +32,13 @@ pub(super) struct CompileEnvironment<'j> {
     /// The path of the template's module.
     module: &'j Name,
     targets: Vec<ResolvedTarget>,
+    pub(super) dependencies: Dependencies,
     /// The declared signature of the code.
     pub(super) signature: Box<[u8]>,
     /// The declared unwind rows and lines of the code.
     pub(super) tables: Vec<FunctionTables>,
     /// The reason of the last [`CompileError::Needs`].
     failure: Option<InstantiateError>,
-    /// The symbols that the code refers to, itself or through instances.
-    pub(super) imports: Vec<Import>,
-    /// The symbols of the instances that the code calls.
-    pub(super) calls: Vec<Name>,
-    /// Of the module of the template, and of those whose instances the code calls.
-    pub(super) sources: Vec<TryArc<Source>>,
 }
 
 struct ResolvedTarget {
@@ -59,22 +54,11 @@ impl<'j> CompileEnvironment<'j> {
         symbol: &'j Name,
         module: &'j Module,
     ) -> Result<Self, AllocError> {
-        let (signature, tables) = (Box::default(), Vec::new());
-        let (targets, imports, calls) = (Vec::new(), Vec::new(), Vec::new());
         let sources = try_collect([module.source.clone()].into_iter())?;
-        let (module, failure) = (&module.note.path, None);
-        Ok(Self {
-            jit,
-            symbol,
-            module,
-            targets,
-            signature,
-            tables,
-            failure,
-            imports,
-            calls,
-            sources,
-        })
+        let dependencies = Dependencies { sources, ..Dependencies::default() };
+        let (signature, tables) = (Box::default(), Vec::new());
+        let (module, targets, failure) = (&module.note.path, Vec::new(), None);
+        Ok(Self { jit, symbol, module, targets, dependencies, signature, tables, failure })
     }
 
     /// The code cache record of the compiled code.
@@ -118,15 +102,15 @@ impl<'j> CompileEnvironment<'j> {
         let known = self.targets.iter().rposition(|target| target.address == address);
         let number = known.unwrap_or(self.targets.len());
         if known.is_none() {
-            for import in instance.iter().flat_map(|instance| &instance.0.imports) {
+            for import in instance.iter().flat_map(|instance| &instance.0.dependencies.imports) {
                 self.add_import(import.clone())?;
             }
             if let Some(instance) = instance.as_ref().filter(|_| LISTS_CALLS) {
-                try_push(&mut self.calls, instance.0.symbol.clone())?;
+                try_push(&mut self.dependencies.calls, instance.0.symbol.clone())?;
             }
-            for source in instance.iter().flat_map(|instance| &instance.0.sources) {
-                if !self.sources.iter().any(|known| known.ptr_eq(source)) {
-                    try_push(&mut self.sources, source.clone())?;
+            for source in instance.iter().flat_map(|instance| &instance.0.dependencies.sources) {
+                if !self.dependencies.sources.iter().any(|known| known.ptr_eq(source)) {
+                    try_push(&mut self.dependencies.sources, source.clone())?;
                 }
             }
             try_push(&mut self.targets, ResolvedTarget { address, instance, name: None })?;
@@ -137,9 +121,9 @@ impl<'j> CompileEnvironment<'j> {
 
     fn add_import(&mut self, import: Import) -> Result<(), AllocError> {
         let is_it = |known: &Import| known.symbol == import.symbol && known.module == import.module;
-        match self.imports.iter().any(is_it) {
+        match self.dependencies.imports.iter().any(is_it) {
             true => Ok(()),
-            false => try_push(&mut self.imports, import),
+            false => try_push(&mut self.dependencies.imports, import),
         }
     }
 

@@ -323,7 +323,7 @@ impl Instantiation<'_> {
         let address = |target| environment.address(target);
         let block = publish(&self.jit.memory, host_arch(), compiled, address)?;
         let range = block.address()..block.address() + block.len();
-        let CompileEnvironment { signature, tables, imports, calls, sources, .. } = environment;
+        let CompileEnvironment { signature, tables, dependencies, .. } = environment;
         let (mut registration, mut made) = (None, None);
         if let Some(observer) = &self.jit.observer {
             registration = register_named(&**observer, range.clone(), &self.symbol, &tables)?;
@@ -338,9 +338,7 @@ impl Instantiation<'_> {
             code_len,
             signature,
             is_source,
-            imports,
-            calls,
-            sources,
+            dependencies,
         };
         Ok(Instance(TryArc::new(data)?))
     }
