@@ -81,6 +81,7 @@ mod resolver;
 mod signature;
 #[cfg(feature = "source")]
 mod source_bodies;
+mod symbols;
 mod taker;
 mod template_uses;
 
@@ -102,5 +103,6 @@ pub use precompiled::{
 pub use resolver::JitSymbolResolver;
 #[cfg(feature = "source")]
 pub use source_bodies::{RecordBodies, SourceBodies, encode_source, is_same_source};
+pub use symbols::instance_symbols;
 pub use taker::{ObjTaker, Taken, TakerConfig};
 pub use template_uses::UsageSite;

@@ -7,13 +7,13 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::environment::FUNCTION;
 use super::{Instance, JitInstantiator, State};
-use crate::alloc_util::{AllocError, try_concat, try_copy_bytes, try_copy_str, try_push};
+use crate::alloc_util::{AllocError, try_copy_bytes, try_copy_str, try_push};
 use crate::link::{Name, ShortName};
 use crate::templates::derived::{DerivedInstance, try_clone_all};
 use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result};
-use crate::types::{Type, demangle, demangle_foreign, is_alias, is_alias_of, mangle, mangle_plain};
+use crate::templates::symbols::{FUNCTION, instance_symbols};
+use crate::types::{Type, demangle, demangle_foreign, is_alias, is_alias_of};
 
 impl JitInstantiator {
     /// The instance of the template `name` for `types`, which need not be listed. Compiles it if it does not exist.
@@ -25,7 +25,7 @@ impl JitInstantiator {
             return Err(InstantiateError::not_found(name.as_bytes()));
         }
         let arguments = try_clone_all(types)?;
-        let found = self.known_or_new(b"", try_copy_str(name)?, arguments)?;
+        let found = self.known_or_new(false, try_copy_str(name)?, arguments)?;
         let found = found.ok_or_else(|| InstantiateError::not_found(name.as_bytes()))?;
         let owner = self.owner();
         let is_known = self.exists(&found.symbol, owner)
@@ -91,27 +91,26 @@ impl JitInstantiator {
         let Ok(text) = core::str::from_utf8(symbol) else { return Ok(None) };
         if self.parameters_of(symbol) == Some(Some(0)) {
             // A specialisation, which has the name of an instance.
-            return self.known_or_new(b"", try_copy_str(text)?, Vec::new());
+            return self.known_or_new(false, try_copy_str(text)?, Vec::new());
         }
         if let Some((name, types)) = text.strip_suffix('>').and_then(|text| text.split_once('<'))
             && self.parameters_of(name.as_bytes()).is_some()
             && let Ok(arguments) = Type::parse_arguments(types)
         {
-            return self.known_or_new(b"", try_copy_str(name)?, arguments);
+            return self.known_or_new(false, try_copy_str(name)?, arguments);
         }
         if !text.contains('$') {
             return Ok(None);
         }
-        let stripped = symbol.strip_prefix(FUNCTION).and_then(|rest| str::from_utf8(rest).ok());
-        let readings = [stripped.map(|rest| (FUNCTION, rest)), Some((&b""[..], text))];
-        for (prefix, text) in readings.into_iter().flatten() {
+        let stripped = text.strip_prefix(FUNCTION).map(|rest| (true, rest));
+        for (is_prefixed, text) in stripped.into_iter().chain([(false, text)]) {
             let Some((template, arguments)) = self.parse(text)? else { continue };
             if arguments.iter().any(is_alias)
                 && let Some(found) = self.find_alias(symbol, &template, &arguments)?
             {
                 return Ok(Some(found));
             }
-            return self.known_or_new(prefix, template, arguments);
+            return self.known_or_new(is_prefixed, template, arguments);
         }
         Ok(None)
     }
@@ -144,28 +143,19 @@ impl JitInstantiator {
     /// The instance under the name by which it exists or is listed, or else under the usual one.
     fn known_or_new(
         &self,
-        prefix: &[u8],
+        is_prefixed: bool,
         template: String,
         arguments: Vec<Type>,
     ) -> Result<Option<DerivedInstance>> {
-        if arguments.is_empty() {
-            let symbol = try_copy_bytes(template.as_bytes())?.into_vec();
-            return Ok(Some(DerivedInstance { symbol, template, arguments }));
-        }
-        let Some(usual) = mangle(&template, &arguments)? else { return Ok(None) };
-        let plain = mangle_plain(&template, &arguments)?.filter(|plain| *plain != usual);
-        let mut symbol = try_concat(&[prefix, usual.as_bytes()])?;
-        let (state, owner) = (self.state(), self.owner());
-        'known: for name in [Some(&usual), plain.as_ref()].into_iter().flatten() {
-            for prefix in [FUNCTION, b""] {
-                let known = try_concat(&[prefix, name.as_bytes()])?;
-                if self.exists(&known, owner) || state.modules.is_possible(&known, owner) {
-                    symbol = known;
-                    break 'known;
-                }
-            }
-        }
-        Ok(Some(DerivedInstance { symbol: symbol.into(), template, arguments }))
+        let symbols = instance_symbols(&template, &arguments, is_prefixed)?;
+        let known = {
+            let (state, owner) = (self.state(), self.owner());
+            symbols.iter().map(String::as_bytes).position(|symbol| {
+                self.exists(symbol, owner) || state.modules.is_possible(symbol, owner)
+            })
+        };
+        let symbol = symbols.into_iter().nth(known.unwrap_or(0)).map(String::into_bytes);
+        Ok(symbol.map(|symbol| DerivedInstance { symbol, template, arguments }))
     }
 
     /// The one instance of the template whose arguments the older spelling `arguments` means.

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::JitInstantiator;
-use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_copy_bytes, try_push};
+use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push};
 use crate::codegen::registry::FunctionTables;
 use crate::format::write::note_edit::LISTS_CALLS;
 use crate::link::{Name, ShortName};
@@ -15,11 +15,9 @@ use crate::templates::compiler::{
 use crate::templates::error::{InstantiateError, InstantiateErrorKind};
 use crate::templates::instance::{Dependencies, Import, Instance};
 use crate::templates::module::Module;
+use crate::templates::symbols::{FUNCTION, instance_symbols};
 use crate::trap::trap_hook;
-use crate::types::{Type, mangle, mangle_plain};
-
-/// The prefix of function symbols.
-pub(super) const FUNCTION: &[u8] = b"fn$";
+use crate::types::Type;
 
 /// The template and the arguments of an instance that no row lists.
 pub(super) type InstanceRequest<'g> = (&'g [u8], &'g [Type]);
@@ -163,28 +161,19 @@ impl<'j> CompileEnvironment<'j> {
 
     fn resolve_instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target> {
         let missing = CompileError::Missing(ShortName::new(template));
-        if arguments.is_empty() {
-            // Rows always have arguments.
-            return self
-                .find_instance(template, Some((template, arguments)))
-                .unwrap_or(Err(missing));
-        }
         let name = core::str::from_utf8(template).map_err(|_| missing)?;
-        let symbol = mangle(name, arguments)?.ok_or(missing)?;
-        // Notes may use the spelling without escapes.
-        let plain = mangle_plain(name, arguments)?.filter(|plain| *plain != symbol);
-        for symbol in [Some(&symbol), plain.as_ref()].into_iter().flatten() {
-            for prefix in [FUNCTION, b""] {
-                let symbol = try_concat(&[prefix, symbol.as_bytes()])?;
-                if let Some(target) = self.find_instance(&symbol, None) {
-                    return target;
-                }
+        // One that no row lists has the spelling of this instance.
+        let is_prefixed = self.symbol.starts_with(FUNCTION.as_bytes());
+        let symbols = instance_symbols(name, arguments, is_prefixed)?;
+        for symbol in &symbols {
+            if let Some(target) = self.find_instance(symbol.as_bytes(), None) {
+                return target;
             }
         }
         // No row lists it, but a template is sufficient.
-        let prefix = if self.symbol.starts_with(FUNCTION) { FUNCTION } else { b"" };
-        let symbol = try_concat(&[prefix, symbol.as_bytes()])?;
-        self.find_instance(&symbol, Some((template, arguments))).unwrap_or(Err(missing))
+        let symbol = symbols.first().ok_or(missing)?;
+        let request = Some((template, arguments));
+        self.find_instance(symbol.as_bytes(), request).unwrap_or(Err(missing))
     }
 
     fn resolve_symbol(&mut self, symbol: &[u8]) -> Result<Target> {

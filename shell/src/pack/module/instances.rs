@@ -17,18 +17,17 @@ use smf_core::format::ext::source_template::SourceTemplate;
 use smf_core::format::note::{Instantiation, Note, Possible, Status};
 use smf_core::format::sdn::Cell;
 use smf_core::format::template::{Template, Templates};
-use smf_core::link::TRAP_HOOK;
-use smf_core::plural;
+use smf_core::link::{ShortName, TRAP_HOOK};
 #[cfg(feature = "source")]
 use smf_core::source::{SourceFile, TranslationUnit, instantiate};
 use smf_core::templates::{
-    Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment, JitConfig,
-    PrecompiledBodies, Target, X64Bodies,
+    Aarch64Bodies, CompileError, CompileRequest, Compiled, Compiler, Environment,
+    InstantiateErrorKind, JitConfig, PrecompiledBodies, Target, X64Bodies, instance_symbols,
 };
 #[cfg(feature = "source")]
 use smf_core::templates::{RecordBodies, SourceBodies};
 use smf_core::trap::trap_hook;
-use smf_core::types::{Type, mangle, mangle_plain};
+use smf_core::types::Type;
 
 use super::convert::reloc_type;
 use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
@@ -368,11 +367,11 @@ impl Instantiator<'_, '_> {
     ) -> Result<(Compiled, Compilation), Failure> {
         let ModuleTemplate { template, section, .. } = found;
         if template.kind.is_some() && usize::from(template.params) != arguments.len() {
-            let (given, taken) = (arguments.len(), template.params);
-            let (one, other, is) = (plural::s(taken), plural::s(given), plural::is(given));
-            let why = format!(
-                "the template has {taken} type parameter{one}, and {given} type{other} {is} given"
-            );
+            let why = InstantiateErrorKind::Parameters {
+                template: ShortName::new(template.name),
+                parameters: template.params,
+                arguments: arguments.len(),
+            };
             return Err(Failure::Compile(CompileError::because(why)));
         }
         let (x64, aarch64) = (X64Bodies::new(), Aarch64Bodies::new());
@@ -491,23 +490,14 @@ impl Environment for LinkEnvironment<'_, '_, '_> {
     fn instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target, CompileError> {
         let unnamed = || CompileError::because("it requires an instance without a symbol");
         let template = str::from_utf8(template).map_err(|_| unnamed())?;
-        if arguments.is_empty() {
-            return self.required(template, Some((template, arguments)));
-        }
-        // As the loader does: a symbol that is listed, or exists, whatever its spelling; else one spelt as that of the instance.
-        let usual = mangle(template, arguments)?.ok_or_else(unnamed)?;
-        let plain = mangle_plain(template, arguments)?.filter(|plain| *plain != usual);
-        let names = [Some(&usual), plain.as_ref()].into_iter().flatten();
-        let names = names.flat_map(|name| [format!("{FUNCTION}{name}"), name.clone()]);
-        let mut names: Vec<_> = names.collect();
+        // As the loader does: one that exists, or else is listed, or else has the spelling of this instance.
+        let names = instance_symbols(template, arguments, self.symbol.starts_with(FUNCTION))?;
         let Instantiator { context, instances, stack, .. } = &*self.linker;
-        let exists = |name: &String| stack.contains(name) || instances.has(name);
-        let known = names.iter().position(exists);
-        let known = known.or_else(|| names.iter().position(|name| context.rows.contains_key(name)));
-        let known = known.map(|at| names.swap_remove(at));
-        let prefix = if self.symbol.starts_with(FUNCTION) { FUNCTION } else { "" };
-        let symbol = known.unwrap_or_else(|| format!("{prefix}{usual}"));
-        self.required(&symbol, Some((template, arguments)))
+        let exists = |name: &&String| stack.contains(name) || instances.has(name);
+        let known = names.iter().find(exists);
+        let known = known.or_else(|| names.iter().find(|name| context.rows.contains_key(*name)));
+        let symbol = known.or(names.first()).ok_or_else(unnamed)?;
+        self.required(symbol, Some((template, arguments)))
     }
 
     fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
