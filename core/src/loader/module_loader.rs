@@ -56,9 +56,7 @@ impl MappedModule<'_> {
             let named = loader.names_of(members.iter())?;
             let (first, new) = loader.commit(&scope, members, &order, reservation)?;
             construct(loader, new.iter().map(|module| &**module.version()));
-            for (module, bytes) in &named {
-                loader.notify(&LoadEvent::Loaded { module, bytes: *bytes });
-            }
+            loader.notify_loaded(&named);
             Ok(first)
         });
         let linked = loader.notify_refusal(&name, linked)?;
@@ -498,8 +496,8 @@ impl ModuleLoader {
         Ok(names)
     }
 
-    /// The names and sizes of versions, for the observer; none without one.
-    fn names_of<'v>(
+    /// The names and sizes of new modules, for [`notify_loaded`](Self::notify_loaded); none without an observer.
+    pub(super) fn names_of<'v>(
         &self,
         versions: impl Iterator<Item = &'v TryArc<Version>>,
     ) -> Result<Vec<(Name, usize)>> {
@@ -508,6 +506,12 @@ impl ModuleLoader {
                 versions.map(|version| (version.name.clone(), version.memory_bytes())),
             )?),
             None => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn notify_loaded(&self, modules: &[(Name, usize)]) {
+        for (module, bytes) in modules {
+            self.notify(&LoadEvent::Loaded { module, bytes: *bytes });
         }
     }
 

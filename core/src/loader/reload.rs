@@ -143,9 +143,11 @@ impl ModuleLoader {
             let _inside = self.domains.pin();
             construct(self, in_order(&members, &order));
         }
+        let loaded = self.names_of(members.iter().skip(1))?;
         let migrated =
             self.switch(old, &scope, members, transfer, (&in_use, &order), reservation)?;
         announced.keep();
+        self.notify_loaded(&loaded);
         let kept = u32::try_from(in_use.0.len()).unwrap_or(u32::MAX);
         Ok(Reloaded { migrated, kept })
     }

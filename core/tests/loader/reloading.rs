@@ -871,6 +871,19 @@ fn observer_is_notified_of_each_event() {
 }
 
 #[test]
+fn observer_is_notified_of_providers_that_a_new_version_loads() {
+    let events = Events::default();
+    let observer = Box::new(events.clone());
+    let loader = ModuleLoader::with_observer(LoaderOptions::default(), observer).unwrap();
+    let module = loader.load(b"m", version(1).bytes()).unwrap();
+    loader.register_provider(b"p", plain(2).bytes()).unwrap();
+    let new = Spec::new().reloadable().function("g", Does::Calls("f"));
+    reload(&loader, module, &new).unwrap();
+    let expected = ["load m", "load p", "reload m, 0 symbols"];
+    assert_eq!(*events.0.lock().unwrap(), expected);
+}
+
+#[test]
 fn phases_begin_and_end_in_order_also_when_loading_fails() {
     let events = Events::default();
     let observer = Box::new(events.clone());
