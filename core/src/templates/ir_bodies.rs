@@ -258,9 +258,6 @@ struct Link<'l> {
 impl Link<'_> {
     fn compiled(mut self, code: &CompiledFunction<'_>) -> Result<Compiled> {
         let CompiledFunction { bytes, relocations, align, .. } = *code;
-        if self.environment.needs_tables() {
-            self.environment.declare_tables(code.tables(self.instance.body())?)?;
-        }
         if align > MAX_ALIGN {
             return Err(CompileError::because(format_args!(
                 "its read-only data must be aligned to {align} bytes, but instances are aligned to {MAX_ALIGN}"
@@ -269,6 +266,10 @@ impl Link<'_> {
         let mut found = try_with_capacity(relocations.len())?;
         for &Relocation { offset, kind, target, addend } in relocations {
             found.push(CodeReloc { offset, kind, target: self.target(target)?, addend });
+        }
+        // Last, because other code may take the place of this if a callee is refused.
+        if self.environment.needs_tables() {
+            self.environment.declare_tables(code.tables(self.instance.body())?)?;
         }
         Ok(Compiled { code: try_copy_bytes(bytes)?.into_vec(), relocations: found })
     }
@@ -387,6 +388,7 @@ mod tests {
     use std::string::String;
 
     use super::*;
+    use crate::codegen::registry::FunctionTables;
     use crate::format::Arch;
     use crate::ir::text::parse;
     use crate::link::ShortName;
@@ -398,6 +400,8 @@ mod tests {
         targets: Vec<String>,
         declared: BTreeMap<String, Box<[u8]>>,
         signature: Box<[u8]>,
+        /// The number of declared tables.
+        tables: usize,
     }
 
     impl Asked {
@@ -434,6 +438,15 @@ mod tests {
 
         fn declare_signature(&mut self, signature: Box<[u8]>) {
             self.signature = signature;
+        }
+
+        fn needs_tables(&self) -> bool {
+            true
+        }
+
+        fn declare_tables(&mut self, _: FunctionTables) -> Result<(), CompileError> {
+            self.tables += 1;
+            Ok(())
         }
 
         fn signature(&self, target: Target) -> Option<&[u8]> {
@@ -493,6 +506,8 @@ mod tests {
             let mut asked = Asked { declared, ..Asked::default() };
             let code = compile(CALLS, &[Type::F64, Type::Text], &mut asked);
             assert_eq!(code.is_ok(), fits, "{code:?}");
+            // The front end may compile the text of the template instead.
+            assert_eq!(asked.tables, usize::from(fits));
         }
         // A recursive call with another signature.
         let text = "template t<A>(a: i64)\ncall t<A>()\nreturn_none\nend";
