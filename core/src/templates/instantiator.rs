@@ -444,9 +444,12 @@ impl JitInstantiator {
     /// Whether compilation is enabled, and a loaded module lists `symbol` as possible, or, with the feature `source`, has
     /// the template whose instance for some types it names. False for an instance that exists, or that a note records.
     pub fn can_jit_instantiate(&self, symbol: &[u8]) -> bool {
-        let is_possible = || self.state().modules.is_possible(symbol, self.owner());
+        let owner = self.owner();
+        let is_possible = || self.state().modules.is_possible(symbol, owner);
         let can_derive = || cfg!(feature = "source") && self.can_derive(symbol);
-        self.config.enabled && (is_possible() || can_derive())
+        // The row of one that exists stays if notes are not updated.
+        let exists = || self.exists(symbol, owner);
+        self.config.enabled && (is_possible() || can_derive()) && !exists()
     }
 
     /// The entry of `symbol` in the first module that lists it as possible.
