@@ -1,8 +1,8 @@
 //! The last step of loading and replacing modules: the check that nothing relevant has changed, and the insertion.
 
-use super::bytecode::Bytecode;
 use alloc::vec::Vec;
 
+use super::bytecode::Bytecode;
 use super::bytes::LinkedModule;
 use super::error::{LoadError, Result};
 use super::handle::ModuleHandle;

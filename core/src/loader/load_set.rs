@@ -286,7 +286,8 @@ impl<'l> LoadSet<'l> {
         self.members.iter().try_for_each(|member| observer.check_imports(member.smf(), &definer))
     }
 
-    /// Links every member; the results stand for versions that are not committed yet. `unresolved` is called for each unresolved import of any member.
+    /// Links every member; the results stand for versions that are not committed yet. `unresolved` is called for each
+    /// unresolved import of any member.
     pub(super) fn link(
         mut self,
         unresolved: &mut dyn FnMut(&UnresolvedImport<'_>),

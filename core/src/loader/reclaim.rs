@@ -11,9 +11,9 @@ impl ModuleLoader {
     /// Frees replaced and unloaded versions that no thread can reach. Every replacement and unload does so too.
     ///
     /// A version stays while it is held, and while a hold of a module that imports from it, directly or through other modules,
-    /// or a counted call by address, lasts that started before the version was replaced. A replaced version stays until [`collect_quiescent`](Self::collect_quiescent) if a
-    /// stable address of its module was [returned](Self::resolve) or imported: calls by such an address are not
-    /// counted.
+    /// or a counted call by address, lasts that started before the version was replaced. A replaced version stays until
+    /// [`collect_quiescent`](Self::collect_quiescent) if a stable address of its module was [returned](Self::resolve) or
+    /// imported: calls by such an address are not counted.
     pub fn collect(&self) {
         let left = self.state().retired.begin_unregister(&self.domains);
         if !left.is_empty() {

@@ -21,7 +21,7 @@ use super::module_ref::ModuleRef;
 use super::observer::LoadEvent;
 use super::options::UnresolvedImport;
 use super::retired::RetireCause;
-use super::state::{Reach, Scope, State};
+use super::state::{Callers, Scope, State};
 use super::stub_table::{Redirection, StubTable};
 use super::version::{ImportedDatum, Version, VersionStubs, check_address};
 use crate::alloc_util::sort::sort_by;
@@ -75,8 +75,9 @@ impl ModuleLoader {
     /// [`LoadError`]; the old version is unchanged. [`LoadError::NotReloadable`] if the file does not allow it;
     /// [`LoadError::FunctionRemoved`] if the new version lacks a function with a stub, [`LoadError::SignatureChanged`] if the
     /// notes of both versions state different types for it, or a struct or enum of these with other fields or variants;
-    /// [`LoadError::DataInUse`] if imported data cannot [stay in place](StateMigration::Copy); [`LoadError::ConstructedDataInUse`] if it would have to be
-    /// [asked for](StateMigration::CopyConstructed); [`LoadError::ReplacedCodeLimit`] beyond
+    /// [`LoadError::DataInUse`] if imported data cannot [stay in place](StateMigration::Copy);
+    /// [`LoadError::ConstructedDataInUse`] if it would have to be [asked for](StateMigration::CopyConstructed);
+    /// [`LoadError::ReplacedCodeLimit`] beyond
     /// [`max_replaced_bytes`](super::LoaderOptions::max_replaced_bytes); and every error of [`load`](Self::load).
     pub fn reload(
         &self,
@@ -231,12 +232,12 @@ impl ModuleLoader {
         let checked = self.check_replace(&mut state, old, scope, &members, in_use, reservation);
         let pending = checked.and_then(|()| {
             state.retired.try_reserve(1)?;
-            let reach = match (self.forward.is_bound(handle), redirection.has_stubs()) {
-                (true, _) => Reach::AnyCode,
-                (false, true) => Reach::StableAddress,
-                (false, false) => Reach::Imports,
+            let callers = match (self.forward.is_bound(handle), redirection.has_stubs()) {
+                (true, _) => Callers::Any,
+                (false, true) => Callers::Holders,
+                (false, false) => Callers::Importers,
             };
-            let holders = state.holders_of(handle, reach)?;
+            let holders = state.holders_of(handle, callers)?;
             Ok((state.prepare(members.len(), Some(handle))?, holders))
         });
         let (pending, holders) = match pending {

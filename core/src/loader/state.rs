@@ -92,15 +92,15 @@ struct ReservedDatum {
 /// A resolver of the host.
 pub(super) type HostResolver = TryArc<Box<dyn Resolve + Send + Sync>>;
 
-/// Who, beside the modules that import from a module, may call it.
+/// The code that may call a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// No one else.
-    Imports,
-    /// A thread that holds any version of the module, by a stable address.
-    StableAddress,
+pub(super) enum Callers {
+    /// That of the modules that import from it.
+    Importers,
+    /// Also a thread that holds any version of the module, by a stable address.
+    Holders,
     /// Any code: another module may have the address of a [stub](super::forward) that leads to the module.
-    AnyCode,
+    Any,
 }
 
 /// The allocations that insert versions into a [`State`], made in advance.
@@ -298,7 +298,7 @@ impl State {
     pub(super) fn holders_of(
         &self,
         handle: ModuleHandle,
-        reach: Reach,
+        callers: Callers,
     ) -> Result<Vec<Holder>, AllocError> {
         let current = self.version(handle).ok();
         let is_other = |version: &&TryArc<Version>| current.is_none_or(|own| !own.ptr_eq(version));
@@ -306,15 +306,14 @@ impl State {
         if held().next().is_none() {
             return Ok(Vec::new());
         }
-        let mut callers = self.all_importers_of(handle)?;
-        if reach == Reach::StableAddress {
-            callers.try_reserve(1).map_err(|_| AllocError)?;
-            callers.insert(handle);
+        let mut known = self.all_importers_of(handle)?;
+        if callers == Callers::Holders {
+            known.try_reserve(1).map_err(|_| AllocError)?;
+            known.insert(handle);
         }
         let mut holders = Vec::new();
-        let calls = |version: &&TryArc<Version>| {
-            reach == Reach::AnyCode || callers.contains(&version.handle)
-        };
+        let calls =
+            |version: &&TryArc<Version>| callers == Callers::Any || known.contains(&version.handle);
         for version in held().filter(calls) {
             try_push(&mut holders, Holder::new(version))?;
         }
@@ -392,11 +391,11 @@ impl State {
         let mut names = try_with_capacity(handles.len())?;
         for handle in handles {
             // Of the versions that import from it, none is held; of its own, an older one may be.
-            let reach = match forward.is_bound(*handle) {
-                true => Reach::AnyCode,
-                false => Reach::StableAddress,
+            let callers = match forward.is_bound(*handle) {
+                true => Callers::Any,
+                false => Callers::Holders,
             };
-            holders.push(self.holders_of(*handle, reach)?);
+            holders.push(self.holders_of(*handle, callers)?);
         }
         let mut next = self.next_order(0)?;
         if let Some(order) = next.get_mut() {
