@@ -6,7 +6,6 @@ use std::ptr;
 
 use smf_core::alloc_util::{AllocError, try_push};
 use smf_core::extract::FunctionExtractor;
-use smf_core::link::ShortName;
 use smf_core::templates::{
     ConstraintKind, DeferredHints, Instance, JitInstantiator, ObjTaker, TakeError, Taken,
     TakerConfig, TypeConstraint, TypeVariable, UsageSite,
@@ -106,10 +105,12 @@ pub unsafe extern "C" fn smf_jit_take_generic(
     let take = |jit: &JitInstantiator, name: &str| {
         Ok(taker(jit).take_generic(name).map(|taken| match taken {
             Taken::Instance(instance) => Some(instance),
-            taken => {
-                deferred(&taken);
+            Taken::Template { reason, .. } => {
+                record_unknown_types(&reason);
                 None
             }
+            // Templates have no functions of modules, and an unknown one is an error.
+            Taken::Code(_) | Taken::NotFound { .. } => None,
         }))
     };
     // SAFETY: the caller's promise.
@@ -219,17 +220,9 @@ fn failed(error: TakeError) -> i32 {
     outcome
 }
 
-/// Records why a template is deferred.
-fn deferred(taken: &Taken<'_, '_>) {
-    match taken {
-        Taken::Template { reason, .. } => record(ApiError::other(Code::Instantiate, reason)),
-        Taken::NotFound { symbol } => record(not_found(symbol)),
-        _ => {}
-    }
-}
-
-fn not_found(symbol: &ShortName) -> ApiError {
-    ApiError::other(Code::NotFound, &format_args!("Symbol not found: {symbol}"))
+/// Records why the types of a template are unknown.
+fn record_unknown_types(reason: &TakeError) {
+    record(ApiError::other(Code::Instantiate, reason));
 }
 
 /// # Safety
@@ -274,12 +267,13 @@ impl SmfTakenObject {
                 let (bytes, length) = (code.as_ptr(), to_i64(code.len()));
                 (Self { address, bytes, length, kind: INSTANCE, ..Self::NONE }, 0)
             }
-            Ok(taken @ Taken::Template { .. }) => {
-                deferred(&taken);
+            Ok(Taken::Template { reason, .. }) => {
+                record_unknown_types(&reason);
                 (Self { kind: TEMPLATE, ..Self::NONE }, DEFERRED)
             }
-            Ok(taken @ Taken::NotFound { .. }) => {
-                deferred(&taken);
+            Ok(Taken::NotFound { symbol }) => {
+                let message = format_args!("Symbol not found: {symbol}");
+                record(ApiError::other(Code::NotFound, &message));
                 (Self::NONE, 1)
             }
             Err(error) => (Self::NONE, failed(error)),
