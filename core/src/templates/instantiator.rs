@@ -405,27 +405,29 @@ impl JitInstantiator {
     /// callers. Does nothing for a module that was loaded otherwise.
     pub fn forget_read_metadata(&self, name: &[u8]) {
         let owner = self.owner();
-        self.forget(&|module| module.is_at(owner, name), true);
+        self.forget(&|module| module.is_at(owner, name));
     }
 
-    /// As [`forget_read_metadata`](Self::forget_read_metadata), for all modules of an [owner](Self::with_owner), which does not
-    /// load modules again.
+    /// As [`forget_read_metadata`](Self::forget_read_metadata), for all modules of an [owner](Self::with_owner).
+    pub fn withdraw_owner(&self, owner: u64) {
+        while self.forget(&|module| module.source.owner == owner) {}
+    }
+
+    /// As [`withdraw_owner`](Self::withdraw_owner), for an owner that does not load modules again.
     pub fn forget_owner(&self, owner: u64) {
+        self.withdraw_owner(owner);
         let is_it = |module: &Module| module.source.owner == owner;
-        while self.forget(&is_it, false) {}
         while self.state().modules.recall(&is_it).is_some() {}
     }
 
-    /// Removes a module that a loader has read; false if there is none. `may_return`: it may be loaded again.
-    fn forget(&self, is_it: &dyn Fn(&Module) -> bool, may_return: bool) -> bool {
+    /// Removes a module that a loader has read; false if there is none.
+    fn forget(&self, is_it: &dyn Fn(&Module) -> bool) -> bool {
         let mut state = self.state();
         let Some(gone) = state.modules.unload(is_it) else { return false };
         state.jobs.failed.clear();
         state.inferred.retain(|_, known| !known.depends_on.iter().any(|of| of.ptr_eq(&gone)));
         state.derived.retain(|known| self.exists(&known.symbol, 0));
-        if may_return {
-            state.modules.remember(gone);
-        }
+        state.modules.remember(gone);
         true
     }
 

@@ -329,6 +329,11 @@ fn templates_of_an_owner_are_not_used_for_another() {
     assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [None; 2]);
     set(1);
     assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [Some(1); 2]);
+    let made = jit.address(b"f$i64");
+    jit.withdraw_owner(1);
+    assert_eq!([value(&jit, "f$i64"), value(&jit, "g$i64")], [None; 2]);
+    jit.load_read_metadata(b"m", &file("ret 1")).unwrap();
+    assert_eq!(jit.address(b"f$i64"), made, "the instance of the same template");
     jit.forget_owner(1);
     assert_eq!([value(&jit, "f$i64"), value(&jit, "h$i64")], [None, Some(9)]);
     set(0);

@@ -442,7 +442,7 @@ pub extern "C" fn smf_loader_set_jit(loader: u64, jit: u64) -> bool {
             }
         };
         loader.modules().set_module_sink(sink)?;
-        loader.forget_except(jit);
+        loader.withdraw_except(jit);
         Ok(loader.fallback.set(loader.modules(), Rank::Instantiator, fallback)?)
     }))
 }

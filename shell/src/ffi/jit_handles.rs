@@ -189,18 +189,24 @@ pub(super) struct LoaderModules {
     pub(super) loader: u64,
 }
 
-impl SetJit for LoaderModules {
-    fn forget_modules(&self) {
+impl LoaderModules {
+    fn remove(&self, remove: impl FnOnce(&JitInstantiator)) {
         if let Some(_user) = self.shared.users.enter() {
-            self.shared.resolver.instantiator().forget_owner(self.loader);
+            remove(self.shared.resolver.instantiator());
             self.shared.unreadable.forget_owner(self.loader);
         }
     }
 }
 
+impl SetJit for LoaderModules {
+    fn withdraw_modules(&self) {
+        self.remove(|jit| jit.withdraw_owner(self.loader));
+    }
+}
+
 impl Drop for LoaderModules {
     fn drop(&mut self) {
-        self.forget_modules();
+        self.remove(|jit| jit.forget_owner(self.loader));
     }
 }
 

@@ -42,8 +42,8 @@ pub(super) struct OpenLoader {
 /// An instantiator that a loader was set for.
 #[cfg(feature = "jit")]
 pub(super) trait SetJit: Send + Sync {
-    /// Forgets the modules of the loader.
-    fn forget_modules(&self);
+    /// Withdraws the modules of the loader, until it is set again.
+    fn withdraw_modules(&self);
 }
 
 impl Object for OpenLoader {
@@ -119,13 +119,11 @@ impl OpenLoader {
         }
     }
 
-    /// Lets all instantiators but `jit` forget the modules of the loader.
+    /// Withdraws the modules of the loader from all instantiators but `jit`.
     #[cfg(feature = "jit")]
-    pub(super) fn forget_except(&self, jit: u64) {
-        self.jits()
-            .iter()
-            .filter(|(known, _)| *known != jit)
-            .for_each(|(_, of)| of.forget_modules());
+    pub(super) fn withdraw_except(&self, jit: u64) {
+        let jits = self.jits();
+        jits.iter().filter(|(known, _)| *known != jit).for_each(|(_, of)| of.withdraw_modules());
     }
 
     /// Sets the cache through which files are read; 0 for none.

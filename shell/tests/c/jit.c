@@ -212,9 +212,12 @@ static void late(void) {
     uint64_t loader = smf_loader_open(NULL), jits[2] = {open_jit(50, SMF_JIT_SILENT), open_jit(50, SMF_JIT_SILENT)};
     SmfJitStatistics statistics = {.size = sizeof statistics};
     uint64_t module = plugin(loader, VERSIONS[0]);
+    int64_t addresses[4];
     for (int i = 0; i < 4; i++) {
         CHECK(smf_jit_set_compiler(jits[i & 1], compile, (void *)42) && smf_loader_set_jit(loader, jits[i & 1]));
-        CHECK(main_of(loader, "user.smf") == 333);
+        CHECK(main_of(loader, "user.smf") == 333 && (addresses[i] = smf_loader_resolve(loader, "later$i64", NULL)));
+        /* One that is set again has its instances again. */
+        CHECK(i < 2 || addresses[i] == addresses[i - 2]);
         CHECK(smf_jit_statistics(jits[i & 1], &statistics) && statistics.modules == 1);
         CHECK(smf_jit_statistics(jits[~i & 1], &statistics) && statistics.modules == 0);
     }
