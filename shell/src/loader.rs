@@ -13,6 +13,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "jit")]
+use std::sync::Mutex;
 
 use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_box};
 use smf_core::cache::{CacheError, CachedBytes, FileCache};
@@ -147,6 +149,10 @@ pub struct Loader {
     #[cfg_attr(not(feature = "host"), expect(dead_code, reason = "no dynlib is opened"))]
     refuse_constructors: bool,
     cache: Option<TryArc<FileCache>>,
+    /// The address of the [`LoaderTemplates`](crate::loader_templates::LoaderTemplates) that were attached last, until they are
+    /// detached.
+    #[cfg(feature = "jit")]
+    pub(crate) attached: Mutex<Option<usize>>,
     /// Dropped after the modules.
     #[cfg(feature = "host")]
     _leases: LeaseUser,
@@ -252,6 +258,8 @@ impl Loader {
             file_policy,
             refuse_constructors,
             cache: None,
+            #[cfg(feature = "jit")]
+            attached: Mutex::default(),
             #[cfg(feature = "host")]
             _leases: LeaseUser::new(),
         })

@@ -6,8 +6,8 @@
 //!
 //! The loader and its instantiator refer to each other: neither is freed before [`LoaderTemplates::detach`].
 
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fmt, ptr};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_push};
 use smf_core::format::{File, SectionKind};
@@ -175,14 +175,25 @@ impl LoaderTemplates {
         Ok(templates)
     }
 
-    /// Reverses [`attach`](Self::attach): no more instances are made. Those that exist stay.
+    /// Reverses [`attach`](Self::attach), unless others were attached to the loader since: no more instances are made. The code of
+    /// those that exist stays as long as a module is loaded that was linked with it.
     ///
     /// # Errors
     /// [`AllocError`]; some of it may be done.
     pub fn detach(&self) -> Result<(), AllocError> {
         let Some(loader) = lock(&self.symbols.loader).take() else { return Ok(()) };
+        let mut attached = lock(&loader.attached);
+        if *attached != Some(self.address()) {
+            return Ok(());
+        }
+        *attached = None;
         loader.modules().set_module_sink(None)?;
         loader.modules().set_fallback_resolver(None)
+    }
+
+    /// The address of this, by which a loader knows what is attached.
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
     }
 
     /// Withdraws a module that is not loaded any more.
@@ -224,11 +235,15 @@ impl LoaderTemplates {
         &self.jit
     }
 
-    /// The instance called `name`, which is made if there is none; `None` if there is no template for it.
+    /// The instance called `name`, which is made if there is none; `None` if there is no template for it, and after
+    /// [`detach`](Self::detach).
     ///
     /// # Errors
     /// [`InstanceError`].
     pub fn instance(&self, name: &[u8]) -> Result<Option<Instance>, InstanceError> {
+        if lock(&self.symbols.loader).is_none() {
+            return Ok(None);
+        }
         match self.instantiator().try_jit_instantiate(name) {
             Ok(instance) | Err(InstantiateError::UpdateFailed { instance, .. }) => {
                 Ok(Some(instance))
@@ -283,6 +298,8 @@ fn set(loader: &Loader, templates: &TryArc<LoaderTemplates>) -> Result<(), Alloc
         None => of_sink.forget(name),
     };
     let of_resolver = templates.clone();
+    let mut attached = lock(&loader.attached);
+    *attached = Some(templates.address());
     let resolver = move |name: &[u8]| of_resolver.resolve(name);
     loader.modules().set_module_sink(Some(try_box(sink)?))?;
     loader.modules().set_fallback_resolver(Some(try_box(resolver)?))

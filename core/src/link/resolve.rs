@@ -17,7 +17,8 @@ use crate::alloc_util::{AllocError, TryArc};
 use crate::format::ext::tls::TlsImport;
 use crate::format::{Binding, Found, Smf, Symbol, SymbolIndex, SymbolKind, Symbols};
 
-/// A source of symbol addresses.
+/// A source of symbol addresses. Modules call or access what they import, so that an address has to be that of what they
+/// expect, and valid while they are loaded. Machine code of modules is trusted, and so are these addresses.
 pub trait Resolve {
     /// The address of the exported symbol `name`; `None` if there is none.
     fn resolve(&self, name: &[u8]) -> Option<u64>;

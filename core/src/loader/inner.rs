@@ -10,6 +10,7 @@ use super::forward::ForwardFunctions;
 use super::observer::{LoadEvent, SharedObserver};
 use super::options::{Context, LoaderOptions};
 use super::provider_index::ProviderIndex;
+use super::resolvers::Resolvers;
 use super::retired::run_destructors;
 use super::state::State;
 use super::version::Version;
@@ -146,22 +147,26 @@ impl ModuleLoader {
 
     /// The address of `name` outside of all modules: a host symbol, else that of the host resolver, else that in a
     /// library that the host has [added](Self::add_library) or in `libraries`, else that of the fallback resolver.
-    pub(super) fn resolve_outside(&self, name: &[u8], libraries: &dyn Resolve) -> Option<u64> {
-        self.resolve_in_host(name).or_else(|| libraries.resolve(name)).or_else(|| {
-            let resolver = self.state().fallback_resolver.clone();
-            resolver?.resolve(name)
-        })
+    pub(super) fn resolve_outside(
+        &self,
+        name: &[u8],
+        libraries: &dyn Resolve,
+        resolvers: &Resolvers,
+    ) -> Option<u64> {
+        self.resolve_in_host(name, resolvers)
+            .or_else(|| libraries.resolve(name))
+            .or_else(|| resolvers.fallback.as_ref()?.resolve(name))
     }
 
     /// The address of `name` in the host and the added libraries, without the fallback resolver.
-    pub(super) fn resolve_in_host(&self, name: &[u8]) -> Option<u64> {
+    pub(super) fn resolve_in_host(&self, name: &[u8], resolvers: &Resolvers) -> Option<u64> {
         let state = self.state();
-        let known = state.host.get(name).copied();
-        let (resolver, added) = (state.host_resolver.clone(), state.libraries.clone());
+        let (known, added) = (state.host.get(name).copied(), state.libraries.clone());
         drop(state);
         let replaced = || self.context.options.host_services.services().replacement(name);
         let in_libraries = || added?.iter().find_map(|library| library.resolve(name));
-        let known = known.or_else(replaced).or_else(|| resolver?.resolve(name));
+        let known = known.or_else(replaced);
+        let known = known.or_else(|| resolvers.host.as_ref()?.resolve(name));
         known.or_else(in_libraries)
     }
 

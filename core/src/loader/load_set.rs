@@ -15,6 +15,7 @@ use super::inner::ModuleLoader;
 use super::observer::NamedModule;
 use super::options::UnresolvedImport;
 use super::provider_index::Provider;
+use super::resolvers::Resolvers;
 use super::state::Scope;
 use super::stub_table::StubTable;
 use super::version::{Body, Dependency, ImportedDatum, Version, VersionStubs, check_address};
@@ -69,6 +70,8 @@ pub(super) struct LoadSet<'l> {
     loader: &'l ModuleLoader,
     /// The modules that were loaded when the set was started.
     scope: Scope,
+    /// Those of the loader when the set was started.
+    resolvers: Resolvers,
     /// The module that the first member replaces.
     replaced: Option<ModuleHandle>,
     members: Vec<Member>,
@@ -93,7 +96,13 @@ impl<'l> LoadSet<'l> {
         replaced: Option<ModuleHandle>,
     ) -> Self {
         let (members, images) = (Vec::new(), Vec::new());
-        Self { loader, scope, replaced, members, images, number: None }
+        let resolvers = loader.state().resolvers.clone();
+        Self { loader, scope, resolvers, replaced, members, images, number: None }
+    }
+
+    /// Whether the modules that are loaded are those when the set was started.
+    pub(super) fn is_current(&self) -> bool {
+        self.loader.state().scope().is(&self.scope)
     }
 
     /// Maps a module and every provider that a member needs.
@@ -170,7 +179,7 @@ impl<'l> LoadSet<'l> {
                 return None;
             }
             // Nothing depends on what the fallback resolver uses for it: it is asked again when the import is resolved.
-            let resolve = || self.loader.resolve_outside(import, &libraries);
+            let resolve = || self.loader.resolve_outside(import, &libraries, &self.resolvers);
             self.loader.fallback_calls.run(self.number, resolve).ok()?.0
         };
         let neighbour = self.images.first().and_then(|(image, _)| image.near_address());
@@ -192,7 +201,7 @@ impl<'l> LoadSet<'l> {
         }
         let exports = image.0.exports.clone();
         // Nothing else asks for functions of members.
-        if self.loader.state().fallback_resolver.is_some() {
+        if self.resolvers.fallback.is_some() {
             let member = member_handle(self.members.len()).slot;
             self.number =
                 Some(self.loader.forward.start_loading(self.number, (member, &name), &exports)?);
@@ -433,7 +442,8 @@ impl<'l> LoadSet<'l> {
         let new_table = member.stubs.clone().filter(|_| !member.is_version);
         let stubs = new_table.map(|table| VersionStubs { table, version: 0 });
         let body = (Body::Linked(module), registration);
-        Ok(Version::new(member.name.clone(), member_handle(0), body, uses, stubs)?)
+        let (name, resolvers) = (member.name.clone(), self.resolvers.clone());
+        Ok(Version::new(name, member_handle(0), body, uses, stubs, resolvers)?)
     }
 }
 
@@ -532,9 +542,9 @@ impl Imports<'_, '_, '_> {
 
     /// Searches the host and the libraries, then asks the fallback resolver.
     fn find_outside(&self, name: &[u8], libraries: &dyn Resolve) -> Result<Option<u64>> {
-        let loader = self.set.loader;
-        let known = loader.resolve_in_host(name).or_else(|| libraries.resolve(name));
-        let resolver = loader.state().fallback_resolver.clone().filter(|_| known.is_none());
+        let LoadSet { loader, resolvers, .. } = self.set;
+        let known = loader.resolve_in_host(name, resolvers).or_else(|| libraries.resolve(name));
+        let resolver = resolvers.fallback.as_ref().filter(|_| known.is_none());
         let Some(resolver) = resolver else { return Ok(known) };
         let (found, used) =
             loader.fallback_calls.run(self.set.number, || resolver.resolve(name))?;

@@ -72,6 +72,7 @@ mod options;
 mod provider_index;
 mod reclaim;
 mod reload;
+mod resolvers;
 mod retired;
 mod state;
 mod stub;

@@ -15,6 +15,7 @@ use super::module_ref::{ModuleRef, Resolved};
 use super::observer::{LoadEvent, LoadObserver};
 use super::options::{LoaderOptions, LoaderStatistics, UnresolvedImport};
 use super::provider_index::{NewProviders, Provider};
+use super::resolvers::Resolvers;
 use super::state::Scope;
 use super::version::{Body, Version};
 use crate::alloc_util::{AllocError, TryArc, try_collect};
@@ -46,7 +47,8 @@ impl MappedModule<'_> {
         let Self { loader, name, parsed, set, announced } = self;
         let mut mapped = Some(set);
         let linked = retry(loader, &name, |reservation| {
-            let set = match mapped.take() {
+            // Other modules may have been loaded or unloaded since.
+            let set = match mapped.take().filter(LoadSet::is_current) {
                 Some(set) => set,
                 None => map_set(loader, &name, &parsed)?,
             };
@@ -176,7 +178,8 @@ impl ModuleLoader {
         let name = Name::new(name)?;
         let body = (Body::Foreign(symbols), None);
         let (handle, uses) = (ModuleHandle::member(0), (Vec::new(), Vec::new()));
-        let version = Version::new(name.clone(), handle, body, uses, None)?;
+        let resolvers = Resolvers::default();
+        let version = Version::new(name.clone(), handle, body, uses, None, resolvers)?;
         let members = try_collect([version].into_iter())?;
         let mut state = self.state();
         if state.by_name(&name).is_some() {
@@ -203,7 +206,8 @@ impl ModuleLoader {
         Ok(())
     }
 
-    /// Defines a host symbol; returns its previous address. Loaded modules are not changed.
+    /// Defines a host symbol; returns its previous address. Loaded modules are not changed. The address is trusted as those of
+    /// [`Resolve`] are.
     ///
     /// # Errors
     /// [`AllocError`].
@@ -211,7 +215,8 @@ impl ModuleLoader {
         self.state().define(name, address)
     }
 
-    /// Sets the resolver of names that neither a module nor [`define`](Self::define) defines, usually dlsym(3).
+    /// Sets the resolver of names that neither a module nor [`define`](Self::define) defines, usually dlsym(3). The
+    /// previous one is dropped when no module is loaded that was linked with it.
     ///
     /// # Errors
     /// [`AllocError`]; the previous resolver stays.
@@ -220,7 +225,7 @@ impl ModuleLoader {
         resolver: Option<Box<dyn Resolve + Send + Sync>>,
     ) -> Result<(), AllocError> {
         let resolver = resolver.map(TryArc::new).transpose()?;
-        let old = core::mem::replace(&mut self.state().host_resolver, resolver);
+        let old = core::mem::replace(&mut self.state().resolvers.host, resolver);
         // Without the lock.
         drop(old);
         Ok(())
@@ -255,7 +260,7 @@ impl ModuleLoader {
 
     /// Sets the resolver that is used last. It may load modules with this loader. A module depends on the module of this
     /// loader that has an address which the resolver returns for an import, and on those of
-    /// [`resolve_import`](Self::resolve_import).
+    /// [`resolve_import`](Self::resolve_import). The previous one is dropped when no module is loaded that was linked with it.
     ///
     /// # Errors
     /// [`AllocError`]; the previous resolver stays.
@@ -264,7 +269,7 @@ impl ModuleLoader {
         resolver: Option<Box<dyn Resolve + Send + Sync>>,
     ) -> Result<(), AllocError> {
         let resolver = resolver.map(TryArc::new).transpose()?;
-        let old = core::mem::replace(&mut self.state().fallback_resolver, resolver);
+        let old = core::mem::replace(&mut self.state().resolvers.fallback, resolver);
         drop(old);
         Ok(())
     }
@@ -278,7 +283,8 @@ impl ModuleLoader {
         let kind = SymbolKind::None;
         let in_host = |address| Resolved { address, kind, module: None };
         let found = self.resolve_in_modules(name)?;
-        Ok(found.or_else(|| self.resolve_outside(name, &NoImports).map(in_host)))
+        let resolvers = || self.state().resolvers.clone();
+        Ok(found.or_else(|| self.resolve_outside(name, &NoImports, &resolvers()).map(in_host)))
     }
 
     /// As [`resolve`](Self::resolve), in the modules alone.
@@ -353,7 +359,9 @@ impl ModuleLoader {
             self.fallback_calls.add(|_| Used::export(handle, name, (address, kind)))?;
             return Ok(Some(address));
         }
-        let in_host = || module.is_none().then(|| self.resolve_in_host(name)).flatten();
+        let resolvers = || self.state().resolvers.clone();
+        let in_host = || self.resolve_in_host(name, &resolvers());
+        let in_host = || module.is_none().then(in_host).flatten();
         if let Some(address) = in_host() {
             return Ok(Some(address));
         }

@@ -132,7 +132,8 @@ impl ModuleLoader {
             }
         }
         let announced = Announced::new(self, &old.name, parsed.bytes());
-        let mut set = LoadSet::new(self, self.state().scope(), Some(handle));
+        let scope = self.state().scope();
+        let mut set = LoadSet::new(self, scope, Some(handle));
         in_use.map(&mut set, old, parsed, table)?;
         let (scope, members) = set.link(unresolved)?;
         self.check_duplicates(&scope, &members, Some(handle))?;

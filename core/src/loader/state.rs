@@ -9,13 +9,14 @@ use super::epoch::Domains;
 use super::error::{LoadError, Result};
 use super::forward::ForwardFunctions;
 use super::handle::ModuleHandle;
+use super::resolvers::Resolvers;
 use super::retired::{Holder, RetireCause, RetiredVersions};
 use super::version::{Dependency, ImportedDatum, Version};
 use crate::alloc_util::{
     AllocError, TryArc, try_copy_bytes, try_push, try_reserve, try_with_capacity,
 };
 use crate::format::{Binding, SymbolKind};
-use crate::link::{AddedLibraries, Export, Libraries, Name, Resolve};
+use crate::link::{AddedLibraries, Export, Libraries, Name};
 
 /// Modules in load order.
 type LoadOrder = Vec<TryArc<Version>>;
@@ -89,9 +90,6 @@ struct ReservedDatum {
     by: Name,
 }
 
-/// A resolver of the host.
-pub(super) type HostResolver = TryArc<Box<dyn Resolve + Send + Sync>>;
-
 /// The code that may call a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Callers {
@@ -119,8 +117,7 @@ pub(super) struct State {
     names: HashMap<Name, ModuleHandle>,
     /// Addresses of host symbols.
     pub(super) host: HashMap<Box<[u8]>, u64>,
-    pub(super) host_resolver: Option<HostResolver>,
-    pub(super) fallback_resolver: Option<HostResolver>,
+    pub(super) resolvers: Resolvers,
     pub(super) retired: RetiredVersions,
     reserved: Vec<ReservedDatum>,
     /// The number of the next reservation.

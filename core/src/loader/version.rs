@@ -7,6 +7,7 @@ use super::epoch::Epochs;
 use super::error::{BytecodeError, LoadError, Result};
 use super::handle::ModuleHandle;
 use super::observer::Registration;
+use super::resolvers::Resolvers;
 use super::stub_table::StubTable;
 use crate::alloc_util::{AllocError, TryArc};
 use crate::format::{Binding, Smf, SymbolKind};
@@ -79,6 +80,8 @@ pub(super) struct Version {
     pub(super) data_owners: Lock<Vec<TryArc<Version>>>,
     /// Every [`ModuleRef`](super::ModuleRef) pins them.
     pub(super) holds: TryArc<Epochs>,
+    /// Owned, because the body has their addresses, which its destructors may call: dropped last.
+    _resolvers: Resolvers,
 }
 
 /// The stub table of a reloadable module and the number of a version in it.
@@ -95,6 +98,7 @@ impl Version {
         (body, registration): (Body, Registration),
         (dependencies, forward_stubs): (Vec<Dependency>, Vec<Name>),
         stubs: Option<VersionStubs>,
+        resolvers: Resolvers,
     ) -> Result<TryArc<Self>, AllocError> {
         TryArc::new(Self {
             name,
@@ -106,6 +110,7 @@ impl Version {
             stubs,
             data_owners: Lock::default(),
             holds: TryArc::new(Epochs::new())?,
+            _resolvers: resolvers,
         })
     }
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use smf_core::format::functions::Functions;
 use smf_core::format::{Binding, Smf, SymbolKind};
-use smf_core::link::LinkError;
+use smf_core::link::{LinkError, Resolve};
 use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{
     DuplicateExports, LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader,
@@ -67,6 +67,46 @@ fn import_resolves_to_module_then_others_then_host_then_fallback() {
     loader.set_host_resolver(None).unwrap();
     loader.set_fallback_resolver(None).unwrap();
     assert_eq!(address(&loader, "absent name"), None);
+}
+
+/// Modules have the addresses of their resolver, which may be those of a library that is closed with it.
+#[test]
+fn resolver_is_kept_until_the_modules_that_were_linked_with_it_are_unloaded() {
+    type Setter = fn(&ModuleLoader, Option<Box<dyn Resolve + Send + Sync>>);
+    let setters: [Setter; 2] = [
+        |loader, resolver| loader.set_host_resolver(resolver).unwrap(),
+        |loader, resolver| loader.set_fallback_resolver(resolver).unwrap(),
+    ];
+    for set in setters {
+        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+        let library = Arc::new(());
+        let owned = library.clone();
+        let resolver =
+            move |name: &[u8]| (name == b"f" && Arc::strong_count(&owned) > 0).then_some(0x1000);
+        set(&loader, Some(Box::new(resolver)));
+        let user = Spec::new().function("u", Does::Calls("f")).bytes();
+        let user = loader.load(b"user", user).unwrap();
+        set(&loader, None);
+        let other = Spec::new().function("o", Does::Returns(1)).bytes();
+        loader.load(b"other", other).unwrap();
+        assert_eq!(Arc::strong_count(&library), 2);
+        loader.unload(user).unwrap();
+        assert_eq!(Arc::strong_count(&library), 1);
+    }
+}
+
+#[test]
+fn module_is_linked_with_those_that_were_loaded_after_it_was_mapped() {
+    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
+    let user = || Spec::new().function("u", Does::Calls("f")).bytes();
+    let mapped = loader.map(b"user", user()).unwrap();
+    loader.load(b"library", Spec::new().function("f", Does::Returns(7)).bytes()).unwrap();
+    let linked = mapped.link(&mut |_| {}).unwrap();
+    assert_eq!(call(&loader, linked, "u", &[]), 7);
+    let mapped = loader.map(b"second", user()).unwrap();
+    loader.load(b"second", user()).unwrap();
+    let error = mapped.link(&mut |_| {}).unwrap_err();
+    assert!(matches!(error, LoadError::NameTaken { .. }), "{error}");
 }
 
 #[test]

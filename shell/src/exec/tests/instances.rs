@@ -205,6 +205,33 @@ fn instance_states_why_there_is_none() {
     templates.detach().unwrap();
 }
 
+/// Detaching neither frees code that modules call, nor detaches others that were attached since.
+#[test]
+fn code_of_instances_stays_until_the_modules_that_were_linked_with_it_are_unloaded() {
+    use smf_core::loader::ModuleBytes;
+    use smf_core::memory::code_alloc::CodeMemory;
+    use smf_core::templates::JitConfig;
+
+    use crate::loader_templates::LoaderTemplates;
+
+    let (loader, replaced) = loader_with_templates();
+    let memory = CodeMemory::default();
+    let config = JitConfig { update_smf: false, ..JitConfig::default() };
+    let templates = LoaderTemplates::attach(&loader, config, memory.clone()).unwrap();
+    replaced.detach().unwrap();
+    let bytes = |bytes: Vec<u8>| ModuleBytes::new(bytes).unwrap();
+    let modules = loader.modules();
+    let text = "fn one() -> i64: 1\nfn id<T>(x: T) -> T: x\n";
+    let library = modules.load(b"templates", bytes(module(text))).unwrap();
+    let user = modules.load(b"user", bytes(importer("f", "id$i64"))).unwrap();
+    templates.detach().unwrap();
+    assert!(templates.instance(b"id$i64").unwrap().is_none());
+    drop(templates);
+    assert_eq!(memory.statistics().live_blocks, 1);
+    modules.unload_all(&[user, library]).unwrap();
+    assert_eq!(memory.statistics().live_blocks, 0);
+}
+
 /// The templates of a loader, and the function of their module that has the name of one of another module.
 #[test]
 fn instances_are_those_of_loaded_modules_and_call_functions_of_these() {
