@@ -297,6 +297,10 @@ impl<'p> Body<'_, 'p, '_> {
     ) {
         let ty = variable.value.ty;
         let want = op.map_or(Want::of(ty), |op| Self::beside(op, ty));
+        let old = match op {
+            Some(_) => self.stable(variable.value, target, value),
+            None => variable.value,
+        };
         let typed = self.expr(value, want);
         if !variable.mutable {
             self.not_assignable(variable.name, self.span(target));
@@ -309,7 +313,7 @@ impl<'p> Body<'_, 'p, '_> {
             None => typed,
             Some(op) => {
                 let spans = Spans { right: self.span(value), ..span.into() };
-                self.operate(op, variable.value, typed, Want::NOTHING, spans)
+                self.operate(op, old, typed, Want::NOTHING, spans)
             }
         };
         let typed = self.coerce(typed, ty, self.span(value));

@@ -65,6 +65,24 @@ fn a_branch_that_is_ruled_out_reaches_nothing() {
     assert_eq!(run(text, "k", &[]), 8);
 }
 
+/// In front of the right side, which may assign to the variable.
+#[test]
+fn compound_assignment_reads_the_variable_first() {
+    for (op, expected) in [("+", 6), ("-", -4), ("*", 5), ("/", 0), ("%", 1)] {
+        for (value, target) in [("1", "x"), ("[1, 2]", "x[0]"), ("S(1)", "x.n"), ("(1, 2)", "x.0")]
+        {
+            let text = format!(
+                "struct S:\n    n: i64\nfn f() -> i64:\n    var x = {value}\n    \
+                 {target} {op}= if true:\n        {target} = 10\n        5\n    else: 0\n    {target}\n"
+            );
+            assert_eq!(run(&text, "f", &[]), expected, "{text}");
+        }
+    }
+    let text = "fn f() -> i64:\n    var x = 1\n    x += match x:\n        case 1:\n            x = 10\n            \
+                5\n        case _: 0\n    x\n";
+    assert_eq!(run(text, "f", &[]), 6);
+}
+
 #[test]
 fn loops_walk_over_the_values_at_their_start() {
     let text = "struct S:\n    n: i64\n    v: [i64; 3]\nimpl S:\n    me sum() -> i64:\n        var r = 0\n        for x in self.v:\n            self = S(0, [9, 9, 9])\n            r = r * 10 + x\n        r\n\
