@@ -112,7 +112,11 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     fn name_value(&mut self, name: Name, want: Want, span: Span) -> Typed {
         if let Some(variable) = self.variable(name) {
-            return variable.value;
+            return match variable.mutable && variable.value.ty == TypeId::TEXT {
+                // An assignment to the variable does not change what has its value.
+                true => self.pair_copy(variable.value),
+                false => variable.value,
+            };
         }
         if let Some(function) = self.inner_function(name) {
             return self.function_value(function, &[], want, span);

@@ -179,6 +179,21 @@ impl Body<'_, '_, '_> {
         Typed { temporary: true, ..Typed::new(typed.ty, Value::Place(place)) }
     }
 
+    /// A fresh local with the value of another one, which may be that of a variable.
+    pub(super) fn local_copy(&mut self, local: Local) -> Local {
+        let Some(ty) = self.builder.local_type(local) else { return local };
+        let copy = self.builder.local(ty);
+        self.builder.copy(ty, copy, local);
+        copy
+    }
+
+    /// A text or view in fresh locals.
+    pub(super) fn pair_copy(&mut self, typed: Typed) -> Typed {
+        let Value::Pair(first, second) = typed.value else { return typed };
+        let (first, second) = (self.local_copy(first), self.local_copy(second));
+        Typed { value: Value::Pair(first, second), ..typed }
+    }
+
     /// The value where assignments between `after` and `last` cannot change it.
     pub(super) fn stable(&mut self, typed: Typed, after: ExprId, last: ExprId) -> Typed {
         let has_branches = Tree::has_between(&self.tree.branches, after, last);

@@ -219,7 +219,9 @@ impl<'p> Body<'_, 'p, '_> {
         span: Span,
     ) -> Typed {
         match self.repr(value.ty) {
-            Repr::Nothing | Repr::Unknown | Repr::Pair => value,
+            Repr::Nothing | Repr::Unknown => value,
+            Repr::Pair if mutable => self.pair_copy(value),
+            Repr::Pair => value,
             Repr::Scalar(ty) => {
                 let is_constant = matches!(value.value, Value::Number(_) | Value::Float(_));
                 if is_constant && !mutable {

@@ -111,6 +111,19 @@ fn loops_take_values_apart() {
 }
 
 #[test]
+fn texts_are_copied() {
+    let text = "fn val_of_var():\n    var t = \"a\"\n    val u = t\n    t = \"b\"\n    print \"{u}{t}\"\n\
+                fn var_of_var():\n    var t = \"a\"\n    var u = t\n    u = \"b\"\n    print \"{t}{u}\"\n\
+                fn var_of_val():\n    val t = \"a\"\n    var u = t\n    u = \"b\"\n    print \"{t}{u}\"\n\
+                fn var_of_param(t: text):\n    var u = t\n    u = \"b\"\n    print \"{t}{u}\"\n\
+                fn param(mut t: text):\n    val u = t\n    t = \"b\"\n    print \"{u}{t}\"\n\
+                fn branch(c: bool):\n    var t = \"a\"\n    val u = if c: t else: \"c\"\n    t = \"b\"\n    print \"{u}{t}\"\n\
+                fn main():\n    val_of_var()\n    var_of_var()\n    var_of_val()\n    var_of_param(\"a\")\n    \
+                param(\"a\")\n    branch(true)\n";
+    assert_eq!(output(text), "ab\n".repeat(6));
+}
+
+#[test]
 fn recursion_and_loops() {
     let fact = "fn fact(n: i64) -> i64:\n    if n <= 1: return 1\n    n * fact(n - 1)\n";
     assert_eq!(run(fact, "fact", &[5]), 120);
