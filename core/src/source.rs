@@ -289,4 +289,4 @@ fn with_program(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@
 //!
 //! **Calls.** A parameter of memory is passed by its address, and the callee does not write to it. A result of memory
 //! or of a pair is written to the address that comes first. The caller passes a copy where the callee could change the
-//! original: to methods that change their receiver, and where a later argument has a call.
+//! original: to methods that change their receiver, where a later argument has a call, and of memory behind a pointer.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -73,11 +73,18 @@ pub(super) struct Place {
     base: Base,
     offset: u32,
     index: Option<Local>,
+    /// Whether a pointer refers to it, through which any function may write there.
+    is_pointed: bool,
 }
 
 impl Place {
     fn at(base: Base) -> Self {
-        Self { base, offset: 0, index: None }
+        Self { base, offset: 0, index: None, is_pointed: false }
+    }
+
+    /// What a pointer of the source refers to.
+    fn behind(pointer: Local) -> Self {
+        Self { is_pointed: true, ..Self::at(Base::Pointer(pointer)) }
     }
 }
 
@@ -115,6 +122,11 @@ impl Typed {
 
     const fn local(ty: TypeId, local: Local) -> Self {
         Self::new(ty, Value::Local(local))
+    }
+
+    /// Whether it is memory behind a pointer.
+    fn is_pointed(&self) -> bool {
+        matches!(self.value, Value::Place(Place { is_pointed: true, .. }))
     }
 }
 

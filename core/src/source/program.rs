@@ -231,6 +231,8 @@ pub(super) struct Program<'p, 's> {
     depth: u32,
     /// The number of operations that are evaluated for their types only, as `false and` stands in front of them.
     skipped: u32,
+    /// Whether the files name types of pointers.
+    pub(super) has_pointers: bool,
 }
 
 /// An entry of a list by number.
@@ -264,7 +266,10 @@ impl<'p, 's> Program<'p, 's> {
         let trees = || sources.iter().map(|source| &source.tree);
         let functions = trees().map(|tree| tree.functions.len()).sum();
         let params = trees().map(|tree| tree.params.len()).sum();
+        let mut types = trees().flat_map(|tree| &tree.types);
+        let has_pointers = types.any(|node| matches!(node.kind, TypeKind::Pointer(..)));
         Ok(Self {
+            has_pointers,
             sources,
             names,
             diagnostics,

@@ -564,6 +564,26 @@ impl Tree {
         list.get(first).is_some_and(|&number| number <= last.0)
     }
 
+    /// The calls in a part of the text.
+    pub(super) fn calls_in(&self, span: Span) -> impl Iterator<Item = ExprId> {
+        let end_of = |call: u32| self.expr(ExprId(call)).span.end;
+        let first = self.calls.partition_point(|&call| end_of(call) <= span.start);
+        let rest = self.calls.get(first..).unwrap_or(&[]).iter();
+        rest.take_while(move |&&call| end_of(call) <= span.end).map(|&call| ExprId(call))
+    }
+
+    /// What the statements in a part of the text assign to.
+    pub(super) fn assigned_in(&self, span: Span) -> impl Iterator<Item = ExprId> {
+        // Nodes are numbered in the order in which they end.
+        let first = self.statements.partition_point(|statement| statement.span.end <= span.start);
+        let rest = self.statements.get(first..).unwrap_or(&[]).iter();
+        let inside = rest.take_while(move |statement| statement.span.end <= span.end);
+        inside.filter_map(move |statement| match statement.kind {
+            StmtKind::Assign { target, .. } if statement.span.start >= span.start => Some(target),
+            _ => None,
+        })
+    }
+
     /// The numbers of a list.
     pub(super) fn list(&self, list: List) -> &[u32] {
         let start = usize::try_from(list.start).unwrap_or(usize::MAX);

@@ -26,6 +26,24 @@ fn source_is_callable_at_every_level() {
 }
 
 #[test]
+fn values_behind_pointers_are_copied_at_every_level() {
+    use crate::source::tests::pointers::{ARRAYS, TEXT, cases};
+    for number in 0..4 {
+        let manager = manager();
+        manager.set_level(Level::from_number(number).unwrap());
+        assert_eq!(compile(&manager, TEXT), Ok(Vec::new()));
+        for (name, expected) in cases() {
+            let mut arrays = ARRAYS;
+            let [one, two] = arrays.each_mut().map(|array| array.as_mut_ptr().expose_provenance());
+            let addresses = [one, two].map(|address| Value::from(address as i64));
+            // SAFETY: the functions access the two arrays only, which nothing else does.
+            let result = unsafe { manager.call_by_name(name.as_bytes(), &addresses) };
+            assert_eq!(result.unwrap().unwrap().as_integer(), Some(expected), "{name} {number}");
+        }
+    }
+}
+
+#[test]
 fn later_source_calls_earlier_functions_and_reaches_replacements() {
     let manager = manager();
     compile(&manager, "fn half(x: f64) -> f64: x / 2.0\nfn is_big(x): x > 100\n").unwrap();

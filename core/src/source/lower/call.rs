@@ -403,7 +403,8 @@ impl Body<'_, '_, '_> {
             }
             false => self.expr_kind(id, want),
         };
-        if by.is_view || self.head(value.ty) == Head::View {
+        let is_view = by.is_view || self.head(value.ty) == Head::View;
+        if is_view && !value.is_pointed() {
             self.check_changed(by, id);
         }
         value
@@ -458,6 +459,8 @@ impl Body<'_, '_, '_> {
     ) -> Typed {
         let tree = self.tree;
         let changes_caller = self.changes_caller(&call.info);
+        let has_pointed = values.iter().chain(&call.receiver).any(Typed::is_pointed);
+        let may_write = has_pointed && self.may_write(&call.info);
         for (index, value) in values.iter_mut().enumerate() {
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
             let Some(param) = param else { continue };
@@ -466,7 +469,7 @@ impl Body<'_, '_, '_> {
             let argument = arguments.find(|&(_, &param)| param == index);
             let span = argument.map_or(call.span, |(argument, _)| self.span(argument.value));
             *value = self.coerce(*value, ty, span);
-            if changes_caller || param.mutable {
+            if changes_caller || param.mutable || may_write && value.is_pointed() {
                 *value = self.copied(*value, call.span);
             }
             if value.ty.fits_all() {
@@ -475,7 +478,8 @@ impl Body<'_, '_, '_> {
         }
         let mut all = Vec::new();
         if let Some(mut receiver) = call.receiver {
-            if changes_caller && call.info.receiver() == Receiver::Value {
+            let is_changed = changes_caller || may_write && receiver.is_pointed();
+            if is_changed && call.info.receiver() == Receiver::Value {
                 receiver = self.copied(receiver, call.span);
             }
             self.push_value(&mut all, receiver);

@@ -663,8 +663,13 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             _ => self.types.last().map(|entry| entry.1),
         };
         if let Some(ty) = own {
-            let value = self.parameter(ty);
-            self.add_variable(Name::SELF, value, info.receiver() == Receiver::Mutable);
+            let is_mutable = info.receiver() == Receiver::Mutable;
+            let mut value = self.parameter(ty);
+            if let Value::Place(place) = &mut value.value {
+                // It may be the value behind a pointer that the method has, too.
+                place.is_pointed = is_mutable && self.unit.program.has_pointers;
+            }
+            self.add_variable(Name::SELF, value, is_mutable);
         }
         for index in 0..info.params.len() {
             let param = self.unit.program.param_list(info.params).get(index).copied();

@@ -4,6 +4,17 @@ use super::operator::Spans;
 use super::*;
 use crate::ir::{Binary, Condition};
 
+/// What a loop walks over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walked {
+    /// A variable, or a part of it.
+    Variable(Name),
+    /// Elements of an array that may be that of any variable.
+    View,
+    /// Memory behind a pointer, to which any function may write.
+    Pointed,
+}
+
 /// The values of a range.
 struct RangeEnds {
     start: Typed,
@@ -173,17 +184,8 @@ impl Body<'_, '_, '_> {
         let is_shared = self.head(array.ty) == Head::View;
         let (pointer, length) = match (self.head(array.ty), array.value) {
             (Head::Array(length), Value::Place(place)) => {
-                // The loop walks over the values that the array has here.
-                let is_fixed = array.temporary || self.is_immutable(items);
-                let root = self.root_name(items);
-                let has_writes = !is_fixed && self.writes_in(body, root, pattern);
-                let array = if has_writes { self.copied(array, span) } else { array };
-                let place = match array.value {
-                    Value::Place(place) => place,
-                    _ => place,
-                };
                 let length = Typed::new(TypeId::I64, Value::Number(length.into()));
-                (self.address(place), length)
+                (self.walked_elements(array, place, items, (pattern, body)), length)
             }
             (Head::View, Value::Pair(pointer, length)) => {
                 (pointer, Typed::local(TypeId::I64, length))
@@ -204,32 +206,47 @@ impl Body<'_, '_, '_> {
         self.element_loop(label, (index, pattern), (pointer, length, element), is_shared, body);
     }
 
-    /// Whether a block may change the variable called `root`, or without one memory of any variable, by assignments or
-    /// calls. The variables `own` of the loop are not assigned to.
-    fn writes_in(&self, body: BlockId, root: Option<Name>, own: PatternId) -> bool {
+    /// The address of the values that an array has in front of a loop.
+    fn walked_elements(
+        &mut self,
+        array: Typed,
+        place: Place,
+        items: ExprId,
+        (pattern, body): (PatternId, BlockId),
+    ) -> Local {
+        let walked = match self.root_name(items) {
+            Some(name) if !place.is_pointed => Walked::Variable(name),
+            _ => Walked::Pointed,
+        };
+        let is_fixed = array.temporary || !place.is_pointed && self.is_immutable(items);
+        if !is_fixed
+            && self.writes_in(body, walked, pattern)
+            && let Value::Place(copy) = self.copied(array, self.span(items)).value
+        {
+            return self.address(copy);
+        }
+        let pointer = self.address(place);
+        match place.is_pointed {
+            // The body may assign to the variable with the pointer.
+            true => self.local_copy(pointer),
+            false => pointer,
+        }
+    }
+
+    /// Whether a block may change what a loop walks over, by assignments or calls. Nothing assigns to
+    /// the variables `own` of the loop.
+    fn writes_in(&self, body: BlockId, walked: Walked, own: PatternId) -> bool {
         let span = self.tree.block(body).span;
-        let inside = |other: Span| other.start >= span.start && other.end <= span.end;
-        // Nodes are numbered in the order in which they end.
-        let statements = &self.tree.statements;
-        let first = statements.partition_point(|statement| statement.span.end <= span.start);
-        let rest = statements.get(first..).unwrap_or(&[]);
-        let mut rest = rest.iter().take_while(|statement| statement.span.end <= span.end);
-        let assigns = rest.any(|statement| match statement.kind {
-            StmtKind::Assign { target, .. } => {
-                inside(statement.span) && self.may_be_part(target, root, own)
-            }
-            _ => false,
-        });
-        let calls = &self.tree.calls;
-        let end_of = |call: u32| self.tree.expr(ExprId(call)).span.end;
-        let first = calls.partition_point(|&call| end_of(call) <= span.start);
-        let rest = calls.get(first..).unwrap_or(&[]);
-        let mut rest = rest.iter().take_while(|&&call| end_of(call) <= span.end);
-        let passes = rest.any(|&call| match self.tree.expr(ExprId(call)).kind {
+        let assigns =
+            self.tree.assigned_in(span).any(|target| self.may_be_part(target, walked, own));
+        let passes = self.tree.calls_in(span).any(|call| match self.tree.expr(call).kind {
             ExprKind::Call { callee, arguments } => {
                 let callee = self.tree.expr(callee).kind;
                 if let ExprKind::Name(Name::PRINT | Name::EPRINT | Name::PRINT_RAW) = callee {
                     return false;
+                }
+                if walked == Walked::Pointed {
+                    return true;
                 }
                 let receiver = match callee {
                     ExprKind::Field(base, _) => Some(base),
@@ -237,25 +254,31 @@ impl Body<'_, '_, '_> {
                 };
                 let arguments = self.tree.entries(&self.tree.arguments, arguments);
                 let mut values = receiver.into_iter().chain(arguments.map(|a| a.value));
-                values.any(|value| self.may_be_part(value, root, own))
+                values.any(|value| self.may_be_part(value, walked, own))
             }
             _ => false,
         });
         assigns || passes
     }
 
-    /// Whether an expression may be a part of the variable called `root`, or without one of memory of any variable but
-    /// `own`.
-    fn may_be_part(&self, id: ExprId, root: Option<Name>, own: PatternId) -> bool {
-        let Some(name) = self.root_name(id) else {
-            return matches!(self.tree.expr(id).kind, ExprKind::If { .. } | ExprKind::Match { .. });
-        };
-        match root {
-            Some(root) => root == name,
-            None if self.tree.pattern(own).kind == PatternKind::Bind(name) => false,
+    /// Whether an expression may be a part of what a loop walks over, or have its address.
+    fn may_be_part(&self, id: ExprId, walked: Walked, own: PatternId) -> bool {
+        match (self.root_name(id), walked) {
+            (None, _) => match self.tree.expr(self.root(id)).kind {
+                ExprKind::If { .. } | ExprKind::Match { .. } => true,
+                // No pointer refers to a variable.
+                ExprKind::Unary(UnaryOp::Dereference, _) => !matches!(walked, Walked::Variable(_)),
+                _ => false,
+            },
+            (Some(name), Walked::Variable(root)) => root == name,
+            (Some(name), _) if self.tree.pattern(own).kind == PatternKind::Bind(name) => {
+                self.unit.program.has_pointers
+            }
             // Variables of the body are not known yet.
-            None => self.variable(name).is_none_or(|variable| {
-                matches!(self.repr(variable.value.ty), Repr::Memory | Repr::Pair | Repr::Unknown)
+            (Some(name), _) => self.variable(name).is_none_or(|variable| {
+                let ty = variable.value.ty;
+                let is_pointer = matches!(self.head(ty), Head::Pointer(_));
+                is_pointer || matches!(self.repr(ty), Repr::Memory | Repr::Pair | Repr::Unknown)
             }),
         }
     }
@@ -312,7 +335,7 @@ impl Body<'_, '_, '_> {
         let mut value = self.load(place, element);
         if is_shared
             && matches!(value.value, Value::Place(_))
-            && self.writes_in(body, None, pattern)
+            && self.writes_in(body, Walked::View, pattern)
         {
             value = self.copied(value, self.tree.pattern(pattern).span);
         }

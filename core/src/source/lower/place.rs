@@ -205,10 +205,26 @@ impl Body<'_, '_, '_> {
                 self.builder.copy(ty, copy, local);
                 Typed { value: Value::Local(copy), ..typed }
             }
-            Value::Place(_) if (has_branches || has_calls) && !self.is_immutable(after) => {
+            Value::Place(_)
+                if (has_branches || has_calls)
+                    && (typed.is_pointed() || !self.is_immutable(after)) =>
+            {
                 self.copied(typed, self.span(after))
             }
             _ => typed,
+        }
+    }
+
+    /// A place that assignments between `after` and `last` to variables with pointers and indices do not move.
+    pub(super) fn stable_place(&mut self, place: Place, after: ExprId, last: ExprId) -> Place {
+        let has_branches = Tree::has_between(&self.tree.branches, after, last);
+        match place.base {
+            Base::Pointer(pointer) if has_branches && place.is_pointed => {
+                let base = Base::Pointer(self.local_copy(pointer));
+                let index = place.index.map(|index| self.local_copy(index));
+                Place { base, index, ..place }
+            }
+            _ => place,
         }
     }
 
@@ -231,7 +247,7 @@ impl Body<'_, '_, '_> {
     }
 
     /// The expression of whose value another one is a part.
-    fn root(&self, id: ExprId) -> ExprId {
+    pub(super) fn root(&self, id: ExprId) -> ExprId {
         let mut id = id;
         while let ExprKind::Field(base, _)
         | ExprKind::TupleField(base, _)
@@ -283,6 +299,17 @@ impl Body<'_, '_, '_> {
     pub(super) fn has_view(&self, ty: TypeId) -> bool {
         let types = &self.unit.program.types;
         self.head(ty) == Head::View || types.parts(ty).iter().any(|&part| self.has_view(part))
+    }
+
+    /// Whether a function may write to memory behind pointers: its body is not known, calls functions, or assigns to more
+    /// than variables.
+    pub(super) fn may_write(&self, info: &FunctionInfo) -> bool {
+        let source = self.unit.program.source(info.source);
+        let Some((source, body)) = source.zip(info.decl.body) else { return true };
+        let tree = &source.tree;
+        let span = tree.block(body).span;
+        let is_variable = |target| matches!(tree.expr(target).kind, ExprKind::Name(_));
+        tree.calls_in(span).next().is_some() || !tree.assigned_in(span).all(is_variable)
     }
 }
 

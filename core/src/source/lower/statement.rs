@@ -266,6 +266,7 @@ impl<'p> Body<'_, 'p, '_> {
             self.expr(value, Want::NOTHING);
             return;
         };
+        let place = self.stable_place(place, target, value);
         let result = match op {
             None => {
                 let typed = self.expr(value, Want::of(ty));

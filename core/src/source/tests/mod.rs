@@ -8,6 +8,7 @@ mod matches;
 mod messages;
 mod mistakes;
 mod modules;
+pub(crate) mod pointers;
 mod programs;
 mod random;
 mod refusals;

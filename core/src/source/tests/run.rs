@@ -35,10 +35,15 @@ pub(super) fn unit_of(text: &str, mode: Mode) -> TranslationUnit {
     compiled.unit.unwrap_or_else(|| panic!("{text}\n{messages:#?}"))
 }
 
+/// The address of the memory behind pointers.
+const MEMORY: u64 = 0x5000_0000_0000;
+
 /// What printing writes; read-only data is where [`ProgramHost`] has it.
 struct Printer<'u> {
     data: Vec<(u64, &'u [u8])>,
     out: String,
+    /// The memory at [`MEMORY`].
+    memory: Vec<u8>,
 }
 
 impl Printer<'_> {
@@ -51,15 +56,26 @@ impl Printer<'_> {
         }
         panic!("no text at 0x{address:x}");
     }
+
+    fn bytes(&mut self, address: u64, size: u8) -> Result<&mut [u8], Stop> {
+        let bytes = address.checked_sub(MEMORY).and_then(|offset| {
+            let offset = usize::try_from(offset).ok()?;
+            self.memory.get_mut(offset..)?.get_mut(..size.into())
+        });
+        bytes.ok_or(Stop::Address(address))
+    }
 }
 
 impl Host for Printer<'_> {
-    fn load(&mut self, address: u64, _: u8) -> Result<u64, Stop> {
-        Err(Stop::Address(address))
+    fn load(&mut self, address: u64, size: u8) -> Result<u64, Stop> {
+        let bytes = self.bytes(address, size)?;
+        Ok(bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte)))
     }
 
-    fn store(&mut self, address: u64, _: u8, _: u64) -> Result<(), Stop> {
-        Err(Stop::Address(address))
+    fn store(&mut self, address: u64, size: u8, bits: u64) -> Result<(), Stop> {
+        let bytes = self.bytes(address, size)?;
+        bytes.copy_from_slice(&bits.to_le_bytes()[..size.into()]);
+        Ok(())
     }
 
     fn call(
@@ -98,6 +114,22 @@ pub(super) fn call_unit(
     name: &str,
     arguments: &[u64],
 ) -> (Result<u64, Stop>, String) {
+    call_with_memory(unit, name, arguments, Vec::new())
+}
+
+/// The result of a function of the addresses of two arrays.
+pub(super) fn run_in(unit: &TranslationUnit, name: &str, arrays: [[i64; 4]; 2]) -> i64 {
+    let memory = arrays.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
+    let (result, _) = call_with_memory(unit, name, &[MEMORY, MEMORY + 32], memory);
+    result.unwrap_or_else(|stop| panic!("{name}: {stop}")) as i64
+}
+
+fn call_with_memory(
+    unit: &TranslationUnit,
+    name: &str,
+    arguments: &[u64],
+    memory: Vec<u8>,
+) -> (Result<u64, Stop>, String) {
     let index = unit.find(name).unwrap_or_else(|| panic!("no function {name}"));
     let functions: Vec<Function<'_>> =
         unit.functions.iter().map(|f| Function::parse(&f.ir).unwrap()).collect();
@@ -115,7 +147,7 @@ pub(super) fn call_unit(
         data.push((next, function.data_bytes));
         next += (function.data_bytes.len() as u64).next_multiple_of(4096);
     }
-    let mut printer = Printer { data, out: String::new() };
+    let mut printer = Printer { data, out: String::new(), memory };
     let result = {
         let mut host = ProgramHost::new(&instances, &mut printer, STEPS).unwrap();
         host.call_function(index as u32, arguments)
