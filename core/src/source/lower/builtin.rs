@@ -3,6 +3,7 @@
 use super::operator::Spans;
 use super::*;
 use crate::ir::{Binary, Condition, Unary};
+use crate::plural;
 
 /// Methods that are refused, and why.
 const REFUSED: &[(&str, &str)] = &[
@@ -30,7 +31,6 @@ impl Body<'_, '_, '_> {
         span: Span,
     ) -> Option<Typed> {
         let tree = self.tree;
-        let mut list = tree.entries(&tree.arguments, arguments).map(|argument| argument.value);
         match name {
             Name::PRINT | Name::EPRINT | Name::PRINT_RAW => {
                 self.print(name, arguments, span);
@@ -45,53 +45,91 @@ impl Body<'_, '_, '_> {
             }
             _ => {}
         }
-        let (first, second) = (list.next(), list.next());
-        let count = arguments.len;
-        match (name, first, second) {
-            (Name::LEN, Some(value), None) => {
-                let value = self.expr(value, Want::NOTHING);
-                self.length(value, Name::LEN)
-            }
-            (Name::MIN | Name::MAX, Some(left), Some(right)) if count == 2 => {
+        let ty = TypeId::primitive(name).filter(|&ty| self.scalar(ty).is_some());
+        let count = match name {
+            Name::MIN | Name::MAX => 2,
+            Name::LEN | Name::ABS | Name::SQRT | Name::FLOOR => 1,
+            _ => ty.map(|_| 1)?,
+        };
+        if !self.has_arguments(name, count, arguments, span) {
+            return Some(Typed::ERROR);
+        }
+        let mut list = tree.entries(&tree.arguments, arguments).map(|argument| argument.value);
+        let (first, second) = (list.next()?, list.next());
+        Some(match (ty, second) {
+            (Some(ty), _) => self.builtin_cast(first, ty, span),
+            (None, None) => self.of_value(name, first, want, span),
+            (None, Some(right)) => {
+                let left = first;
                 let one = self.expr(left, want.operand());
                 let one = self.stable(one, left, right);
                 let two = self.expr(right, Want::beside(one.ty));
                 let (one_span, two_span) = (self.span(left), self.span(right));
                 let spans = Spans { whole: span, left: one_span, right: two_span };
-                Some(self.extreme(name, one, two, spans))
+                self.extreme(name, one, two, spans)
             }
-            (Name::ABS | Name::SQRT | Name::FLOOR, Some(value), None) => {
-                let value = self.expr(value, want.operand());
-                let value = self.settle(value);
-                self.number_method(value, name, span)
-            }
-            (Name::INT, Some(value), None) => self.builtin_cast(value, TypeId::I64, span),
-            (Name::FLOAT, Some(value), None) => self.builtin_cast(value, TypeId::F64, span),
-            (_, Some(value), None) => {
-                let ty = TypeId::primitive(name)?;
-                self.scalar(ty)?;
-                self.builtin_cast(value, ty, span)
-            }
-            _ => None,
+        })
+    }
+
+    /// Whether a call of a function or method of the language has this number of arguments, without names; an error
+    /// otherwise.
+    fn has_arguments(&mut self, name: Name, wanted: u32, arguments: List, span: Span) -> bool {
+        let (tree, text) = (self.tree, self.name(name));
+        let mut names =
+            tree.entries(&tree.arguments, arguments).filter_map(|argument| argument.name);
+        if let Some(word) = names.next() {
+            let name = self.name(word.name);
+            let message = format_args!("`{text}` has no parameter `{name}`");
+            self.error(word.span, Code::BadCall, message);
+        } else if arguments.len != wanted {
+            let found = arguments.len;
+            let (first, second) = (plural::s(wanted), plural::s(found));
+            let message = format_args!(
+                "`{text}` has {wanted} parameter{first}, found {found} argument{second}"
+            );
+            self.error(span, Code::BadCall, message);
+        } else {
+            return true;
         }
+        self.skip_arguments(arguments);
+        false
+    }
+
+    /// `len(x)`, `abs(x)`, `sqrt(x)` and `floor(x)`.
+    fn of_value(&mut self, name: Name, value: ExprId, want: Want, span: Span) -> Typed {
+        let want = if name == Name::LEN { Want::NOTHING } else { want.operand() };
+        let value = self.expr(value, want);
+        let value = self.settle(value);
+        if self.is_template && self.unit.program.types.has_params(value.ty) {
+            return self.opaque();
+        }
+        let result = match name {
+            Name::LEN => self.length(value, name),
+            _ => self.number_method(value, name),
+        };
+        result.unwrap_or_else(|| {
+            let (text, name) = (self.type_text(value.ty), self.name(name));
+            let message = format_args!("`{name}` has no meaning for `{text}`");
+            self.error(span, Code::NoOperation, message)
+        })
     }
 
     /// `int(x)`.
-    fn builtin_cast(&mut self, value: ExprId, ty: TypeId, span: Span) -> Option<Typed> {
+    fn builtin_cast(&mut self, value: ExprId, ty: TypeId, span: Span) -> Typed {
         let value = self.expr(value, Want::NOTHING);
         if value.ty.fits_all() {
-            return Some(value);
+            return value;
         }
         let value = self.settle(value);
         if value.ty == TypeId::TEXT {
-            return Some(self.refuse(span, "the number of a text", "texts are for printing"));
+            return self.refuse(span, "the number of a text", "texts are for printing");
         }
         if !matches!(self.repr(value.ty), Repr::Scalar(_)) {
             let (from, to) = (self.type_text(value.ty), self.type_text(ty));
             let message = format_args!("`{from}` cannot be converted to `{to}`");
-            return Some(self.error(span, Code::NoOperation, message));
+            return self.error(span, Code::NoOperation, message);
         }
-        Some(self.convert(value, ty))
+        self.convert(value, ty)
     }
 
     /// The length of an array or text, by the name of the method or field.
@@ -119,30 +157,27 @@ impl Body<'_, '_, '_> {
     ) -> Option<Typed> {
         let tree = self.tree;
         let value = self.settle(value);
-        let first = tree.entries(&tree.arguments, arguments).next().map(|a| a.value);
         let text = self.name(name);
-        if let Some(length) = self.length(value, name) {
-            return Some(length);
-        }
-        match (name, first) {
-            (Name::FDIV, Some(right)) => {
-                let two = self.expr(right, Want::beside(value.ty));
-                let spans = Spans { right: self.span(right), ..span.into() };
-                return Some(self.floor_division(value, two, spans));
-            }
-            (Name::MIN | Name::MAX, Some(right)) => {
-                let two = self.expr(right, Want::beside(value.ty));
-                let spans = Spans { right: self.span(right), ..span.into() };
-                return Some(self.extreme(name, value, two, spans));
-            }
-            (_, None) => {
-                if let Some(result) = self.number_method(value, name, span) {
-                    return Some(result);
-                }
-            }
-            _ => {}
-        }
         let is_declared = matches!(self.head(value.ty), Head::Struct(_) | Head::Enum(_));
+        if let Name::FDIV | Name::MIN | Name::MAX = name
+            && !is_declared
+        {
+            if !self.has_arguments(name, 1, arguments, span) {
+                return Some(Typed::ERROR);
+            }
+            let right = tree.entries(&tree.arguments, arguments).next()?.value;
+            let two = self.expr(right, Want::beside(value.ty));
+            let spans = Spans { right: self.span(right), ..span.into() };
+            return Some(match name {
+                Name::FDIV => self.floor_division(value, two, spans),
+                _ => self.extreme(name, value, two, spans),
+            });
+        }
+        let result = self.length(value, name).or_else(|| self.number_method(value, name));
+        if let Some(result) = result {
+            let is_right = self.has_arguments(name, 0, arguments, span);
+            return Some(if is_right { result } else { Typed::ERROR });
+        }
         let refused = REFUSED.iter().find(|refused| refused.0 == text && !is_declared);
         if let Some((_, reason)) = refused {
             self.skip_arguments(arguments);
@@ -156,7 +191,7 @@ impl Body<'_, '_, '_> {
     }
 
     /// A method of numbers without arguments.
-    fn number_method(&mut self, value: Typed, name: Name, span: Span) -> Option<Typed> {
+    fn number_method(&mut self, value: Typed, name: Name) -> Option<Typed> {
         if value.ty.fits_all() {
             return Some(value);
         }
@@ -190,7 +225,6 @@ impl Body<'_, '_, '_> {
             }
             _ => return None,
         };
-        let _ = span;
         Some(result)
     }
 
@@ -263,7 +297,7 @@ impl Body<'_, '_, '_> {
         self.builder.binary(Binary::Divide, scalar, quotient, one, two);
         if scalar.is_float() {
             let value = Typed::local(left.ty, quotient);
-            return self.number_method(value, Name::FLOOR, span).unwrap_or(Typed::ERROR);
+            return self.number_method(value, Name::FLOOR).unwrap_or(Typed::ERROR);
         }
         if scalar.is_signed() {
             let (rest, signs) = (self.new_local(left.ty), self.new_local(left.ty));

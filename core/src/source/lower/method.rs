@@ -203,7 +203,7 @@ impl Body<'_, '_, '_> {
         self.call_function(number, &[], Some(receiver), arguments, want, span)
     }
 
-    /// A method that no implementation declares: one of the language, or a function in a field.
+    /// A method that no implementation declares: a function in a field, or one of the language.
     fn other_method(
         &mut self,
         value: Typed,
@@ -216,15 +216,15 @@ impl Body<'_, '_, '_> {
             self.skip_arguments(arguments);
             return self.opaque();
         }
-        if let Some(result) = self.builtin_method(value, name, arguments, span) {
-            return result;
-        }
         if let (Head::Struct(_), Value::Place(place)) = (self.head(value.ty), value.value) {
             let fields = self.program().fields_of(value.ty, 0);
             if let Some(field) = fields.iter().find(|field| field.name == name) {
                 let callee = self.load(Self::inside(place, field.offset), field.ty);
                 return self.call_value(callee, arguments, want, span);
             }
+        }
+        if let Some(result) = self.builtin_method(value, name, arguments, span) {
+            return result;
         }
         let (owner, text) = (self.type_text(value.ty), self.name(name));
         let message = format_args!("type `{owner}` has no method `{text}`");

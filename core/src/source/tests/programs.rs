@@ -1018,3 +1018,46 @@ fn values_of_disjoint_blocks_share_the_frame() {
         assert_eq!(result.unwrap().cast_signed(), expected(n), "{n}");
     }
 }
+
+#[test]
+fn functions_of_the_language_check_their_arguments() {
+    for (call, expected) in [
+        ("5.min(3, 1)", "`min` has 1 parameter, found 2 arguments"),
+        ("5.max()", "`max` has 1 parameter, found 0 arguments"),
+        ("(17).fdiv(2, 0)", "`fdiv` has 1 parameter, found 2 arguments"),
+        ("[1, 2].len(1)", "`len` has 0 parameters, found 1 argument"),
+        ("5.abs(1)", "`abs` has 0 parameters, found 1 argument"),
+        ("5.to_i64(2)", "`to_i64` has 0 parameters, found 1 argument"),
+        ("5.min(other: 3)", "`min` has no parameter `other`"),
+        ("min(1, 2, 3)", "`min` has 2 parameters, found 3 arguments"),
+        ("max(1)", "`max` has 2 parameters, found 1 argument"),
+        ("abs()", "`abs` has 1 parameter, found 0 arguments"),
+        ("i64(1, 2)", "`i64` has 1 parameter, found 2 arguments"),
+        ("min(zz: 1, qq: 2)", "`min` has no parameter `zz`"),
+        ("len(5)", "`len` has no meaning for `i64`"),
+        ("abs(true) as i64", "`abs` has no meaning for `bool`"),
+    ] {
+        let found = errors_of(&format!("fn f() -> i64: {call}\n"));
+        assert_eq!(found.len(), 1, "{call}: {found:?}");
+        assert!(found[0].ends_with(expected), "{call}: {found:?}");
+    }
+    let found = errors_of("fn f() -> i64: 5.min(3, nothere)\n");
+    assert!(found[1].ends_with("name `nothere` not found"), "{found:?}");
+}
+
+#[test]
+fn functions_of_the_language_are_called_in_generic_functions() {
+    let text = "fn f<T>(x: T) -> T: abs(x) + min(x, x + 1).max(x)\nfn n<T>(x: T) -> i64: len(x)\n\
+                fn g() -> i64: f(-3) + f(-0.5) as i64 + n([1, 2])\n";
+    assert_eq!(run(text, "g", &[]), 2);
+}
+
+#[test]
+fn functions_in_fields_are_called_whatever_their_names() {
+    let text = "struct S:\n    min: fn(i64) -> i64\n    len: fn() -> i64\n    push: fn(i64, i64) -> i64\n\
+                fn twice(x: i64) -> i64: x * 2\nfn four() -> i64: 4\nfn sum(a: i64, b: i64) -> i64: a + b\n\
+                fn f() -> i64:\n    val s = S(min: twice, len: four, push: sum)\n    s.push(s.min(5), s.len())\n";
+    assert_eq!(run(text, "f", &[]), 14);
+    let text = "struct S:\n    x: i64\nfn f(s: S) -> i64: s.min(s)\n";
+    assert_eq!(errors_of(text), ["3: E1304: type `S` has no method `min`"]);
+}
