@@ -585,6 +585,12 @@ impl<'s> Body<'_, '_, 's> {
         if self.variables.len() > variables {
             let span = self.tree.pattern(pattern).span;
             self.refuse(span, "a name behind `is`", "write `match`");
+            // Their uses are no errors.
+            for index in variables..self.variables.len() {
+                if let Some(variable) = self.variables.get(index) {
+                    self.note_unknown(variable.name);
+                }
+            }
             self.drop_variables(variables);
         }
         self.builder.constant(Scalar::Bool, result, 1);

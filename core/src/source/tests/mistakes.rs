@@ -14,6 +14,10 @@ fn what_follows_from_a_mistake_is_no_error() {
         ("fn f() -> i64:\n    for i in 0..3: n = i\n    n\n", "2: E1301: name `n` not found"),
         ("fn f(x: T, y: [T]) -> T: x\n", "1: E1406: type `T` not found"),
         (
+            "enum E:\n    A(x: i64, y: i64)\nfn f(e: E) -> i64:\n    if e is E.A(v, w): v + w else: v\n",
+            "4: E1201: a name behind `is` is not supported: write `match`",
+        ),
+        (
             "fn f() -> i64:\n    for i, (j, k) in [(1, 2)]:\n    print i, j, k\n    0\n",
             "2: E1101: expected an indented block, found the end of the line",
         ),
