@@ -7,7 +7,8 @@
 //! The text starts with a line `#:module LENGTH MODULE`, a tab and the name of the file for each file, in the order of the
 //! program. The declarations of the files follow in that order, with their imports; those of the file of the template,
 //! whose length is `*`, come last. A declaration is on the line that it has in its file, so that diagnostics, traps and line
-//! tables of instances count as those of the program: a line `#:line`, a tab and `COUNT` stands for so many empty ones.
+//! tables of instances count as those of the program: a line `#:line`, a tab and `COUNT` stands for so many empty ones. With
+//! the count 0 it stands for nothing, and the next line is part of a declaration, whatever it starts with.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -247,7 +248,14 @@ impl Text {
     fn push(&mut self, text: &str) -> Result<(), AllocError> {
         let lines = text.bytes().filter(|&byte| byte == b'\n').count();
         self.lines = self.lines.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
-        try_push_str(&mut self.text, text)
+        for line in text.split_inclusive('\n') {
+            if line.starts_with(LINES) {
+                try_push_str(&mut self.text, LINES)?;
+                try_push_str(&mut self.text, "0\n")?;
+            }
+            try_push_str(&mut self.text, line)?;
+        }
+        Ok(())
     }
 }
 
@@ -321,7 +329,8 @@ pub(super) fn files<'t>(file: SourceFile<'t>) -> Result<(Vec<SourceFile<'t>>, u3
 /// The text of a file with the empty lines that its lines stand for.
 pub(super) fn with_lines(text: &str) -> Result<String, AllocError> {
     let (mut whole, mut added) = (String::new(), 0_usize);
-    for line in text.split_inclusive('\n') {
+    let mut lines = text.split_inclusive('\n');
+    while let Some(line) = lines.next() {
         let count =
             line.strip_prefix(LINES).and_then(|count| count.trim_end().parse::<usize>().ok());
         let count = count.filter(|count| added.saturating_add(*count) <= MAX_LINES);
@@ -393,6 +402,7 @@ fn is_declared(program: &Program<'_, '_>, info: &FunctionInfo) -> bool {
         && program.has_symbol(info)
         && matches!(info.result, ResultType::Known(result) if is_named(result))
         && program
+            Some(0) => try_push_str(&mut whole, lines.next().unwrap_or(""))?,
             .param_list(info.params)
             .iter()
             .all(|param| is_named(param.ty) && param.default.is_none() && !param.mutable)

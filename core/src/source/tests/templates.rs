@@ -198,3 +198,20 @@ fn instance_of_a_template_has_the_operations_of_its_bounds() {
         assert_eq!((message, made.unit.is_some()), (expected, expected.is_empty()), "{name}");
     }
 }
+
+/// A line of a declaration may look like one that stands for empty lines.
+#[test]
+fn text_keeps_the_lines_of_declarations() {
+    let far = "# A comment.\n".repeat(20);
+    let text = std::format!(
+        "fn g<T>(x: T) -> T:\n#:line\t3\n    print \"\"\"a\n#:line\t4\n#:line\t0\nb\"\"\"\n    x\n{far}\
+         fn h<T>(x: T) -> T:\n    assert x != x, \"never\"\n    g(x)\n"
+    );
+    let (body, made) = made(&[("t", &text)], "h", "i64");
+    assert!(body.contains("#:line\t"), "{body}");
+    let unit = made.unit.as_ref().unwrap_or_else(|| panic!("{body}\n{:#?}", messages(&made)));
+    let line = |symbol: &str| unit.functions.iter().find(|f| f.symbol == symbol).unwrap().line;
+    assert_eq!((line("g$i64"), line("h$i64")), (1, 28));
+    let (result, out) = call_unit(unit, "g$i64", &[7]);
+    assert_eq!((result, out.as_str()), (Ok(7), "a\n#:line\t4\n#:line\t0\nb\n"));
+}
