@@ -1,7 +1,7 @@
 //! The source text of a template: the function behind the declarations of its file and of the files that it imports.
 //!
-//! Types, implementations and constants are copied, as a type argument may be any type; of the functions there are those that
-//! the text mentions. Generic ones are copied; others become `extern fn` if the module that has the template exports them by
+//! Types and implementations are copied, as a type argument may be any type; of the constants and functions there are those
+//! that the text mentions. Generic ones are copied; others become `extern fn` if the module that has the template exports them by
 //! their names and no file uses them as values, and are copied otherwise.
 //!
 //! The text starts with a line `#:module LENGTH MODULE`, a tab and the name of the file for each file, in the order of the
@@ -19,7 +19,7 @@ use super::diagnostic::formatted;
 use super::lower::generator::Generator;
 use super::names::Name;
 use super::program::{FunctionInfo, Item, Program, ResultType, at, at_mut, count};
-use super::syntax::{ExprKind, Receiver, Tree, UseItems};
+use super::syntax::{ExprKind, PatternKind, Receiver, Tree, UseItems};
 use super::token::Span;
 use super::ty::{Head, TypeId};
 use crate::alloc_util::{AllocError, try_collect, try_filled, try_push, try_push_str};
@@ -48,55 +48,67 @@ struct Part {
     declared: Option<u32>,
 }
 
-/// Where a function is declared that is no method: in the order of files, and of declarations in them.
+/// A declaration that a text has if it mentions it, by its number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mentioned {
+    Function(u32),
+    Const(u32),
+}
+
+/// Where a function that is no method or a constant is declared: in the order of files, and of declarations in them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct FunctionSpan {
+struct ItemSpan {
     source: u32,
     start: u32,
     end: u32,
-    /// The number of the function.
-    number: u32,
+    item: Mentioned,
 }
 
-/// What the functions of a program mention, for the texts of all its templates.
+/// What the functions and constants of a program mention, for the texts of all its templates.
 pub(super) struct Mentions {
     /// By the number of a function: whether a file uses it as a value, and does not only call it.
     values: Vec<bool>,
-    /// Pairs of functions, of which the first mentions the second; ascending.
-    by_functions: Vec<(u32, u32)>,
-    /// Pairs of a file, and a function that its types, implementations, constants or imports mention.
-    by_files: Vec<(u32, u32)>,
+    /// Pairs of declarations, of which the first mentions the second; ascending.
+    by_items: Vec<(Mentioned, Mentioned)>,
+    /// Pairs of a file, and a declaration that its types, implementations or imports mention.
+    by_files: Vec<(u32, Mentioned)>,
 }
 
 impl Mentions {
     pub(super) fn new(program: &Program<'_, '_>) -> Result<Self, AllocError> {
         let values = try_filled(program.functions.len(), &false)?;
-        let mut mentions = Self { values, by_functions: Vec::new(), by_files: Vec::new() };
+        let mut mentions = Self { values, by_items: Vec::new(), by_files: Vec::new() };
         let mut spans = Vec::new();
         for number in 0..count(&program.functions) {
             let Some(info) = program.function(number) else { continue };
             if info.owner.is_none() && !info.decl.is_script {
                 let (source, Span { start, end }) = (info.source, info.decl.span);
-                try_push(&mut spans, FunctionSpan { source, start, end, number })?;
+                let item = Mentioned::Function(number);
+                try_push(&mut spans, ItemSpan { source, start, end, item })?;
             }
+        }
+        for (number, info) in (0..).zip(&program.consts) {
+            let (source, Span { start, end }) = (info.source, info.decl.span);
+            try_push(&mut spans, ItemSpan { source, start, end, item: Mentioned::Const(number) })?;
         }
         spans.sort_unstable();
         for (file, source) in (0..).zip(program.sources) {
             mentions.add_expressions(program, file, &source.tree, &spans)?;
+            mentions.add_patterns(program, file, &source.tree, &spans)?;
             mentions.add_imports(program, file, &source.tree)?;
         }
-        mentions.by_functions.sort_unstable();
-        mentions.by_functions.dedup();
+        mentions.by_items.sort_unstable();
+        mentions.by_items.dedup();
         Ok(mentions)
     }
 
-    /// `spans` are those of all functions that are no methods, ascending.
+    /// `spans` are those of all constants and of all functions that are no methods, ascending.
     fn add_expressions(
         &mut self,
         program: &Program<'_, '_>,
         file: u32,
         tree: &Tree,
-        spans: &[FunctionSpan],
+        spans: &[ItemSpan],
     ) -> Result<(), AllocError> {
         let mut called = try_filled(tree.exprs.len(), &false)?;
         for expr in &tree.exprs {
@@ -107,21 +119,57 @@ impl Mentions {
             }
         }
         for (expr, is_called) in tree.exprs.iter().zip(called) {
-            let Some(function) = named_function(program, file, tree, expr.kind) else { continue };
-            if !is_called && let Some(place) = at_mut(&mut self.values, function) {
+            let Some(item) = named_item(program, file, tree, expr.kind) else { continue };
+            if let Mentioned::Function(function) = item
+                && !is_called
+                && let Some(place) = at_mut(&mut self.values, function)
+            {
                 *place = true;
             }
-            let start = expr.span.start;
-            let after = spans.partition_point(|span| (span.source, span.start) <= (file, start));
-            let around = after.checked_sub(1).and_then(|index| spans.get(index));
-            match around {
-                Some(user) if user.source == file && start < user.end => {
-                    try_push(&mut self.by_functions, (user.number, function))?;
+            self.add(file, expr.span.start, item, spans)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the constants that patterns name.
+    fn add_patterns(
+        &mut self,
+        program: &Program<'_, '_>,
+        file: u32,
+        tree: &Tree,
+        spans: &[ItemSpan],
+    ) -> Result<(), AllocError> {
+        for pattern in &tree.patterns {
+            let item = match pattern.kind {
+                PatternKind::Bind(name) => named_item(program, file, tree, ExprKind::Name(name)),
+                PatternKind::Variant { path: Some(path), variant, .. } => {
+                    named_item(program, file, tree, ExprKind::Field(path, variant))
                 }
-                _ => try_push(&mut self.by_files, (file, function))?,
+                _ => None,
+            };
+            if let Some(item @ Mentioned::Const(_)) = item {
+                self.add(file, pattern.span.start, item, spans)?;
             }
         }
         Ok(())
+    }
+
+    /// Adds what is mentioned at an offset of a file.
+    fn add(
+        &mut self,
+        file: u32,
+        start: u32,
+        item: Mentioned,
+        spans: &[ItemSpan],
+    ) -> Result<(), AllocError> {
+        let after = spans.partition_point(|span| (span.source, span.start) <= (file, start));
+        let around = after.checked_sub(1).and_then(|index| spans.get(index));
+        match around {
+            Some(user) if user.source == file && start < user.end => {
+                try_push(&mut self.by_items, (user.item, item))
+            }
+            _ => try_push(&mut self.by_files, (file, item)),
+        }
     }
 
     fn add_imports(
@@ -137,19 +185,19 @@ impl Mentions {
                 UseItems::All => &[],
             };
             for &name in names {
-                if let Some(Item::Function(function)) = program.item(file, Name(name)) {
-                    try_push(&mut self.by_files, (file, function))?;
+                if let Some(item) = program.item(file, Name(name)).and_then(mentioned) {
+                    try_push(&mut self.by_files, (file, item))?;
                 }
             }
         }
         Ok(())
     }
 
-    /// The functions that one mentions.
-    fn of(&self, function: u32) -> impl Iterator<Item = u32> {
-        let first = self.by_functions.partition_point(|&(user, _)| user < function);
-        let mentions = self.by_functions.get(first..).unwrap_or(&[]).iter();
-        mentions.take_while(move |&&(user, _)| user == function).map(|&(_, used)| used)
+    /// What a declaration mentions.
+    fn of(&self, item: Mentioned) -> impl Iterator<Item = Mentioned> {
+        let first = self.by_items.partition_point(|&(user, _)| user < item);
+        let mentions = self.by_items.get(first..).unwrap_or(&[]).iter();
+        mentions.take_while(move |&&(user, _)| user == item).map(|&(_, used)| used)
     }
 }
 
@@ -163,11 +211,11 @@ pub(super) fn template_text(
     let Some(info) = program.function(number) else { return Ok(String::new()) };
     let reached = reached(program, info.source)?;
     let has_imports = reached.iter().filter(|&&is_reached| is_reached).count() > 1;
-    let mut parts = functions(generator, number, mentions, &reached)?;
+    let mut parts = mentioned_parts(generator, number, mentions, &reached)?;
     let files = (0..).zip(program.sources).zip(&reached).filter(|&(_, &is_reached)| is_reached);
     for ((source, file), _) in files {
         let uses = file.tree.uses.iter().filter(|_| has_imports).map(|decl| decl.span);
-        for span in uses.chain(types_and_constants(&file.tree)) {
+        for span in uses.chain(types(&file.tree)) {
             try_push(&mut parts, Part { source, span, declared: None })?;
         }
     }
@@ -181,8 +229,8 @@ pub(super) fn template_text(
     join(program, &texts, &reached, info.source)
 }
 
-/// The function of a template, and those that the text mentions because of it.
-fn functions(
+/// The function of a template, and the functions and constants that the text mentions because of it.
+fn mentioned_parts(
     generator: &Generator<'_, '_>,
     own: u32,
     mentions: &Mentions,
@@ -191,32 +239,52 @@ fn functions(
     let program = &generator.program;
     let is_reached = |file| at(reached, file) == Some(&true);
     let mut parts = Vec::new();
-    let mut is_found = try_filled(program.functions.len(), &false)?;
-    let mut open = try_collect([own].into_iter())?;
-    for &(_, function) in mentions.by_files.iter().filter(|&&(file, _)| is_reached(file)) {
-        try_push(&mut open, function)?;
+    let mut found_functions = try_filled(program.functions.len(), &false)?;
+    let mut found_consts = try_filled(program.consts.len(), &false)?;
+    let mut open = try_collect([Mentioned::Function(own)].into_iter())?;
+    for &(_, item) in mentions.by_files.iter().filter(|&&(file, _)| is_reached(file)) {
+        try_push(&mut open, item)?;
     }
-    while let Some(number) = open.pop() {
-        let Some(place) = at_mut(&mut is_found, number).filter(|place| !**place) else { continue };
+    while let Some(item) = open.pop() {
+        let place = match item {
+            Mentioned::Function(number) => at_mut(&mut found_functions, number),
+            Mentioned::Const(number) => at_mut(&mut found_consts, number),
+        };
+        let Some(place) = place.filter(|place| !**place) else { continue };
         *place = true;
-        let Some(info) = program.function(number) else { continue };
-        let (source, span) = (info.source, info.decl.span);
-        // A function inside another one is part of the text of that.
-        let is_inner = generator.outer_function(number).is_some();
-        if info.owner.is_some() || info.decl.is_script || is_inner || !is_reached(source) {
-            continue;
-        }
-        let is_copied =
-            number == own || info.is_external || at(&mentions.values, number) == Some(&true);
-        let declared = Some(number).filter(|_| !is_copied && is_declared(program, &info));
-        try_push(&mut parts, Part { source, span, declared })?;
-        if declared.is_none() {
-            for function in mentions.of(number) {
-                try_push(&mut open, function)?;
+        let part = match item {
+            Mentioned::Function(number) => {
+                let is_value = at(&mentions.values, number) == Some(&true);
+                function_part(generator, number, number == own || is_value)
+            }
+            Mentioned::Const(number) => at(&program.consts, number).map(|info| Part {
+                source: info.source,
+                span: info.decl.span,
+                declared: None,
+            }),
+        };
+        let Some(part) = part.filter(|part| is_reached(part.source)) else { continue };
+        try_push(&mut parts, part)?;
+        if part.declared.is_none() {
+            for used in mentions.of(item) {
+                try_push(&mut open, used)?;
             }
         }
     }
     Ok(parts)
+}
+
+/// A function in a text; `None` for one that is part of another declaration.
+fn function_part(generator: &Generator<'_, '_>, number: u32, is_copied: bool) -> Option<Part> {
+    let program = &generator.program;
+    let info = program.function(number)?;
+    let is_inner = generator.outer_function(number).is_some();
+    if info.owner.is_some() || info.decl.is_script || is_inner {
+        return None;
+    }
+    let is_copied = is_copied || info.is_external || !is_declared(program, &info);
+    let declared = Some(number).filter(|_| !is_copied);
+    Some(Part { source: info.source, span: info.decl.span, declared })
 }
 
 /// The declarations of a file, each on the line that it has there.
@@ -259,14 +327,13 @@ impl Text {
     }
 }
 
-/// The declarations of a file that are no functions.
-fn types_and_constants(tree: &Tree) -> impl Iterator<Item = Span> {
+/// The declarations of a file that are no functions or constants.
+fn types(tree: &Tree) -> impl Iterator<Item = Span> {
     let aliases = tree.aliases.iter().map(|decl| decl.span);
-    let consts = tree.consts.iter().map(|decl| decl.span);
     let structs = tree.structs.iter().map(|decl| decl.span);
     let enums = tree.enums.iter().map(|decl| decl.span);
     let impls = tree.impls.iter().map(|decl| decl.span).filter(|&span| !is_type(tree, span));
-    aliases.chain(consts).chain(structs).chain(enums).chain(impls)
+    aliases.chain(structs).chain(enums).chain(impls)
 }
 
 /// The texts of the files that are reached, behind the header.
@@ -335,6 +402,7 @@ pub(super) fn with_lines(text: &str) -> Result<String, AllocError> {
             line.strip_prefix(LINES).and_then(|count| count.trim_end().parse::<usize>().ok());
         let count = count.filter(|count| added.saturating_add(*count) <= MAX_LINES);
         match count {
+            Some(0) => try_push_str(&mut whole, lines.next().unwrap_or(""))?,
             Some(count) => {
                 added += count;
                 whole.try_reserve(count).map_err(|_| AllocError)?;
@@ -346,13 +414,13 @@ pub(super) fn with_lines(text: &str) -> Result<String, AllocError> {
     Ok(whole)
 }
 
-/// The function that `f`, `f<A>` or `module.f` names.
-fn named_function(
+/// The function or constant that `f`, `f<A>` or `module.f` names.
+fn named_item(
     program: &Program<'_, '_>,
     source: u32,
     tree: &Tree,
     kind: ExprKind,
-) -> Option<u32> {
+) -> Option<Mentioned> {
     let (file, name) = match kind {
         ExprKind::Name(name) | ExprKind::Generic(name, _) => (source, name),
         ExprKind::Field(base, name) => match tree.expr(base).kind {
@@ -364,8 +432,13 @@ fn named_function(
         },
         _ => return None,
     };
-    match program.item(file, name) {
-        Some(Item::Function(number)) => Some(number),
+    program.item(file, name).and_then(mentioned)
+}
+
+fn mentioned(item: Item) -> Option<Mentioned> {
+    match item {
+        Item::Function(number) => Some(Mentioned::Function(number)),
+        Item::Const(number) => Some(Mentioned::Const(number)),
         _ => None,
     }
 }
@@ -402,7 +475,6 @@ fn is_declared(program: &Program<'_, '_>, info: &FunctionInfo) -> bool {
         && program.has_symbol(info)
         && matches!(info.result, ResultType::Known(result) if is_named(result))
         && program
-            Some(0) => try_push_str(&mut whole, lines.next().unwrap_or(""))?,
             .param_list(info.params)
             .iter()
             .all(|param| is_named(param.ty) && param.default.is_none() && !param.mutable)

@@ -215,3 +215,34 @@ fn text_keeps_the_lines_of_declarations() {
     let (result, out) = call_unit(unit, "g$i64", &[7]);
     assert_eq!((result, out.as_str()), (Ok(7), "a\n#:line\t4\n#:line\t0\nb\n"));
 }
+
+#[test]
+fn text_has_the_constants_that_it_mentions() {
+    let a = "pub const A = 2\npub const IMPORTED = 3\npub const NOT = 4\n";
+    let text = "use a.{IMPORTED}\nuse a\n\
+                const BY_CONST = 1\nconst BY_TEXT = BY_CONST + 1\nconst BY_PATTERN = 6\nconst BY_TYPE = 2\n\
+                const BY_LENGTH = 3\nconst BY_DEFAULT = 5\nconst BY_METHOD = 9\nconst BY_CALLED = 8\nconst OTHER = 7\n\
+                struct P:\n    x: [i64; BY_TYPE]\n    fn get() -> i64: self.x[0] + BY_METHOD\n\
+                fn by_call<T>(t: T, d: i64 = BY_DEFAULT) -> i64: BY_CALLED + d\n\
+                fn other<T>(t: T) -> i64: OTHER\n\
+                fn g<T>(t: T) -> i64:\n    val x = [0; BY_LENGTH]\n    print \"{BY_TEXT}\"\n    \
+                match t as i64:\n        case BY_PATTERN: 1\n        case a.A: 2\n        case _: by_call(t) + x[0]\n";
+    let files = [("t", text), ("a", a)];
+    let has = |name: &str| {
+        let (body, _) = made(&files, name, "i64");
+        let words = "A IMPORTED NOT BY_CONST BY_TEXT BY_PATTERN BY_TYPE BY_LENGTH BY_DEFAULT BY_METHOD BY_CALLED OTHER";
+        let declared = |word: &&str| body.contains(&std::format!("const {word} "));
+        words.split(' ').filter(declared).collect::<Vec<_>>().join(" ")
+    };
+    let always = ["IMPORTED", "BY_TYPE", "BY_METHOD"];
+    assert_eq!(
+        has("g"),
+        "A IMPORTED BY_CONST BY_TEXT BY_PATTERN BY_TYPE BY_LENGTH BY_DEFAULT BY_METHOD BY_CALLED"
+    );
+    assert_eq!(has("other"), [&always[..], &["OTHER"]].concat().join(" "));
+    for name in ["g", "other", "by_call"] {
+        assert_eq!(messages_of_instance(&files, name, "i64"), [""; 0]);
+    }
+    assert_eq!(instance(&files, "g", "i64", &[2]), 2);
+    assert_eq!(instance(&files, "g", "i64", &[3]), 13);
+}
