@@ -159,6 +159,9 @@ pub(crate) fn compile_in(
         let mut unit = output::unit(generator, lowered)?;
         unit.templates = templates;
         output::separate_symbols(generator, &mut unit)?;
+        if mode == Mode::Compile {
+            output::possible_instances(generator, &mut unit)?;
+        }
         Ok(Some(unit))
     })
 }

@@ -45,11 +45,13 @@ pub(super) fn unit(
     Ok(unit)
 }
 
+fn is_template(info: &FunctionInfo) -> bool {
+    info.is_generic() && info.owner.is_none() && !info.is_external
+}
+
 /// The generic functions of the files, checked as far as that is possible without types.
 pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Template>, AllocError> {
     let mut templates = Vec::new();
-    let is_template =
-        |info: &FunctionInfo| info.is_generic() && info.owner.is_none() && !info.is_external;
     if !generator.program.functions.iter().any(is_template) {
         return Ok(templates);
     }
@@ -273,7 +275,43 @@ fn template(
         }
         _ => try_copy_str(name)?,
     };
-    Ok(Template { name, type_params, params, result, ir, text })
+    Ok(Template { name, type_params, params, result, ir, text, possible: Vec::new() })
+}
+
+/// The scalars for which [`Template::possible`] lists instances.
+const LISTED: [TypeId; 4] = [TypeId::I64, TypeId::F64, TypeId::I32, TypeId::BOOL];
+
+/// The most type parameters of templates whose possible instances are listed.
+const MAX_LISTED_PARAMS: usize = 2;
+
+/// Adds which instances the templates have. The instances of the unit are known no more.
+pub(super) fn possible_instances(
+    generator: &mut Generator<'_, '_>,
+    unit: &mut TranslationUnit,
+) -> Result<(), AllocError> {
+    let mut templates = unit.templates.iter_mut();
+    for number in 0..count(&generator.program.functions) {
+        let info = generator.program.function(number).filter(is_template);
+        let Some((info, template)) = info.and_then(|info| Some((info, templates.next()?))) else {
+            continue;
+        };
+        let params = template.type_params.len();
+        if params > MAX_LISTED_PARAMS {
+            continue;
+        }
+        for combination in 0..LISTED.len().pow(count(&template.type_params)) {
+            let mut rest = combination;
+            let mut types = try_with_capacity(params)?;
+            for _ in 0..params {
+                types.extend(LISTED.get(rest % LISTED.len()));
+                rest /= LISTED.len();
+            }
+            if generator.has_instance(number, &info, &types)? {
+                try_push(&mut template.possible, generator.program.terms(&types)?)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The type parameters of a function that is no method.

@@ -122,6 +122,9 @@ pub struct Template {
     /// The source of the function, behind the declarations that it can refer to:
     /// [`instantiate`](super::instantiate) makes instances of it.
     pub text: String,
+    /// Of one or two type parameters: the types among i64, f64, i32 and bool for which there is an instance. Empty in
+    /// [`Mode::Manager`](super::Mode::Manager).
+    pub possible: Vec<Vec<Type>>,
 }
 
 /// A type parameter of a [`Template`].

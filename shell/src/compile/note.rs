@@ -1,19 +1,13 @@
 //! note.sdn of a compiled program.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::{self, Write};
 
 use smf_core::AllocError;
 use smf_core::format::write::note_edit::put_text;
-use smf_core::ir::{Arguments, CalleeKind, Function, Scalar, ValueType, Verified};
-use smf_core::source::{FunctionDefinition, SourceFile, Template, TranslationUnit, instantiate};
+use smf_core::ir::{Function, ValueType};
+use smf_core::source::{FunctionDefinition, TranslationUnit};
 use smf_core::types::{Type, mangle};
-
-/// The types of possible instances.
-const SCALARS: [Scalar; 4] = [Scalar::I64, Scalar::F64, Scalar::I32, Scalar::Bool];
-
-/// The most type parameters of templates whose possible instances are listed.
-const MAX_LISTED_PARAMS: usize = 2;
 
 /// The note. `is_import`: whether the code refers to a function of another module.
 pub(super) fn write(
@@ -86,22 +80,15 @@ fn instantiations(
     Ok(())
 }
 
-/// The instances that can be made: those for some scalars that the template accepts.
+/// The instances that can be made, for some scalars.
 fn possible(text: &mut String, unit: &TranslationUnit) -> Result<fmt::Result, AllocError> {
+    let made: HashSet<&str> = unit.functions.iter().map(|f| &*f.symbol).collect();
     let mut all = Vec::new();
     for template in &unit.templates {
-        let count = template.type_params.len();
-        if count == 0 || count > MAX_LISTED_PARAMS {
-            continue;
-        }
-        for number in 0..SCALARS.len().pow(u32::try_from(count).unwrap_or(0)) {
-            let places = (0..count)
-                .map(|place| number / SCALARS.len().pow(u32::try_from(place).unwrap_or(0)));
-            let scalars = places.filter_map(|place| SCALARS.get(place % SCALARS.len()));
-            let types = scalars.filter_map(|s| Type::from_word(s.name()).ok()).collect::<Vec<_>>();
-            let Some(symbol) = mangle(&template.name, &types)? else { continue };
-            if unit.find(&symbol).is_none() && accepts(template, &types)? {
-                all.push((&*template.name, list(&types), symbol));
+        for types in &template.possible {
+            let Some(symbol) = mangle(&template.name, types)? else { continue };
+            if !made.contains(&*symbol) {
+                all.push((&*template.name, list(types), symbol));
             }
         }
     }
@@ -117,25 +104,6 @@ fn possible(text: &mut String, unit: &TranslationUnit) -> Result<fmt::Result, Al
         Ok(())
     };
     Ok(write())
-}
-
-/// Whether a template has an instance for these types.
-fn accepts(template: &Template, types: &[Type]) -> Result<bool, AllocError> {
-    if let Some(function) = template.ir.as_deref().and_then(|ir| Function::parse(ir).ok()) {
-        let scalars = types.iter().filter_map(|ty| Scalar::from_name(&ty.to_string()));
-        let scalars: Vec<_> = scalars.map(Into::into).collect();
-        let is_accepted = Verified::new(function).is_ok_and(|verified| {
-            Arguments::new(&scalars).is_ok_and(|arguments| verified.instance(arguments).is_ok())
-        });
-        // The instances that it calls may not exist.
-        let mut callees = (0..function.callee_count()).map(|number| function.callee(number));
-        let is_alone = !callees.any(|c| c.is_ok_and(|c| c.kind == CalleeKind::Instance));
-        if is_accepted && is_alone {
-            return Ok(true);
-        }
-    }
-    let file = SourceFile { name: &template.name, module: &template.name, text: &template.text };
-    Ok(instantiate(file, &template.name, types)?.unit.is_some())
 }
 
 /// The types of the arguments of each instance.

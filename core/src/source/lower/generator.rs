@@ -260,6 +260,40 @@ impl<'p, 's> Generator<'p, 's> {
         lowered
     }
 
+    /// Whether a generic function has an instance for types, with those that it asks for. The instances that were known are
+    /// known no more; of the functions that are not generic, all are right.
+    pub(in crate::source) fn has_instance(
+        &mut self,
+        number: u32,
+        info: &FunctionInfo,
+        types: &[TypeId],
+    ) -> Result<bool, AllocError> {
+        self.instances.clear();
+        self.arguments.clear();
+        self.index = HashIndex::default();
+        self.data_left = MAX_DATA;
+        let diagnostics = core::mem::replace(&mut self.program.diagnostics, Diagnostics::new());
+        self.program.diagnostics.muted = 1;
+        let place = (info.source, info.decl.word.span);
+        if self.check_bounds(number, types, place) {
+            self.instance(number, types, 0, place);
+        }
+        let mut next = 0;
+        while let Some(&instance) = at(&self.instances, next)
+            && self.program.diagnostics.error_count() == 0
+        {
+            if !self.instance_types(&instance).is_empty() {
+                self.lower_instance(next);
+            }
+            next += 1;
+        }
+        let found = core::mem::replace(&mut self.program.diagnostics, diagnostics);
+        match found.out_of_memory {
+            true => Err(AllocError),
+            false => Ok(found.error_count() == 0),
+        }
+    }
+
     pub(in crate::source) fn instance_types(&self, instance: &Instance) -> &[TypeId] {
         range(&self.arguments, instance.arguments)
     }

@@ -246,3 +246,41 @@ fn text_has_the_constants_that_it_mentions() {
     assert_eq!(instance(&files, "g", "i64", &[2]), 2);
     assert_eq!(instance(&files, "g", "i64", &[3]), 13);
 }
+
+/// As those that the text of the template has.
+#[test]
+fn possible_instances_are_those_that_can_be_made() {
+    let chain = |index: usize| std::format!("fn t{}<T>(x: T) -> T: t{index}(x)\n", index + 1);
+    let chain: String = (0..60).map(chain).collect();
+    let text = std::format!(
+        "const K: [i64] = [1, 2, 3]\nstruct P:\n    x: i64\nfn plain(x: i64) -> i64: x\n\
+         fn any<T>(x: T) -> T: x\nfn order<T>(a: T, b: T) -> bool: a < b\nfn whole<T>(x: T) -> i64: K[x & 1]\n\
+         fn both<A, B>(a: A, b: B) -> A: a + any(b)\nfn three<A, B, C>(a: A, b: B, c: C) -> A: a\n\
+         fn bound<T: Float>(x: T) -> T: x\nfn calls<T>(x: T) -> T: bound(x)\nfn none<T>(x: T) -> i64: x.y\n\
+         fn memory<T>(x: T) -> i64:\n    val a = [x; 3]\n    plain(a[1])\n\
+         fn recursive<T>(x: T): if x > x: recursive(x) else: x\nfn deep<T>(x: T) -> i64: deep((x, x))\n\
+         fn t0<T>(x: T) -> T: x + x\n{chain}fn main() -> i64: any(4)\n"
+    );
+    let unit = unit_of(&text, Mode::Compile);
+    assert!(unit.functions.iter().any(|function| function.symbol == "any$i64"));
+    let shown = |types: &[Type]| types.iter().map(Type::to_string).collect::<Vec<_>>().join(" ");
+    let all = ["i64", "f64", "i32", "bool"];
+    let mut listed = 0;
+    for template in &unit.templates {
+        let possible: Vec<_> = template.possible.iter().map(|types| shown(types)).collect();
+        let combinations: Vec<String> = match template.type_params.len() {
+            1 => all.map(String::from).to_vec(),
+            2 => all.iter().flat_map(|b| all.map(|a| std::format!("{a} {b}"))).collect(),
+            _ => Vec::new(),
+        };
+        let accepted = combinations.into_iter().filter(|types| {
+            let types = Type::parse_arguments(&types.replace(' ', ", ")).unwrap();
+            let made = instantiate(file(&template.text), &template.name, &types).unwrap();
+            made.unit.is_some()
+        });
+        assert_eq!(possible, accepted.collect::<Vec<_>>(), "{}", template.name);
+        listed += possible.len();
+    }
+    assert!(listed > 100, "{listed}");
+    assert!(unit_of(&text, Mode::Manager).templates.iter().all(|t| t.possible.is_empty()));
+}
