@@ -228,6 +228,15 @@ pub fn imports(text: &str) -> Result<Vec<String>, AllocError> {
     Ok(modules)
 }
 
+/// Whether a line begins a declaration, and no statement of a script.
+///
+/// # Errors
+/// No memory.
+pub fn begins_declaration(line: &str) -> Result<bool, AllocError> {
+    let file = File::new("", line)?;
+    parser::begins_declaration(&file, &mut Names::default(), &mut Diagnostics::new())
+}
+
 /// The lengths in bytes of the tokens of a text, blanks and comments included.
 ///
 /// # Errors

@@ -55,29 +55,20 @@ pub(super) fn parse<'s>(
         top_functions: try_with_capacity(count / 24)?,
         ..Tree::default()
     };
-    let mut parser = Parser {
-        file,
-        tokens,
-        at: 0,
-        current: Token::END,
-        last: Token::END,
-        tree,
-        names,
-        diagnostics,
-        depth: 0,
-        failed: false,
-        errors: 0,
-        in_text: 0,
-        scratch: Vec::new(),
-        arguments: Vec::new(),
-        operators: Vec::new(),
-        top_bindings: Vec::new(),
-        keyword_names: Vec::new(),
-        own_names: None,
-    };
-    parser.go_to(0);
+    let mut parser = Parser::new(file, tokens, tree, names, diagnostics);
     parser.file();
     Ok(parser.tree)
+}
+
+/// Whether the text begins with a declaration.
+pub(super) fn begins_declaration<'s>(
+    file: &File<'s>,
+    names: &mut Names<'s>,
+    diagnostics: &mut Diagnostics,
+) -> Result<bool, AllocError> {
+    let tokens = layout::tokens(file, names, diagnostics)?;
+    let mut parser = Parser::new(file, tokens, Tree::default(), names, diagnostics);
+    Ok(parser.declaration())
 }
 
 struct Parser<'p, 's> {
@@ -120,6 +111,40 @@ enum TopBinding {
     Constant,
     /// A variable of the script.
     Variable,
+}
+
+impl<'p, 's> Parser<'p, 's> {
+    /// A parser in front of the first token.
+    fn new(
+        file: &'p File<'s>,
+        tokens: Vec<Token>,
+        tree: Tree,
+        names: &'p mut Names<'s>,
+        diagnostics: &'p mut Diagnostics,
+    ) -> Self {
+        let mut parser = Self {
+            file,
+            tokens,
+            at: 0,
+            current: Token::END,
+            last: Token::END,
+            tree,
+            names,
+            diagnostics,
+            depth: 0,
+            failed: false,
+            errors: 0,
+            in_text: 0,
+            scratch: Vec::new(),
+            arguments: Vec::new(),
+            operators: Vec::new(),
+            top_bindings: Vec::new(),
+            keyword_names: Vec::new(),
+            own_names: None,
+        };
+        parser.go_to(0);
+        parser
+    }
 }
 
 impl<'s> Parser<'_, 's> {

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use smf_core::AllocError;
 use smf_core::exec::Level;
-use smf_core::source::{Code, Diagnostic, Mode, compile};
+use smf_core::source::{Code, Diagnostic, Mode, begins_declaration, compile};
 use smf_loader::exec::host_functions;
 use smf_loader::source::Program;
 
@@ -39,12 +40,6 @@ const FILE: &str = "<eval>";
 /// The function of the statements; underscores follow where the argument has the name.
 const FUNCTION: &str = "__eval_main";
 
-/// The words that begin a declaration.
-const DECLARATIONS: [&str; 14] = [
-    "fn", "struct", "enum", "impl", "type", "alias", "const", "extern", "use", "import", "export",
-    "pub", "static", "trait",
-];
-
 /// How much deeper than in the argument statements are. Both a tab and a blank may follow a tab.
 const INDENT: &str = "\t";
 
@@ -66,15 +61,13 @@ struct Wrapped {
 }
 
 impl Wrapped {
-    fn new(text: &str) -> Self {
+    fn new(text: &str) -> Result<Self, AllocError> {
         let (mut declared, mut statements) = (Self::default(), Self::default());
         let mut is_declaration = false;
         for (number, line) in (1..).zip(text.lines()) {
             let starts = !line.starts_with([' ', '\t', '#', ')', ']', '}']) && !line.is_empty();
             if starts {
-                let word = line.split(|c: char| !c.is_alphanumeric() && c != '_').next();
-                is_declaration =
-                    word.is_some_and(|word| DECLARATIONS.contains(&word)) || line.starts_with('@');
+                is_declaration = begins_declaration(line)?;
             }
             match is_declaration {
                 true => declared.push("", line, number),
@@ -93,7 +86,7 @@ impl Wrapped {
             declared.lines.extend(statements.lines);
         }
         declared.first_line = text.lines().next().unwrap_or_default().to_owned();
-        declared
+        Ok(declared)
     }
 
     fn push(&mut self, indent: &str, line: &str, number: u32) {
@@ -155,7 +148,7 @@ impl Wrapped {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let wrapped = Wrapped::new(&args.text);
+    let wrapped = Wrapped::new(&args.text)?;
     let program = Program::from_text(FILE, Path::new(""), wrapped.text.clone())?;
     let mut compiled = compile(&program.files(), Mode::Manager)?;
     let diagnostics = std::mem::take(&mut compiled.diagnostics);
@@ -200,22 +193,26 @@ mod tests {
 
     #[test]
     fn statements_become_a_function_behind_the_declarations() {
-        let wrapped = Wrapped::new("val x = 1\nfn f(a):\n    a\n\nif x > 0:\n    f(x)\n");
+        let wrapped = Wrapped::new("val x = 1\nfn f(a):\n    a\n\nif x > 0:\n    f(x)\n").unwrap();
         let text = "fn f(a):\n    a\n\nfn __eval_main():\n\tval x = 1\n\tif x > 0:\n\t    f(x)\n";
         assert_eq!(wrapped.text, text);
         assert_eq!(wrapped.place(5, 2), (1, 1, true));
         assert_eq!(wrapped.place(7, 6), (6, 5, true));
         assert_eq!(wrapped.place(2, 5), (3, 5, false));
-        assert_eq!(Wrapped::new("fn f(a): a").text, "fn f(a): a\n");
-        assert_eq!(Wrapped::new("").text, "");
-        assert_eq!(Wrapped::new("# nothing\n").text, "");
-        let wrapped = Wrapped::new("fn __eval_main(): 4\n__eval_main()");
+        let text = |argument| Wrapped::new(argument).unwrap().text;
+        assert_eq!(text("fn f(a): a"), "fn f(a): a\n");
+        assert_eq!(text(""), "");
+        assert_eq!(text("# nothing\n"), "");
+        // Words of declarations are names.
+        let names = "alias = 3\ntrait + 1\ntype(4)\n";
+        assert_eq!(text(names), "fn __eval_main():\n\talias = 3\n\ttrait + 1\n\ttype(4)\n");
+        let wrapped = Wrapped::new("fn __eval_main(): 4\n__eval_main()").unwrap();
         assert_eq!(wrapped.text, "fn __eval_main(): 4\nfn __eval_main_():\n\t__eval_main()\n");
     }
 
     #[test]
     fn message_names_the_place_in_the_argument() {
-        let wrapped = Wrapped::new("1 / 0");
+        let wrapped = Wrapped::new("1 / 0").unwrap();
         let message = "division by zero in function `__eval_main` at <eval>:2:4";
         assert_eq!(in_argument(&wrapped, message), "division by zero at <eval>:1:3");
         assert_eq!(in_argument(&wrapped, "trap 3 at <eval>:2"), "trap 3 at <eval>:1");

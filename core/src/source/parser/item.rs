@@ -91,6 +91,16 @@ impl Parser<'_, '_> {
         self.add(|tree| &mut tree.top_functions, number);
     }
 
+    /// Whether a declaration starts here, which is parsed as far as that takes.
+    pub(super) fn declaration(&mut self) -> bool {
+        let (start, kind) = (self.span(), self.kind());
+        match kind {
+            TokenKind::At | TokenKind::HashBracket => true,
+            TokenKind::Word => self.foreign_function(start) || self.soft_item(start),
+            _ => kind.starts_declaration(),
+        }
+    }
+
     fn item(&mut self) {
         let start = self.span();
         if self.is(TokenKind::DocText) {
