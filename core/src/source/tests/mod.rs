@@ -1,5 +1,6 @@
 //! Tests of the front end.
 
+mod arrays;
 mod constants;
 mod equivalent;
 mod generics;
