@@ -73,18 +73,18 @@ pub(super) struct Place {
     base: Base,
     offset: u32,
     index: Option<Local>,
-    /// Whether a pointer refers to it, through which any function may write there.
-    is_pointed: bool,
+    /// Whether a pointer of the source refers to it, through which any function may write there.
+    is_pointee: bool,
 }
 
 impl Place {
     fn at(base: Base) -> Self {
-        Self { base, offset: 0, index: None, is_pointed: false }
+        Self { base, offset: 0, index: None, is_pointee: false }
     }
 
     /// What a pointer of the source refers to.
-    fn behind(pointer: Local) -> Self {
-        Self { is_pointed: true, ..Self::at(Base::Pointer(pointer)) }
+    fn pointee_of(pointer: Local) -> Self {
+        Self { is_pointee: true, ..Self::at(Base::Pointer(pointer)) }
     }
 }
 
@@ -125,8 +125,8 @@ impl Typed {
     }
 
     /// Whether it is memory behind a pointer.
-    fn is_pointed(&self) -> bool {
-        matches!(self.value, Value::Place(Place { is_pointed: true, .. }))
+    fn is_pointee(&self) -> bool {
+        matches!(self.value, Value::Place(Place { is_pointee: true, .. }))
     }
 }
 

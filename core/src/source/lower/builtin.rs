@@ -3,7 +3,6 @@
 use super::operator::Spans;
 use super::*;
 use crate::ir::{Binary, Condition, Unary};
-use crate::plural;
 
 /// Methods that are refused, and why.
 const REFUSED: &[(&str, &str)] = &[
@@ -74,20 +73,15 @@ impl Body<'_, '_, '_> {
     /// Whether a call of a function or method of the language has this number of arguments, without names; an error
     /// otherwise.
     fn has_arguments(&mut self, name: Name, wanted: u32, arguments: List, span: Span) -> bool {
-        let (tree, text) = (self.tree, self.name(name));
+        let tree = self.tree;
         let mut names =
             tree.entries(&tree.arguments, arguments).filter_map(|argument| argument.name);
         if let Some(word) = names.next() {
-            let name = self.name(word.name);
-            let message = format_args!("`{text}` has no parameter `{name}`");
+            let (text, param) = (self.name(name), self.name(word.name));
+            let message = format_args!("`{text}` has no parameter `{param}`");
             self.error(word.span, Code::BadCall, message);
         } else if arguments.len != wanted {
-            let found = arguments.len;
-            let (first, second) = (plural::s(wanted), plural::s(found));
-            let message = format_args!(
-                "`{text}` has {wanted} parameter{first}, found {found} argument{second}"
-            );
-            self.error(span, Code::BadCall, message);
+            self.wrong_argument_count(name, wanted, arguments.len, (span, None));
         } else {
             return true;
         }

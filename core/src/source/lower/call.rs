@@ -306,15 +306,30 @@ impl Body<'_, '_, '_> {
             // The declaration has an error.
             return;
         }
-        let name = self.name(call.info.decl.word.name);
         let (wanted, found) = (call.info.params.len, call.arguments.len);
-        let (first, second) = (plural::s(wanted), plural::s(found));
+        let has_defaults = !call.info.is_undeclared() || found >= wanted;
+        let note = if has_defaults { None } else { Some(NO_DEFAULTS) };
+        self.wrong_argument_count(call.info.decl.word.name, wanted, found, (call.span, note));
+    }
+
+    /// Reports a number of arguments that a function, or a method of the language, does not take.
+    pub(super) fn wrong_argument_count(
+        &mut self,
+        name: Name,
+        wanted: u32,
+        found: u32,
+        (span, note): (Span, Option<&str>),
+    ) {
+        let (name, first, second) = (self.name(name), plural::s(wanted), plural::s(found));
         let message =
             format_args!("`{name}` has {wanted} parameter{first}, found {found} argument{second}");
-        if call.info.is_undeclared() && found < wanted {
-            self.error_with_note(call.span, Code::BadCall, message, format_args!("{NO_DEFAULTS}"));
-        } else {
-            self.error(call.span, Code::BadCall, message);
+        match note {
+            Some(note) => {
+                self.error_with_note(span, Code::BadCall, message, format_args!("{note}"));
+            }
+            None => {
+                self.error(span, Code::BadCall, message);
+            }
         }
     }
 
@@ -404,7 +419,7 @@ impl Body<'_, '_, '_> {
             false => self.expr_kind(id, want),
         };
         let is_view = by.is_view || self.head(value.ty) == Head::View;
-        if is_view && !value.is_pointed() {
+        if is_view && !value.is_pointee() {
             self.check_changed(by, id);
         }
         value
@@ -459,8 +474,8 @@ impl Body<'_, '_, '_> {
     ) -> Typed {
         let tree = self.tree;
         let changes_caller = self.changes_caller(&call.info);
-        let has_pointed = values.iter().chain(&call.receiver).any(Typed::is_pointed);
-        let may_write = has_pointed && self.may_write(&call.info);
+        let has_pointees = values.iter().chain(&call.receiver).any(Typed::is_pointee);
+        let may_write = has_pointees && self.may_write(&call.info);
         for (index, value) in values.iter_mut().enumerate() {
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
             let Some(param) = param else { continue };
@@ -469,7 +484,7 @@ impl Body<'_, '_, '_> {
             let argument = arguments.find(|&(_, &param)| param == index);
             let span = argument.map_or(call.span, |(argument, _)| self.span(argument.value));
             *value = self.coerce(*value, ty, span);
-            if changes_caller || param.mutable || may_write && value.is_pointed() {
+            if changes_caller || param.mutable || may_write && value.is_pointee() {
                 *value = self.copied(*value, call.span);
             }
             if value.ty.fits_all() {
@@ -478,7 +493,7 @@ impl Body<'_, '_, '_> {
         }
         let mut all = Vec::new();
         if let Some(mut receiver) = call.receiver {
-            let is_changed = changes_caller || may_write && receiver.is_pointed();
+            let is_changed = changes_caller || may_write && receiver.is_pointee();
             if is_changed && call.info.receiver() == Receiver::Value {
                 receiver = self.copied(receiver, call.span);
             }

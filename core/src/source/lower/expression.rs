@@ -436,7 +436,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         match self.element(value, index, span) {
             Some((place, ty)) => {
                 let loaded = self.load(place, ty);
-                Typed { temporary: value.temporary && !loaded.is_pointed(), ..loaded }
+                Typed { temporary: value.temporary && !loaded.is_pointee(), ..loaded }
             }
             None => Typed::ERROR,
         }
@@ -478,7 +478,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 let pointer = self.local_of(Typed::new(array.ty, value));
                 let position = self.index_value(position, index)?;
                 let position = self.local_of(position);
-                Some((self.element_place(Place::behind(pointer), element, position), element))
+                Some((self.element_place(Place::pointee_of(pointer), element, position), element))
             }
             _ => {
                 let owner = self.type_text(array.ty);
@@ -598,7 +598,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         self.builder.binary(Binary::Multiply, bytes, distance, index, stride);
         let pointer = self.builder.local(Scalar::Pointer);
         self.builder.element(Scalar::U8, pointer, base, Some(distance), 0);
-        Place { is_pointed: place.is_pointed, ..Place::at(Base::Pointer(pointer)) }
+        Place { is_pointee: place.is_pointee, ..Place::at(Base::Pointer(pointer)) }
     }
 
     /// `value as T`.

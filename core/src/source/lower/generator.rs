@@ -701,7 +701,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             let mut value = self.parameter(ty);
             if let Value::Place(place) = &mut value.value {
                 // It may be the value behind a pointer that the method has, too.
-                place.is_pointed = is_mutable && self.unit.program.has_pointers;
+                place.is_pointee = is_mutable && self.unit.program.has_pointers;
             }
             self.add_variable(Name::SELF, value, is_mutable);
         }

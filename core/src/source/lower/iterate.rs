@@ -4,15 +4,15 @@ use super::operator::Spans;
 use super::*;
 use crate::ir::{Binary, Condition};
 
-/// What a loop walks over.
+/// What a loop iterates over.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Walked {
+enum Iterated {
     /// A variable, or a part of it.
     Variable(Name),
     /// Elements of an array that may be that of any variable.
     View,
     /// Memory behind a pointer, to which any function may write.
-    Pointed,
+    Pointee,
 }
 
 /// The values of a range.
@@ -185,7 +185,7 @@ impl Body<'_, '_, '_> {
         let (pointer, length) = match (self.head(array.ty), array.value) {
             (Head::Array(length), Value::Place(place)) => {
                 let length = Typed::new(TypeId::I64, Value::Number(length.into()));
-                (self.walked_elements(array, place, items, (pattern, body)), length)
+                (self.iterated_elements(array, place, items, (pattern, body)), length)
             }
             (Head::View, Value::Pair(pointer, length)) => {
                 (pointer, Typed::local(TypeId::I64, length))
@@ -207,45 +207,45 @@ impl Body<'_, '_, '_> {
     }
 
     /// The address of the values that an array has in front of a loop.
-    fn walked_elements(
+    fn iterated_elements(
         &mut self,
         array: Typed,
         place: Place,
         items: ExprId,
         (pattern, body): (PatternId, BlockId),
     ) -> Local {
-        let walked = match self.root_name(items) {
-            Some(name) if !place.is_pointed => Walked::Variable(name),
-            _ => Walked::Pointed,
+        let iterated = match self.root_name(items) {
+            Some(name) if !place.is_pointee => Iterated::Variable(name),
+            _ => Iterated::Pointee,
         };
-        let is_fixed = array.temporary || !place.is_pointed && self.is_immutable(items);
+        let is_fixed = array.temporary || !place.is_pointee && self.is_immutable(items);
         if !is_fixed
-            && self.writes_in(body, walked, pattern)
+            && self.writes_in(body, iterated, pattern)
             && let Value::Place(copy) = self.copied(array, self.span(items)).value
         {
             return self.address(copy);
         }
         let pointer = self.address(place);
-        match place.is_pointed {
+        match place.is_pointee {
             // The body may assign to the variable with the pointer.
             true => self.local_copy(pointer),
             false => pointer,
         }
     }
 
-    /// Whether a block may change what a loop walks over, by assignments or calls. Nothing assigns to
+    /// Whether a block may change what a loop iterates over, by assignments or calls. Nothing assigns to
     /// the variables `own` of the loop.
-    fn writes_in(&self, body: BlockId, walked: Walked, own: PatternId) -> bool {
+    fn writes_in(&self, body: BlockId, iterated: Iterated, own: PatternId) -> bool {
         let span = self.tree.block(body).span;
         let assigns =
-            self.tree.assigned_in(span).any(|target| self.may_be_part(target, walked, own));
+            self.tree.assigned_in(span).any(|target| self.may_be_part(target, iterated, own));
         let passes = self.tree.calls_in(span).any(|call| match self.tree.expr(call).kind {
             ExprKind::Call { callee, arguments } => {
                 let callee = self.tree.expr(callee).kind;
                 if let ExprKind::Name(Name::PRINT | Name::EPRINT | Name::PRINT_RAW) = callee {
                     return false;
                 }
-                if walked == Walked::Pointed {
+                if iterated == Iterated::Pointee {
                     return true;
                 }
                 let receiver = match callee {
@@ -254,23 +254,25 @@ impl Body<'_, '_, '_> {
                 };
                 let arguments = self.tree.entries(&self.tree.arguments, arguments);
                 let mut values = receiver.into_iter().chain(arguments.map(|a| a.value));
-                values.any(|value| self.may_be_part(value, walked, own))
+                values.any(|value| self.may_be_part(value, iterated, own))
             }
             _ => false,
         });
         assigns || passes
     }
 
-    /// Whether an expression may be a part of what a loop walks over, or have its address.
-    fn may_be_part(&self, id: ExprId, walked: Walked, own: PatternId) -> bool {
-        match (self.root_name(id), walked) {
+    /// Whether an expression may be a part of what a loop iterates over, or have its address.
+    fn may_be_part(&self, id: ExprId, iterated: Iterated, own: PatternId) -> bool {
+        match (self.root_name(id), iterated) {
             (None, _) => match self.tree.expr(self.root(id)).kind {
                 ExprKind::If { .. } | ExprKind::Match { .. } => true,
                 // No pointer refers to a variable.
-                ExprKind::Unary(UnaryOp::Dereference, _) => !matches!(walked, Walked::Variable(_)),
+                ExprKind::Unary(UnaryOp::Dereference, _) => {
+                    !matches!(iterated, Iterated::Variable(_))
+                }
                 _ => false,
             },
-            (Some(name), Walked::Variable(root)) => root == name,
+            (Some(name), Iterated::Variable(root)) => root == name,
             (Some(name), _) if self.tree.pattern(own).kind == PatternKind::Bind(name) => {
                 self.unit.program.has_pointers
             }
@@ -335,7 +337,7 @@ impl Body<'_, '_, '_> {
         let mut value = self.load(place, element);
         if is_shared
             && matches!(value.value, Value::Place(_))
-            && self.writes_in(body, Walked::View, pattern)
+            && self.writes_in(body, Iterated::View, pattern)
         {
             value = self.copied(value, self.tree.pattern(pattern).span);
         }

@@ -636,7 +636,7 @@ impl Body<'_, '_, '_> {
         if let Head::Pointer(_) = self.head(value.ty) {
             let target = self.unit.program.types.part(value.ty, 0);
             let pointer = self.local_of(value);
-            return Some((Place::behind(pointer), target));
+            return Some((Place::pointee_of(pointer), target));
         }
         if !value.ty.fits_all() {
             let text = self.type_text(value.ty);

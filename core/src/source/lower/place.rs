@@ -207,7 +207,7 @@ impl Body<'_, '_, '_> {
             }
             Value::Place(_)
                 if (has_branches || has_calls)
-                    && (typed.is_pointed() || !self.is_immutable(after)) =>
+                    && (typed.is_pointee() || !self.is_immutable(after)) =>
             {
                 self.copied(typed, self.span(after))
             }
@@ -219,7 +219,7 @@ impl Body<'_, '_, '_> {
     pub(super) fn stable_place(&mut self, place: Place, after: ExprId, last: ExprId) -> Place {
         let has_branches = Tree::has_between(&self.tree.branches, after, last);
         match place.base {
-            Base::Pointer(pointer) if has_branches && place.is_pointed => {
+            Base::Pointer(pointer) if has_branches && place.is_pointee => {
                 let base = Base::Pointer(self.local_copy(pointer));
                 let index = place.index.map(|index| self.local_copy(index));
                 Place { base, index, ..place }
