@@ -1,6 +1,8 @@
 //! Instances of templates of modules.
 #![allow(unsafe_code)]
 
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
 use super::*;
 
 #[test]
@@ -85,10 +87,21 @@ fn failures_of_weak_imports_are_not_those_of_other_names() {
     assert!(error.contains("`absent`") && !error.contains("largest"), "{error}");
 }
 
+/// A manager with a resolver that uses it.
+fn manager_with(
+    resolver: impl Fn(&[u8]) -> Option<u64> + Send + Sync + 'static,
+    own: &OnceLock<Weak<ExecManager>>,
+) -> Arc<ExecManager> {
+    let symbols = Box::new(resolver) as Box<dyn Resolve + Send + Sync>;
+    let symbols = Some(TryArc::new(symbols).unwrap());
+    let manager = ExecManager::new(ExecOptions { symbols, ..ExecOptions::default() }).unwrap();
+    let manager = Arc::new(manager);
+    own.set(Arc::downgrade(&manager)).unwrap();
+    manager
+}
+
 #[test]
 fn load_that_fails_states_its_own_reasons_and_none_of_another_load() {
-    use std::sync::{Arc, OnceLock, Weak};
-
     let own: Arc<OnceLock<Weak<ExecManager>>> = Arc::default();
     let (of_resolver, other) = (own.clone(), Arc::new(OnceLock::new()));
     let result = other.clone();
@@ -102,11 +115,7 @@ fn load_that_fails_states_its_own_reasons_and_none_of_another_load() {
         }
         None
     };
-    let symbols = Box::new(resolver) as Box<dyn Resolve + Send + Sync>;
-    let symbols = Some(TryArc::new(symbols).unwrap());
-    let manager = ExecManager::new(ExecOptions { symbols, ..ExecOptions::default() }).unwrap();
-    let manager = Arc::new(manager);
-    own.set(Arc::downgrade(&manager)).unwrap();
+    let manager = manager_with(resolver, &own);
     let library = module(
         "fn largest<T>(a: T, b: T) -> T: if a > b: a else: b\n\
          fn smallest<T>(a: T, b: T) -> T: if a < b: a else: b\nfn one(): 1\n",
@@ -123,8 +132,6 @@ fn load_that_fails_states_its_own_reasons_and_none_of_another_load() {
 
 #[test]
 fn resolver_of_the_host_may_call_functions_of_modules() {
-    use std::sync::{Arc, Mutex, OnceLock, Weak};
-
     extern "C" fn host_add(a: i64, b: i64) -> i64 {
         a + b
     }
@@ -140,11 +147,7 @@ fn resolver_of_the_host_may_call_functions_of_modules() {
         assert_eq!(run(&manager, "five", &[]), Ok(5));
         Some(host_add as *const () as u64)
     };
-    let symbols = Box::new(resolver) as Box<dyn Resolve + Send + Sync>;
-    let symbols = Some(TryArc::new(symbols).unwrap());
-    let manager = ExecManager::new(ExecOptions { symbols, ..ExecOptions::default() }).unwrap();
-    let manager = Arc::new(manager);
-    own.set(Arc::downgrade(&manager)).unwrap();
+    let manager = manager_with(resolver, &own);
     let library = module(
         "extern fn host_add(a: i64, b: i64) -> i64\npub fn five() -> i64: 5\n\
          pub fn direct<T>(x: T, n: i64) -> i64: host_add(n, 7)\n",
