@@ -69,6 +69,7 @@ pub struct ModuleLoader {
     pub(super) context: Context,
     providers: Lock<ProviderIndex>,
     state: Lock<State>,
+    /// Held while a sink receives what is loaded already. Threads that load a module wait for that.
     sink: Lock<Option<SharedSink>>,
     pub(super) domains: Domains,
     /// Locked after the state.

@@ -235,10 +235,10 @@ pub fn announce_with(
 fn append<T, R>(
     slot: &'static ProcessLock<Option<T>>,
     bit: u8,
-    append: impl FnOnce(&mut T) -> Result<R, ToolError>,
+    write: impl FnOnce(&mut T) -> Result<R, ToolError>,
 ) -> Result<Option<R>, ToolError> {
     let mut slot = slot.lock();
-    let appended = slot.as_mut().map(append).transpose();
+    let appended = slot.as_mut().map(write).transpose();
     if matches!(appended, Err(ToolError::Write { .. })) {
         *slot = None;
         ON.fetch_and(!bit, Ordering::Relaxed);

@@ -66,7 +66,7 @@ pub(super) struct State<'f> {
     /// Whether `types` ends before that, because there was no memory: what comes of it is an error.
     pub(super) is_short: bool,
     compared: &'f mut Vec<(u32, [Type; 2])>,
-    /// What is known of the results of functions.
+    /// The kinds of the results of functions, as far as they are inferred.
     pub(super) results: &'f mut Results,
     /// The function that they belong to, and the instruction.
     function: u32,
