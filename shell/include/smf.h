@@ -114,8 +114,7 @@ typedef enum SmfErrorCode {
 
 typedef struct SmfError {
     int32_t code;     /* one of SmfErrorCode; SMF_OK without an error */
-    const char *text; /* one sentence, which ends with "..." if it is cut, after 255 bytes; valid until this thread calls
-                         smf_last_error again */
+    const char *text; /* one sentence; valid until this thread calls smf_last_error again */
 } SmfError;
 
 /*

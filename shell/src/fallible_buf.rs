@@ -1,9 +1,9 @@
 //! A byte buffer that reports a failed allocation once, at the end.
 
-#[cfg(feature = "jit")]
+#[cfg(any(feature = "jit", feature = "c-api"))]
 use std::fmt;
 use std::io;
-#[cfg(any(test, feature = "jit"))]
+#[cfg(any(test, feature = "jit", feature = "c-api"))]
 use std::io::Write;
 
 use smf_core::alloc_util::AllocError;
@@ -106,7 +106,7 @@ impl fmt::Display for Lossy<'_> {
 ///
 /// # Errors
 /// [`AllocError`].
-#[cfg(feature = "jit")]
+#[cfg(any(feature = "jit", feature = "c-api"))]
 pub(crate) fn try_format(text: fmt::Arguments<'_>) -> Result<String, AllocError> {
     let mut buf = FallibleBuf::default();
     // Writing to the buffer does not fail.

@@ -20,7 +20,7 @@ use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_box};
 use smf_core::cache::{CacheError, CachedBytes, FileCache};
 use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
 use smf_core::format::{File, Smf};
-use smf_core::link::{LinkError, Module};
+use smf_core::link::{LinkError, Module, Name};
 use smf_core::loader::{
     LoadError, LoadEvent, LoadObserver, LoaderOptions, MappedModule, ModuleBytes, ModuleHandle,
     ModuleLoader, NamedModule, Reloaded, StateMigration, UnresolvedImport,
@@ -314,7 +314,7 @@ impl Loader {
     ) -> Result<(String, ModuleBytes), LoadFileError> {
         let archive = path.to_string_lossy().into_owned();
         let found = self.read(path)?.module(module).map_err(|error| {
-            LoadError::named(archive.as_bytes(), |module| LoadError::Format { module, error })
+            Name::in_error(archive.as_bytes(), |module| LoadError::Format { module, error })
         });
         match found? {
             Some(bytes) => Ok((format!("{archive}({module})"), bytes)),

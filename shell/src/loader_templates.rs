@@ -11,7 +11,7 @@ use std::{fmt, ptr};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_push};
 use smf_core::format::{File, SectionKind};
-use smf_core::link::{Name, Resolve, ShortName};
+use smf_core::link::{Name, Resolve};
 use smf_core::loader::{LoadError, ModuleBytes, ModuleLoader};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{
@@ -97,7 +97,7 @@ impl UnreadableModules {
         let modules = lock(&self.0);
         let found = modules.iter().find(|module| owner == 0 || module.owner == owner)?;
         let instance = Name::new(instance).ok()?;
-        let (module, error) = (found.module.clone(), Box::new(found.error));
+        let (module, error) = (found.module.clone(), Box::new(found.error.clone()));
         Some(InstanceError::Unreadable { instance, module, error })
     }
 }
@@ -107,7 +107,7 @@ struct Symbols {
     /// `None` after it was detached.
     loader: Mutex<Option<TryArc<Loader>>>,
     /// Why symbols have no address, which the instantiator is not told.
-    errors: Mutex<Vec<(ShortName, LoadError)>>,
+    errors: Mutex<Vec<(Name, LoadError)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -137,9 +137,8 @@ impl Symbols {
         let found = find(loader.modules());
         let mut errors = lock(&self.errors);
         if found.is_err() || !errors.is_empty() {
-            let name = ShortName::new(name);
-            errors.retain(|(other, _)| *other != name);
-            if let Err(error) = &found {
+            errors.retain(|(other, _)| other.as_bytes() != name);
+            if let (Err(error), Ok(name)) = (&found, Name::new(name)) {
                 // Without memory it is lost.
                 let _ = try_push(&mut errors, (name, error.clone()));
             }

@@ -9,7 +9,7 @@ use super::unit::Unit;
 use crate::alloc_util::{AllocError, TryArc};
 use crate::codegen::CodegenError;
 use crate::codegen::registry::CodeRegistry;
-use crate::link::{Name, ShortName};
+use crate::link::Name;
 use crate::memory::code_alloc::{CodeMemory, ExecError};
 
 /// The effort of a compilation.
@@ -70,7 +70,7 @@ pub enum BackendError {
         /// The name of the function.
         function: Name,
         /// The name of the callee.
-        symbol: ShortName,
+        symbol: Name,
     },
     /// A callee whose kind a unit cannot have: an instance of a template.
     #[error("function `{function}` calls an instance of the template `{template}`")]
@@ -78,7 +78,7 @@ pub enum BackendError {
         /// The name of the function.
         function: Name,
         /// The name of the template.
-        template: ShortName,
+        template: Name,
     },
     /// Code that cannot be placed.
     #[error("the code cannot be placed: {0}")]

@@ -9,7 +9,7 @@ use super::record::FunctionRecord;
 use super::unit::UnitError;
 use crate::alloc_util::AllocError;
 use crate::ir::{DIVISION_BY_ZERO, OVERFLOW, STACK_LIMIT, Scalar};
-use crate::link::{Name, ShortName};
+use crate::link::Name;
 use crate::plural;
 
 /// A trap during a call.
@@ -57,7 +57,7 @@ pub enum ManagerError {
     Backend(#[from] BackendError),
     /// A name that was not compiled.
     #[error("no function `{0}`")]
-    NoFunction(ShortName),
+    NoFunction(Name),
     /// A function that code in use calls is replaced by one of another signature.
     #[error(
         "function `{0}` has callers, so that it cannot be replaced by one of another signature"

@@ -22,7 +22,7 @@ use crate::alloc_util::{
     AllocError, TryArc, try_collect, try_push, try_reserve, try_with_capacity,
 };
 use crate::ir::{Callee, CalleeKind, IrError, Scalar};
-use crate::link::{Name, ShortName};
+use crate::link::Name;
 use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::{BiasedCount, Use};
 use crate::trap::{
@@ -477,7 +477,7 @@ impl Manager {
         let target = {
             let state = self.state.lock();
             let Some(named) = state.names.get(name) else {
-                return Err(ManagerError::NoFunction(ShortName::new(name)));
+                return Err(ManagerError::NoFunction(Name::new(name)?));
             };
             named.entry.target(named.entry.current(), arguments)?
         };

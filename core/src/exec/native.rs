@@ -16,7 +16,7 @@ use crate::codegen::registry::{FunctionTables, Phase, PhaseSpan, register_functi
 use crate::codegen::{CodegenError, NativeOptimizingCompiler, Options, TRAP_HOOK};
 use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, IrError, Verified};
 use crate::link::fixup::{Fixup, FixupError, FixupPlan, FixupTarget};
-use crate::link::{Name, ShortName, host_arch};
+use crate::link::{Name, host_arch};
 use crate::memory::code_alloc::{
     CodeMemory, CodeMemoryOptions, ExecError, ExecutableBlock, Request,
 };
@@ -334,15 +334,18 @@ fn target(
             Ok(Target::Function(usize::try_from(index).unwrap_or(usize::MAX)))
         }
         CalleeKind::Host => {
-            let undefined = || BackendError::Undefined {
-                function: function.name().clone(),
-                symbol: ShortName::new(callee.name.as_bytes()),
-            };
-            symbol(callee.name.as_bytes()).map(Target::Address).ok_or_else(undefined)
+            let name = callee.name.as_bytes();
+            match symbol(name) {
+                Some(address) => Ok(Target::Address(address)),
+                None => Err(BackendError::Undefined {
+                    function: function.name().clone(),
+                    symbol: Name::new(name)?,
+                }),
+            }
         }
         CalleeKind::Instance | CalleeKind::Indirect => Err(BackendError::Template {
             function: function.name().clone(),
-            template: ShortName::new(callee.name.as_bytes()),
+            template: Name::new(callee.name.as_bytes())?,
         }),
     }
 }

@@ -4,8 +4,6 @@ use core::borrow::Borrow;
 use core::fmt::{self, Write};
 use core::ops::Deref;
 
-use arrayvec::ArrayString;
-
 use crate::alloc_util::{AllocError, TryArc};
 
 /// The full name of a module or a symbol. Clones share the bytes.
@@ -21,6 +19,11 @@ impl Name {
     /// [`AllocError`].
     pub fn new(name: &[u8]) -> Result<Self, AllocError> {
         TryArc::from_fn(name.len(), |index| name.get(index).copied().unwrap_or(0)).map(Self)
+    }
+
+    /// The error that `error` makes of a name; that there is no memory for it, if so.
+    pub fn in_error<E: From<AllocError>>(name: &[u8], error: impl FnOnce(Self) -> E) -> E {
+        Self::new(name).map_or_else(E::from, error)
     }
 
     /// The bytes of the name.
@@ -78,40 +81,6 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// A name inside an error that is `Copy`: escaped, and truncated if it is too long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShortName(ArrayString<{ ShortName::CAPACITY }>);
-
-impl ShortName {
-    /// The maximum length, in bytes of the escaped form.
-    pub const CAPACITY: usize = 48;
-
-    /// Escapes `name` and truncates it.
-    pub fn new(name: &[u8]) -> Self {
-        const ELLIPSIS: &str = "...";
-        let mut short = ArrayString::new();
-        // The end of the last escaped byte that leaves space for the ellipsis.
-        let mut cut = 0;
-        for byte in name {
-            if short.len() + ELLIPSIS.len() <= short.capacity() {
-                cut = short.len();
-            }
-            if byte.escape_ascii().try_for_each(|c| short.try_push(char::from(c))).is_err() {
-                short.truncate(cut);
-                short.push_str(ELLIPSIS);
-                break;
-            }
-        }
-        ShortName(short)
-    }
-}
-
-impl fmt::Display for ShortName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,15 +95,5 @@ mod tests {
         assert_eq!(text(b"a\xffb\n"), "a\\xffb\\n");
         assert_eq!(text(&[b'x'; 5000]).len(), 5000);
         assert_eq!(format!("{:?}", Name::new(b"m").unwrap()), "\"m\"");
-    }
-
-    #[test]
-    fn short_name_is_escaped_and_truncated() {
-        assert_eq!(ShortName::new(b"fn$Vec<i64>").to_string(), "fn$Vec<i64>");
-        assert_eq!(ShortName::new(b"a\xffb\n").to_string(), "a\\xffb\\n");
-        let long = ShortName::new(&[b'x'; 5000]).to_string();
-        assert!(long.len() <= 48 && long.ends_with("x..."), "{long}");
-        let escaped = ShortName::new(&[0xff; 5000]).to_string();
-        assert!(escaped.len() <= 48 && escaped.ends_with("\\xff..."), "{escaped}");
     }
 }

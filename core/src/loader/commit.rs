@@ -89,7 +89,7 @@ impl ModuleLoader {
                 let Some(other) = duplicate(scope, earlier, replaced, name) else { continue };
                 let module = member.name.clone();
                 let error = |symbol| LoadError::DuplicateExport { symbol, module, other };
-                return Err(LoadError::named(name, error));
+                return Err(Name::in_error(name, error));
             }
         }
         Ok(())

@@ -131,11 +131,6 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The error that `make` builds from a copy of `name`, or [`LoadError::OutOfMemory`].
-    pub fn named(name: &[u8], make: impl FnOnce(Name) -> Self) -> Self {
-        Name::new(name).map_or_else(Self::from, make)
-    }
-
     /// The error of a module that cannot be linked.
     pub(super) fn link(module: &Name, error: LinkError) -> Self {
         let module = module.clone();

@@ -8,6 +8,7 @@ use core::ops::Deref;
 
 use super::error::{LoadError, Result};
 use super::module_ref::ModuleRef;
+use crate::link::Name;
 
 /// An export as a value of type `T`: a function pointer, or a raw pointer to data. It derefs to that value, so that a
 /// function is called as `add(40, 2)`. The borrow of the [`ModuleRef`] keeps the module loaded.
@@ -62,7 +63,7 @@ impl ModuleRef<'_> {
 
     fn no_export(&self, name: &[u8]) -> LoadError {
         let module = self.version().name.clone();
-        let missing = || LoadError::named(name, |symbol| LoadError::NoExport { module, symbol });
+        let missing = || Name::in_error(name, |symbol| LoadError::NoExport { module, symbol });
         self.refusal(name).unwrap_or_else(missing)
     }
 }

@@ -7,7 +7,7 @@
 use super::error::{LoadError, Result};
 use super::inner::ModuleLoader;
 use crate::alloc_util::TryArc;
-use crate::link::Libraries;
+use crate::link::{Libraries, Name};
 
 impl ModuleLoader {
     /// Opens the shared library `name` of the system, a path if it contains a slash, and resolves names in it that
@@ -23,7 +23,7 @@ impl ModuleLoader {
     pub unsafe fn add_library(&self, name: &[u8]) -> Result<()> {
         let library = Libraries::open_one(name, self.context.options.host_services);
         let library = library.map_err(|error| {
-            LoadError::named(name, |library| LoadError::Library { library, error })
+            Name::in_error(name, |library| LoadError::Library { library, error })
         })?;
         Ok(self.state().add_library(TryArc::new(library)?)?)
     }

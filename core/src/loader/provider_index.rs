@@ -163,7 +163,7 @@ impl ProviderIndex {
 }
 
 fn malformed(name: &[u8], error: FormatError) -> LoadError {
-    LoadError::named(name, |module| LoadError::Format { module, error })
+    Name::in_error(name, |module| LoadError::Format { module, error })
 }
 
 impl Export {

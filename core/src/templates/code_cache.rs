@@ -145,17 +145,17 @@ pub(super) fn link(code: &CachedCode<'_>, environment: &mut dyn Environment) -> 
 }
 
 fn resolve(target: CachedTarget<'_>, environment: &mut dyn Environment) -> Result<Target> {
-    let malformed = CompileError::because("malformed type arguments in cached code");
+    let malformed = || CompileError::because("malformed type arguments in cached code");
     match target {
         CachedTarget::Own => Ok(Target::OWN),
         CachedTarget::Symbol(symbol) => environment.symbol(symbol),
         CachedTarget::TrapHook => environment.absolute(trap_hook as *const () as usize as u64),
         CachedTarget::Instance(template, []) => environment.instance(template, &[]),
         CachedTarget::Instance(template, arguments) => {
-            let text = core::str::from_utf8(arguments).map_err(|_| malformed)?;
+            let text = core::str::from_utf8(arguments).map_err(|_| malformed())?;
             let types = Type::parse_arguments(text).map_err(|error| match error {
                 TypeError::OutOfMemory(error) => error.into(),
-                _ => malformed,
+                _ => malformed(),
             })?;
             environment.instance(template, &types)
         }

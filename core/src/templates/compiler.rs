@@ -20,7 +20,7 @@ use crate::alloc_util::{AllocError, TryArc};
 use crate::codegen::registry::FunctionTables;
 use crate::format::template::TemplateKind;
 use crate::format::{Arch, RelocKind};
-use crate::link::ShortName;
+use crate::link::Name;
 use crate::types::Type;
 
 /// A template to compile for type arguments.
@@ -126,14 +126,14 @@ pub trait Environment {
 pub(super) type Result<T, E = CompileError> = core::result::Result<T, E>;
 
 /// The reason why a template is not compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// A required instance cannot be compiled. The [`Environment`] has recorded the reason.
     #[error("a required instance is not available")]
     Needs,
     /// A required symbol is undefined.
     #[error("undefined symbol `{0}`")]
-    Missing(ShortName),
+    Missing(Name),
     /// The allocator has no memory left.
     #[error(transparent)]
     OutOfMemory(#[from] AllocError),
@@ -143,9 +143,9 @@ pub enum CompileError {
 }
 
 impl CompileError {
-    /// An error with a message, truncated to [`Reason::CAPACITY`] bytes.
+    /// An error with a message.
     pub fn because(reason: impl fmt::Display) -> Self {
-        Self::Because(Reason::new(reason))
+        Reason::new(reason).map_or_else(Self::from, Self::Because)
     }
 }
 

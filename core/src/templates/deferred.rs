@@ -7,9 +7,9 @@ use core::fmt;
 
 use super::error::{InstantiateError, InstantiateErrorKind, Reason};
 use super::template_uses::UsageSite;
-use crate::alloc_util::AllocError;
+use crate::alloc_util::{AllocError, try_box};
 use crate::extract::ExtractError;
-use crate::link::ShortName;
+use crate::link::Name;
 use crate::types::{InferError, Type};
 
 /// The known facts about the types of a template while its type arguments are not.
@@ -74,25 +74,25 @@ pub struct TypeConstraint {
 pub enum TakeError {
     /// No loaded module has a template of this name.
     #[error("Symbol {symbol} is not a generic template")]
-    NotATemplate { symbol: ShortName },
+    NotATemplate { symbol: Name },
     /// The number of types differs from that of the type parameters.
     #[error("Type argument count mismatch: expected {expected}, got {found}")]
     ArgumentCount { expected: usize, found: usize },
     /// No caller and no note says anything about the types.
     #[error("No type hints available for inference of {symbol}")]
-    NoHints { symbol: ShortName },
+    NoHints { symbol: Name },
     /// The hints contradict each other, or do not suffice.
     #[error("Cannot infer type arguments for {symbol}: {error}")]
-    CannotInfer { symbol: ShortName, error: Box<InferError> },
+    CannotInfer { symbol: Name, error: Box<InferError> },
     /// The notes list uses of the template whose types differ. The text has those of two uses, with their places.
     #[error("Cannot infer type arguments for {symbol}: it is used {uses}")]
-    DifferentUses { symbol: ShortName, uses: String },
+    DifferentUses { symbol: Name, uses: String },
     /// The type arguments are unknown, and templates must not be deferred.
     #[error("Cannot infer type arguments for {symbol}")]
-    Unknown { symbol: ShortName },
+    Unknown { symbol: Name },
     /// Templates must not be deferred.
     #[error("Deferred types not allowed for {symbol}")]
-    Deferred { symbol: ShortName },
+    Deferred { symbol: Name },
     /// The instance cannot be compiled.
     #[error("Template instantiation failed: {0}")]
     Instantiate(InstantiateError),
@@ -106,23 +106,22 @@ pub enum TakeError {
 
 impl TakeError {
     pub(super) fn not_a_template(symbol: &str) -> Self {
-        Self::NotATemplate { symbol: ShortName::new(symbol.as_bytes()) }
+        Name::in_error(symbol.as_bytes(), |symbol| Self::NotATemplate { symbol })
     }
 
     pub(super) fn no_hints(symbol: &str) -> Self {
-        Self::NoHints { symbol: ShortName::new(symbol.as_bytes()) }
+        Name::in_error(symbol.as_bytes(), |symbol| Self::NoHints { symbol })
     }
 
     pub(super) fn cannot_infer(symbol: &str, error: InferError) -> Self {
-        let symbol = ShortName::new(symbol.as_bytes());
-        match crate::alloc_util::try_box(error) {
-            Ok(error) => Self::CannotInfer { symbol, error },
-            Err(error) => error.into(),
+        match (Name::new(symbol.as_bytes()), try_box(error)) {
+            (Ok(symbol), Ok(error)) => Self::CannotInfer { symbol, error },
+            (Err(error), _) | (_, Err(error)) => error.into(),
         }
     }
 
     pub(super) fn extract(error: ExtractError<'_>) -> Self {
-        Self::Extract { message: Reason::new(error) }
+        Reason::new(error).map_or_else(Self::from, |message| Self::Extract { message })
     }
 }
 

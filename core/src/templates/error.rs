@@ -4,51 +4,38 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use arrayvec::ArrayString;
-
 use super::instance::Instance;
-use crate::alloc_util::{AllocError, try_box, try_collect};
+use crate::alloc_util::{AllocError, TryArc, try_box, try_collect, try_to_string};
 use crate::cache::CacheError;
 use crate::format::write::library::LibraryReplaceError;
 use crate::format::write::rewrite::RewriteError;
 use crate::format::{FormatError, RelocKind};
-use crate::link::{Name, ShortName};
+use crate::link::{Name, Printable};
 use crate::memory::code_alloc::ExecError;
 use crate::memory::{MemoryError, ReplaceError};
 use crate::plural;
 use crate::types::{MAX_ARGUMENTS, TypeError};
 
-/// A compiler's message, truncated so that errors that contain it stay `Copy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reason(ArrayString<{ Reason::CAPACITY }>);
+/// A compiler's message, on one line. Clones share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(TryArc<[u8]>);
 
 impl Reason {
-    /// The maximum length in bytes.
-    pub const CAPACITY: usize = 128;
-
-    /// The first [`CAPACITY`](Self::CAPACITY) bytes of `message`, with control characters replaced by
-    /// spaces.
-    pub fn new(message: impl fmt::Display) -> Self {
-        struct Truncate(ArrayString<{ Reason::CAPACITY }>);
-        impl fmt::Write for Truncate {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                for c in text.chars() {
-                    let c = if c.is_control() { ' ' } else { c };
-                    self.0.try_push(c).map_err(|_| fmt::Error)?;
-                }
-                Ok(())
-            }
-        }
-        let mut text = Truncate(ArrayString::new());
-        // An error only means that the message is truncated.
-        let _ = fmt::Write::write_fmt(&mut text, format_args!("{message}"));
-        Self(text.0)
+    /// Formats `message`, with control characters replaced by spaces.
+    ///
+    /// # Errors
+    /// [`AllocError`].
+    pub fn new(message: impl fmt::Display) -> Result<Self, AllocError> {
+        let text = try_to_string(message)?;
+        let byte = |index: usize| text.as_bytes().get(index).copied().unwrap_or(b' ');
+        let shown = |byte: u8| if byte.is_ascii_control() { b' ' } else { byte };
+        TryArc::from_fn(text.len(), |index| shown(byte(index))).map(Self)
     }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        Printable(&self.0).fmt(f)
     }
 }
 
@@ -94,12 +81,12 @@ pub struct InstantiateFailure {
     /// The requested symbol.
     pub symbol: Name,
     /// The required instance that failed, if it is not the requested one.
-    pub dependency: Option<ShortName>,
+    pub dependency: Option<Name>,
     /// The reason.
     pub kind: InstantiateErrorKind,
 }
 
-fn required(dependency: &Option<ShortName>) -> impl fmt::Display {
+fn required(dependency: &Option<Name>) -> impl fmt::Display {
     fmt::from_fn(move |f| match dependency {
         Some(dependency) => write!(f, "required instance `{dependency}`: "),
         None => Ok(()),
@@ -120,7 +107,7 @@ impl InstantiateError {
     #[inline(never)]
     pub(super) fn failed(
         symbol: Name,
-        dependency: Option<ShortName>,
+        dependency: Option<Name>,
         kind: InstantiateErrorKind,
     ) -> Self {
         let failure = InstantiateFailure { symbol, dependency, kind };
@@ -172,7 +159,7 @@ impl InstantiateError {
 }
 
 /// The kind of an [`InstantiateFailure`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the message of each variant explains its fields")]
 pub enum InstantiateErrorKind {
@@ -184,7 +171,7 @@ pub enum InstantiateErrorKind {
     Instances { limit: usize },
     /// [`JitConfig::max_module_instances`](super::JitConfig::max_module_instances) instances of the module exist.
     #[error("Maximum number of instances of templates of `{module}` ({limit}) exceeded")]
-    ModuleInstances { module: ShortName, limit: usize },
+    ModuleInstances { module: Name, limit: usize },
     /// A type argument exceeds [`JitConfig::max_nesting`](super::JitConfig::max_nesting).
     #[error("a type argument is nested {depth} levels deep; the limit is {limit}")]
     Nesting { depth: usize, limit: usize },
@@ -193,10 +180,10 @@ pub enum InstantiateErrorKind {
     CodeLimit { size: usize, limit: usize },
     /// The symbol uses the older spelling of the Simple compiler, which several instances fit.
     #[error("the symbol may mean `{one}` or `{other}`")]
-    AmbiguousAlias { one: ShortName, other: ShortName },
+    AmbiguousAlias { one: Name, other: Name },
     /// A type argument that modules declare differently.
     #[error("the type `{name}` of `{one}` differs from that of `{other}`")]
-    Declarations { name: ShortName, one: ShortName, other: ShortName },
+    Declarations { name: Name, one: Name, other: Name },
     /// Two rows of a note define one symbol differently.
     #[error("lines {line} and {other} of note.sdn define different instances of one symbol")]
     Ambiguous { line: u32, other: u32 },
@@ -205,27 +192,27 @@ pub enum InstantiateErrorKind {
     Arguments(TypeError),
     /// No loaded module has the template.
     #[error("no loaded module has a template `{template}`")]
-    NoTemplate { template: ShortName },
+    NoTemplate { template: Name },
     /// The number of type arguments differs from the number of parameters.
     #[error(
         "the template `{template}` has {parameters} type parameter{}, not {arguments}",
         plural::s(*parameters)
     )]
-    Parameters { template: ShortName, parameters: u8, arguments: usize },
+    Parameters { template: Name, parameters: u8, arguments: usize },
     /// The template has more than [`MAX_ARGUMENTS`] parameters.
     #[error(
         "the template `{template}` has {parameters} type parameters; the limit is {MAX_ARGUMENTS}"
     )]
-    TooManyParameters { template: ShortName, parameters: u8 },
+    TooManyParameters { template: Name, parameters: u8 },
     /// No compiler recognizes the template's body.
     #[error("no compiler recognizes the body of the template `{template}`")]
-    NoCompiler { template: ShortName },
+    NoCompiler { template: Name },
     /// The compiler failed.
     #[error("{0}")]
     Compile(Reason),
     /// A symbol that the code refers to is undefined.
     #[error("undefined symbol `{symbol}`")]
-    Missing { symbol: ShortName },
+    Missing { symbol: Name },
     /// The compiler returned no code, or more than a block can hold.
     #[error("the compiler returned {size} bytes of code")]
     CodeSize { size: usize },
@@ -252,7 +239,7 @@ pub enum InstantiateErrorKind {
 }
 
 /// The reason why a module's note and templates cannot be loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetadataError {
     /// The file cannot be read.
@@ -276,11 +263,11 @@ pub enum MetadataError {
     )]
     Declarations {
         /// The type.
-        name: ShortName,
+        name: Name,
         /// The module.
-        one: ShortName,
+        one: Name,
         /// The other one.
-        other: ShortName,
+        other: Name,
     },
     /// The note has too many rows, or there is no memory for it.
     #[error("there is no memory for the note and the templates of the module")]
@@ -337,10 +324,11 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn reason_is_truncated_to_one_line() {
-        assert_eq!(Reason::new("a\nb").to_string(), "a b");
-        let long = Reason::new("ü".repeat(500)).to_string();
-        assert_eq!(long, "ü".repeat(Reason::CAPACITY / 2));
+    fn reason_is_whole_and_has_one_line() {
+        let shown = |message: &str| Reason::new(message).unwrap().to_string();
+        assert_eq!(shown("a\nb"), "a b");
+        assert_eq!(shown(&"ü".repeat(500)), "ü".repeat(500));
+        assert_eq!(shown("a\u{85}b"), "a\\u{85}b");
     }
 
     #[test]

@@ -391,7 +391,7 @@ mod tests {
     use crate::codegen::registry::FunctionTables;
     use crate::format::Arch;
     use crate::ir::text::parse;
-    use crate::link::ShortName;
+    use crate::link::Name;
 
     /// Records requests.
     #[derive(Default)]
@@ -422,7 +422,7 @@ mod tests {
 
         fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
             match symbol {
-                b"missing" => Err(CompileError::Missing(ShortName::new(symbol))),
+                b"missing" => Err(CompileError::Missing(Name::new(symbol)?)),
                 _ => self.add(String::from_utf8(symbol.to_vec()).unwrap()),
             }
         }

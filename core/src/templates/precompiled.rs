@@ -249,7 +249,7 @@ mod tests {
     use alloc::boxed::Box;
 
     use super::*;
-    use crate::link::ShortName;
+    use crate::link::Name;
     use crate::testing::{cut, flipped};
 
     struct Symbols(Vec<Vec<u8>>);
@@ -261,7 +261,7 @@ mod tests {
 
         fn symbol(&mut self, symbol: &[u8]) -> Result<Target, CompileError> {
             if symbol == b"missing" {
-                return Err(CompileError::Missing(ShortName::new(symbol)));
+                return Err(CompileError::Missing(Name::new(symbol)?));
             }
             self.0.push(symbol.to_vec());
             Ok(Target(self.0.len() as u32 - 1))

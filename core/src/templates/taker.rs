@@ -29,7 +29,7 @@ use super::error::InstantiateError;
 use super::instance::Instance;
 use super::instantiator::JitInstantiator;
 use crate::extract::{ExtractError, FunctionBody, FunctionExtractor};
-use crate::link::ShortName;
+use crate::link::Name;
 use crate::types::{Hint, Type};
 
 /// The options of an [`ObjTaker`].
@@ -63,7 +63,7 @@ pub enum Taken<'c, 'd> {
     /// No module has the object.
     NotFound {
         /// The requested name.
-        symbol: ShortName,
+        symbol: Name,
     },
 }
 
@@ -117,7 +117,7 @@ impl<'j> ObjTaker<'j> {
         }
         match self.jit.try_jit_instantiate(name.as_bytes()) {
             Err(InstantiateError::NotFound { .. }) => {
-                Ok(Taken::NotFound { symbol: ShortName::new(name.as_bytes()) })
+                Ok(Taken::NotFound { symbol: Name::new(name.as_bytes())? })
             }
             taken => instance(taken),
         }
@@ -183,7 +183,7 @@ impl<'j> ObjTaker<'j> {
         match functions.function(name.as_bytes()) {
             Ok(body) => Ok(Taken::Code(body)),
             Err(ExtractError::Missing { .. } | ExtractError::Import { .. }) => {
-                Ok(Taken::NotFound { symbol: ShortName::new(name.as_bytes()) })
+                Ok(Taken::NotFound { symbol: Name::new(name.as_bytes())? })
             }
             Err(error) => Err(TakeError::extract(error)),
         }
@@ -195,7 +195,7 @@ impl<'j> ObjTaker<'j> {
     /// [`TakeError::Deferred`] if templates must not be deferred; [`TakeError::NotATemplate`].
     pub fn take_deferred(&self, name: &str) -> Result<DeferredHints, TakeError> {
         if !self.config.allow_deferred {
-            return Err(TakeError::Deferred { symbol: ShortName::new(name.as_bytes()) });
+            return Err(TakeError::Deferred { symbol: Name::new(name.as_bytes())? });
         }
         self.jit.deferred_hints(name)
     }

@@ -3,7 +3,7 @@
 use smf_core::alloc_util::try_push;
 use smf_core::exec::{FunctionHandle, ManagerError, Value};
 use smf_core::ir::Scalar;
-use smf_core::link::ShortName;
+use smf_core::link::Name;
 
 use super::error::ExecError;
 
@@ -60,7 +60,7 @@ pub(super) fn text_arguments(
             continue;
         }
         let wrong = || ExecError::Text {
-            function: ShortName::new(function.name().as_bytes()),
+            function: function.name().clone(),
             number: index + 1,
             expected: scalar,
         };
@@ -74,8 +74,8 @@ pub(super) fn values_of(arguments: &[&[u8]], name: &[u8], params: &[Scalar]) -> 
     let mut values = Vec::new();
     for (number, text) in (1..).zip(arguments) {
         let expected = params.get(number - 1).copied().unwrap_or(Scalar::I64);
-        let function = ShortName::new(name);
-        let wrong = || ExecError::Text { function, number, expected };
+        let wrong =
+            || Name::in_error(name, |function| ExecError::Text { function, number, expected });
         try_push(&mut values, parse_value(expected, text).ok_or_else(wrong)?)?;
     }
     Ok(values)

@@ -3,7 +3,7 @@
 use smf_core::alloc_util::{AllocError, TryArc, try_box};
 use smf_core::codegen::registry::CodeRegistry;
 use smf_core::exec::{Backend, NativeBackend, SharedRegistry};
-use smf_core::link::ShortName;
+use smf_core::link::Name;
 use smf_core::memory::code_alloc::CodeMemory;
 
 use super::error::ExecError;
@@ -44,7 +44,7 @@ impl BackendChoice {
     /// [`ExecError::UnknownBackend`]; [`ExecError::MissingBackend`].
     pub fn from_name(name: &[u8]) -> Result<Self, ExecError> {
         let found = Self::ALL.into_iter().find(|choice| choice.name().as_bytes() == name);
-        let unknown = || ExecError::UnknownBackend { name: ShortName::new(name) };
+        let unknown = || Name::in_error(name, |name| ExecError::UnknownBackend { name });
         found.ok_or_else(unknown)?.available()
     }
 

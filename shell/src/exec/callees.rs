@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use smf_core::alloc_util::{AllocError, try_copy_bytes, try_push};
 use smf_core::exec::BackendError;
-use smf_core::link::{Name, ShortName};
+use smf_core::link::Name;
 use smf_core::trap::trap_hook;
 
 /// An error without a variant of its own.
@@ -31,7 +31,7 @@ impl<'s> Outside<'s> {
         if let Some(&known) = self.numbers.get(name.as_bytes()) {
             return Ok(known);
         }
-        let undefined = || Failure::Undefined(ShortName::new(name.as_bytes()));
+        let undefined = || Name::in_error(name.as_bytes(), Failure::Undefined);
         let address = (self.symbol)(name.as_bytes()).ok_or_else(undefined)?;
         let number = u32::try_from(self.addresses.len()).map_err(|_| AllocError)?;
         try_push(&mut self.addresses, address)?;
@@ -44,9 +44,9 @@ impl<'s> Outside<'s> {
 /// Why a function cannot be translated.
 pub(super) enum Failure {
     /// A symbol that neither the manager nor the host has.
-    Undefined(ShortName),
+    Undefined(Name),
     /// An instance of a template.
-    Template(ShortName),
+    Template(Name),
     /// What the verifier of the IR excludes.
     Invalid,
     OutOfMemory,

@@ -6,7 +6,7 @@ use smf_core::alloc_util::AllocError;
 use smf_core::exec::{BackendError, ManagerError, UnitError};
 use smf_core::ir::Scalar;
 use smf_core::ir::text::TextError;
-use smf_core::link::{Name, ShortName};
+use smf_core::link::Name;
 use smf_core::plural;
 use smf_core::source::{Diagnostic, Severity};
 use smf_core::trap::TrapError;
@@ -26,7 +26,7 @@ pub enum ExecError {
     #[error("no back end is called `{name}`: there are auto, native, cranelift and llvm")]
     UnknownBackend {
         /// The name.
-        name: ShortName,
+        name: Name,
     },
     /// A back end that this build lacks.
     #[error("the back end `{name}` is not part of this build: it needs the feature `{name}`")]
@@ -100,7 +100,7 @@ pub enum ExecError {
     #[error("argument {number} of function `{function}` of a module is not an integer")]
     ModuleArgument {
         /// The name of the function.
-        function: ShortName,
+        function: Name,
         /// The argument, from 1.
         number: usize,
     },
@@ -110,13 +110,13 @@ pub enum ExecError {
     )]
     ModuleTypes {
         /// The name of the function.
-        function: ShortName,
+        function: Name,
     },
     /// A function of a module where the handle of a compiled function is wanted.
     #[error("function `{function}` of a module has no handle; call it by name")]
     ModuleFunction {
         /// The name of the function.
-        function: ShortName,
+        function: Name,
     },
     /// An integer for a parameter of a type that lacks it.
     #[error("argument {number} of function `{function}`: {value} is no value of type {expected}")]
@@ -134,7 +134,7 @@ pub enum ExecError {
     #[error("argument {number} of function `{function}` is no value of type {expected}")]
     Text {
         /// The name of the function.
-        function: ShortName,
+        function: Name,
         /// The argument, from 1.
         number: usize,
         /// The type of the parameter.
@@ -142,13 +142,13 @@ pub enum ExecError {
     },
     /// A call without texts of a function that takes or returns texts.
     #[error(
-        "{} a text, so that the function is called with texts only (`call_text`, `rt_exec_manager_execute_string`)", TextPlace(function, *parameter)
+        "{} a text, so that the function is called with texts only (`call_text`, `rt_exec_manager_execute_string`)", TextPlace(function, parameter.as_ref())
     )]
     Texts {
         /// The name of the function.
-        function: ShortName,
+        function: Name,
         /// The name of the first parameter that is a text; `None` if the result alone is one.
-        parameter: Option<ShortName>,
+        parameter: Option<Name>,
     },
     /// A call with another number of arguments than a function takes that has an array as a parameter.
     #[error(
@@ -156,9 +156,9 @@ pub enum ExecError {
     )]
     ArrayParameter {
         /// The name of the function.
-        function: ShortName,
+        function: Name,
         /// The name of the first parameter that is an array.
-        parameter: ShortName,
+        parameter: Name,
         /// Arguments given.
         given: usize,
         /// Arguments that the function takes.
@@ -170,7 +170,7 @@ pub enum ExecError {
     )]
     ResultInMemory {
         /// The name of the function.
-        function: ShortName,
+        function: Name,
     },
     /// A result of another type than the caller asks for.
     #[error("function `{function}` returns a value of type {found}, which is not an integer")]
@@ -189,7 +189,7 @@ pub enum ExecError {
 }
 
 /// What is a text: a parameter of a function, or the result.
-struct TextPlace<'f>(&'f ShortName, Option<ShortName>);
+struct TextPlace<'f>(&'f Name, Option<&'f Name>);
 
 impl fmt::Display for TextPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

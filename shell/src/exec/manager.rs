@@ -12,7 +12,7 @@ use smf_core::exec::{
     ManagerStatistics, TrapReport, Unit, Value,
 };
 use smf_core::ir::Scalar;
-use smf_core::link::{Name, ShortName};
+use smf_core::link::Name;
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::{Compiled, Diagnostic, Mode, SourceFile, TRAP_ASSERT, TrapCause};
 use smf_core::trap::{Trap, TrapError};
@@ -306,9 +306,8 @@ impl ExecManager {
     }
 
     fn module_function(&self, name: &[u8]) -> Result<TryArc<ModuleFunction>> {
-        self.modules
-            .function(name)?
-            .ok_or_else(|| ManagerError::NoFunction(ShortName::new(name)).into())
+        let found = self.modules.function(name)?;
+        found.ok_or_else(|| Name::in_error(name, ManagerError::NoFunction).into())
     }
 
     /// # Safety

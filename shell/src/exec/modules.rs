@@ -11,7 +11,7 @@ use smf_core::exec::{BackendError, CalledTypes, ExternalFunctions, ManagerError,
 use smf_core::format::note::Note;
 use smf_core::format::{Symbol, SymbolKind};
 use smf_core::ir::Scalar;
-use smf_core::link::{LinkError, Name, Resolve, ShortName};
+use smf_core::link::{LinkError, Name, Resolve};
 use smf_core::loader::{LoadError, LoaderOptions, ModuleRef, Resolved};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::templates::{Instance, IrBodies, JitConfig};
@@ -369,7 +369,7 @@ pub(super) unsafe fn call_function(
 ) -> Result<Option<Value>, ExecError> {
     let address = function.address;
     if let Some(Signature { params, result, .. }) = &function.signature {
-        let in_memory = || ExecError::ModuleTypes { function: ShortName::new(name) };
+        let in_memory = || Name::in_error(name, |function| ExecError::ModuleTypes { function });
         let params = params.as_ref().ok_or_else(in_memory)?;
         let result = result.ok_or_else(in_memory)?;
         let (given, expected) = (arguments.len(), params.len());
@@ -387,9 +387,9 @@ pub(super) unsafe fn call_function(
     }
     let mut words = Vec::new();
     for (number, argument) in (1..).zip(arguments) {
-        let function = ShortName::new(name);
-        let word = argument.as_integer().ok_or(ExecError::ModuleArgument { function, number })?;
-        try_push(&mut words, word)?;
+        let no_integer =
+            || Name::in_error(name, |function| ExecError::ModuleArgument { function, number });
+        try_push(&mut words, argument.as_integer().ok_or_else(no_integer)?)?;
     }
     // SAFETY: the caller's contract.
     let result = unsafe { call::call(address, &words) }.map_err(ExecError::Call)?;

@@ -2,7 +2,7 @@
 
 use smf_core::alloc_util::{AllocError, TryArc, try_collect, try_copy_bytes, try_push};
 use smf_core::exec::{FunctionRecord, FunctionVersion, ManagerError, TrapReport, Unit};
-use smf_core::link::ShortName;
+use smf_core::link::Name;
 use smf_core::source::{Assertion, TranslationUnit};
 use smf_core::types::Type;
 
@@ -42,17 +42,18 @@ impl SourceInfo {
         record?.get()
     }
 
-    fn param_name(&self, position: usize) -> Option<ShortName> {
+    fn param_name(&self, position: usize) -> Option<Name> {
         let name = self.param_names.split(',').nth(position)?;
-        Some(ShortName::new(name.as_bytes()))
+        // Without memory for it, the error does not name the parameter.
+        Name::new(name.as_bytes()).ok()
     }
 
-    /// The error of a call of the function `name` with numbers, if texts are parameters or the result.
-    fn refusal_of_texts(&self, name: &[u8]) -> Option<ExecError> {
+    /// The error of a call of a function with numbers, if texts are parameters or the result.
+    fn refusal_of_texts(&self, function: &Name) -> Option<ExecError> {
         let parameter = self.text_params.iter().position(|is_text| *is_text);
         let has_texts = self.returns_text || parameter.is_some();
         let parameter = parameter.and_then(|position| self.param_name(position));
-        has_texts.then(|| ExecError::Texts { function: ShortName::new(name), parameter })
+        has_texts.then(|| ExecError::Texts { function: function.clone(), parameter })
     }
 
     /// The failed assertion at the line of a trap, and its function: that of the trap, or one of the same file that became
@@ -114,7 +115,7 @@ pub(super) fn record(unit: &mut Unit, mut source: TranslationUnit) -> Result<(),
 
 /// The error of a call with numbers, if texts are parameters or the result.
 pub(super) fn refusal_of_texts(function: &FunctionVersion<'_>) -> Option<ExecError> {
-    SourceInfo::of(function.record())?.refusal_of_texts(function.function().name().as_bytes())
+    SourceInfo::of(function.record())?.refusal_of_texts(function.function().name())
 }
 
 /// The error of a call, which is another one if the source has other parameters than the code.
@@ -125,7 +126,7 @@ pub(super) fn explain(error: ExecError, called: &FunctionVersion<'_>) -> ExecErr
     };
     let (given, expected) = (*given, *expected);
     let Some(info) = SourceInfo::of(called.record()) else { return error };
-    let function = ShortName::new(called.function().name().as_bytes());
+    let function = called.function().name().clone();
     if info.returns_memory && called.function().result().is_none() {
         return ExecError::ResultInMemory { function };
     }

@@ -7,7 +7,6 @@ mod api_error;
 mod argument;
 mod code;
 mod last;
-mod truncate;
 
 pub(super) use api_error::ApiError;
 pub(super) use argument::ArgumentError;

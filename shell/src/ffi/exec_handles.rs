@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use smf_core::alloc_util::{AllocError, TryArc, try_box, try_copy_bytes, try_push};
 use smf_core::exec::{BackendError, FunctionHandle, ManagerError, Unit, UnitError};
-use smf_core::link::{Resolve, ShortName};
+use smf_core::link::{Name, Resolve};
 use smf_core::memory::MemoryError;
 use smf_core::source::{Diagnostic, Severity};
 
@@ -57,13 +57,12 @@ impl Object for OpenManager {
 impl OpenManager {
     /// The handle of a function: the same one until the function is replaced by one of another signature.
     pub(super) fn find(&self, name: &[u8]) -> Result<u64, ApiError> {
-        let found = self.manager.find(name).ok_or_else(|| {
-            let function = ShortName::new(name);
-            of_error(&match self.manager.has_function(name) {
-                true => ExecError::ModuleFunction { function },
-                false => ManagerError::NoFunction(function).into(),
-            })
-        })?;
+        let refusal = |function| match self.manager.has_function(name) {
+            true => ExecError::ModuleFunction { function },
+            false => ManagerError::NoFunction(function).into(),
+        };
+        let found = self.manager.find(name);
+        let found = found.ok_or_else(|| of_error(&Name::in_error(name, refusal)))?;
         let Numbers { count, by_name } =
             &mut *self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let is_current = |&number: &usize| {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use smf_core::alloc_util::try_push;
 use smf_core::exec::Level;
 #[cfg(not(feature = "tagged"))]
-use smf_core::link::ShortName;
+use smf_core::link::Printable;
 use smf_core::source::Diagnostic;
 
 use super::c_text::{CText, OUT_OF_MEMORY};
@@ -82,7 +82,7 @@ type Returned = String;
 #[cfg(not(feature = "tagged"))]
 fn returned(name: &[u8], text: String) -> Result<Returned, ApiError> {
     if text.contains('\0') {
-        let name = ShortName::new(name);
+        let name = Printable(name);
         let why = format_args!(
             "the text that function `{name}` returns contains a NUL, and the result would end there"
         );
@@ -324,13 +324,13 @@ unsafe extern "C" fn rt_exec_manager_execute(manager: i64, name: Path, arguments
 ///
 /// # Safety
 /// As for [`execute`].
-unsafe fn execute_text(manager: i64, name: Path, arguments: Result<&[&[u8]], ApiError>) -> Text {
+unsafe fn execute_text(manager: i64, name: Path, arguments: Result<Vec<&[u8]>, ApiError>) -> Text {
     let text = handles::with(manager.cast_unsigned(), Returned::default(), |open| {
         handles::reserve_state(manager.cast_unsigned())?;
         // SAFETY: the caller's promise.
         let name = unsafe { bytes("the name of the function", name) }?;
         // SAFETY: as above.
-        let text = unsafe { open.manager.call_text(name, arguments?) }?;
+        let text = unsafe { open.manager.call_text(name, &arguments?) }?;
         Ok(returned(name, text)?)
     });
     give_returned(manager, text)
@@ -357,9 +357,8 @@ unsafe extern "C" fn rt_exec_manager_execute_string(
         }
         Ok(texts)
     };
-    let texts = read();
     // SAFETY: as above.
-    unsafe { execute_text(manager, name, texts.as_deref().map_err(Clone::clone)) }
+    unsafe { execute_text(manager, name, read()) }
 }
 
 /// As in the other convention, with an array of texts.
@@ -375,7 +374,7 @@ unsafe extern "C" fn rt_exec_manager_execute_string(
     // SAFETY: the caller's promise.
     let texts = unsafe { values::texts(arguments) };
     // SAFETY: as above.
-    unsafe { execute_text(manager, name, texts.as_deref().map_err(Clone::clone)) }
+    unsafe { execute_text(manager, name, texts) }
 }
 
 /// Calls a function without arguments. Whether it returned.

@@ -4,7 +4,7 @@
 use std::ffi::{c_char, c_void};
 
 use smf_core::alloc_util::{TryArc, try_box};
-use smf_core::link::{Resolve, ShortName};
+use smf_core::link::{Name, Resolve};
 use smf_core::loader::{ModuleBytes, ModuleSink};
 use smf_core::templates::{
     Instance, InstantiateError, InstantiateErrorKind, JitConfig, JitInstantiator,
@@ -209,9 +209,8 @@ pub unsafe extern "C" fn smf_jit_load_bytes(
 }
 
 /// Adds the name of the module to an error.
-fn refusal_of(module: &[u8]) -> impl FnOnce(MetadataError) -> ApiError {
-    let module = ShortName::new(module);
-    move |error| ApiError::Metadata { module, error }
+fn refusal_of(module: &[u8]) -> impl FnOnce(MetadataError) -> ApiError + '_ {
+    move |error| Name::in_error(module, |module| ApiError::Metadata { module, error })
 }
 
 /// Whether a loaded module has a template for a symbol that is not an instance yet.
@@ -320,7 +319,7 @@ pub unsafe extern "C" fn smf_jit_resolve(jit: u64, symbol: *const c_char) -> i64
             registered.ok_or_else(|| match error {
                 InstantiateError::NotFound { .. } => match jit.shared.unreadable_error(symbol) {
                     Some(error) => ApiError::other(Code::NotFound, &error),
-                    None => ApiError::Unresolved { symbol: ShortName::new(symbol) },
+                    None => Name::in_error(symbol, |symbol| ApiError::Unresolved { symbol }),
                 },
                 error => error_of(&error).1,
             })

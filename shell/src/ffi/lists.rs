@@ -4,7 +4,7 @@
 use std::ffi::c_char;
 
 use smf_core::format::File;
-use smf_core::link::ShortName;
+use smf_core::link::Printable;
 
 use super::cptr::text;
 use super::error::{ApiError, Code, attempt_with, or};
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn smf_loader_archive_names(loader: u64, path: *const c_ch
         let path = unsafe { text("the path", path) }?;
         let bytes = read_file(&loader, path)?;
         let File::Library(archive) = bytes.file()? else {
-            let why = format_args!("{}: a module, not an archive", ShortName::new(path));
+            let why = format_args!("{}: a module, not an archive", Printable(path));
             return Err(ApiError::other(Code::Format, &why));
         };
         values::new_list(|push| {

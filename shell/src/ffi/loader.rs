@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 
 use smf_core::alloc_util::{try_box, try_concat, try_copy_bytes, try_push};
-use smf_core::link::{Resolve, ShortName};
+use smf_core::link::{Name, Resolve};
 use smf_core::loader::{DuplicateExports, LoaderOptions, ModuleBytes, Reloaded, StateMigration};
 use smf_core::memory::{FilePolicy, Unchanged};
 
@@ -200,14 +200,18 @@ pub unsafe extern "C" fn smf_loader_load_archived(
         let path = unsafe { text("the path", path) }?;
         // SAFETY: as above.
         let module = unsafe { text("the name of the module", module) }?;
-        let (archive, short) = (ShortName::new(path), ShortName::new(module));
         // Names in archives are UTF-8.
         let found = match str::from_utf8(module) {
             Ok(module) => read_file(loader, path)?.module(module)?,
             Err(_) => None,
         };
-        let name = try_concat(&[path, b"(", module, b")"])?;
-        Ok((name, found.ok_or(ApiError::NotInArchive { archive, module: short })?))
+        match found {
+            Some(found) => Ok((try_concat(&[path, b"(", module, b")"])?, found)),
+            None => {
+                let (archive, module) = (Name::new(path)?, Name::new(module)?);
+                Err(ApiError::NotInArchive { archive, module })
+            }
+        }
     };
     // SAFETY: as above.
     unsafe { load(loader, read) }
@@ -266,7 +270,7 @@ pub(super) fn read_file(loader: &OpenLoader, path: &[u8]) -> Result<ModuleBytes,
     if let Some(bytes) = loader.read_cached(path)? {
         return Ok(bytes);
     }
-    let with_path = |error| ApiError::File { path: ShortName::new(path), error };
+    let with_path = |error| Name::in_error(path, |path| ApiError::File { path, error });
     Ok(ModuleBytes::of_file(loader.open_file(path).map_err(with_path)?)?)
 }
 

@@ -6,7 +6,7 @@ use std::mem::transmute;
 use std::ptr;
 
 use smf_core::bytecode::host::{HostFunction, HostTable};
-use smf_core::link::ShortName;
+use smf_core::link::Name;
 use smf_core::loader::ModuleRef;
 use smf_core::trap::MAX_ARGS;
 use smf_core::vm::{CodeError, DEFAULT_THRESHOLD, Engine, NEVER, Tiers};
@@ -131,10 +131,7 @@ pub unsafe extern "C" fn smf_loader_compile(loader: u64, module: u64, name: *con
         }
         // SAFETY: not null, so NUL-terminated by the caller's promise.
         let name = unsafe { text("the name", name) }?;
-        let missing = || ApiError::NoSymbol {
-            symbol: ShortName::new(name),
-            module: ShortName::new(version.name()),
-        };
+        let missing = || ApiError::no_symbol(name, version.name());
         let (_, size) = compile(version.bytecode_function(name).ok_or_else(missing)?)?;
         Ok(to_i64(size))
     })
@@ -153,8 +150,8 @@ pub extern "C" fn smf_loader_set_threshold(loader: u64, module: u64, value: i64)
 
 /// The engine of a bytecode module.
 fn engine_of<'v>(version: &'v ModuleRef<'_>) -> Result<&'v Engine<'v>, ApiError> {
-    let module = ShortName::new(version.name());
-    version.engine().ok_or(ApiError::NotBytecode { module })
+    let other = |module| ApiError::NotBytecode { module };
+    version.engine().ok_or_else(|| Name::in_error(version.name(), other))
 }
 
 fn refusal(error: CodeError) -> ApiError {

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use smf_core::alloc_util::AllocError;
 use smf_core::alloc_util::{TryArc, try_push};
 use smf_core::cache::CacheError;
-use smf_core::link::ShortName;
+use smf_core::link::Name;
 use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleRef};
 
 use super::blocks::{self, SharedAllocator};
@@ -148,7 +148,7 @@ impl OpenLoader {
             cache => CACHES.enter(cache)?,
         };
         read_cached(&cache, path).map_err(|error| match error {
-            CacheError::File(error) => ApiError::File { path: ShortName::new(path), error },
+            CacheError::File(error) => Name::in_error(path, |path| ApiError::File { path, error }),
             error => error.into(),
         })
     }

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 
 use smf_core::format::{Binding, SymbolKind};
-use smf_core::link::{Export, ShortName};
+use smf_core::link::{Export, Name};
 use smf_core::loader::ModuleRef;
 use smf_core::trap::MAX_ARGS;
 #[cfg(any(test, not(target_arch = "x86_64")))]
@@ -69,7 +69,8 @@ pub unsafe extern "C" fn smf_loader_find(loader: u64, name: *const c_char) -> u6
         // SAFETY: the caller's promise.
         let name = unsafe { text("the name", name) }?;
         let found = loader.modules().find(name);
-        loader.module_to_raw(found.ok_or(ApiError::NoModule { module: ShortName::new(name) })?)
+        let unknown = || Name::in_error(name, |module| ApiError::NoModule { module });
+        loader.module_to_raw(found.ok_or_else(unknown)?)
     })
 }
 
@@ -98,8 +99,8 @@ pub unsafe extern "C" fn smf_loader_resolve(
     symbol: *mut SmfSymbol,
 ) -> i64 {
     let find = |loader: &LoaderLease, name: &[u8]| {
-        let unresolved = ApiError::Unresolved { symbol: ShortName::new(name) };
-        let found = loader.modules().resolve(name)?.ok_or(unresolved)?;
+        let unresolved = || Name::in_error(name, |symbol| ApiError::Unresolved { symbol });
+        let found = loader.modules().resolve(name)?.ok_or_else(unresolved)?;
         let (address, kind) = (found.address, found.kind);
         let unlisted = Export { address, kind, binding: Binding::Global, size: 0 };
         let Some(module) = found.module else { return Ok(SmfSymbol::new(0, &unlisted)) };
@@ -172,10 +173,7 @@ pub unsafe extern "C" fn smf_loader_stable(loader: u64, module: u64, name: *cons
 
 /// Why a version has no address for a name.
 fn not_found(version: &ModuleRef<'_>, symbol: &[u8]) -> ApiError {
-    let no_symbol = || ApiError::NoSymbol {
-        symbol: ShortName::new(symbol),
-        module: ShortName::new(version.name()),
-    };
+    let no_symbol = || ApiError::no_symbol(symbol, version.name());
     version.refusal(symbol).map_or_else(no_symbol, ApiError::from)
 }
 
@@ -184,8 +182,9 @@ fn not_found(version: &ModuleRef<'_>, symbol: &[u8]) -> ApiError {
 pub extern "C" fn smf_loader_entry_point(loader: u64, module: u64) -> i64 {
     attempt_with(0, enter(loader), |loader| {
         let version = loader.version(module)?;
-        let module = ShortName::new(version.name());
-        version.entry_point().map(u64::cast_signed).ok_or(ApiError::NoEntryPoint { module })
+        let without = |module| ApiError::NoEntryPoint { module };
+        let refusal = || Name::in_error(version.name(), without);
+        version.entry_point().map(u64::cast_signed).ok_or_else(refusal)
     })
 }
 

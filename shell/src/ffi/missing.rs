@@ -6,7 +6,7 @@ use std::ffi::c_char;
 use std::ptr;
 
 use smf_core::alloc_util::{AllocError, try_concat, try_push};
-use smf_core::link::{LinkError, ShortName};
+use smf_core::link::{LinkError, Name};
 use smf_core::loader::{LoadError, UnresolvedImport};
 
 use super::args::{self, to_i64};
@@ -36,6 +36,17 @@ struct Import {
     module: Box<[u8]>,
 }
 
+impl Import {
+    /// The error of a load without it, the first one of `count` imports.
+    fn refusal(&self, count: usize) -> ApiError {
+        let name = |text: &[u8]| Name::new(text.strip_suffix(b"\0").unwrap_or(text));
+        match (name(&self.symbol), name(&self.module)) {
+            (Ok(symbol), Ok(module)) => ApiError::Missing { count, symbol, module },
+            (Err(error), _) | (_, Err(error)) => error.into(),
+        }
+    }
+}
+
 thread_local! {
     static LAST: RefCell<Vec<Import>> = const { RefCell::new(Vec::new()) };
 }
@@ -59,11 +70,7 @@ pub(super) fn reporting<T>(
             return no_memory.into();
         }
         let count = imports.len();
-        let first = imports.first().map(|Import { symbol, module }| ApiError::Missing {
-            count,
-            symbol: short(symbol),
-            module: short(module),
-        });
+        let first = imports.first().map(|import| import.refusal(count));
         replace(imports);
         let error = first.unwrap_or_else(|| error.into());
         match reasons.first() {
@@ -94,10 +101,6 @@ pub(super) fn clear() {
 fn replace(list: Vec<Import>) {
     // Without effect while the thread is exiting.
     let _ = LAST.try_with(|last| last.replace(list));
-}
-
-fn short(name: &[u8]) -> ShortName {
-    ShortName::new(name.strip_suffix(b"\0").unwrap_or(name))
 }
 
 /// The number of unresolved imports of the last load or reload of this thread.

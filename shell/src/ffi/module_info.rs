@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use std::ptr;
 
 use smf_core::format::{Header, Layout, Section, SectionKind, Smf};
-use smf_core::link::ShortName;
+use smf_core::link::Name;
 
 use super::args::{self, to_i64};
 use super::cache_handles::with_held;
@@ -139,7 +139,7 @@ pub(super) fn with_module<T>(
     if loader_handles::is_loader(from) {
         let loader = loader_handles::enter(from)?;
         let version = loader.held_version(module)?;
-        let not_smf = || ApiError::NotSmf { module: ShortName::new(version.name()) };
+        let not_smf = || Name::in_error(version.name(), |module| ApiError::NotSmf { module });
         return read(version.smf().ok_or_else(not_smf)?);
     }
     with_held(from, module, |view| read(&view.smf()?))

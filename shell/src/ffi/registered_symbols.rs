@@ -6,7 +6,7 @@ use std::ffi::c_char;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use smf_core::alloc_util::{AllocError, try_copy_bytes, try_push};
-use smf_core::link::{Resolve, ShortName};
+use smf_core::link::{Name, Resolve};
 
 use super::args;
 use super::cptr::{slice, text};
@@ -80,7 +80,7 @@ unsafe fn unregister(names: *const *const c_char, count: i64) -> Result<(), ApiE
     }
     let mut known = SYMBOLS.lock();
     if let Some(unknown) = checked.iter().find(|name| !known.contains_key(**name)) {
-        return Err(ApiError::Unresolved { symbol: ShortName::new(unknown) });
+        return Err(ApiError::Unresolved { symbol: Name::new(unknown)? });
     }
     for name in checked {
         known.remove(name);

@@ -145,14 +145,14 @@ fn copy_of_slots(value: Bytes, length: i64) -> Result<Vec<u8>, ApiError> {
     let copy_checked = optional().bytes_copy_checked.ok_or(ApiError::NotA {
         kind: "a packed byte array; the runtime lacks rt_array_bytes_copy_checked for others",
     })?;
-    let none = ApiError::NotA { kind: BYTE_ARRAY };
-    let len = usize::try_from(length).map_err(|_| none.clone())?;
+    let none = || ApiError::NotA { kind: BYTE_ARRAY };
+    let len = usize::try_from(length).map_err(|_| none())?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| ApiError::NoMemory { bytes: len })?;
     bytes.resize(len, 0);
     // SAFETY: an accessor of the runtime, which writes at most `length` bytes.
     let copied = unsafe { copy_checked(value, bytes.as_mut_ptr(), length) };
-    if copied >= 0 { Ok(bytes) } else { Err(none) }
+    if copied >= 0 { Ok(bytes) } else { Err(none()) }
 }
 
 /// Whether `rt_array_data_ptr_u8` converts a slot array to bytes, which the Rust runtime does and the C runtime does

@@ -13,7 +13,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use super::JitInstantiator;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_push};
 use crate::format::ext::source_template::SourceTemplate;
-use crate::link::ShortName;
+use crate::link::Name;
 use crate::templates::error::{InstantiateErrorKind, MetadataError};
 use crate::templates::module::Module;
 use crate::templates::module::declaration::Declaration;
@@ -22,15 +22,15 @@ use crate::types::Type;
 
 /// Two modules that declare one type differently.
 pub(super) struct Conflict {
-    name: ShortName,
-    one: ShortName,
-    other: ShortName,
+    name: Name,
+    one: Name,
+    other: Name,
 }
 
 impl Conflict {
-    fn new(name: &str, one: &Module, other: &Module) -> Self {
-        let [one, other] = [one, other].map(|module| ShortName::new(&module.note.path));
-        Self { name: ShortName::new(name.as_bytes()), one, other }
+    fn new(name: &str, one: &Module, other: &Module) -> Result<Self, AllocError> {
+        let (one, other) = (Name::new(&one.note.path)?, Name::new(&other.note.path)?);
+        Ok(Self { name: Name::new(name.as_bytes())?, one, other })
     }
 }
 
@@ -108,7 +108,7 @@ fn declarations<'m>(
             let Some(declaration) = module.declaration(name) else { continue };
             match &first {
                 Some((_, one, known)) if known.bytes != declaration.bytes => {
-                    return Err(DeclarationError::Conflict(Conflict::new(name, one, module)));
+                    return Err(DeclarationError::Conflict(Conflict::new(name, one, module)?));
                 }
                 Some(_) => {}
                 None => first = Some((number, module, declaration)),
@@ -156,7 +156,7 @@ impl JitInstantiator {
                 let mut own = String::new();
                 record_source::put_declaration(&mut own, &declaration)?;
                 if !text.contains(&*own) {
-                    return Err(DeclarationError::Conflict(Conflict::new(name, of, module)).into());
+                    return Err(DeclarationError::Conflict(Conflict::new(name, of, module)?).into());
                 }
             } else if of.declaration(name).is_none() && requester.is_none() {
                 requester = Some(module.clone());

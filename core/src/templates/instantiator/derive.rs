@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::{Instance, JitInstantiator, State};
 use crate::alloc_util::{AllocError, try_copy_bytes, try_copy_str, try_push};
-use crate::link::{Name, ShortName};
+use crate::link::Name;
 use crate::templates::derived::{DerivedInstance, try_clone_all};
 use crate::templates::error::{InstantiateError, InstantiateErrorKind, Result};
 use crate::templates::symbols::{FUNCTION, instance_symbols};
@@ -170,8 +170,8 @@ impl JitInstantiator {
         let mut add = |instance: DerivedInstance| match &found {
             Some(other) if other.arguments != instance.arguments => {
                 let kind = InstantiateErrorKind::AmbiguousAlias {
-                    one: ShortName::new(&other.symbol),
-                    other: ShortName::new(&instance.symbol),
+                    one: Name::new(&other.symbol)?,
+                    other: Name::new(&instance.symbol)?,
                 };
                 Err(InstantiateError::failed(Name::new(symbol)?, None, kind))
             }

@@ -7,7 +7,7 @@ use super::JitInstantiator;
 use crate::alloc_util::{AllocError, try_collect, try_copy_bytes, try_push};
 use crate::codegen::registry::FunctionTables;
 use crate::format::write::note_edit::LISTS_CALLS;
-use crate::link::{Name, ShortName};
+use crate::link::Name;
 use crate::templates::code_cache::{self, TargetName};
 use crate::templates::compiler::{
     CachePolicy, CompileError, CompileRequest, Compiled, Environment, Result, Target,
@@ -79,7 +79,7 @@ impl<'j> CompileEnvironment<'j> {
         let (mut dependency, symbol) = (None, self.symbol.clone());
         let kind = match (error, self.failure) {
             (CompileError::Needs, Some(InstantiateError::Failed(inner))) => {
-                let failed = inner.dependency.unwrap_or_else(|| ShortName::new(&inner.symbol));
+                let failed = inner.dependency.unwrap_or(inner.symbol);
                 dependency = Some(failed);
                 inner.kind
             }
@@ -160,8 +160,8 @@ impl<'j> CompileEnvironment<'j> {
     }
 
     fn resolve_instance(&mut self, template: &[u8], arguments: &[Type]) -> Result<Target> {
-        let missing = CompileError::Missing(ShortName::new(template));
-        let name = core::str::from_utf8(template).map_err(|_| missing)?;
+        let missing = || Name::in_error(template, CompileError::Missing);
+        let name = core::str::from_utf8(template).map_err(|_| missing())?;
         // One that no row lists has the spelling of this instance.
         let is_prefixed = self.symbol.starts_with(FUNCTION.as_bytes());
         let symbols = instance_symbols(name, arguments, is_prefixed)?;
@@ -171,9 +171,9 @@ impl<'j> CompileEnvironment<'j> {
             }
         }
         // No row lists it, but a template is sufficient.
-        let symbol = symbols.first().ok_or(missing)?;
+        let symbol = symbols.first().ok_or_else(missing)?;
         let request = Some((template, arguments));
-        self.find_instance(symbol.as_bytes(), request).unwrap_or(Err(missing))
+        self.find_instance(symbol.as_bytes(), request).unwrap_or_else(|| Err(missing()))
     }
 
     fn resolve_symbol(&mut self, symbol: &[u8]) -> Result<Target> {
@@ -199,7 +199,7 @@ impl<'j> CompileEnvironment<'j> {
                 self.add_import(Import { module, symbol, address })?;
                 self.add(address, None)
             }
-            None => Err(CompileError::Missing(ShortName::new(symbol))),
+            None => Err(CompileError::Missing(Name::new(symbol)?)),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{JitInstantiator, State};
 use crate::alloc_util::{
     AllocError, TryArc, try_copy_bytes, try_copy_str, try_push, try_to_string,
 };
-use crate::link::ShortName;
+use crate::link::Name;
 use crate::templates::deferred::{
     ConstraintKind, DeferredHints, TakeError, TypeConstraint, TypeVariable,
 };
@@ -195,7 +195,7 @@ impl Evidence {
                         let uses = [(*site, &known[..]), (&row.site, &types)].map(shown_use);
                         let [one, other] = uses;
                         let uses = try_to_string(format_args!("{one} and {other}"))?;
-                        let symbol = ShortName::new(name.as_bytes());
+                        let symbol = Name::new(name.as_bytes())?;
                         return Ok(Some(TakeError::DifferentUses { symbol, uses }));
                     }
                     Some(_) => {}

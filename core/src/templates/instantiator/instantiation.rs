@@ -8,7 +8,7 @@ use super::environment::{CompileEnvironment, InstanceRequest};
 use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
 use crate::codegen::registry::{Phase, PhaseSpan, register_named};
-use crate::link::{Name, ShortName, host_arch};
+use crate::link::{Name, host_arch};
 use crate::memory::{sleep, thread_id, yield_now};
 use crate::templates::code_cache;
 use crate::templates::compiler::{
@@ -177,7 +177,7 @@ impl Instantiation<'_> {
         let module = self.module_of(template);
         let found = module.as_ref().and_then(|module| Some((module, module.template(template)?)));
         let Some((module, found)) = found else {
-            let template = ShortName::new(template);
+            let template = Name::new(template)?;
             return Err(self.failed(InstantiateErrorKind::NoTemplate { template }));
         };
         let compiler = self
@@ -238,7 +238,7 @@ impl Instantiation<'_> {
             return Err(InstantiateErrorKind::Nesting { depth, limit: max_nesting });
         }
         if module.source.instances.load(Ordering::Relaxed) >= max_module_instances {
-            let (module, limit) = (ShortName::new(&module.note.path), max_module_instances);
+            let (module, limit) = (Name::new(&module.note.path)?, max_module_instances);
             return Err(InstantiateErrorKind::ModuleInstances { module, limit });
         }
         Ok(())
@@ -251,20 +251,22 @@ impl Instantiation<'_> {
         found: &TemplateRef<'_>,
         arguments: &[Type],
     ) -> Result<&dyn Compiler, InstantiateErrorKind> {
-        let name = || ShortName::new(template);
+        let name = || Name::new(template);
         if let Some(parameters) = found.parameters {
             if usize::from(parameters) > MAX_ARGUMENTS {
-                let template = name();
+                let template = name()?;
                 return Err(InstantiateErrorKind::TooManyParameters { template, parameters });
             }
             let arguments = arguments.len();
             if usize::from(parameters) != arguments {
-                let template = name();
+                let template = name()?;
                 return Err(InstantiateErrorKind::Parameters { template, parameters, arguments });
             }
         }
-        let no_compiler = || InstantiateErrorKind::NoCompiler { template: name() };
-        self.jit.compiler(found.body).ok_or_else(no_compiler)
+        match self.jit.compiler(found.body) {
+            Some(compiler) => Ok(compiler),
+            None => Err(InstantiateErrorKind::NoCompiler { template: name()? }),
+        }
     }
 
     /// The instance with valid code from the code cache of the template's module; `None` if there is none.

@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::{self, ExtFuncData, ExternalName, Signature, UserExternalName};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use smf_core::ir::CalleeKind;
-use smf_core::link::ShortName;
+use smf_core::link::Name;
 
 use crate::exec::callees::{Failure, Outside};
 
@@ -51,7 +51,7 @@ impl Declarations<'_, '_> {
                 }
             },
             CalleeKind::Instance | CalleeKind::Indirect => {
-                self.fail(Failure::Template(ShortName::new(name.as_bytes())));
+                self.fail(Name::in_error(name.as_bytes(), Failure::Template));
                 (UserExternalName::new(OUTSIDE, TRAP_HOOK), false)
             }
         };

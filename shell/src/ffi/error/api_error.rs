@@ -7,7 +7,7 @@ use smf_core::alloc_util::AllocError;
 use smf_core::cache::CacheError;
 use smf_core::extract::ExtractError;
 use smf_core::format::FormatError;
-use smf_core::link::{LinkError, ShortName};
+use smf_core::link::{LinkError, Name, Printable};
 use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::code_alloc::ExecError;
 use smf_core::memory::{self, MemoryError};
@@ -19,14 +19,14 @@ use thiserror::Error;
 
 use super::argument::ArgumentError;
 use super::code::Code;
-use super::truncate::Truncated;
+use crate::fallible_buf::try_format;
 use crate::host_symbols::ProcessSymbolsError;
 use crate::jit::InCall;
 use crate::loader::LoadFileError;
 use crate::tools::ToolError;
 
 /// Why an export returned its failure value.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Error, PartialEq, Eq)]
 #[cfg_attr(not(feature = "jit"), expect(dead_code, reason = "templates need the feature"))]
 pub(in super::super) enum ApiError {
     #[error(transparent)]
@@ -106,38 +106,40 @@ pub(in super::super) enum ApiError {
 
     /// A module file that cannot be read.
     #[error("{path}: {error}")]
-    File { path: ShortName, error: MemoryError },
+    File { path: Name, error: MemoryError },
     #[error("{archive}: no module called {module} in this archive")]
-    NotInArchive { archive: ShortName, module: ShortName },
+    NotInArchive { archive: Name, module: Name },
     /// Unresolved imports; the first of them by name.
     #[error(fmt = fmt_missing)]
-    Missing { count: usize, symbol: ShortName, module: ShortName },
+    Missing { count: usize, symbol: Name, module: Name },
     #[error("no module called {module} is loaded")]
-    NoModule { module: ShortName },
+    NoModule { module: Name },
     #[error("{module} has no symbol `{symbol}` of the requested kind")]
-    NoSymbol { symbol: ShortName, module: ShortName },
+    NoSymbol { symbol: Name, module: Name },
     #[error("`{symbol}` is not defined")]
-    Unresolved { symbol: ShortName },
+    Unresolved { symbol: Name },
     #[error("{module} has no entry point")]
-    NoEntryPoint { module: ShortName },
+    NoEntryPoint { module: Name },
     /// A call that trapped or could not be made.
     #[error(fmt = fmt_call)]
     Call(TrapError),
 
     #[error("{module} is not a bytecode module")]
-    NotBytecode { module: ShortName },
+    NotBytecode { module: Name },
     #[error("there is no section {index}: the module has {count} section{}", plural::s(*count))]
     NoSection { index: u64, count: i64 },
     #[error("{module} was loaded by the system's loader; nothing can be extracted from it")]
-    NotSmf { module: ShortName },
+    NotSmf { module: Name },
     /// A module whose note or templates cannot be read.
     #[error("{module}: {error}")]
-    Metadata { module: ShortName, error: MetadataError },
+    Metadata { module: Name, error: MetadataError },
     #[error(transparent)]
     Tool(#[from] ToolError),
+    #[error(transparent)]
+    OutOfMemory(#[from] AllocError),
     /// An error that is formatted where it occurs, because it borrows names or owns memory.
-    #[error("{reason}")]
-    Other { code: Code, reason: Truncated },
+    #[error("{text}")]
+    Other { code: Code, text: String },
 }
 
 /// Appended to errors of mprotect(2) that a policy explains.
@@ -165,8 +167,8 @@ fn fmt_cache(error: &CacheError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn fmt_missing(
     count: &usize,
-    symbol: &ShortName,
-    module: &ShortName,
+    symbol: &Name,
+    module: &Name,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     match count {
@@ -183,12 +185,6 @@ fn fmt_call(error: &TrapError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 fn is_policy(error: &MemoryError) -> bool {
     matches!(error, MemoryError::Protect { errno, .. }
         if [Errno::ACCESS, Errno::PERM].iter().any(|policy| *errno == *policy))
-}
-
-impl From<AllocError> for ApiError {
-    fn from(error: AllocError) -> Self {
-        LoadError::from(error).into()
-    }
 }
 
 impl From<ProcessSymbolsError> for ApiError {
@@ -218,8 +214,7 @@ impl From<LoadFileError> for ApiError {
         match error {
             LoadFileError::Load(error) => error.into(),
             LoadFileError::SharedObject { module, error } => {
-                let module = ShortName::new(module.as_bytes());
-                Self::other(Code::Link, &format_args!("{module}: {error}"))
+                Self::other(Code::Link, &format_args!("{}: {error}", Printable(module.as_bytes())))
             }
             // Errors of reading a path, which the exports do themselves.
             other => Self::other(Code::Link, &other),
@@ -229,7 +224,16 @@ impl From<LoadFileError> for ApiError {
 
 impl ApiError {
     pub(in super::super) fn other(code: Code, error: &dyn fmt::Display) -> Self {
-        Self::Other { code, reason: Truncated::new(error) }
+        let text = try_format(format_args!("{error}"));
+        text.map_or_else(Self::from, |text| Self::Other { code, text })
+    }
+
+    /// A symbol that a module lacks.
+    pub(in super::super) fn no_symbol(symbol: &[u8], module: &[u8]) -> Self {
+        match (Name::new(symbol), Name::new(module)) {
+            (Ok(symbol), Ok(module)) => Self::NoSymbol { symbol, module },
+            (Err(error), _) | (_, Err(error)) => error.into(),
+        }
     }
 
     /// The number of this error in `smf.h`.
@@ -245,7 +249,7 @@ impl ApiError {
             Self::System { errno, .. } => of_system(*errno),
             Self::State(_) => Code::State,
             Self::NotA { .. } => Code::Value,
-            Self::NoMemory { .. } => Code::NoMemory,
+            Self::NoMemory { .. } | Self::OutOfMemory(_) => Code::NoMemory,
             Self::ExecNotAllowed => Code::Policy,
             Self::NothingToMap | Self::OutsideMapping { .. } => Code::OutOfRange,
             Self::NotMapped { .. } => Code::UnknownAddress,

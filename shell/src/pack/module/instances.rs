@@ -17,7 +17,7 @@ use smf_core::format::ext::source_template::SourceTemplate;
 use smf_core::format::note::{Instantiation, Note, Possible, Status};
 use smf_core::format::sdn::Cell;
 use smf_core::format::template::{Template, Templates};
-use smf_core::link::{ShortName, TRAP_HOOK};
+use smf_core::link::{Name, TRAP_HOOK};
 #[cfg(feature = "source")]
 use smf_core::source::{SourceFile, TranslationUnit, instantiate};
 use smf_core::templates::{
@@ -367,11 +367,12 @@ impl Instantiator<'_, '_> {
     ) -> Result<(Compiled, Compilation), Failure> {
         let ModuleTemplate { template, section, .. } = found;
         if template.kind.is_some() && usize::from(template.params) != arguments.len() {
-            let why = InstantiateErrorKind::Parameters {
-                template: ShortName::new(template.name),
-                parameters: template.params,
-                arguments: arguments.len(),
-            };
+            let (parameters, arguments) = (template.params, arguments.len());
+            let why = Name::in_error(template.name, |template| InstantiateErrorKind::Parameters {
+                template,
+                parameters,
+                arguments,
+            });
             return Err(Failure::Compile(CompileError::because(why)));
         }
         let (x64, aarch64) = (X64Bodies::new(), Aarch64Bodies::new());

@@ -5,7 +5,7 @@ use inkwell::types::FunctionType;
 use inkwell::values::{BasicMetadataValueEnum, CallSiteValue, LLVMTailCallKind, PointerValue};
 use smf_core::alloc_util::try_push;
 use smf_core::ir::{Callee, CalleeKind, Instruction, NONE, Opcode};
-use smf_core::link::ShortName;
+use smf_core::link::Name;
 
 use super::{Translator, pointer};
 use crate::exec::callees::Failure;
@@ -26,7 +26,7 @@ impl<'c> Translator<'_, '_, 'c, '_, '_, '_> {
                 Ok(self.constant_address(address.ok_or(Failure::Invalid)?))
             }
             CalleeKind::Instance | CalleeKind::Indirect => {
-                Err(Failure::Template(ShortName::new(callee.name.as_bytes())))
+                Err(Name::in_error(callee.name.as_bytes(), Failure::Template))
             }
         }
     }
