@@ -8,8 +8,6 @@
 //! system's loader can write initial contents for the threads that exist, and it does so for new blocks alone.
 #![allow(unsafe_code)]
 
-use std::sync::OnceLock;
-
 use smf_core::alloc_util::try_box;
 use smf_core::link::{HostService, HostServiceError, Resolve, TlsBlock, TlsTemplate};
 
@@ -174,10 +172,28 @@ const NO_STATIC: &str =
 /// The remedy for an alignment that the C library does not grant. It grants the largest one of the objects that the process
 /// was started with.
 #[cfg(target_arch = "x86_64")]
-const ALIGNMENT_REMEDY: &str = "compile with -fPIC, or link the host with smf_tls_reserve.o";
+macro_rules! alignment_remedy {
+    () => {
+        "compile with -fPIC, or link the host with smf_tls_reserve.o"
+    };
+}
 #[cfg(not(target_arch = "x86_64"))]
-const ALIGNMENT_REMEDY: &str =
-    "compile with -fPIC, or link the host with a thread-local variable of this alignment";
+macro_rules! alignment_remedy {
+    () => {
+        "compile with -fPIC, or link the host with a thread-local variable of this alignment"
+    };
+}
+/// Why storage is not granted, with the alignment that the C library grants.
+macro_rules! alignment_reason {
+    ($granted:literal) => {
+        concat!(
+            "the C library aligns static storage to at most ",
+            $granted,
+            " in this process; ",
+            alignment_remedy!()
+        )
+    };
+}
 /// A variable of a library that was opened while the process ran.
 const NO_STATIC_SYMBOL: &str = "its library was opened while the process ran, and has no static storage; compile with -fPIC, or link the host with the library";
 /// Released blocks are open because of later ones.
@@ -194,14 +210,13 @@ fn no_static(request: &Request<'_>) -> &'static str {
     match request {
         Request::Symbol { .. } => NO_STATIC_SYMBOL,
         Request::Storage { alignment, .. } => {
-            static REASON: OnceLock<String> = OnceLock::new();
-            let Some(max) = max_static_alignment().filter(|max| max < alignment) else {
-                return NO_STATIC;
-            };
-            // The alignment is that of the process.
-            REASON.get_or_init(|| {
-                format!("the C library aligns static storage to at most {max} bytes in this process; {ALIGNMENT_REMEDY}")
-            })
+            match max_static_alignment().filter(|max| max < alignment) {
+                Some(16) => alignment_reason!("16 bytes"),
+                Some(32) => alignment_reason!("32 bytes"),
+                Some(64) => alignment_reason!("64 bytes"),
+                Some(_) => alignment_reason!("fewer bytes"),
+                None => NO_STATIC,
+            }
         }
     }
 }

@@ -408,7 +408,7 @@ pub(super) fn compile(
 ) -> Option<bool> {
     let open = or(None, enter(manager).map(Some))?;
     let result = reserve_state(manager).and_then(|()| act(&open));
-    let recorded = with_state(manager, Err(AllocError), |state| {
+    let recorded = with_state(manager, absent(), |state| {
         state.diagnostics.clear();
         state.record(&result)
     });
@@ -422,7 +422,13 @@ pub(super) fn compile(
 
 /// Makes sure that this thread can record an error of a manager.
 pub(super) fn reserve_state(manager: u64) -> Result<(), Failure> {
-    with_state(manager, Err(ApiError::from(AllocError).into()), |_| Ok(()))
+    Ok(with_state(manager, absent(), |_| Ok(())).map_err(ApiError::from)?)
+}
+
+/// The result of recording something without a state: there is no memory for one, or nothing is recorded because the thread is
+/// exiting.
+fn absent() -> Result<(), AllocError> {
+    STATES.try_with(|_| Err(AllocError)).unwrap_or(Ok(()))
 }
 
 /// The error of an execution manager as one of the exports.

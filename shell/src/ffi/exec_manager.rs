@@ -5,9 +5,9 @@
 //! reason is the manager's last error of the thread. Errors of compilation are results: an empty text is success.
 #![allow(unsafe_code)]
 
-use std::ffi::OsStr;
 #[cfg(not(feature = "tagged"))]
 use std::ffi::c_char;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path as FilePath;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,7 +19,7 @@ use smf_core::exec::Level;
 use smf_core::link::Printable;
 use smf_core::source::Diagnostic;
 
-use super::c_text::{CText, OUT_OF_MEMORY};
+use super::c_text::CText;
 #[cfg(not(feature = "tagged"))]
 use super::cptr::slice;
 #[cfg(not(feature = "tagged"))]
@@ -54,13 +54,14 @@ const FAILURE: i64 = 0;
 #[cfg(feature = "tagged")]
 const FAILURE: i64 = -1;
 
-/// Passes text to C, which has it until this thread uses the manager again.
+/// Passes text to C, which has it until this thread uses the manager again; `absent` where there is no place for it, because the
+/// thread is exiting.
 #[cfg(not(feature = "tagged"))]
-fn give(manager: i64, text: CText) -> Text {
+fn give(manager: i64, text: CText, absent: &'static CStr) -> Text {
     if text.is_empty() {
         return c"".as_ptr();
     }
-    with_state(manager.cast_unsigned(), c"".as_ptr(), |state| {
+    with_state(manager.cast_unsigned(), absent.as_ptr(), |state| {
         state.text = text;
         state.text.as_ptr()
     })
@@ -68,7 +69,7 @@ fn give(manager: i64, text: CText) -> Text {
 
 /// Passes text to the runtime, which owns it.
 #[cfg(feature = "tagged")]
-fn give(_: i64, text: CText) -> Text {
+fn give(_: i64, text: CText, _: &CStr) -> Text {
     or(values::NO_VALUE, values::new_text(text.as_str()))
 }
 
@@ -99,7 +100,7 @@ fn returned(_: &[u8], text: String) -> Result<Returned, ApiError> {
 /// Passes the text that a function returned.
 #[cfg(not(feature = "tagged"))]
 fn give_returned(manager: i64, text: Returned) -> Text {
-    give(manager, text)
+    give(manager, text, c"")
 }
 
 #[cfg(feature = "tagged")]
@@ -109,14 +110,18 @@ fn give_returned(_: i64, text: Returned) -> Text {
 
 /// Passes the last error of this thread with a manager to C, behind `prefix`.
 pub(super) fn give_error(manager: i64, prefix: &str) -> Text {
-    let error = with_state(manager.cast_unsigned(), CText::Static(OUT_OF_MEMORY), |state| {
+    let error = with_state(manager.cast_unsigned(), CText::Static(NO_STATE), |state| {
         match state.error.is_empty() {
             true => CText::default(),
             false => CText::message(format_args!("{prefix}{}", state.error.as_str())),
         }
     });
-    give(manager, error)
+    give(manager, error, NO_STATE)
 }
+
+/// The last error of a thread that has no place for it.
+const NO_STATE: &CStr =
+    c"smf_last_error has the error: there is no memory for it here, or the thread is exiting";
 
 /// The back end that `auto` stands for.
 static DEFAULT_BACKEND: AtomicU8 = AtomicU8::new(0);

@@ -173,13 +173,16 @@ pub(super) struct LoaderJit {
 }
 
 thread_local! {
-    /// The loader for which this thread uses an instantiator.
+    /// The loader for which this thread uses an instantiator; not while the thread is exiting.
     static ASKING: RefCell<Option<TryArc<LoaderJit>>> = const { RefCell::new(None) };
 }
 
 /// The handle of the loader for which this thread uses an instantiator; 0 without one.
 pub(super) fn asking_loader() -> u64 {
-    ASKING.with_borrow(|asking| asking.as_ref().map_or(0, |asking| asking.loader))
+    let handle = |asking: &RefCell<Option<TryArc<LoaderJit>>>| {
+        asking.borrow().as_ref().map_or(0, |asking| asking.loader)
+    };
+    ASKING.try_with(handle).unwrap_or(0)
 }
 
 /// The modules of a loader in an instantiator, which forgets them when the loader is closed.
@@ -227,9 +230,12 @@ impl LoaderJit {
 
     /// Uses the instantiator for the loader.
     fn ask<T>(this: &TryArc<Self>, act: impl FnOnce(&SharedJit) -> T) -> T {
-        let outer = ASKING.replace(Some(this.clone()));
+        let replace = |asking| ASKING.try_with(|current| current.replace(asking));
+        let outer = replace(Some(this.clone()));
         let done = act(&this.shared);
-        ASKING.set(outer);
+        if let Ok(outer) = outer {
+            let _ = replace(outer);
+        }
         done
     }
 
@@ -240,7 +246,8 @@ impl LoaderJit {
     fn find(
         find: impl FnOnce(&ModuleLoader) -> Result<Option<u64>, LoadError>,
     ) -> Result<Option<u64>, ApiError> {
-        let Some(asking) = ASKING.with_borrow(Clone::clone) else { return Ok(None) };
+        let asking = ASKING.try_with(|asking| asking.borrow().clone());
+        let Some(asking) = asking.ok().flatten() else { return Ok(None) };
         let loader = loader_handles::enter(asking.loader)?;
         let found = find(loader.modules()).inspect_err(|error| link_failures::record(error));
         Ok(found?)
@@ -363,13 +370,17 @@ impl Compiler for CallbackCompiler {
             body_length: to_i64(request.body.len()),
             types: types.as_ptr().cast(),
         };
-        let number = UNITS.with_borrow_mut(|units| {
+        let add = |units: &RefCell<Vec<Unit>>| {
+            let mut units = units.borrow_mut();
             let number = units.len() as u64 + 1;
-            try_push(units, Unit { number, ..Unit::default() }).map(|()| number)
-        })?;
+            try_push(&mut units, Unit { number, ..Unit::default() }).map(|()| number)
+        };
+        let exiting = |_| CompileError::because("the thread is exiting");
+        let number = UNITS.try_with(add).map_err(exiting)??;
         // SAFETY: by the contract of `set`; the template and its pointers are valid until the callback returns.
         let done = unsafe { function(number, &raw const template, user) };
-        let unit = UNITS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let unit = UNITS.try_with(|units| units.borrow_mut().pop()).ok().flatten();
+        let unit = unit.unwrap_or_default();
         unit.finish(done, environment)
     }
 }
@@ -406,10 +417,11 @@ fn with_unit(
     unit: u64,
     act: impl FnOnce(&mut Unit) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
-    UNITS.with_borrow_mut(|units| match units.last_mut() {
+    let of_thread = |units: &RefCell<Vec<Unit>>| match units.borrow_mut().last_mut() {
         Some(current) if current.number == unit => act(current),
         _ => Err(ApiError::NotCompiling { unit }),
-    })
+    };
+    UNITS.try_with(of_thread).unwrap_or(Err(ApiError::NotCompiling { unit }))
 }
 
 /// Appends code to a unit.

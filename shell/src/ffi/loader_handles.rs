@@ -196,11 +196,23 @@ pub(super) fn close(loader: u64) -> Result<(), ApiError> {
 
 /// Unloads the modules of loaders that are closed, and frees those loaders that no thread needs.
 fn free_closed(closed: Option<TryArc<OpenLoader>>) {
-    // Not locked meanwhile, because destructors of modules run.
-    let mut loaders = std::mem::take(&mut *CLOSED.lock());
-    loaders.extend(closed);
-    loaders.retain(|loader| !loader.unload_all());
-    CLOSED.lock().append(&mut loaders);
+    let unload = |loader: TryArc<OpenLoader>| {
+        // Not locked meanwhile, because destructors of modules run.
+        if loader.unload_all() {
+            return;
+        }
+        if let Err(AllocError) = try_push(&mut CLOSED.lock(), loader.clone()) {
+            // Its modules are in use: without memory to note it, it stays for good.
+            std::mem::forget(loader);
+        }
+    };
+    let earlier = CLOSED.lock().len();
+    for _ in 0..earlier {
+        let take = |all: &mut Vec<_>| (!all.is_empty()).then(|| all.remove(0));
+        let first = take(&mut CLOSED.lock());
+        first.into_iter().for_each(unload);
+    }
+    closed.into_iter().for_each(unload);
 }
 
 /// A use of a loader, which cannot be closed meanwhile: modules and the host may run for long.

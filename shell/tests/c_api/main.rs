@@ -366,6 +366,11 @@ fn execution_managers_compile_call_and_replace() {
 }
 
 #[test]
+fn exports_work_in_destructors_of_threads() {
+    run("thread_exit", JIT);
+}
+
+#[test]
 fn loaders_load_replace_and_unload_modules() {
     let directory = Path::new(SCRATCH).join("modules");
     make_modules(&directory);

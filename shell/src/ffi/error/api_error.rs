@@ -258,10 +258,11 @@ impl ApiError {
             Self::Format(error) => of_format(error),
             Self::TooManyOpen { .. } | Self::TooManyModules => Code::Full,
             Self::Held { .. } | Self::Prefetching { .. } | Self::Busy { .. } => Code::InUse,
-            Self::NotInArchive { .. } => Code::File,
             Self::Other { code, .. } => *code,
             Self::Missing { .. } => Code::Missing,
-            Self::NoModule { .. } | Self::NoSymbol { .. } => Code::NotFound,
+            Self::NotInArchive { .. } | Self::NoModule { .. } | Self::NoSymbol { .. } => {
+                Code::NotFound
+            }
             Self::NoSection { .. } | Self::NotBytecode { .. } => Code::NotFound,
             Self::Unresolved { .. } | Self::NoEntryPoint { .. } => Code::NotFound,
             Self::Call(TrapError::Trap(_) | TrapError::Bytecode(_)) => Code::Trap,
