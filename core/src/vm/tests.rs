@@ -338,6 +338,45 @@ fn host_calls_by_address() {
     }
 }
 
+/// Found: the hook got an error out of memory of the stack that nothing had written, and the next call of the engine
+/// stopped with the error of the host function.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
+fn error_of_host_function_in_a_call_by_address_reaches_the_hook() {
+    use std::sync::{Mutex, OnceLock};
+    static ENGINE: OnceLock<Engine<'static>> = OnceLock::new();
+    static TOLD: Mutex<Option<Trap>> = Mutex::new(None);
+    fn tell(trap: Trap) {
+        *TOLD.lock().unwrap() = Some(trap);
+    }
+    extern "C" fn fail() -> i64 {
+        ENGINE.get().unwrap().signals().report(7);
+        0
+    }
+    #[inline(never)]
+    fn fill_stack() {
+        std::hint::black_box([0xa5u8; 16 << 10]);
+    }
+    static CODE: [u8; 10] = [0x50, 0, 0, 0, 0, 0, 0x44, 0, 0, 0];
+    let function = FunctionCode { code: &CODE, params: 0, locals: 0 };
+    let program = Verifier::new().verify(vec![function]).unwrap();
+    let mut hosts = HostTable::new();
+    hosts.set(0, HostFunction::Args0(fail)).unwrap();
+    let tiers = Tiers::Compile { threshold: 1 };
+    let engine = Engine::with_tiers(program, hosts, tiers, &CodeMemory::default()).unwrap();
+    let engine = ENGINE.get_or_init(|| engine);
+    engine.on_trap(Some(tell));
+    let address = engine.address(0).unwrap();
+    for _ in 0..3 {
+        fill_stack();
+        assert_eq!(call_address(address, &[]), 0);
+        let told = TOLD.lock().unwrap().take();
+        assert_eq!(told, Some(Trap { cause: Cause::Host(7), function: 0, at: 0 }));
+        assert_eq!(engine.signals().take_error(), None);
+    }
+}
+
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[expect(unsafe_code, reason = "it calls machine code")]
 fn call_address(address: usize, args: &[i64]) -> i64 {

@@ -57,7 +57,7 @@ impl Context {
     pub const TRAP_AT: i32 = 52;
     /// u32: the function that trapped.
     pub const TRAP_FUNCTION: i32 = 56;
-    /// u32: the error that a host function reported.
+    /// u32: the error that the interpreter traps with. Compiled code leaves it undefined.
     pub const HOST_ERROR: i32 = 60;
     /// The arguments that are no parameters, of 8 bytes each.
     pub const ARGUMENTS: i32 = 64;

@@ -54,6 +54,9 @@ const _: () = {
 /// The code of a call that nests too deeply, in a context whose function is the callee already.
 const CALL_DEPTH_OF_CALLEE: u32 = u32::MAX;
 
+/// The code of an error of a host function that the interpreter has called, and that is in the context.
+const HOST_OF_INTERPRETER: u32 = u32::MAX - 1;
+
 impl Context {
     fn new(native: &Native<'_>, space: StackSpace) -> Self {
         Self {
@@ -77,7 +80,7 @@ impl Context {
             Cause::CallDepth => (CALL_DEPTH_OF_CALLEE, 0),
             Cause::StackLimit => (trap_code::STACK_LIMIT, 0),
             Cause::Interrupted => (trap_code::INTERRUPTED, 0),
-            Cause::Host(error) => (trap_code::HOST, error),
+            Cause::Host(error) => (HOST_OF_INTERPRETER, error),
             Cause::OutOfMemory => (trap_code::OUT_OF_MEMORY, 0),
             Cause::Value(error) => (trap_code::VALUE, error.code()),
         };
@@ -101,7 +104,7 @@ impl Context {
             trap_code::VALUE => {
                 ValueError::from_code(self.host_error).map_or(Cause::OutOfMemory, Cause::Value)
             }
-            _ if self.host_error != 0 => Cause::Host(self.host_error),
+            HOST_OF_INTERPRETER => Cause::Host(self.host_error),
             _ => Cause::Host(native.signals().take_error().unwrap_or(1)),
         };
         Some(Trap { cause, function, at })
