@@ -257,53 +257,17 @@ impl<'c> Native<'c> {
         let none = CodeError::NoFunction { index: function };
         let index = usize::try_from(function).map_err(|_| none)?;
         let word = self.block.functions().get(index).ok_or(none)?;
-        let (place, new) = self.compile_once(function).inspect_err(|error| {
+        let place = self.compile_once(function).inspect_err(|error| {
             if let Some(heat) = self.heat.get(index).filter(|_| error.is_permanent()) {
                 heat.store(REFUSED, Ordering::Relaxed);
             }
         })?;
-        if let Some(tables) = new {
-            let registration = self.announce(function, place, &tables);
-            if registration.is_some()
-                && let Ok(mut compiling) = self.compiling()
-                && let Some(code) = compiling.compiled.get_mut(&function)
-            {
-                code.registration = registration;
-            }
-            word.store(place.0, Ordering::Release);
-        }
+        word.store(place.0, Ordering::Release);
         Ok(place)
     }
 
-    /// Reports new code to the observer, without a lock. Without memory the code is not registered.
-    fn announce(
-        &self,
-        function: u32,
-        (address, size): (usize, usize),
-        tables: &FunctionTables,
-    ) -> Registration {
-        let observer = self.observer.as_ref()?;
-        let (what, block) = (EngineCode::Function(function), address..address + size);
-        let (code, lines) = (tables.code(&block), tables.lines());
-        let eh_frame = tables.eh_frame(address).ok()?;
-        observer.placed(PlacedCode { what, block, code, lines, eh_frame }).ok()?
-    }
-
-    /// The tables of compiled code, if there is an observer for them.
-    fn tables(&self, compiled: &CompiledFunction<'_>) -> Result<FunctionTables, AllocError> {
-        let &CompiledFunction { unwind_machine, unwind, source_map, code_size, .. } = compiled;
-        if self.observer.is_none() {
-            return Ok(FunctionTables::default());
-        }
-        // The observer knows the name of the function, in which offsets count.
-        FunctionTables::new(unwind_machine, unwind, source_map, b"", code_size)
-    }
-
-    /// Compiles a function, if it is not yet: where its code is, and its tables if it is new.
-    fn compile_once(
-        &self,
-        function: u32,
-    ) -> Result<((usize, usize), Option<FunctionTables>), CodeError> {
+    /// Compiles a function, if it is not yet, and gives where its code is.
+    fn compile_once(&self, function: u32) -> Result<(usize, usize), CodeError> {
         // Before the work: there is nowhere to put the code.
         if self.stub_block.is_forked() {
             return Err(ExecError::Forked.into());
@@ -311,7 +275,7 @@ impl<'c> Native<'c> {
         let mut compiling = self.compiling()?;
         let Compiling { compiler, compiled, .. } = &mut *compiling;
         if let Some(code) = compiled.get(&function) {
-            return Ok((code.place(), None));
+            return Ok(code.place());
         }
         let report = |edge| {
             if let Some(observer) = &self.observer {
@@ -320,10 +284,9 @@ impl<'c> Native<'c> {
         };
         report(Edge::Begin);
         let code = compiler.function(&self.program, function);
-        let made = code.and_then(|code| self.place(&code));
+        let code = code.and_then(|code| self.place(function, &code));
         report(Edge::End);
-        let (code, tables) = made?;
-        Ok((insert_code(compiled, function, code)?, Some(tables)))
+        Ok(insert_code(compiled, function, code?)?)
     }
 
     /// Places code.
@@ -333,13 +296,31 @@ impl<'c> Native<'c> {
         block.publish()
     }
 
-    /// Places a compiled function, and makes its tables.
-    fn place(&self, compiled: &CompiledFunction<'_>) -> Result<(Code, FunctionTables), CodeError> {
+    /// Places a compiled function, or its replacement, and reports it to the observer.
+    fn place(&self, function: u32, compiled: &CompiledFunction<'_>) -> Result<Code, CodeError> {
         // Functions of the program are called through the block, or by their own code.
         debug_assert!(compiled.relocations.is_empty());
         let align = usize::try_from(compiled.align).unwrap_or(16);
-        let block = self.publish(compiled.bytes, align)?;
-        Ok((Code::new(block, compiled.frame_size), self.tables(compiled)?))
+        let mut code = Code::new(self.publish(compiled.bytes, align)?, compiled.frame_size);
+        code.registration = self.announce(function, code.range(), compiled);
+        Ok(code)
+    }
+
+    /// Reports new code to the observer. Without memory the code is not registered.
+    fn announce(
+        &self,
+        function: u32,
+        block: Range<usize>,
+        compiled: &CompiledFunction<'_>,
+    ) -> Registration {
+        let observer = self.observer.as_ref()?;
+        let &CompiledFunction { unwind_machine, unwind, source_map: lines, code_size, .. } =
+            compiled;
+        // The observer knows the name of the function, in which offsets count.
+        let tables = FunctionTables::new(unwind_machine, unwind, &[], b"", code_size).ok()?;
+        let (code, eh_frame) = (tables.code(&block), tables.eh_frame(block.start).ok()?);
+        let what = EngineCode::Function(function);
+        observer.placed(PlacedCode { what, block, code, lines, eh_frame }).ok()?
     }
 
     /// The address and length of the code of each function that is compiled.
@@ -392,34 +373,21 @@ impl<'c> Native<'c> {
     fn replacement(&self, function: u32, at: u32, stack_end: usize) -> Option<usize> {
         let mut compiling = self.compiling().ok()?;
         let Compiling { compiler, replacements, .. } = &mut *compiling;
-        let mut new = None;
         if !replacements.contains_key(&(function, at)) {
             if !stack::is_left_to_compile(stack_end) {
                 return None;
             }
             replacements.try_reserve(1).ok()?;
             let compiled = compiler.replacement(&self.program, function, at);
-            let code = match compiled.and_then(|compiled| self.place(&compiled)) {
+            let code = match compiled.and_then(|compiled| self.place(function, &compiled)) {
                 Err(error) if error.is_permanent() => None,
-                placed => {
-                    let (code, tables) = placed.ok()?;
-                    new = Some(tables);
-                    Some(code)
-                }
+                placed => Some(placed.ok()?),
             };
             replacements.insert((function, at), code);
         }
         let code = replacements.get(&(function, at))?.as_ref()?;
         let need = usize::try_from(code.frame_size).ok()?.saturating_add(CALL_STACK);
-        let place = code.place();
-        drop(compiling);
-        if let Some(tables) = new {
-            let registration = self.announce(function, place, &tables);
-            if let Some(Some(code)) = self.compiling().ok()?.replacements.get_mut(&(function, at)) {
-                code.registration = registration;
-            }
-        }
-        stack::is_left(need, stack_end).then_some(place.0)
+        stack::is_left(need, stack_end).then_some(code.place().0)
     }
 }
 

@@ -42,20 +42,19 @@ pub struct PlacedCode<'c> {
 }
 
 /// Observes the machine code of an engine, for unwinders, profilers, debuggers and registries of callable addresses.
-/// Called on the thread that requested the code, without locks held unless a method says otherwise. It must not call the
-/// engine.
+/// Called on the thread that requested the code. It must not call the engine, which may hold a lock.
 pub trait CodeObserver: Send + Sync {
     /// Whether [`PlacedCode::lines`] are of use.
     fn needs_lines(&self) -> bool {
         false
     }
 
-    /// The compilation of a function begins or ends, with a lock of the engine held.
+    /// The compilation of a function begins or ends.
     fn on_compile(&self, function: u32, edge: Edge) {
         let _ = (function, edge);
     }
 
-    /// Code was generated, and is not reachable yet.
+    /// Code was generated, and no thread can reach it yet.
     ///
     /// # Errors
     /// No memory. The code is used without a registration.

@@ -1,9 +1,12 @@
 //! Compiled code compared with the interpreter, on random programs.
 
+use std::boxed::Box;
 use std::io::Write;
+use std::sync::OnceLock;
 use std::vec::Vec;
 
 use super::*;
+use crate::alloc_util::AttachResult;
 use crate::bytecode::instruction::Instruction as I;
 use crate::bytecode::interpret::{Interpreter, NoTierUp};
 use crate::bytecode::testing::{
@@ -65,4 +68,49 @@ fn compiled_code_agrees_with_the_interpreter() {
     }
     // Not by a macro whose output the harness captures.
     writeln!(std::io::stderr(), "{count} programs ran alike, interpreted and compiled").unwrap();
+}
+
+/// Found: other threads could run new code while the observer registered it.
+#[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
+fn new_code_is_not_reachable_before_the_observer_has_registered_it() {
+    static NATIVE: OnceLock<&Native<'static>> = OnceLock::new();
+    static REPORTED: AtomicU32 = AtomicU32::new(0);
+    struct Observer;
+    impl CodeObserver for Observer {
+        fn placed(&self, placed: PlacedCode<'_>) -> AttachResult {
+            let Some(native) = NATIVE.get() else { return Ok(None) };
+            let EngineCode::Function(function) = placed.what else { return Ok(None) };
+            REPORTED.fetch_add(1, Ordering::Relaxed);
+            if let Some(compiling) = native.compiling.try_lock() {
+                let blocks = compiling.compiled.get(&function).into_iter();
+                let replacements = compiling.replacements.values().flatten();
+                let reachable = blocks.chain(replacements).map(Code::range);
+                assert_eq!(reachable.into_iter().find(|range| *range == placed.block), None);
+            }
+            Ok(None)
+        }
+
+        fn entered(&self, _: u32, _: Range<usize>) -> AttachResult {
+            Ok(None)
+        }
+    }
+    let loops = code(&[
+        I::LoadPush { local: 0 },
+        I::ConstI64Push { value: 1 },
+        I::SubI64,
+        I::PopStore { local: 0 },
+        I::ConstI64Push { value: 0 },
+        I::LoadPush { local: 0 },
+        I::LtJmpIfNot { offset: 8 },
+        I::Jmp { offset: 0 },
+        I::RetVoid,
+    ]);
+    let loops: &'static [u8] = loops.leak();
+    let program = Verifier::new().verify(std::vec![function(loops, 1, 1)]).unwrap();
+    let mut native = Native::new(program, hosts(), CodeMemory::default(), 2).unwrap();
+    native.observe(Box::new(Observer));
+    let native = NATIVE.get_or_init(|| Box::leak(native));
+    assert_eq!(native.call(0, &[9], STACK_SPACE), Ok(0));
+    assert_eq!(REPORTED.load(Ordering::Relaxed), 2, "the function and its replacement");
 }
