@@ -81,10 +81,17 @@ impl Lower<'_, '_> {
     }
 
     fn multiply_checked_64(&mut self, to: Gpr, left: Gpr, right: Gpr, is_signed: bool) -> Cond {
-        let high = Self::other_scratch(&[left, right, to]);
+        // Where the product replaces no operand, the upper half may replace the one in x17: x30 is not saved.
+        let is_apart = to != left && to != right;
+        let high = if is_apart { Gpr::X17 } else { Self::other_scratch(&[left, right]) };
+        if is_apart {
+            self.asm.mul(Width::W64, to, left, right);
+        }
         let op = if is_signed { ThreeSource::SMULH } else { ThreeSource::UMULH };
         self.asm.three_source(op, Width::W64, [high, left, right], Gpr::ZR);
-        self.asm.mul(Width::W64, to, left, right);
+        if !is_apart {
+            self.asm.mul(Width::W64, to, left, right);
+        }
         match is_signed {
             true => {
                 let operands = [Gpr::ZR, high, to];

@@ -206,3 +206,32 @@ fn rows_are_exact_at_every_instruction() {
     // x19 to x28, d8 to d15, and the frame record.
     assert_eq!(saved, 20);
 }
+
+/// Found: the upper half of the product was computed in x30, which only a function with a frame saves.
+#[test]
+fn checked_product_in_the_place_of_the_context_leaves_the_return_address() {
+    let mut f = FunctionBuilder::new(0, Some(I64.into()));
+    f.param(Scalar::Pointer);
+    // x1 to x15 stay in use, so that the product takes x0, in which the trap reads the context.
+    let params: Vec<_> = (0..7).map(|_| f.param(I64)).collect();
+    let others: Vec<_> = (0..8).map(|_| f.local(I64)).collect();
+    others.iter().for_each(|&other| f.constant(I64, other, 9));
+    let product = f.local(I64);
+    f.binary(Binary::MultiplyChecked, I64, product, params[0], 5);
+    for &used in params.iter().chain(&others) {
+        f.binary(Binary::Xor, I64, product, product, used);
+    }
+    f.return_value(I64, product);
+    let bytes = f.finish().unwrap();
+    let verified = Verified::new(Function::parse(&bytes).unwrap()).unwrap();
+    let instance = verified.instance(Arguments::new(&[] as &[Argument]).unwrap()).unwrap();
+    let traps = TrapConvention::Context { handler_offset: 8 };
+    let mut compiler = Aarch64Compiler::new();
+    let code = compiler.compile(&instance, &Options { traps, ..Options::default() }).unwrap();
+    assert_eq!(code.frame_size, 0);
+    let words = code.bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word));
+    // MADD, SMULH. Source: DDI 0487, C4.1 "Data-processing (3 source)".
+    let products: Vec<u32> = words.filter(|word| word >> 24 == 0x9b).collect();
+    assert_eq!(products.len(), 2);
+    assert!(products.iter().all(|word| word & 31 != 30), "{products:x?}");
+}
