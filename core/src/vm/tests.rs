@@ -126,7 +126,9 @@ fn division_by_zero_traps_at_its_offset() {
 #[test]
 #[cfg_attr(miri, ignore = "runs machine code")]
 fn division_by_a_constant_rounds_towards_zero() {
-    for right in [1, -1, 2, -2, 3, 7, -7, 8, 1 << 31, 1 << 40, 1 << 62, i64::MIN, i64::MAX] {
+    for right in
+        [1, -1, 2, -2, 3, -3, 7, -7, 8, 10, -641, 1 << 31, 1 << 40, 1 << 62, i64::MIN, i64::MAX]
+    {
         for left in [0, 1, -1, 6, -6, 7, -8, 9, i64::MAX, i64::MIN, i64::MIN + 1, 1 << 40] {
             for (operator, expected) in
                 [("DIV", left.wrapping_div(right)), ("MOD", left.wrapping_rem(right))]

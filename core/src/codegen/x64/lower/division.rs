@@ -105,7 +105,7 @@ impl Lower<'_, '_> {
 
     /// `rdx = rcx / divisor`
     fn multiply_high_unsigned(&mut self, divisor: u64) {
-        let (factor, shift, is_long) = unsigned_factor(divisor);
+        let (factor, shift, is_long) = factor(divisor, 64);
         self.asm.mov_imm(Gpr::Rax, factor);
         self.asm.mul(W64, Gpr::Rcx);
         if is_long {
@@ -171,16 +171,20 @@ impl Lower<'_, '_> {
         self.move_place(Gpr::Rcx, left, scalar);
         if magnitude.is_power_of_two() {
             self.divide_signed_by_power(scalar, magnitude, is_quotient);
-            if is_quotient && divisor < 0 {
-                self.asm.neg(W64, Gpr::Rdx);
+        } else {
+            if !is_wide(scalar) {
+                self.asm.movsxd(Gpr::Rcx, Gpr::Rcx);
             }
-            return self.finish(i, scalar, Gpr::Rdx);
+            self.multiply_high_signed(magnitude);
+            if !is_quotient {
+                return self.finish_by(i, scalar, magnitude, false);
+            }
         }
-        if !is_wide(scalar) {
-            self.asm.movsxd(Gpr::Rcx, Gpr::Rcx);
+        // A remainder has the sign of the dividend, whatever that of the divisor is.
+        if is_quotient && divisor < 0 {
+            self.asm.neg(W64, Gpr::Rdx);
         }
-        self.multiply_high_signed(divisor);
-        self.finish_by(i, scalar, divisor.cast_unsigned(), is_quotient);
+        self.finish(i, scalar, Gpr::Rdx);
     }
 
     /// `rdx` = the quotient of `rcx` and a power of two above 1, or what it leaves: one less than the power is added to
@@ -207,14 +211,13 @@ impl Lower<'_, '_> {
     }
 
     /// `rdx = rcx / divisor`
-    fn multiply_high_signed(&mut self, divisor: i64) {
-        let (factor, shift) = signed_factor(divisor);
-        self.asm.mov_imm(Gpr::Rax, factor.cast_unsigned());
+    fn multiply_high_signed(&mut self, divisor: u64) {
+        let (factor, shift, _) = factor(divisor, 63);
+        self.asm.mov_imm(Gpr::Rax, factor);
         self.asm.imul_wide(W64, Gpr::Rcx);
-        if divisor > 0 && factor < 0 {
+        if factor.cast_signed() < 0 {
+            // The multiplication has read the factor as one that is less by 2^64.
             self.asm.add(W64, Gpr::Rdx, Gpr::Rcx);
-        } else if divisor < 0 && factor > 0 {
-            self.asm.sub(W64, Gpr::Rdx, Gpr::Rcx);
         }
         self.shift_by(Shift::SAR, Scalar::I64, Gpr::Rdx, shift);
         self.asm.mov(W64, Gpr::Rax, Gpr::Rdx);
@@ -229,20 +232,20 @@ fn sign_extended(bits: u64, scalar: Scalar) -> i64 {
     (bits << shift).cast_signed() >> shift
 }
 
-/// The lower 64 bits of the factor, the shift behind the multiplication, and whether the factor has a 65th bit. The
-/// divisor is at least 3 and no power of two.
-fn unsigned_factor(divisor: u64) -> (u64, u8, bool) {
+/// What divides a number below 2^bits by a multiplication: the lower 64 bits of the factor, the shift of the upper half
+/// of the product, and whether the factor has a 65th bit, which only one for 64 bits may have. The divisor is at least 3
+/// and no power of two.
+fn factor(divisor: u64, bits: u32) -> (u64, u8, bool) {
     let divisor = u128::from(divisor);
-    let shift = 128 - (divisor - 1).leading_zeros();
-    // ceil(2^(64 + shift) / divisor) always serves; half of it, if that is exact enough, has 64 bits.
-    let (short, long) = (64 + shift - 1, 64 + shift);
-    let low = |value: u128| u64::try_from(value & u128::from(u64::MAX)).unwrap_or(0);
-    let behind = |power: u32| u8::try_from(power - 64).unwrap_or(0);
-    let (factor, error) = rounded_up(short, divisor);
-    match error <= 1u128 << (short - 64) {
-        true => (low(factor), behind(short), false),
-        false => (low(rounded_up(long, divisor).0), behind(long), true),
-    }
+    let power = bits + 128 - (divisor - 1).leading_zeros();
+    // ceil(2^power / divisor) always serves; half of it, if that is exact enough.
+    let (short, error) = rounded_up(power - 1, divisor);
+    let (factor, power) = match error <= 1u128 << (power - 1 - bits) {
+        true => (short, power - 1),
+        false => (rounded_up(power, divisor).0, power),
+    };
+    let low = u64::try_from(factor & u128::from(u64::MAX)).unwrap_or(0);
+    (low, u8::try_from(power - 64).unwrap_or(0), factor >> 64 != 0)
 }
 
 /// 2^power / divisor, rounded up, and by how much the product of that and the divisor exceeds 2^power. `power` is at
@@ -254,26 +257,5 @@ fn rounded_up(power: u32, divisor: u128) -> (u128, u128) {
     match rest {
         0 => (quotient, 0),
         _ => (quotient + 1, divisor - rest),
-    }
-}
-
-/// The factor and the shift behind the multiplication. The magnitude of the divisor is at least 3 and no power of two.
-fn signed_factor(divisor: i64) -> (i64, u8) {
-    let magnitude = u128::from(divisor.unsigned_abs());
-    let negative = u128::from(divisor < 0);
-    // The greatest dividend that leaves magnitude - 1, in absolute value.
-    let limit = (1u128 << 63) + negative;
-    let greatest = limit - 1 - limit % magnitude;
-    let mut power = 64u32;
-    loop {
-        let two = 1u128 << power;
-        let delta = magnitude - two % magnitude;
-        // 2^power > greatest * delta
-        if greatest.checked_mul(delta).is_some_and(|product| two > product) {
-            let factor = u64::try_from((two + delta) / magnitude).unwrap_or(0).cast_signed();
-            let factor = if divisor < 0 { factor.wrapping_neg() } else { factor };
-            return (factor, u8::try_from(power - 64).unwrap_or(0));
-        }
-        power += 1;
     }
 }
