@@ -69,13 +69,6 @@ impl Instruction {
             _ => None,
         }
     }
-
-    /// Whether the instruction after this one in the code is never the next one to run.
-    #[inline(always)]
-    pub fn ends_block(&self) -> bool {
-        use Instruction as I;
-        matches!(self, I::Jmp { .. } | I::Ret { .. } | I::RetVoid | I::TailCall { .. })
-    }
 }
 
 /// Where a jump leads that stands at `at`, is `size` bytes long and goes `offset` bytes from its end;

@@ -113,13 +113,6 @@ impl Mem {
         Self { base: None, index: None, displacement }
     }
 
-    /// Whether the address depends on `register`.
-    #[inline]
-    pub fn contains(self, register: Gpr) -> bool {
-        let is_index = |(index, _): (Index, Scale)| index.number() == register.number();
-        self.base == Some(register) || self.index.is_some_and(is_index)
-    }
-
     /// The same, `bytes` further on; modulo 2^32.
     #[inline(always)]
     pub const fn plus(self, bytes: i32) -> Self {
@@ -160,12 +153,6 @@ pub struct GprOrStack {
 const REGISTER: i32 = i32::MIN;
 
 impl GprOrStack {
-    /// `[rsp + displacement]`.
-    #[inline(always)]
-    pub const fn stack(displacement: i32) -> Self {
-        Self { base: Gpr::Rsp, displacement }
-    }
-
     /// `[rbp + displacement]`.
     #[inline(always)]
     pub const fn frame(displacement: i32) -> Self {
@@ -182,13 +169,6 @@ impl GprOrStack {
     #[inline(always)]
     pub const fn register(self) -> Option<Gpr> {
         if self.displacement == REGISTER { Some(self.base) } else { None }
-    }
-
-    /// Of what is on the stack, the same `bytes` further on; modulo 2^32. A register stays what it is.
-    #[inline(always)]
-    pub const fn moved(self, bytes: i32) -> Self {
-        let bytes = if self.displacement == REGISTER { 0 } else { bytes };
-        Self { displacement: self.displacement.wrapping_add(bytes), ..self }
     }
 
     /// The place in memory; of a register, that to which it leads.
@@ -348,24 +328,6 @@ impl Cond {
             G => Le,
         }
     }
-
-    /// The condition that holds when the operands of the comparison change places. Only conditions
-    /// that tell order or equality are another one then.
-    #[inline]
-    pub const fn swapped(self) -> Self {
-        use Cond::*;
-        match self {
-            B => A,
-            A => B,
-            Ae => Be,
-            Be => Ae,
-            L => G,
-            G => L,
-            Ge => Le,
-            Le => Ge,
-            same => same,
-        }
-    }
 }
 
 /// Single or double precision.
@@ -391,7 +353,6 @@ mod tests {
         for (cond, number) in Cond::ALL.into_iter().zip(0..) {
             assert_eq!(cond.number(), number);
             assert_eq!(cond.inverted().number(), number ^ 1);
-            assert_eq!(cond.swapped().swapped(), cond);
         }
     }
 

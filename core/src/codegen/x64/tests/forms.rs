@@ -197,7 +197,7 @@ impl Sample for GprOrStack {
         let (register, place) = (trial.any(), trial.any::<Mem>());
         match trial.random.next() & 1 {
             0 if register != Gpr::Rsp => GprOrStack::gpr(register),
-            _ => GprOrStack::stack(place.displacement),
+            _ => GprOrStack::frame(place.displacement),
         }
     }
 
