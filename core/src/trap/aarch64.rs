@@ -7,47 +7,18 @@
 
 use core::arch::{asm, naked_asm};
 use core::mem::{MaybeUninit, offset_of};
-use core::ptr;
 
 use super::chain::{ReturnRegisters, TrapChain};
 use super::error::{MAX_ARGS, Result};
-use super::landing::{refuse_unwinding, take_error};
+use super::landing::{self, refuse_unwinding, take_error};
 
 /// Integer arguments that are passed in registers.
 const INTEGER_REGISTERS: usize = 8;
 
-/// Floating-point arguments that are passed in registers.
-const FLOAT_REGISTERS: usize = 8;
-
 const _: () = assert!(MAX_ARGS <= INTEGER_REGISTERS);
 
-/// A call with any number of integer and floating-point arguments.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct CallFrame {
-    pub(super) integers: [u64; INTEGER_REGISTERS],
-    pub(super) floats: [u64; FLOAT_REGISTERS],
-    function: u64,
-    /// The arguments that are passed on the stack.
-    pub(super) stack: *const u64,
-    pub(super) stack_len: usize,
-    /// The floating-point result.
-    float: u64,
-}
-
-impl CallFrame {
-    /// A call of `function` without arguments.
-    pub(super) fn new(function: u64) -> Self {
-        Self {
-            integers: [0; INTEGER_REGISTERS],
-            floats: [0; FLOAT_REGISTERS],
-            function,
-            stack: ptr::null(),
-            stack_len: 0,
-            float: 0,
-        }
-    }
-}
+/// A call of this convention.
+pub(super) type CallFrame = landing::CallFrame<INTEGER_REGISTERS>;
 
 /// Calls a function with the first `count` words.
 ///

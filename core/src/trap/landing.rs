@@ -1,8 +1,36 @@
-//! What the entry code of all machines refers to: the error of a call that trapped, and the end of unwinding.
+//! What the entry code of all machines refers to: the arguments of a call, the error of one that trapped, and the end of
+//! unwinding.
 #![allow(unsafe_code)]
+
+use core::ptr;
 
 use super::chain::TrapChain;
 use super::error::TrapError;
+
+/// Floating-point arguments that are passed in registers.
+const FLOAT_REGISTERS: usize = 8;
+
+/// A call with any number of arguments, of which as many integers are passed in registers.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct CallFrame<const INTEGERS: usize> {
+    pub(super) integers: [u64; INTEGERS],
+    pub(super) floats: [u64; FLOAT_REGISTERS],
+    pub(super) function: u64,
+    /// The arguments that are passed on the stack.
+    pub(super) stack: *const u64,
+    pub(super) stack_len: usize,
+    /// The floating-point result.
+    pub(super) float: u64,
+}
+
+impl<const INTEGERS: usize> CallFrame<INTEGERS> {
+    /// A call of `function` without arguments.
+    pub(super) fn new(function: u64) -> Self {
+        let (integers, floats) = ([0; INTEGERS], [0; FLOAT_REGISTERS]);
+        Self { integers, floats, function, stack: ptr::null(), stack_len: 0, float: 0 }
+    }
+}
 
 /// The error of a call that trapped, for the host's [landing](TrapChain::set_landing) too.
 ///
