@@ -5,6 +5,7 @@ use super::lowering::{Lowering, Machine};
 use super::machine::Register;
 use super::options::TrapConvention;
 use super::regalloc::Location;
+use crate::ir::Scalar;
 
 impl<M: Machine> Lowering<'_, '_, M> {
     /// The register in which an integer local is computed: its own one, or the scratch register.
@@ -64,5 +65,14 @@ impl<M: Machine> Lowering<'_, '_, M> {
         if to != from {
             M::Float::mov(self.asm, to, from);
         }
+    }
+}
+
+/// The bits of an integer in the form of a local: narrow ones extended to 32 bits.
+pub(crate) fn extended(bits: u64, scalar: Scalar) -> u64 {
+    let shift = 64 - scalar.bits();
+    match scalar.is_signed() && scalar.bits() < 32 {
+        true => ((bits << shift).cast_signed() >> shift).cast_unsigned() & 0xffff_ffff,
+        false => bits,
     }
 }

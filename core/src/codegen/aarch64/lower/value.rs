@@ -7,6 +7,7 @@ use crate::codegen::aarch64::operand::Cond;
 use crate::codegen::aarch64::operand::{Float, Fpr, Gpr, Width};
 use crate::codegen::aarch64::table::Select;
 use crate::codegen::frame::StackPlace;
+use crate::codegen::locals::extended;
 use crate::codegen::lowering::Machine;
 use crate::codegen::regalloc::Location;
 use crate::ir::interpret::number;
@@ -18,15 +19,6 @@ pub(super) enum Right {
     Register(Gpr),
     /// In the form of a local.
     Number(u64),
-}
-
-/// The bits of an integer in the form of a local: narrow ones extended to 32 bits.
-pub(super) fn extended(bits: u64, scalar: Scalar) -> u64 {
-    let shift = 64 - scalar.bits();
-    match scalar.is_signed() && scalar.bits() < 32 {
-        true => ((bits << shift).cast_signed() >> shift).cast_unsigned() & 0xffff_ffff,
-        false => bits,
-    }
 }
 
 impl Lower<'_, '_> {

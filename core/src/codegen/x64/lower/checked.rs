@@ -1,9 +1,10 @@
 //! Arithmetic that traps where the result does not fit its type.
 
 use super::integer::row_of;
-use super::value::{Right, extended};
+use super::value::Right;
 use super::{Lower, ScalarWidth, width_of};
 use crate::codegen::label::Label;
+use crate::codegen::locals::extended;
 use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32};
 use crate::codegen::x64::row::Alu;
 use crate::ir::interpret::{OVERFLOW, number};

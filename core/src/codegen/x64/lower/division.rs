@@ -2,8 +2,9 @@
 //!
 //! A constant divisor takes a multiplication, or shifts. Source: H. Warren, "Hacker's Delight", 2nd edition, chapter 10.
 
-use super::value::{Right, extended};
+use super::value::Right;
 use super::{Lower, is_wide, width_of};
+use crate::codegen::locals::extended;
 use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32, W64};
 use crate::codegen::x64::row::{Alu, Shift};
 use crate::ir::interpret::{DIVISION_BY_ZERO, number};

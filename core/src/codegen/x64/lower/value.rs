@@ -2,6 +2,7 @@
 
 use super::{Lower, X64, float_of, width_of};
 use crate::codegen::frame::StackPlace;
+use crate::codegen::locals::extended;
 use crate::codegen::lowering::Machine;
 use crate::codegen::regalloc::Location;
 use crate::codegen::x64::encode::GprOperand;
@@ -160,14 +161,5 @@ impl Lower<'_, '_> {
         let scratch = self.int_destination(to);
         let from = self.gpr(from, scalar, scratch);
         self.set_int(to, from);
-    }
-}
-
-/// The bits of a value in the form of a local.
-pub(super) fn extended(bits: u64, scalar: Scalar) -> u64 {
-    let shift = 64 - scalar.bits();
-    match scalar.is_signed() && scalar.bits() < 32 {
-        true => ((bits << shift).cast_signed() >> shift).cast_unsigned() & 0xffff_ffff,
-        false => bits,
     }
 }
