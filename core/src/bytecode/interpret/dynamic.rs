@@ -18,7 +18,7 @@ use crate::alloc_util::{try_collect, try_push, try_reserve};
 use crate::bytecode::instruction::Instruction;
 use crate::bytecode::objects::{ObjectHandle, Objects, Value, ValueError};
 use crate::bytecode::verify::{Kind, Program};
-use crate::trap::bytecode::{Cause, MAX_STACK_DEPTH, Trap};
+use crate::trap::bytecode::{Cause, Trap};
 
 /// The memory for running functions with values.
 #[derive(Debug, Default)]
@@ -112,18 +112,11 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         if T::WATCHES {
             self.tier.on_dynamic();
         }
-        self.space.depth = self.space.depth.checked_sub(1).ok_or(trap(Cause::CallDepth))?;
-        let ops = self.state.ops(self.environment.program, function);
+        let Environment { program, signals, .. } = self.environment;
+        let ops = self.state.ops(program, function);
         let ops = ops.map_err(trap)?.ok_or(trap(ValueError::NoFunction.into()))?;
-        if ops.max_stack_depth > MAX_STACK_DEPTH {
-            return Err(trap(Cause::StackLimit));
-        }
-        let (charge, locals) = (ops.charge, ops.locals);
-        let room = locals + usize::try_from(ops.max_stack_depth).unwrap_or(0);
-        self.space.budget = self.space.budget.checked_sub(charge).ok_or(trap(Cause::StackLimit))?;
-        if self.environment.signals.is_interrupted() {
-            return Err(trap(Cause::Interrupted));
-        }
+        self.space.reserve(ops, signals).map_err(trap)?;
+        let (charge, locals, room) = (ops.charge, ops.locals, ops.values());
         let DynamicState { stack, frames, .. } = &mut *self.state;
         try_reserve(stack, room).map_err(|none| trap(none.into()))?;
         let base = stack.len().saturating_sub(argc);
@@ -206,8 +199,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
 
     /// Ends an activation.
     fn leave(&mut self, frame: Frame) {
-        self.space.depth += 1;
-        self.space.budget += frame.charge;
+        self.space.release(frame.charge);
         self.state.stack.truncate(frame.base);
     }
 
@@ -222,8 +214,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         let first = stack.len().saturating_sub(argc);
         stack.copy_within(first.., frame.base.min(first));
         stack.truncate(frame.base + argc);
-        self.space.depth += 1;
-        self.space.budget += frame.charge;
+        self.space.release(frame.charge);
         self.enter(function, argc)
     }
 

@@ -1,8 +1,9 @@
 //! What an interpreter is given: the program, what it may use, and the tier-up decision.
 
+use super::ops::Ops;
 use crate::bytecode::host::{HostTable, Signals};
 use crate::bytecode::verify::Program;
-use crate::trap::bytecode::Trap;
+use crate::trap::bytecode::{Cause, MAX_STACK_DEPTH, Trap};
 
 /// What a call may still use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,25 @@ pub struct StackSpace {
     /// The lowest address that the native stack of compiled code may come to; 0 when nothing is compared
     /// with it. The interpreter passes it on.
     pub stack_end: usize,
+}
+
+impl StackSpace {
+    /// Reserves what an activation of a function needs, unless the host interrupts the program.
+    #[inline]
+    pub(super) fn reserve(&mut self, ops: &Ops, signals: &Signals) -> Result<(), Cause> {
+        self.depth = self.depth.checked_sub(1).ok_or(Cause::CallDepth)?;
+        let budget = self.budget.checked_sub(ops.charge);
+        let budget = budget.filter(|_| ops.max_stack_depth <= MAX_STACK_DEPTH);
+        self.budget = budget.ok_or(Cause::StackLimit)?;
+        if signals.is_interrupted() { Err(Cause::Interrupted) } else { Ok(()) }
+    }
+
+    /// Releases what an activation with this charge has reserved.
+    #[inline]
+    pub(super) fn release(&mut self, charge: u64) {
+        self.depth += 1;
+        self.budget += charge;
+    }
 }
 
 /// The tier-up decision: continues in compiled code. A returned value is the result of the function.
@@ -78,4 +98,15 @@ pub struct Environment<'e, 'c> {
     pub hosts: &'e HostTable,
     /// What the host tells it.
     pub signals: &'e Signals,
+}
+
+impl Environment<'_, '_> {
+    /// Calls a function of the host with as many arguments as it takes.
+    pub(super) fn call_host(&self, index: u16, args: &[u64]) -> Result<i64, Cause> {
+        let result = self.hosts.get(index).and_then(|function| function.call(args));
+        match self.signals.take_error() {
+            Some(error) => Err(Cause::Host(error)),
+            None => Ok(result.unwrap_or(0)),
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::ops::{CalledFunctions, Ops};
 use super::tier::{Environment, LoopHead, StackSpace, TierUp};
 use crate::alloc_util::{try_box, try_push, try_reserve, try_resize};
 use crate::bytecode::verify::{Fault, Program, Verifier};
-use crate::trap::bytecode::{Cause, MAX_STACK_DEPTH, Trap};
+use crate::trap::bytecode::{Cause, Trap};
 
 /// An activation that is not running, or is about to.
 #[derive(Clone, Copy, Debug)]
@@ -121,19 +121,14 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
             }
         }
         let trap = |cause| Trap { cause, function, at: 0 };
-        self.space.depth = self.space.depth.checked_sub(1).ok_or(trap(Cause::CallDepth))?;
-        let ops = self.interpreter.ops(self.environment.program, function);
+        let Environment { program, signals, .. } = self.environment;
         // The verifier has seen every call.
-        let Some(ops) = ops.map_err(trap)? else { return Ok(Some(0)) };
-        if ops.max_stack_depth > MAX_STACK_DEPTH {
-            return Err(trap(Cause::StackLimit));
-        }
+        let Some(ops) = self.interpreter.ops(program, function).map_err(trap)? else {
+            return Ok(Some(0));
+        };
+        self.space.reserve(ops, signals).map_err(trap)?;
         let (charge, params) = (ops.charge, ops.params);
         let (vector, end) = (base + ops.locals, base + ops.values());
-        self.space.budget = self.space.budget.checked_sub(charge).ok_or(trap(Cause::StackLimit))?;
-        if self.environment.signals.is_interrupted() {
-            return Err(trap(Cause::Interrupted));
-        }
         let TypedInterpreter { values, frames, .. } = &mut *self.interpreter;
         if values.len() < end {
             try_resize(values, end, 0).map_err(|none| trap(none.into()))?;
@@ -200,8 +195,12 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
 
     /// An activation ends. A value when it was the first one; else its caller gets it.
     fn leave(&mut self, frame: &Frame, value: u64) -> Option<u64> {
-        self.space.depth += 1;
-        self.space.budget += frame.charge;
+        self.space.release(frame.charge);
+        self.return_to_caller(value)
+    }
+
+    /// Pushes the result of an activation that has ended onto the vector of its caller. A value when there is none.
+    fn return_to_caller(&mut self, value: u64) -> Option<u64> {
         let Some(mut caller) = self.interpreter.frames.pop() else { return Some(value) };
         self.push(&mut caller, value);
         self.interpreter.frames.push(caller);
@@ -234,24 +233,17 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
 
     fn tail_call(&mut self, frame: Frame, function: u32, argc: usize) -> Result<Option<u64>, Trap> {
         let args = frame.arguments(argc);
-        self.space.depth += 1;
-        self.space.budget += frame.charge;
+        self.space.release(frame.charge);
         let Some(value) = self.enter(function, args, frame.base)? else { return Ok(None) };
-        // The callee has returned: this activation is charged again, so that `leave` releases it once.
-        self.space.depth -= 1;
-        self.space.budget -= frame.charge;
-        Ok(self.leave(&frame, value))
+        Ok(self.return_to_caller(value))
     }
 
     fn host(&mut self, mut frame: Frame, index: u16, argc: usize) -> Result<(), Trap> {
         let Arguments { begin, count } = frame.arguments(argc);
         let args = self.interpreter.values.get(begin..begin + count).unwrap_or(&[]);
-        let function = self.environment.hosts.get(index);
-        let value = function.and_then(|function| function.call(args));
-        if let Some(error) = self.environment.signals.take_error() {
-            return Err(self.trap(&frame, Cause::Host(error)));
-        }
-        self.push(&mut frame, value.unwrap_or(0).cast_unsigned());
+        let value = self.environment.call_host(index, args);
+        let value = value.map_err(|cause| self.trap(&frame, cause))?;
+        self.push(&mut frame, value.cast_unsigned());
         self.interpreter.frames.push(frame);
         Ok(())
     }

@@ -123,12 +123,7 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         }
         stack.truncate(first);
         let args = args.get(..argc.into()).unwrap_or(&[]);
-        let function = self.environment.hosts.get(index);
-        let result = function.and_then(|function| function.call(args)).unwrap_or(0);
-        match self.environment.signals.take_error() {
-            Some(error) => Err(Cause::Host(error)),
-            None => Ok(Value::I64(result)),
-        }
+        self.environment.call_host(index, args).map(Value::I64)
     }
 
     pub(super) fn push(&mut self, value: Value) {
