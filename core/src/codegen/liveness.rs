@@ -14,7 +14,7 @@
 //! had not.
 //!
 //! The time is that of a few scans over the instructions; a query for a label between a definition and the end of an
-//! interval takes logarithmic time.
+//! interval, or for the loops around a position, takes logarithmic time.
 
 use alloc::vec::Vec;
 
@@ -67,9 +67,8 @@ impl Interval {
 
     /// Extends the interval to the ends of the loops that it reaches into.
     fn extend(&mut self, loops: &Loops) {
-        let first_value = self.first_value();
-        let around = loops.around(self.end).take_while(|found| first_value <= found.start);
-        self.end = around.fold(self.end, |end, found| end.max(found.end));
+        let outermost = loops.outermost_from(self.end, self.first_value());
+        self.end = outermost.map_or(self.end, |found| found.end);
     }
 
     /// Whether the local is live across the instruction at `position`: defined before and read after.

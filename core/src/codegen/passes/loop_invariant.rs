@@ -77,7 +77,7 @@ impl LoopInvariant {
             self.loops.add(target, source)?;
         }
         self.loops.nest();
-        jumps.for_each(|(source, target)| self.loops.note_jump(source, target));
+        jumps.for_each(|(source, target)| self.loops.note_jump(source, target, MAX_DEPTH));
         Ok(())
     }
 
