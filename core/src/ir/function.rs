@@ -190,6 +190,14 @@ impl<'d> Iterator for TypeList<'d> {
     }
 }
 
+/// The slot of an entry; `None` if its alignment is impossible.
+fn stack_slot(&[s0, s1, s2, s3, a0, a1, a2, a3]: &[u8; SLOT]) -> Option<StackSlot> {
+    let align = u32::from_le_bytes([a0, a1, a2, a3]);
+    let size = u32::from_le_bytes([s0, s1, s2, s3]);
+    let is_possible = align.is_power_of_two() && align <= MAX_SLOT_ALIGN;
+    is_possible.then_some(StackSlot { size, align })
+}
+
 /// The name at `offset`, up to its NUL; `None` if it is empty, too long, not UTF-8 or unterminated.
 fn name_in(strings: &[u8], offset: u16) -> Option<&str> {
     let from = strings.get(usize::from(offset)..)?;
@@ -310,12 +318,12 @@ impl<'d> Function<'d> {
 
     /// The stack slots; `None` stands for an entry with an impossible alignment.
     pub fn slots(&self) -> impl ExactSizeIterator<Item = Option<StackSlot>> + Clone + use<'d> {
-        self.slots.iter().map(|&[s0, s1, s2, s3, a0, a1, a2, a3]| {
-            let align = u32::from_le_bytes([a0, a1, a2, a3]);
-            let size = u32::from_le_bytes([s0, s1, s2, s3]);
-            let is_possible = align.is_power_of_two() && align <= MAX_SLOT_ALIGN;
-            is_possible.then_some(StackSlot { size, align })
-        })
+        self.slots.iter().map(stack_slot)
+    }
+
+    /// The stack slot with this number.
+    pub(crate) fn slot(&self, index: u16) -> Option<StackSlot> {
+        stack_slot(self.slots.get(usize::from(index))?)
     }
 
     /// Where slot `index` begins among the slots, which follow each other in order, each at its alignment; for their

@@ -195,10 +195,7 @@ impl<'d> Check<'d> {
     fn entry(&self, at: u32, i: &Instruction) -> Result<(), IrError> {
         let none = |part| IrError::Index { at, part, index: i.b.into() };
         let size = match i.opcode {
-            Opcode::SlotAddress => {
-                let slot = self.body.slots().nth(i.b.into()).flatten();
-                slot.ok_or(none(Part::Slots))?.size.into()
-            }
+            Opcode::SlotAddress => self.body.slot(i.b).ok_or(none(Part::Slots))?.size.into(),
             Opcode::DataAddress => {
                 let data = self.body.data(i.b.into()).ok_or(none(Part::Data))?;
                 data.bytes.len() as u64
