@@ -21,7 +21,7 @@
 //! writes them (`1.5`, `-0.0`, `inf`) or as bits (`0x7ff8000000000001`, which distinguishes one NaN from
 //! another); jumps as a label, or as the distance `+6` or `-6` in bytes from the end of the instruction.
 //! Bytes that are not an instruction are written as they stand: `BYTES 0xff 0xff`. A name that holds anything but letters,
-//! digits, `_`, `.`, `$` and `:` stands between `"`, with `\"`, `\\` and `\xNN`.
+//! digits, `_`, `.`, `$` and `:` stands between `"`, with `\" \\ \n \r \t \xNN` as escape sequences.
 //!
 //! Constants of the pool stand in lines of their own and are numbered from 0 in their order. Instructions refer to the
 //! numbers:

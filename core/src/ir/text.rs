@@ -114,3 +114,4 @@ pub use error::{TextError, TextErrorKind};
 pub use parser::{ParsedFunction, parse};
 pub(crate) use print::Quoted;
 pub use print::{print, print_function};
+pub(crate) use words::unescape;

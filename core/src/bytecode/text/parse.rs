@@ -7,6 +7,7 @@ use super::error::{TextError, TextFault};
 use super::name::is_plain;
 use super::program::{Assembled, AssembledConstant, AssembledProgram};
 use crate::bytecode::instruction::{Instruction, Role};
+use crate::ir::text::unescape;
 
 /// The functions of a source without constants, in its order.
 ///
@@ -290,34 +291,11 @@ fn take_name(text: &str) -> Result<(Vec<u8>, &str), TextFault> {
         let (name, rest) = text.split_at_checked(end).ok_or(TextFault::Name)?;
         return if name.is_empty() { Err(TextFault::Name) } else { Ok((name.into(), rest)) };
     };
-    let mut name = Vec::new();
-    let mut rest = quoted;
-    loop {
-        let mut characters = rest.chars();
-        match characters.next().ok_or(TextFault::Name)? {
-            '"' => return Ok((name, characters.as_str())),
-            '\\' => {
-                let (byte, behind) = take_escape(characters.as_str()).ok_or(TextFault::Name)?;
-                name.push(byte);
-                rest = behind;
-            }
-            character => {
-                name.extend(character.encode_utf8(&mut [0; 4]).bytes());
-                rest = characters.as_str();
-            }
-        }
-    }
-}
-
-/// The byte that stands for an escape, without the backslash, and what stands behind it.
-fn take_escape(text: &str) -> Option<(u8, &str)> {
-    if let Some(rest) = text.strip_prefix('x') {
-        let (digits, rest) = rest.split_at_checked(2)?;
-        let digits = Some(digits).filter(|digits| !digits.starts_with('+'))?;
-        return Some((u8::from_str_radix(digits, 16).ok().filter(|&byte| byte != 0)?, rest));
-    }
-    let escaped = text.bytes().next().filter(|byte| b"\"\\".contains(byte))?;
-    Some((escaped, text.get(1..)?))
+    let mut quotes = Quotes { quoted: true, escaped: false };
+    let end = quoted.find(|character| quotes.is_outside(character)).ok_or(TextFault::Name)?;
+    let (name, rest) = quoted.split_at_checked(end).ok_or(TextFault::Name)?;
+    let name = unescape(name).ok().filter(|name| !name.contains(&0));
+    Ok((name.ok_or(TextFault::Name)?, rest.get(1..).unwrap_or("")))
 }
 
 fn unsigned(text: &str) -> Option<u64> {

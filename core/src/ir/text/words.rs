@@ -129,7 +129,7 @@ pub(super) fn integer(negative: bool, digits: &str) -> Option<i128> {
 }
 
 /// The bytes that a quoted text stands for.
-pub(super) fn unescape(text: &str) -> Result<Vec<u8>, TextErrorKind> {
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, TextErrorKind> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
