@@ -13,16 +13,15 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[cfg(test)]
+use faults::syscall;
 use smf_core::format::{FormatError, Library};
 use smf_core::memory::{Errno, FileBytes, MemoryError};
 use thiserror::Error;
-
-#[cfg(test)]
-use faults::syscall;
 
 /// Makes a system call. Tests replace this function to inject faults.
 #[cfg(not(test))]
@@ -35,16 +34,21 @@ pub fn is_standard_stream(path: &Path) -> bool {
     path == Path::new("-")
 }
 
+/// Whether the bytes at `path` can be read once alone: those of standard input, a pipe or a character device.
+pub fn is_stream(path: &Path) -> bool {
+    let is_stream =
+        |found: fs::Metadata| found.file_type().is_fifo() || found.file_type().is_char_device();
+    is_standard_stream(path) || syscall(|| fs::metadata(path)).is_ok_and(is_stream)
+}
+
 /// The contents of an input, which other processes cannot change.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Input {
     /// A private copy of a file.
     File(FileBytes),
-    /// The contents of standard input.
-    Stdin(Vec<u8>),
-    /// A module of an archive.
-    Member(Vec<u8>),
+    /// What was read to its end, or a module of an archive.
+    Buffer(Vec<u8>),
 }
 
 impl Deref for Input {
@@ -53,7 +57,7 @@ impl Deref for Input {
     fn deref(&self) -> &[u8] {
         match self {
             Input::File(bytes) => bytes,
-            Input::Stdin(bytes) | Input::Member(bytes) => bytes,
+            Input::Buffer(bytes) => bytes,
         }
     }
 }
@@ -79,12 +83,12 @@ pub enum ReadError {
     /// Reading the file failed.
     #[error(transparent)]
     File(#[from] MemoryError),
-    /// Reading standard input failed.
-    #[error("cannot read standard input: {}", system_error(.0))]
-    Stdin(io::Error),
-    /// Standard input exceeds [`FileBytes::DEFAULT_LIMIT`] bytes.
+    /// Reading a [stream](is_stream) to its end failed.
+    #[error("cannot read the input: {}", system_error(.0))]
+    Stream(io::Error),
+    /// A stream exceeds [`FileBytes::DEFAULT_LIMIT`] bytes.
     #[error("more than the limit of {} bytes", FileBytes::DEFAULT_LIMIT)]
-    StdinTooLarge,
+    StreamTooLarge,
     /// A malformed archive, or a malformed index entry of the module.
     #[error(transparent)]
     Archive(#[from] FormatError),
@@ -109,7 +113,8 @@ pub fn input_file(path: &Path) -> &Path {
     module_of_archive(path).map_or(path, |(archive, _)| archive)
 }
 
-/// Reads the file at `path`, or a module of an archive (`ARCHIVE:MODULE`); standard input for `-`.
+/// Reads the file at `path`, or a module of an archive (`ARCHIVE:MODULE`); standard input for `-`. A [stream](is_stream) is
+/// read to its end, and so is a file that states no size, as those of `/proc`.
 ///
 /// # Errors
 /// The system's error, an input larger than [`FileBytes::DEFAULT_LIMIT`], or an archive that is malformed or has no such
@@ -120,18 +125,25 @@ pub fn read(path: &Path) -> Result<Input, ReadError> {
         let archive = FileBytes::read(archive.as_os_str().as_bytes(), limit)?;
         let module = Library::parse(&archive)?.find(name);
         let module = module.ok_or_else(|| ReadError::NoSuchModule(name.to_owned()))??;
-        return Ok(Input::Member(module.data.to_vec()));
+        return Ok(Input::Buffer(module.data.to_vec()));
     }
-    if !is_standard_stream(path) {
-        return Ok(Input::File(FileBytes::read(path.as_os_str().as_bytes(), limit)?));
+    if !is_stream(path) {
+        let bytes = FileBytes::read(path.as_os_str().as_bytes(), limit)?;
+        if !bytes.is_empty() {
+            return Ok(Input::File(bytes));
+        }
     }
+    let stream: io::Result<Box<dyn Read>> = match is_standard_stream(path) {
+        true => Ok(Box::new(io::stdin().lock())),
+        false => syscall(|| File::open(path)).map(|file| Box::new(file) as _),
+    };
     let mut bytes = Vec::new();
-    let mut stdin = io::stdin().lock().take(limit.saturating_add(1));
-    let len = syscall(|| stdin.read_to_end(&mut bytes)).map_err(ReadError::Stdin)?;
+    let mut stream = stream.map_err(ReadError::Stream)?.take(limit.saturating_add(1));
+    let len = syscall(|| stream.read_to_end(&mut bytes)).map_err(ReadError::Stream)?;
     if len as u64 > limit {
-        return Err(ReadError::StdinTooLarge);
+        return Err(ReadError::StreamTooLarge);
     }
-    Ok(Input::Stdin(bytes))
+    Ok(Input::Buffer(bytes))
 }
 
 /// Whether the file at `path` has an execute bit; false for `-` and for a missing file.

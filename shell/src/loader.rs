@@ -35,7 +35,7 @@ use crate::code_map::CodeRange;
 use crate::events::{self, Field, number};
 #[cfg(feature = "host")]
 use crate::file_lease::{FileLeases, LeaseUser};
-use crate::files::{self, ReadError, is_standard_stream, module_of_archive};
+use crate::files::{self, ReadError, module_of_archive};
 use crate::generated_code::HostRegistry;
 use crate::import_types;
 #[cfg(feature = "host")]
@@ -288,10 +288,18 @@ impl Loader {
 
     fn read_bytes(&self, path: &Path) -> Result<ModuleBytes, LoadFileError> {
         let failed = |error| LoadFileError::Read { path: path.to_owned(), error };
-        if is_standard_stream(path) {
-            let input = files::read(path).map_err(failed)?;
-            return Ok(ModuleBytes::new(input).map_err(LoadError::from)?);
+        if !files::is_stream(path) {
+            let bytes = self.read_file(path)?;
+            if !bytes.as_slice().is_empty() {
+                return Ok(bytes);
+            }
         }
+        let input = files::read(path).map_err(failed)?;
+        Ok(ModuleBytes::new(input).map_err(LoadError::from)?)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<ModuleBytes, LoadFileError> {
+        let failed = |error| LoadFileError::Read { path: path.to_owned(), error };
         let bytes = path.as_os_str().as_bytes();
         let cached = self.cache.as_ref().map(|cache| read_cached(cache, bytes)).transpose();
         let cached = cached.map_err(|error| match error {
@@ -359,9 +367,20 @@ impl Loader {
         self.map_module(&name, bytes)?.link()
     }
 
-    /// Registers the files of `with` as providers, in order, and maps the program at `path`, which is a file, or
-    /// `ARCHIVE:MODULE` for a module of an archive. If the header of the program asks for it, the kernel reads some of the
-    /// files ahead.
+    /// Reads the program at `path`: a file, `ARCHIVE:MODULE` for a module of an archive, or `-` for standard input. Returns the
+    /// name under which it is loaded, and its bytes.
+    ///
+    /// # Errors
+    /// [`LoadFileError`].
+    pub fn read_program(&self, path: &Path) -> Result<(String, ModuleBytes), LoadFileError> {
+        match module_of_archive(path) {
+            Some((archive, module)) => self.read_member(archive, module),
+            None => Ok((path.to_string_lossy().into_owned(), self.read(path)?)),
+        }
+    }
+
+    /// Registers the files of `with` as providers, in order, and maps a program under `name`. If its header asks for it, the
+    /// kernel reads some of the files ahead.
     ///
     /// # Errors
     /// As [`map`](Self::map) and [`register_provider`](Self::register_provider).
@@ -370,13 +389,10 @@ impl Loader {
     /// As [`map`](Self::map).
     pub unsafe fn map_program<P: AsRef<Path>>(
         &self,
-        path: &Path,
+        name: &str,
+        program: ModuleBytes,
         with: &[P],
     ) -> Result<MappedFile<'_>, LoadFileError> {
-        let (name, program) = match module_of_archive(path) {
-            Some((archive, module)) => self.read_member(archive, module)?,
-            None => (path.to_string_lossy().into_owned(), self.read(path)?),
-        };
         for file in read_ahead_files(&program, with) {
             // A failure is reported when the file is read.
             let _ = memory::read_ahead(file.as_ref().as_os_str().as_bytes());
@@ -386,7 +402,7 @@ impl Loader {
             unsafe { self.register_provider(path.as_ref()) }?;
         }
         // SAFETY: as above.
-        unsafe { self.map(&name, program) }
+        unsafe { self.map(name, program) }
     }
 
     /// Maps a module under `name`. A dynlib is opened and loaded.

@@ -10,7 +10,7 @@ use smf_core::AllocError;
 use smf_core::source::{SourceFile, imports};
 use thiserror::Error;
 
-use crate::files::{self, ReadError};
+use crate::files::{self, Input, ReadError};
 
 /// The maximum number of files of a program.
 const MAX_FILES: usize = 4096;
@@ -77,20 +77,22 @@ impl Program {
     /// # Errors
     /// [`ProgramError`].
     pub fn read(path: &Path) -> Result<Self, ProgramError> {
-        let text = read(path)?;
-        match files::is_standard_stream(path) {
-            true => Self::from_text("<stdin>", Path::new(""), text),
-            false => Self::of_file(path, text),
-        }
+        Self::of_file(path, &read(path)?)
     }
 
-    /// The program whose first file is at `path` and has this text.
+    /// As [`read`](Self::read), with the bytes of the first file.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn of_file(path: &Path, text: String) -> Result<Self, ProgramError> {
-        let directory = path.parent().unwrap_or(Path::new(""));
-        Self::from_text(&path.to_string_lossy(), directory, text)
+    pub fn of_file(path: &Path, bytes: &[u8]) -> Result<Self, ProgramError> {
+        let text = text(path, bytes)?;
+        match files::is_standard_stream(path) {
+            true => Self::from_text("<stdin>", Path::new(""), text),
+            false => {
+                let directory = path.parent().unwrap_or(Path::new(""));
+                Self::from_text(&path.to_string_lossy(), directory, text)
+            }
+        }
     }
 
     /// The program whose first file is a text with a name for diagnostics; its modules lie in `directory`.
@@ -139,7 +141,7 @@ impl Program {
             if self.files.len() >= MAX_FILES {
                 return Err(ProgramError::TooManyFiles);
             }
-            let text = read(&file)?;
+            let text = text(&file, &read(&file)?)?;
             let name = file.to_string_lossy().into_owned();
             let directory = file.parent().unwrap_or(root).to_owned();
             self.files.push(ProgramFile { name, module, directory, text });
@@ -163,15 +165,16 @@ impl Program {
     }
 }
 
-fn read(path: &Path) -> Result<String, ProgramError> {
-    let failed = |error| ProgramError::Read { file: path.to_owned(), error };
-    let input = files::read(path).map_err(failed)?;
-    match str::from_utf8(&input) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(error) => {
-            Err(ProgramError::NotText { file: path.to_owned(), offset: error.valid_up_to() })
-        }
-    }
+fn read(path: &Path) -> Result<Input, ProgramError> {
+    files::read(path).map_err(|error| ProgramError::Read { file: path.to_owned(), error })
+}
+
+fn text(path: &Path, bytes: &[u8]) -> Result<String, ProgramError> {
+    let text = str::from_utf8(bytes).map(str::to_owned);
+    text.map_err(|error| ProgramError::NotText {
+        file: path.to_owned(),
+        offset: error.valid_up_to(),
+    })
 }
 
 /// Whether a file is Simple source: by its name, `.spl`, or by a first line `#!` that names `smf` as interpreter.

@@ -116,11 +116,9 @@ impl Observer for Observed {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    if files::is_standard_stream(&args.file) {
-        return Err(Failure::usage_of(
-            &args.file,
-            "the templates are read more than once: name a file",
-        ));
+    if files::is_stream(&args.file) {
+        let why = "the templates are read more than once: name a file";
+        return Err(Failure::usage_of(&args.file, why));
     }
     let config = JitConfig {
         update_smf: args.update,

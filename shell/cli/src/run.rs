@@ -23,8 +23,9 @@ use smf_loader::call;
 use smf_loader::counters::{self, Document};
 use smf_loader::exec::host_functions;
 use smf_loader::host_symbols::{self, HostSymbols};
-use smf_loader::loader::{LoadFileError, Loader, MappedFile};
+use smf_loader::loader::{LoadFileError, Loader};
 use smf_loader::loader_templates::LoaderTemplates;
+use smf_loader::source::{Program, is_source};
 use smf_loader::source_line;
 use smf_loader::source_trap::SourceTrap;
 
@@ -34,7 +35,7 @@ use crate::initial_stack::InitialStack;
 use crate::integer::{argument, integer, up_to};
 use crate::loaded_code;
 use crate::output::{self, At, Failure};
-use crate::run_source;
+use crate::run_source::{self, Source};
 use crate::signature::{self, Signature};
 use crate::source::arguments::Arguments;
 use crate::source::host::text_result;
@@ -161,17 +162,23 @@ impl From<Files> for FilePolicy {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    if let Some(kind) = run_source::kind(&args.file)? {
-        return run_source::run(args, kind);
+    let start = Instant::now();
+    if let Some(program) = run_source::by_name(&args.file)? {
+        return run_source::run(args, program, start);
+    }
+    let span = trace::span("load", &args.file);
+    let memory = CodeMemory::default();
+    let shared = loader(args, &memory)?;
+    let (name, program) = shared.read_program(&args.file)?;
+    if is_source(&args.file, program.as_slice()) {
+        let program = Program::of_file(&args.file, program.as_slice())?;
+        drop(span);
+        return run_source::run(args, Source::Simple(program), start);
     }
     if args.backend.is_some() || args.opt.is_some() {
         return Err(Failure::usage_of(&args.file, "--backend and --opt apply to source"));
     }
-    let host = host(args)?;
-    let start = Instant::now();
-    let span = trace::span("load", &args.file);
-    let memory = CodeMemory::default();
-    let shared = loader(args, host, &memory)?;
+    set_host_resolver(args, &shared)?;
     // Leaked: exit handlers and threads of the module may use its code until the process ends.
     let loader: &'static Loader = Box::leak(Box::new(shared.clone()));
     // Notes of files are not updated.
@@ -184,7 +191,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
     let watch = args.watch.then(|| Watch::new(loader, files, migration));
-    let mapped = map(args, loader)?;
+    // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
+    let mapped = unsafe { loader.map_program(&name, program, &args.with) }?;
+    // Before code of the modules runs.
+    mapped.smf().map_or(Ok(()), |smf| check_arguments(args, smf))?;
     drop(span);
     let loaded = Instant::now();
     let span = trace::span("link", &args.file);
@@ -221,21 +231,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// The loader of a command. Its code is allocated in `memory`.
-pub(crate) fn loader(
-    args: &Args,
-    host: HostSymbols,
-    memory: &CodeMemory,
-) -> Result<TryArc<Loader>, Failure> {
+pub(crate) fn loader(args: &Args, memory: &CodeMemory) -> Result<TryArc<Loader>, Failure> {
     let options = LoaderOptions {
         tiers: tiers(args),
         refuse_constructors: args.no_constructors,
         file_policy: args.files.into(),
         ..LoaderOptions::new(memory.clone())
     };
-    let loader = Loader::new(options)?;
+    Ok(TryArc::new(Loader::new(options)?)?)
+}
+
+/// Resolves imports in the host as the options say.
+pub(crate) fn set_host_resolver(args: &Args, loader: &Loader) -> Result<(), Failure> {
+    let host = host(args)?;
     let of_host = move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
-    loader.modules().set_host_resolver(Some(Box::new(of_host)))?;
-    Ok(TryArc::new(loader)?)
+    Ok(loader.modules().set_host_resolver(Some(Box::new(of_host)))?)
 }
 
 /// Writes the counters of `--stats`.
@@ -384,16 +394,6 @@ fn collect(loader: &Loader) {
         // SAFETY: this is the only thread of the process, and it executes no module code.
         unsafe { loader.modules().collect_quiescent() };
     }
-}
-
-/// Maps the module and its providers, and checks the arguments before code of them runs.
-fn map<'l>(args: &Args, loader: &'l Loader) -> Result<MappedFile<'l>, Failure> {
-    // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
-    let mapped = unsafe { loader.map_program(&args.file, &args.with) }?;
-    if let Some(smf) = mapped.smf() {
-        check_arguments(args, smf)?;
-    }
-    Ok(mapped)
 }
 
 /// Refuses arguments that are not of the types of the function.

@@ -2,8 +2,6 @@
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,12 +16,15 @@ use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::source::Mode;
 use smf_loader::counters;
 use smf_loader::exec::{accepts_types, host_functions};
-use smf_loader::files::{self, ReadError};
+use smf_loader::files::Input;
 use smf_loader::loader::{LoadFileError, Loader, MappedFile};
-use smf_loader::source::{Program, is_source};
+use smf_loader::source::Program;
 
 use crate::output::{self, At, Failure};
-use crate::run::{Args, host, loader, print, providers, report_counters, report_times, with_hint};
+use crate::run::{
+    Args, host, loader, print, providers, report_counters, report_times, set_host_resolver,
+    with_hint,
+};
 use crate::source::arguments::{self, Outcome};
 use crate::source::execute::{Execution, execute};
 use crate::source::generic_call::{Target, instance, with_defaults};
@@ -32,61 +33,45 @@ use crate::source::{BackendName, Executable};
 use crate::trace;
 use crate::values::Returns;
 
-/// The form of a program that is compiled in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Simple source.
-    Source,
+/// A program that is compiled in memory.
+pub(crate) enum Source {
+    Simple(Program),
     /// IR in text form.
-    Ir,
+    Ir(Input),
 }
 
-/// The form of a file; `None` for a module.
-pub(crate) fn kind(path: &Path) -> Result<Option<Kind>, Failure> {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    match extension {
-        Some("spl") => return Ok(Some(Kind::Source)),
-        Some("sir") => return Ok(Some(Kind::Ir)),
-        _ if files::is_standard_stream(path) => {
-            // The bytes that are there stay in the buffer, from which the program is read later.
-            let mut stdin = io::stdin().lock();
-            let start = stdin.fill_buf().map_err(ReadError::Stdin).at(path)?;
-            return Ok(is_source(path, start).then_some(Kind::Source));
-        }
-        _ => {}
-    }
-    let mut start = [0; 2];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    // An error is reported by the loader.
-    if read.is_err() || start != *b"#!" {
-        return Ok(None);
-    }
-    Ok(is_source(path, &output::read(path)?).then_some(Kind::Source))
+/// Reads a program whose name states that it is source.
+pub(crate) fn by_name(path: &Path) -> Result<Option<Source>, Failure> {
+    let is_ir = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("spl") => false,
+        Some("sir") => true,
+        _ => return Ok(None),
+    };
+    let _span = trace::span("read", path);
+    Ok(Some(match is_ir {
+        true => Source::Ir(output::read(path)?),
+        false => Source::Simple(Program::read(path)?),
+    }))
 }
 
-pub(crate) fn run(args: &Args, kind: Kind) -> Result<ExitCode, Failure> {
+/// Runs a program, which was read from `start` on.
+pub(crate) fn run(args: &Args, program: Source, start: Instant) -> Result<ExitCode, Failure> {
     check(args)?;
-    let start = Instant::now();
-    let read = trace::span("read", &args.file);
-    let (executable, index) = match kind {
-        Kind::Source => {
-            let program = Program::read(&args.file)?;
+    let span = trace::span("compile", &args.file);
+    let (executable, index) = match program {
+        Source::Simple(program) => {
             trace::check_inputs(program.module_paths())?;
-            drop(read);
-            let _span = trace::span("compile", &args.file);
             let executable = Executable::compile(&program, Mode::Manager)?;
             target(args, &program, executable)?
         }
-        Kind::Ir => {
-            let text = output::read(&args.file)?;
-            drop(read);
-            let _span = trace::span("compile", &args.file);
+        Source::Ir(text) => {
             let text = str::from_utf8(&text).at(&args.file)?;
             let executable = Executable::from_ir(&args.file, text)?;
             let index = function(args, &executable)?;
             (executable, index)
         }
     };
+    drop(span);
     let compiled = Instant::now();
     let mut arguments = arguments::parse(&executable, index, &args.args)?;
     let resolver = resolver(args, &executable.unit)?;
@@ -227,7 +212,8 @@ fn resolver(args: &Args, unit: &Unit) -> Result<Arc<HostFunctions>, Failure> {
         true => None,
         false => {
             // Leaked: exit handlers and threads of a module may use its code until the process ends.
-            let loader = Box::leak(Box::new(loader(args, host(args)?, &CodeMemory::default())?));
+            let loader = Box::leak(Box::new(loader(args, &CodeMemory::default())?));
+            set_host_resolver(args, loader)?;
             for path in &args.with {
                 // SAFETY: the user names the file and trusts its initialisers as those of a program.
                 unsafe { loader.register_provider(path) }?;

@@ -224,7 +224,7 @@ impl ExecManager {
         if self.front_end().is_some() {
             return self.compile_source(&shown(), text);
         }
-        let program = Program::of_file(path, text.to_owned())?;
+        let program = Program::of_file(path, bytes)?;
         self.compile_files(&program.files())
     }
 

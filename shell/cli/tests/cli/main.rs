@@ -356,6 +356,33 @@ fn dash_argument_means_standard_input_or_output() {
 }
 
 #[test]
+fn pipes_and_files_without_a_stated_size_are_read_to_their_end() {
+    let packed = fs::read(sample("packed.smf")).unwrap();
+    assert_eq!(text(&fed(&["verify", "/dev/stdin"], &packed).stdout), "/dev/stdin: ok\n");
+    contains(&text(&fed(&["jit", "/dev/stdin", "f"], &packed).stderr), &["name a file"]);
+    let source = b"#!/usr/bin/env -S smf run\nprint 42\n";
+    assert_eq!(text(&fed(&["run", "/dev/stdin"], source).stdout), "42\n");
+    assert_eq!(text(&fed(&["check", "/dev/stdin"], source).stdout), "/dev/stdin: ok\n");
+    // The size is 0, the text is not empty.
+    let found = smf(&["check", "/proc/sys/kernel/ostype"]);
+    contains(&text(&found.stderr), &["name `Linux` not found"]);
+    contains(&fails(&["run", "/proc/sys/kernel/ostype"]), &["not an SMF file"]);
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(text(&fed(&["run", "/dev/stdin", "add", "1", "2"], &packed).stdout), "3\n");
+        let library = fs::read(sample("lib.smf")).unwrap();
+        let output = fed(&["run", "app.smf", "direct", "2", "--with", "/dev/stdin"], &library);
+        assert_eq!(text(&output.stdout), "6\n");
+        // The writer of a named pipe waits until it is opened, and fails once it is closed.
+        let pipe = scratch("named-pipe").join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let name = pipe.to_str().unwrap().to_owned();
+        let writer = std::thread::spawn(move || fs::write(pipe, packed).unwrap());
+        assert_eq!(ok(&["run", &name, "add", "1", "2"]), "3\n");
+        writer.join().unwrap();
+    }
+}
+
+#[test]
 fn source_is_run_from_standard_input() {
     let source = b"#!/usr/bin/env -S smf run\nfn twice(x): 2 * x\nprint twice(21)\n";
     let output = fed(&["run", "-"], source);
