@@ -23,6 +23,8 @@ use smf_core::format::{FormatError, Library};
 use smf_core::memory::{Errno, FileBytes, MemoryError};
 use thiserror::Error;
 
+use crate::unlocked_write;
+
 /// Makes a system call. Tests replace this function to inject faults.
 #[cfg(not(test))]
 fn syscall<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -165,9 +167,9 @@ pub fn is_program(bytes: &[u8]) -> bool {
 /// The system's error. No temporary file is left.
 pub fn write(path: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
     if is_standard_stream(path) {
-        let mut stdout = io::stdout().lock();
-        syscall(|| stdout.write_all(bytes))?;
-        return syscall(|| stdout.flush());
+        // `Stdout` takes a closed descriptor for a sink.
+        io::stdout().flush()?;
+        return syscall(|| Ok(unlocked_write::write(io::stdout(), bytes)?));
     }
     match syscall(|| fs::metadata(path)) {
         Ok(found) if found.is_file() => {

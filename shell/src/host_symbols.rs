@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_void};
-use std::fmt;
+use std::{fmt, io};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use smf_core::alloc_util::{AllocError, try_concat, try_push};
@@ -198,9 +198,21 @@ fn processor_symbol(handle: *mut c_void, name: &CStr) -> *mut c_void {
 }
 
 /// Flushes the output streams of the C library.
-pub fn flush_stdio() {
-    // SAFETY: fflush(3) with a null pointer flushes every open output stream. An error stays with its stream.
+///
+/// # Errors
+/// The system's, of standard output; that of another stream stays with it.
+pub fn flush_stdio() -> io::Result<()> {
+    unsafe extern "C" {
+        static stdout: *mut libc::FILE;
+    }
+    // SAFETY: fflush(3) of a stream of the C library, which the process has not closed.
+    let flushed = match unsafe { libc::fflush(stdout) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    // SAFETY: with a null pointer, fflush(3) flushes every open output stream.
     unsafe { libc::fflush(std::ptr::null_mut()) };
+    flushed
 }
 
 #[cfg(test)]

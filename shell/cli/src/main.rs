@@ -46,6 +46,7 @@ mod run;
 mod run_source;
 mod signature;
 mod source;
+mod standard_output;
 mod stub;
 mod templates;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
@@ -80,9 +81,9 @@ fn main() -> ExitCode {
         interrupt::clean_up_at_signals();
     }
     let done = match &cli.command {
-        Command::Run(args) => return finish(printed(run::run(args))),
-        Command::Trace(args) => return finish(printed(trace::run(args))),
-        Command::Eval(args) => return finish(printed(eval::run(args))),
+        Command::Run(args) => return finish(run::run(args)),
+        Command::Trace(args) => return finish(trace::run(args)),
+        Command::Eval(args) => return finish(eval::run(args)),
         Command::Diff(args) => return finish(diff::run(args)),
         Command::Compile(args) => compile::run(args),
         Command::Check(args) => check::run(args),
@@ -114,17 +115,11 @@ fn main() -> ExitCode {
     finish(done.map(|()| ExitCode::SUCCESS))
 }
 
-/// The end of a program, which has failed if its output is lost, other than because the reader closed the pipe.
-fn printed(done: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
-    let is_lost = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
-    match host_functions::output_error().filter(is_lost) {
-        Some(error) => done.and(Err(Failure::Output(error))),
-        None => done,
-    }
-}
-
+/// The end of the command, which has failed if the output of a program is lost, other than because the reader closed the pipe.
 fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
-    match done {
+    let is_lost = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
+    let lost = host_functions::output_error().filter(is_lost).map_or(Ok(()), Err);
+    match done.and_then(|code| lost.map_err(Failure::Output).map(|()| code)) {
         Ok(code) => code,
         Err(Failure::Because(message)) => {
             output::report("error", &message);

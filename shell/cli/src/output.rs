@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use smf_core::link::Printable;
 use smf_loader::files::{self, Input, system_error};
 use smf_loader::inspect::{self, Selection};
 
+use crate::standard_output::StandardOutput;
 use crate::{color, interrupt};
 
 /// Size of the buffer for standard output, in bytes.
@@ -93,7 +94,7 @@ pub(crate) fn one_line(text: &str) -> String {
 
 /// Runs `write` with buffered standard output and flushes it, [unless the pipe is closed](unless_closed).
 pub(crate) fn to_stdout<T: Default>(
-    write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
+    write: impl FnOnce(&mut BufWriter<StandardOutput>) -> io::Result<T>,
 ) -> Result<T, Failure> {
     unless_closed(to_open_stdout(write))
 }
@@ -116,9 +117,9 @@ pub(crate) fn unless_closed<T: Default>(written: Result<T, Failure>) -> Result<T
 
 /// As [`to_stdout`], for output without an end: a closed pipe is an error.
 pub(crate) fn to_open_stdout<T>(
-    write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<T>,
+    write: impl FnOnce(&mut BufWriter<StandardOutput>) -> io::Result<T>,
 ) -> Result<T, Failure> {
-    let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, io::stdout().lock());
+    let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, StandardOutput);
     let written = write(&mut out).and_then(|value| out.flush().map(|()| value));
     // Dropping the writer would retry the failed write.
     let _ = out.into_parts();

@@ -368,7 +368,7 @@ pub(crate) fn print(result: &str) -> Result<(), Failure> {
 
 /// As [`print()`], but a closed pipe is an error.
 fn print_while_open(result: &str) -> Result<(), Failure> {
-    host_symbols::flush_stdio();
+    host_symbols::flush_stdio().map_err(Failure::Output)?;
     output::to_open_stdout(|out| out.write_all(result.as_bytes()))
 }
 

@@ -74,6 +74,7 @@ const UNSAFE: &[&str] = &[
     "shell/cli/src/source/host.rs",
     "shell/cli/src/source/interpret.rs",
     "shell/cli/src/source/stack.rs",
+    "shell/cli/src/standard_output.rs",
     "shell/cli/src/tls_reserve.rs",
     "shell/cli/src/trace.rs",
     "shell/cli/src/values.rs",

@@ -420,14 +420,50 @@ fn closed_pipe_succeeds_and_full_disk_fails() {
 }
 
 #[test]
+fn output_to_a_closed_descriptor_is_an_error() {
+    let directory = scratch("closed-output");
+    let source = directory.join("a.spl");
+    fs::write(&source, "print 1\n").unwrap();
+    let run = |args: &str, close: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" {args} {close}")]);
+        let shell = shell.arg(env!("CARGO_BIN_EXE_smf")).env("SOURCE", &source);
+        shell.current_dir(sample(".")).output().unwrap()
+    };
+    for args in [
+        "nm packed.smf",
+        "--version",
+        "run \"$SOURCE\"",
+        "eval 1",
+        "convert app.smf -o - --layout native",
+    ] {
+        for close in [">&-", "<&- >&-"] {
+            let output = run(args, close);
+            assert_eq!(output.status.code(), Some(1), "{args} {close}");
+            let error = "error: cannot write to standard output: the file is not open for this\n";
+            assert_eq!(text(&output.stderr), error, "{args} {close}");
+        }
+    }
+    // Nothing is written.
+    let output = run("nm packed.smf --undefined", ">&-");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    assert_eq!(run("nm packed.smf", "1<>/dev/null").status.code(), Some(0));
+}
+
+#[test]
 fn lost_output_of_a_program_is_an_error() {
     let directory = scratch("lost-output");
     let source = directory.join("a.spl");
-    fs::write(&source, "print 1\n").unwrap();
+    fs::write(&source, "fn show<T>(x: T): print x\nprint 1\n").unwrap();
     let (source, module) = (source.to_str().unwrap(), directory.join("a.smf"));
     let module = module.to_str().unwrap();
     ok(&["compile", source, "-o", module]);
-    for args in [&["run", source][..], &["run", module], &["eval", "print 1"]] {
+    for args in [
+        &["run", source][..],
+        &["run", module],
+        &["eval", "print 1"],
+        &["jit", module, "show<i64>", "1"],
+    ] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
         let output = command.args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
