@@ -15,6 +15,7 @@ use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[cfg(test)]
@@ -88,6 +89,9 @@ pub enum ReadError {
     /// Reading a [stream](is_stream) to its end failed.
     #[error("cannot read the input: {}", system_error(.0))]
     Stream(io::Error),
+    /// Standard input was read before, and has no more bytes.
+    #[error("standard input was read already: name it once")]
+    StdinTwice,
     /// A stream exceeds [`FileBytes::DEFAULT_LIMIT`] bytes.
     #[error("more than the limit of {} bytes", FileBytes::DEFAULT_LIMIT)]
     StreamTooLarge,
@@ -114,6 +118,8 @@ pub(crate) fn module_of_archive(path: &Path) -> Option<(&Path, &str)> {
 pub fn input_file(path: &Path) -> &Path {
     module_of_archive(path).map_or(path, |(archive, _)| archive)
 }
+
+static STDIN_WAS_READ: AtomicBool = AtomicBool::new(false);
 
 /// Reads the file at `path`, or a module of an archive (`ARCHIVE:MODULE`); standard input for `-`. A [stream](is_stream) is
 /// read to its end, and so is a file that states no size, as those of `/proc`.
@@ -145,7 +151,11 @@ pub fn read(path: &Path) -> Result<Input, ReadError> {
     if len as u64 > limit {
         return Err(ReadError::StreamTooLarge);
     }
-    Ok(Input::Buffer(bytes))
+    // A terminal may have more.
+    match is_standard_stream(path) && STDIN_WAS_READ.swap(true, Ordering::Relaxed) && len == 0 {
+        true => Err(ReadError::StdinTwice),
+        false => Ok(Input::Buffer(bytes)),
+    }
 }
 
 /// Whether the file at `path` has an execute bit; false for `-` and for a missing file.

@@ -345,6 +345,9 @@ fn dash_argument_means_standard_input_or_output() {
     assert_eq!((&shown["file"], &shown["size"]), (&json!("-"), &json!(1029)));
     let empty = fed(&["inspect", "-"], b"");
     assert_eq!(text(&empty.stderr), "error: -: the file is empty, at offset 0x0\n");
+    let twice = fed(&["verify", "-", "-"], &packed);
+    let error = "error: -: standard input was read already: name it once\n";
+    assert_eq!((text(&twice.stdout), text(&twice.stderr)), ("-: ok\n".into(), error.into()));
     let app = fs::read(sample("app.smf")).unwrap();
     let native = fed(&["convert", "-", "-o", "-", "--layout", "native"], &app).stdout;
     assert_eq!(text(&fed(&["verify", "-"], &native).stdout), "-: ok\n");
