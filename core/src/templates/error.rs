@@ -13,8 +13,7 @@ use crate::format::{FormatError, RelocKind};
 use crate::link::{Name, Printable};
 use crate::memory::code_alloc::ExecError;
 use crate::memory::{MemoryError, ReplaceError};
-use crate::plural;
-use crate::types::{MAX_ARGUMENTS, TypeError};
+use crate::types::{MAX_ARGUMENTS, TypeError, wrong_count};
 
 /// A compiler's message, on one line. Clones share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,10 +193,7 @@ pub enum InstantiateErrorKind {
     #[error("no loaded module has a template `{template}`")]
     NoTemplate { template: Name },
     /// The number of type arguments differs from the number of parameters.
-    #[error(
-        "the template `{template}` has {parameters} type parameter{}, not {arguments}",
-        plural::s(*parameters)
-    )]
+    #[error("{}", wrong_count(template, (*parameters).into(), *arguments))]
     Parameters { template: Name, parameters: u8, arguments: usize },
     /// The template has more than [`MAX_ARGUMENTS`] parameters.
     #[error(

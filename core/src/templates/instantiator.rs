@@ -545,7 +545,10 @@ impl JitInstantiator {
             return Ok(instance);
         }
         match self.instantiate(symbol, None) {
-            Err(error @ InstantiateError::NotFound { .. }) => self.derive(symbol)?.ok_or(error),
+            Err(error @ InstantiateError::NotFound { .. }) => match self.derive(symbol)? {
+                Some(instance) => Ok(instance),
+                None => Err(self.count_error(symbol)?.unwrap_or(error)),
+            },
             done => done,
         }
     }

@@ -166,9 +166,22 @@ impl<M: Machine> Compiler for MachineBodies<M> {
             )));
         }
         let template = self.verified(request)?;
-        let instance = template.instance(arguments_of(request.arguments)?)?;
+        let instance = template.instance(arguments_of(request.arguments)?);
+        let instance = instance.map_err(|error| refused(error, request.arguments))?;
         environment.declare_signature(encode_signature(&instance, &instance.body().signature())?);
         self.compile_with(Link { request, instance: &instance, environment, targets: Vec::new() })
+    }
+}
+
+/// The error of an instance, with the type that is no scalar.
+fn refused(error: IrError, arguments: &[Type]) -> CompileError {
+    match error {
+        IrError::Argument { parameter, argument: Argument::Named, .. }
+            if let Some(ty) = arguments.get(usize::from(parameter)) =>
+        {
+            CompileError::because(format_args!("{error}: `{ty}`"))
+        }
+        error => error.into(),
     }
 }
 
@@ -565,7 +578,10 @@ mod tests {
         };
         let add = "template t<A>(a: A) -> A\nadd A a, a, 1\nreturn A a\nend";
         assert!(message(add, &[Type::Bool]).contains("add has no meaning for bool"));
-        assert!(message(add, &[named("Node", &[])]).contains("a type that is no scalar"));
+        assert!(
+            message(add, &[named("Node", &[])])
+                .contains("a type that is no scalar, the argument for T0: `Node`")
+        );
         assert!(message(add, &[Type::I64, Type::I64]).contains("2"));
         assert!(message(add, &[]).contains("0"));
         let missing = "template t<A>()\ncall_host missing()\nreturn_none\nend";

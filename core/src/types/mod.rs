@@ -42,5 +42,5 @@ pub use demangle::{demangle, demangle_foreign, is_alias, is_alias_of};
 pub use infer::{Hint, HintSource, InferError, TemplateSignature, infer};
 pub use mangle::{mangle, mangle_plain};
 pub use parse::TypeError;
-pub use term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, TypeList};
+pub use term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, TypeList, wrong_count};
 pub use unify::{Conflict, TypeId, Unifier, UnifyError, Variables};

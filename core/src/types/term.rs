@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_with_capacity};
+use crate::plural;
 
 /// The maximum nesting depth of a type. `Vec<i64>` has depth 2.
 pub const MAX_DEPTH: usize = 32;
@@ -226,6 +227,25 @@ impl fmt::Display for TypeList<'_> {
         }
         Ok(())
     }
+}
+
+/// The message of an instance that has another number of type arguments than the template has parameters.
+///
+/// ```
+/// # use smf_core::types::wrong_count;
+/// let message = wrong_count("max", 1, 2).to_string();
+/// assert_eq!(message, "`max` has 1 type parameter, and 2 types are given");
+/// ```
+pub fn wrong_count(
+    template: impl fmt::Display,
+    parameters: usize,
+    given: usize,
+) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        let (s, types, is) = (plural::s(parameters), plural::s(given), plural::is(given));
+        let given = format_args!("{given} type{types} {is} given");
+        write!(f, "`{template}` has {parameters} type parameter{s}, and {given}")
+    })
 }
 
 impl fmt::Display for Type {

@@ -37,7 +37,7 @@ fn invalid_rows_are_refused_with_the_cause() {
         (with("?T"), "the type argument at byte 0 contains a type variable"),
         (with(&many), "more than 64 type arguments"),
         (with(&"[".repeat(100_000)), "nested deeper than 32 levels"),
-        (with("i64").parameters(2), "`f` has 2 type parameters, not 1"),
+        (with("i64").parameters(2), "`f` has 2 type parameters, and 1 type is given"),
         (with("i64").parameters(65), "`f` has 65 type parameters; the limit is 64"),
         (
             with("i64").possible("f", "f64", "f$x"),

@@ -14,8 +14,7 @@ use smf_core::format::write::note::NewPossible;
 use smf_core::format::write::{NewTemplates, WriteError, write_templates};
 use smf_core::ir::function_of;
 use smf_core::ir::text::{ParsedFunction, parse, print};
-use smf_core::plural;
-use smf_core::types::{Type, TypeList, mangle};
+use smf_core::types::{Type, TypeList, mangle, wrong_count};
 use smf_loader::inspect::Parts;
 
 use crate::output::{one_line, printable, with_line};
@@ -126,10 +125,7 @@ fn check(templates: &[ParsedFunction], rows: &[Row]) -> Result<(), String> {
         let taken = taken.ok_or_else(|| format!("line {line}: no template `{template}`"))?;
         let given = arguments.len();
         if given != taken {
-            let (s, types, is) = (plural::s(taken), plural::s(given), plural::is(given));
-            return Err(format!(
-                "line {line}: `{template}` has {taken} type parameter{s}, and {given} type{types} {is} given"
-            ));
+            return Err(format!("line {line}: {}", wrong_count(template, taken, given)));
         }
         if !symbols.insert(symbol) {
             return Err(format!("line {line}: duplicate row for `{symbol}`"));

@@ -16,10 +16,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
-use smf_core::plural;
 use smf_core::types::{
     Conflict, Hint, HintSource, MAX_ARGUMENTS, TemplateSignature, Type, Unifier, UnifyError,
-    Variables, infer, mangle,
+    Variables, infer, mangle, wrong_count,
 };
 
 use super::compile_context::Context;
@@ -303,11 +302,7 @@ fn checked<'v>(template: &'v Value, types: &Value) -> Result<(&'v str, Vec<Type>
         return Err(format!("{count} type arguments; there must be 1 to {MAX_ARGUMENTS}").into());
     }
     if parameters != count {
-        let (one, other, is) = (plural::s(parameters), plural::s(count), plural::is(count));
-        let found = format!(
-            "`{name}` has {parameters} type parameter{one}, and {count} type{other} {is} given"
-        );
-        return Err(found.into());
+        return Err(wrong_count(name, parameters, count).to_string().into());
     }
     if let Some(unknown) = arguments.iter().find(|ty| !ty.is_concrete()) {
         return Err(format!("the type `{unknown}` is not known").into());

@@ -130,6 +130,21 @@ impl JitInstantiator {
         Ok(arguments.map(|arguments| (template, arguments)))
     }
 
+    /// The error of a symbol that names a loaded template with another number of type arguments than it takes.
+    pub(super) fn count_error(&self, symbol: &[u8]) -> Result<Option<InstantiateError>> {
+        let text = core::str::from_utf8(symbol).unwrap_or_default();
+        let text = text.strip_prefix(FUNCTION).unwrap_or(text);
+        let Some((template, arguments)) = demangle(text)? else { return Ok(None) };
+        let arguments = arguments.len();
+        let parameters = self.parameters_of(template.as_bytes()).flatten();
+        let Some(parameters) = parameters.filter(|&count| usize::from(count) != arguments) else {
+            return Ok(None);
+        };
+        let template = Name::new(template.as_bytes())?;
+        let kind = InstantiateErrorKind::Parameters { template, parameters, arguments };
+        Ok(Some(InstantiateError::failed(Name::new(symbol)?, None, kind)))
+    }
+
     /// The number of type parameters of a loaded template whose instances need not be listed, if its container states
     /// it.
     fn parameters_of(&self, template: &[u8]) -> Option<Option<u8>> {

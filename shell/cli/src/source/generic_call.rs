@@ -10,6 +10,7 @@ use smf_core::plural;
 use smf_core::source::{Diagnostic, Mode, Template, TypeParam, compile};
 use smf_core::types::{
     Conflict, Hint, HintSource, InferError, TemplateSignature, Type, UnifyError, demangle, infer,
+    wrong_count,
 };
 use smf_loader::source::Program;
 
@@ -79,9 +80,7 @@ pub(crate) fn instance(
     };
     let (given, taken) = (types.len(), template.type_params.len());
     if given != taken {
-        let (s, types, is) = (plural::s(taken), plural::s(given), plural::is(given));
-        let why = format!("{taken} type parameter{s}, and {given} type{types} {is} given");
-        return Err(failed(&why));
+        return Err(failed(&wrong_count(&base, taken, given).to_string()));
     }
     let names: Vec<String> = (0..template.params.len()).map(|n| format!("p{n}")).collect();
     let params = names.iter().zip(&template.params);
