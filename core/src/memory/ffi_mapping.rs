@@ -146,7 +146,7 @@ impl FfiMapping {
     /// [`MemoryError::RangeOutside`]; [`MemoryError::NotReadable`]; [`MemoryError::Truncated`] if the file ends before
     /// the range, and [`MemoryError::Read`] if its file system fails, or in a child process that has closed the descriptor.
     pub fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Result<()> {
-        self.check(&(offset..offset.saturating_add(into.len())))?;
+        self.check(offset, into.len())?;
         while !into.is_empty() {
             let count = self.read_some(offset, into)?;
             into = into.get_mut(count..).unwrap_or_default();
@@ -161,7 +161,7 @@ impl FfiMapping {
     /// # Errors
     /// As [`read`](Self::read); [`MemoryError::Truncated`] if the file ends at or before `offset`.
     pub fn read_some(&self, offset: usize, into: &mut [u8]) -> Result<usize> {
-        self.check(&(offset..offset.saturating_add(into.len())))?;
+        self.check(offset, into.len())?;
         let not_readable = MemoryError::NotReadable { address: self.address() };
         if self.protection == Protection::None {
             return Err(not_readable);
@@ -182,12 +182,23 @@ impl FfiMapping {
         Ok(count)
     }
 
-    fn check(&self, range: &Range<usize>) -> Result<()> {
-        if range.start <= range.end && range.end <= self.len {
-            return Ok(());
+    fn check(&self, offset: usize, length: usize) -> Result<()> {
+        match offset.checked_add(length) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(self.outside(offset, length)),
         }
-        let (offset, length) = (range.start as u64, range.len() as u64);
-        Err(MemoryError::RangeOutside { offset, length, size: self.len as u64 })
+    }
+
+    fn check_range(&self, range: &Range<usize>) -> Result<()> {
+        match range.start <= range.end {
+            true => self.check(range.start, range.len()),
+            false => Err(self.outside(range.start, 0)),
+        }
+    }
+
+    fn outside(&self, offset: usize, length: usize) -> MemoryError {
+        let (offset, length) = (offset as u64, length as u64);
+        MemoryError::RangeOutside { offset, length, size: self.len as u64 }
     }
 
     /// Writes changes in a range of shared pages to the file; with `wait`, it returns after they are on the storage
@@ -196,7 +207,7 @@ impl FfiMapping {
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`].
     pub fn sync(&self, range: Range<usize>, wait: bool) -> Result<()> {
-        self.check(&range)?;
+        self.check_range(&range)?;
         match &self.source {
             Source::Shared { .. } => self.region.sync(&range, wait),
             _ => Ok(()),
@@ -209,7 +220,7 @@ impl FfiMapping {
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`]; no page is locked.
     pub fn lock(&self, range: Range<usize>, locked: bool) -> Result<()> {
-        self.check(&range)?;
+        self.check_range(&range)?;
         self.region.lock(&range, locked)
     }
 
@@ -218,7 +229,7 @@ impl FfiMapping {
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`].
     pub fn advise(&self, range: Range<usize>, advice: Advice) -> Result<()> {
-        self.check(&range)?;
+        self.check_range(&range)?;
         self.region.advise(&range, advice)
     }
 
@@ -228,7 +239,7 @@ impl FfiMapping {
     /// # Errors
     /// [`MemoryError::RangeOutside`], [`MemoryError::Manage`].
     pub fn discard(&self, range: Range<usize>) -> Result<()> {
-        self.check(&range)?;
+        self.check_range(&range)?;
         match &self.source {
             Source::Copy => self.region.mark_cold(&range),
             Source::Zeroed | Source::Shared { .. } => self.region.discard(&range),
