@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// The remedy of an assignment to several names.
+const TUPLE_NOTE: &str =
+    "`val (x, y) = ...` names the parts of a tuple; an assignment has one name, as in `a = x`";
+
 impl Parser<'_, '_> {
     /// The body behind `:`: an indented block, or statements on the line. With `many`, `;` separates those.
     pub(super) fn body(&mut self, many: bool) -> BlockId {
@@ -403,7 +407,9 @@ impl Parser<'_, '_> {
         );
         if !is_place {
             let message = format_args!("only a name, field or element is assigned to");
-            self.error(self.expr_span(target), Code::NotAssignable, message);
+            let is_tuple = matches!(self.tree.expr(target).kind, ExprKind::Tuple(_));
+            let (span, note) = (self.expr_span(target), format_args!("{TUPLE_NOTE}"));
+            self.error_with_note(span, Code::NotAssignable, message, is_tuple.then_some(note));
             self.set_error(target);
         }
         StmtKind::Assign { op, target, value }
@@ -462,7 +468,7 @@ impl Parser<'_, '_> {
 
     /// Refuses `a, b = e`, of which the first name is read; the names are declared.
     fn unpacked(&mut self, name: Name, span: Span) -> StmtKind {
-        let note = Some(format_args!("a tuple has its parts named by `val (a, b) = ...`"));
+        let note = Some(format_args!("{TUPLE_NOTE}"));
         let message = format_args!("expected the end of the line, found `,`");
         self.error_with_note(self.span(), Code::Unexpected, message, note);
         let mark = self.scratch.len();

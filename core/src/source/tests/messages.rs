@@ -640,6 +640,16 @@ fn equality_that_a_type_does_not_have_has_a_proposal() {
 }
 
 #[test]
+fn assignment_to_several_names_has_a_remedy() {
+    for assignment in ["a, b = b, a", "(a, b) = (b, a)"] {
+        let text = format!("fn f():\n    var a = 1\n    var b = 2\n    {assignment}\n");
+        let found = compiled(&text, Mode::Compile).diagnostics;
+        let note = found[0].note.as_deref().unwrap_or_default();
+        assert!(note.ends_with("; an assignment has one name, as in `a = x`"), "{note}");
+    }
+}
+
+#[test]
 fn implementation_of_a_generic_type_without_its_parameters_is_one_error() {
     let text = "struct P<A, B>:\n    a: A\n    b: B\nimpl P:\n    fn f(a: A) -> A: a\n\
         fn g() -> i64: P(a: 1, b: true).f(2)\n";
