@@ -8,7 +8,7 @@ use std::{fmt, io};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use smf_core::alloc_util::{AllocError, try_concat, try_push};
-use smf_core::link::Resolve;
+use smf_core::link::{Printable, Resolve};
 use thiserror::Error;
 
 use crate::fork::system_loader::with_system_loader;
@@ -64,7 +64,7 @@ impl Source {
 
 /// A shared library that could not be opened.
 #[derive(Debug, Error)]
-#[error("cannot open the host library {name}: {}", open_error(.error))]
+#[error("cannot open the host library {}: {}", Printable(name.as_bytes()), open_error(.error))]
 pub struct HostLibraryError {
     name: String,
     error: libloading::Error,
@@ -256,6 +256,11 @@ mod tests {
         let added = unsafe { HostSymbols::default().add_library("no-such-library") };
         let error = added.unwrap_err().to_string();
         assert!(error.contains("no-such-library"), "{error}");
+        // SAFETY: as above.
+        let added = unsafe { HostSymbols::default().add_library("a\0b") };
+        assert!(
+            added.unwrap_err().to_string().starts_with("cannot open the host library a\\u{0}b: ")
+        );
         // SAFETY: as above.
         assert!(unsafe { HostSymbols::default().add_library("./m") }.is_err());
     }
