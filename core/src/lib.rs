@@ -130,6 +130,7 @@ pub mod memory;
 #[path = "tests/models.rs"]
 mod model;
 pub mod plural;
+mod printable;
 #[cfg(feature = "source")]
 pub mod source;
 #[cfg(feature = "kernel")]
@@ -145,3 +146,4 @@ pub mod vm;
 
 #[cfg(feature = "alloc")]
 pub use alloc_util::AllocError;
+pub use printable::Printable;

@@ -7,8 +7,9 @@ use std::ffi::{CStr, c_void};
 use std::{fmt, io};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use smf_core::Printable;
 use smf_core::alloc_util::{AllocError, try_concat, try_push};
-use smf_core::link::{Printable, Resolve};
+use smf_core::link::Resolve;
 use thiserror::Error;
 
 use crate::fork::system_loader::with_system_loader;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::ops::Range;
 
+use smf_core::Printable;
 use smf_core::alloc_util::{AllocError, AttachResult, try_box, try_concat, try_copy_bytes};
 use smf_core::codegen::registry::{CodeRegistry, Edge, GeneratedCode, Phase};
 use smf_core::templates::Observer;
@@ -60,7 +61,7 @@ impl fmt::Display for InCall<'_> {
         if let TrapError::Trap(trap) = self.error {
             let symbol = SYMBOLS.read().get(&trap.function).cloned();
             if let Some(symbol) = symbol.filter(|symbol| **symbol != *self.called) {
-                write!(f, "in `{}`: ", symbol.escape_ascii())?;
+                write!(f, "in `{}`: ", Printable(&symbol))?;
             }
         }
         self.error.fmt(f)

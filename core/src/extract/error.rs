@@ -5,6 +5,7 @@ use thiserror::Error;
 #[cfg(feature = "alloc")]
 use crate::alloc_util::AllocError;
 use crate::format::FormatError;
+use crate::printable::Printable;
 
 /// Why a function or a template cannot be extracted. `name` is the name of the function or template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -23,37 +24,37 @@ pub enum ExtractError<'n> {
     /// bytes from the start of the section.
     #[error(
         "the instruction at {offset:#x} of the function `{}` refers to a place outside of it that has no name; of a module of objects, `smf pack --emit-relocs` keeps the relocations, which may name it",
-        name.escape_ascii()
+        Printable(name)
     )]
     Instruction { name: &'n [u8], offset: u64 },
     /// The code is bytecode.
     #[error("the code is bytecode (BCOD), which has no relocations")]
     Bytecode,
     /// The module has nothing of this name.
-    #[error("the module has no `{}`", name.escape_ascii())]
+    #[error("the module has no `{}`", Printable(name))]
     Missing { name: &'n [u8] },
     /// The module imports the name.
-    #[error("`{}` is an import of the module", name.escape_ascii())]
+    #[error("`{}` is an import of the module", Printable(name))]
     Import { name: &'n [u8] },
     /// The name belongs to something other than a function.
-    #[error("`{}` is no function", name.escape_ascii())]
+    #[error("`{}` is no function", Printable(name))]
     NotAFunction { name: &'n [u8] },
     /// Several symbols or templates have the name, and none takes precedence.
-    #[error("the module has several things called `{}`", name.escape_ascii())]
+    #[error("the module has several things called `{}`", Printable(name))]
     Ambiguous { name: &'n [u8] },
     /// A relocation that crosses an edge of the function. `offset` is in bytes from the start of the section.
     #[error(
         "the relocation at {offset:#x} reaches over an edge of the function `{}`",
-        name.escape_ascii()
+        Printable(name)
     )]
     Edge { name: &'n [u8], offset: u64 },
     /// A function without bytes in the file.
-    #[error("the function `{}` has no bytes in the file", name.escape_ascii())]
+    #[error("the function `{}` has no bytes in the file", Printable(name))]
     NoBytes { name: &'n [u8] },
     /// A template whose length is unknown.
     #[error(
         "the end of the template `{}` is unknown: the bodies of this GTPL have no lengths",
-        name.escape_ascii()
+        Printable(name)
     )]
     UnknownLength { name: &'n [u8] },
 }

@@ -67,7 +67,7 @@ pub use init_arrays::{has_init_functions, runs_code_at_load};
 pub(crate) use libraries::{AddedLibraries, Libraries};
 pub use machine::{aarch64, host_arch};
 pub use module::Module;
-pub use name::{Name, Printable};
+pub use name::Name;
 pub(crate) use preserved_data::{DataSymbol, PreserveError};
 pub(crate) use relocated_fields::RelocatedFields;
 pub use resolve::{Export, Exports, NoImports, Resolve, missing_imports};

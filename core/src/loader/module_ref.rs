@@ -13,6 +13,7 @@ use super::version::Version;
 use crate::alloc_util::TryArc;
 use crate::format::{Smf, Symbol, SymbolKind};
 use crate::link::Export;
+use crate::printable::Printable;
 use crate::vm::Engine;
 
 /// Holds one version of a module. Until the value is dropped, that version and every module from which it imports, directly
@@ -165,7 +166,7 @@ impl Drop for ModuleRef<'_> {
 
 impl fmt::Debug for ModuleRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name().escape_ascii();
+        let name = Printable(self.name());
         f.debug_struct("ModuleRef").field("name", &format_args!("{name}")).finish_non_exhaustive()
     }
 }

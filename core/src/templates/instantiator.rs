@@ -32,6 +32,7 @@ use crate::format::{File, SectionKind};
 use crate::link::Resolve;
 use crate::memory::code_alloc::CodeMemory;
 use crate::memory::lock::{Lock, LockGuard};
+use crate::printable::Printable;
 
 #[cfg(feature = "source")]
 mod declared;
@@ -438,7 +439,7 @@ impl JitInstantiator {
             state.jobs.failed.clear();
             state.modules.insert(module)?
         };
-        let (path, rows) = (module.note.path.escape_ascii(), module.rows.len());
+        let (path, rows) = (Printable(&module.note.path), module.rows.len());
         self.log(format_args!("{path}: {rows} possible instances"));
         Ok(())
     }
@@ -600,7 +601,7 @@ impl JitInstantiator {
             // A module that occurs again has nothing pending.
             let written = self.write_note(module);
             if let Err(error) = written {
-                self.log(format_args!("{}: {error}", module.note.path.escape_ascii()));
+                self.log(format_args!("{}: {error}", Printable(&module.note.path)));
             }
             result = result.and(written);
         }

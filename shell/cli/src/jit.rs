@@ -104,7 +104,7 @@ impl Observer for Observed {
     }
 
     fn unrecorded(&self, symbol: &[u8]) {
-        let symbol = symbol.escape_ascii();
+        let symbol = output::printable(symbol);
         let why =
             format!("`{symbol}` is not recorded, because the note does not list it as possible");
         output::report("warning", &why);
@@ -176,7 +176,7 @@ fn register_providers(
     let add = |name: &[u8], bytes: Option<&ModuleBytes>| {
         let added = bytes.map_or(Ok(()), |bytes| jit.load_read_metadata(name, bytes.as_slice()));
         if let Err(error) = added {
-            output::report("warning", &format!("{}: {error}", name.escape_ascii()));
+            output::report("warning", &format!("{}: {error}", output::printable(name)));
         }
     };
     loader.modules().set_module_sink(Some(Box::new(add)))?;
@@ -293,7 +293,7 @@ fn call(
     instance: &Instance,
     args: &[OsString],
 ) -> Result<(), Failure> {
-    let symbol = instance.symbol().escape_ascii();
+    let symbol = output::printable(instance.symbol());
     let (arguments, result) = match IrBodies::signature(instance) {
         Some((registers, result)) => {
             let parameters = parameters(jit, instance.symbol(), &registers);
@@ -302,7 +302,7 @@ fn call(
                 checked.map_err(|why| Failure::Usage(format!("argument {number}: {why}")))?;
             }
             let types: Vec<_> = parameters.into_iter().map(|(ty, _)| ty).collect();
-            (of_types(&symbol.to_string(), &types, "", args)?, result)
+            (of_types(&symbol, &types, "", args)?, result)
         }
         None => (untyped(args)?, Some(Scalar::I64)),
     };

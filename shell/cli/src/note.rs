@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use smf_core::Printable;
 use smf_core::format::note::Note;
-use smf_core::link::Printable;
 use smf_loader::inspect::write_note_json;
 
 use crate::output::{self, At, Failure};

@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
+use smf_core::Printable;
 use smf_core::format::{File, Smf};
-use smf_core::link::Printable;
 use smf_loader::files::{self, Input, system_error};
 use smf_loader::inspect::{self, Selection};
 

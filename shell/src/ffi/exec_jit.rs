@@ -62,7 +62,7 @@ fn create_for(name: &[u8]) -> Result<i64, ApiError> {
             Err(ApiError::other(Code::Unsupported, &why))
         }
         None => {
-            let name = smf_core::link::Printable(name);
+            let name = smf_core::Printable(name);
             record(ApiError::other(Code::Argument, &format_args!("no machine is called `{name}`")));
             Ok(UNKNOWN_TARGET)
         }

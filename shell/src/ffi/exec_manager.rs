@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use smf_core::alloc_util::try_push;
 use smf_core::exec::Level;
 #[cfg(not(feature = "tagged"))]
-use smf_core::link::Printable;
+use smf_core::Printable;
 use smf_core::source::Diagnostic;
 
 use super::c_text::CText;

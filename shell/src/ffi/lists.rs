@@ -4,7 +4,7 @@
 use std::ffi::c_char;
 
 use smf_core::format::File;
-use smf_core::link::Printable;
+use smf_core::Printable;
 
 use super::cptr::text;
 use super::error::{ApiError, Code, attempt_with, or};

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use smf_core::Printable;
 use smf_core::format::ext::needed::NeededLibraries;
 use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::functions::Function;
@@ -10,7 +11,6 @@ use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::sdn::{Row, Table};
 use smf_core::format::template::TemplateKind;
 use smf_core::format::{Library, Reloc, RelocTable, Section, Smf, Symbol, SymbolIndex};
-use smf_core::link::Printable;
 
 use super::properties::properties;
 use super::{

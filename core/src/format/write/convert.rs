@@ -17,6 +17,7 @@ use crate::format::write::error::WriteError;
 use crate::format::write::module::{
     Module, NewSection, NewSymbol, Payload, Place, default_section, section_number,
 };
+use crate::printable::Printable;
 
 /// A converted module.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub struct Converted<'d> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Dropped<'d> {
     /// A section whose kind has no number in the layout, or the relocations of such a section.
-    #[error("section {} ({kind})", name.escape_ascii())]
+    #[error("section {} ({kind})", Printable(name))]
     Section {
         /// The name of the section.
         name: &'d [u8],
@@ -39,7 +40,7 @@ pub enum Dropped<'d> {
         kind: SectionKind,
     },
     /// A symbol whose kind has no number in the layout, or whose section cannot be stated.
-    #[error("symbol {} ({kind})", name.escape_ascii())]
+    #[error("symbol {} ({kind})", Printable(name))]
     Symbol {
         /// The name of the symbol.
         name: &'d [u8],
@@ -47,7 +48,7 @@ pub enum Dropped<'d> {
         kind: SymbolKind,
     },
     /// A property of a symbol that is otherwise preserved.
-    #[error("{what} of symbol {}", name.escape_ascii())]
+    #[error("{what} of symbol {}", Printable(name))]
     Detail {
         /// The name of the symbol.
         name: &'d [u8],
@@ -55,11 +56,7 @@ pub enum Dropped<'d> {
         what: &'static str,
     },
     /// A relocation whose kind has no number in the layout, or whose symbol or section was dropped.
-    #[error(
-        "relocation {index} of {} ({kind} against {})",
-        table.escape_ascii(),
-        symbol.escape_ascii()
-    )]
+    #[error("relocation {index} of {} ({kind} against {})", Printable(table), Printable(symbol))]
     Reloc {
         /// The name of the section that held it.
         table: &'d [u8],
