@@ -102,11 +102,14 @@ impl UnreadableModules {
     }
 }
 
+/// The number of symbols without an address whose errors are remembered.
+const MAX_ERRORS: usize = 32;
+
 /// The functions that instances call.
 struct Symbols {
     /// `None` after it was detached.
     loader: Mutex<Option<TryArc<Loader>>>,
-    /// Why symbols have no address, which the instantiator is not told.
+    /// Why symbols have no address, which the instantiator is not told: the last [`MAX_ERRORS`].
     errors: Mutex<Vec<(Name, LoadError)>>,
 }
 
@@ -139,6 +142,9 @@ impl Symbols {
         if found.is_err() || !errors.is_empty() {
             errors.retain(|(other, _)| other.as_bytes() != name);
             if let (Err(error), Ok(name)) = (&found, Name::new(name)) {
+                if errors.len() == MAX_ERRORS {
+                    errors.remove(0);
+                }
                 // Without memory it is lost.
                 let _ = try_push(&mut errors, (name, error.clone()));
             }
@@ -313,7 +319,9 @@ impl fmt::Debug for LoaderTemplates {
 #[cfg(test)]
 #[cfg(all(feature = "source", feature = "pack", target_arch = "x86_64"))]
 mod tests {
-    use smf_core::format::Arch;
+    use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
+    use smf_core::format::{Arch, Header, Layout};
+    use smf_core::link::host_arch;
     use smf_core::loader::{LoaderOptions, StateMigration};
     use smf_core::source::{Mode, SourceFile, compile};
 
@@ -349,6 +357,26 @@ mod tests {
             assert!(templates.instance(b"id$i64").unwrap().is_some());
             templates.detach().unwrap();
         }
+    }
+
+    #[test]
+    fn errors_of_the_last_symbols_are_remembered() {
+        let loader = loader();
+        let names: Vec<_> = (0..2 * MAX_ERRORS).map(|number| format!("f{number}")).collect();
+        let symbol = |name, place| NewSymbol { name, place, ..NewSymbol::default() };
+        let exports = names.iter().map(|name| symbol(name.as_bytes(), Place::Section(0)));
+        let symbols: Vec<_> = exports.chain([symbol(b"absent", Place::Import)]).collect();
+        let header = Header { arch: host_arch(), ..Header::default() };
+        let (layout, sections) = (Layout::Packed, &[NewSection::code(&[0; 16])][..]);
+        let module = Module { layout, header, stub: &[], sections, symbols: &symbols };
+        let module = ModuleBytes::new(module.to_vec().unwrap()).unwrap();
+        loader.modules().register_provider(b"p", module).unwrap();
+        let templates = attach(&loader);
+        for name in &names {
+            assert_eq!(templates.symbols.resolve(name.as_bytes()), None);
+        }
+        assert_eq!(lock(&templates.symbols.errors).len(), MAX_ERRORS);
+        templates.detach().unwrap();
     }
 
     #[test]
