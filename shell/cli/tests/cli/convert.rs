@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use super::{GOOD, contains, fails, inspected, ok, sample, scratch, smf, text};
+use super::{GOOD, contains, fails, fed, inspected, ok, sample, scratch, smf, text};
 
 /// Samples with relocations that the native layout cannot express.
 const NOT_NATIVE: [&str; 4] = ["needed.smf", "packed.smf", "relative.smf", "services.smf"];
@@ -85,6 +85,10 @@ fn strip_stub_and_extract_return_the_module() {
                 assert_eq!(ok(&["run", out_text, "answer"]), "42\n");
             }
         }
+        let stub = fs::read(sample("stub-cat.smf")).unwrap();
+        let output = fed(&[command, "-", "-o", out_text], &stub);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+        assert_eq!(inspected(out_text)["size"], 264);
         ok(&[command, "packed.smf", "-o", out_text]);
         assert_eq!(fs::read(&out).unwrap(), fs::read(sample("packed.smf")).unwrap());
     }
