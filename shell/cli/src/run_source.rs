@@ -25,8 +25,8 @@ use crate::run::{
     Args, host, loader, print, providers, report_counters, report_times, set_host_resolver,
     with_hint,
 };
-use crate::source::arguments::{self, Outcome};
-use crate::source::execute::{Execution, execute};
+use crate::source::arguments;
+use crate::source::execute::{Execution, execute, result_of};
 use crate::source::generic_call::{Target, instance, with_defaults};
 use crate::source::interpret::for_each_host_callee;
 use crate::source::{BackendName, Executable};
@@ -72,6 +72,7 @@ pub(crate) fn run(args: &Args, program: Source, start: Instant) -> Result<ExitCo
         }
     };
     drop(span);
+    check_returns(args, result_of(&executable, index)?)?;
     let compiled = Instant::now();
     let mut arguments = arguments::parse(&executable, index, &args.args)?;
     let resolver = resolver(args, &executable.unit)?;
@@ -86,7 +87,8 @@ pub(crate) fn run(args: &Args, program: Source, start: Instant) -> Result<ExitCo
         explain: Box::new(move |name| asked.refusal(name).unwrap_or_else(|| providers.clone())),
     };
     let executed = execute(&executable, index, &mut arguments, &execution)?;
-    let mut text = shown(args, &executed.outcome)?;
+    let line = executed.outcome.line().filter(|_| args.returns != Some(Returns::Nothing));
+    let mut text = line.map(|line| line + "\n").unwrap_or_default();
     for array in arguments.memory.arrays.iter().filter(|array| array.is_changed()) {
         text += &format!("{array}\n");
     }
@@ -155,23 +157,17 @@ fn function(args: &Args, executable: &Executable) -> Result<usize, Failure> {
     })
 }
 
-/// The lines that show a result; it must have the type that the user states.
-fn shown(args: &Args, outcome: &Outcome) -> Result<String, Failure> {
-    let is_stated = match (args.returns, outcome) {
-        (None | Some(Returns::Nothing), _) | (Some(Returns::Text), Outcome::Text(_)) => true,
-        (Some(Returns::Scalar(scalar)), Outcome::Value(value)) => value.scalar() == scalar,
-        _ => false,
-    };
-    if !is_stated {
-        let found = match outcome {
-            Outcome::Nothing => "no result".to_owned(),
-            Outcome::Text(_) => "a text as result".to_owned(),
-            Outcome::Value(value) => format!("a result of type {}", value.scalar()),
-        };
-        return Err(Failure::usage_of(&args.file, format_args!("the function has {found}")));
+/// Refuses a result of another type than the user states.
+fn check_returns(args: &Args, found: Returns) -> Result<(), Failure> {
+    if args.returns.is_none_or(|stated| stated == Returns::Nothing || stated == found) {
+        return Ok(());
     }
-    let line = outcome.line().filter(|_| args.returns != Some(Returns::Nothing));
-    Ok(line.map(|line| line + "\n").unwrap_or_default())
+    let found = match found {
+        Returns::Nothing => "no result".to_owned(),
+        Returns::Text => "a text as result".to_owned(),
+        Returns::Scalar(scalar) => format!("a result of type {scalar}"),
+    };
+    Err(Failure::usage_of(&args.file, format_args!("the function has {found}")))
 }
 
 /// Functions of the host: those that compiled source calls, those of the modules of `--with`, and of libraries.

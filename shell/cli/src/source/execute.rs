@@ -23,6 +23,7 @@ use super::trap::{At, Trapped};
 use super::{BackendName, Executable};
 use crate::output::Failure;
 use crate::trace;
+use crate::values::Returns;
 
 /// Why the host does not have a function of this name, or what may provide it, behind a semicolon; empty if nothing does.
 type Explain = dyn Fn(&[u8]) -> String + Sync;
@@ -64,14 +65,6 @@ pub(crate) struct Executed {
     pub(crate) manager: Option<ManagerStatistics>,
 }
 
-/// The form of a result.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Nothing,
-    Value,
-    Text,
-}
-
 /// The back end with this name; `None` for the interpreter, which generates no code.
 fn backend(name: BackendName) -> Result<Option<Box<dyn Backend>>, Failure> {
     let choice = match name {
@@ -95,14 +88,14 @@ pub(crate) fn execute(
     execution: &Execution,
 ) -> Result<Executed, Failure> {
     let function = executable.unit.functions().get(index).ok_or_else(no_function)?;
-    let form = form(executable, index, function)?;
+    let result = result_of(executable, index)?;
     let backend = backend(execution.backend)?;
     let unit = &executable.unit;
     for_each_host_callee(unit, |function, callee| execution.check(unit, function, callee))?;
     call::install_chain_lookup();
-    let text_at = (form == Form::Text).then(|| arguments.add_text_result());
+    let text_at = (result == Returns::Text).then(|| arguments.add_text_result());
     let run = || match backend {
-        Some(backend) => native(executable, function, arguments, backend, execution, form),
+        Some(backend) => native(executable, function, arguments, backend, execution, result),
         None => {
             let _span = trace::span("call", Path::new(&function.name().to_string()));
             let start = Instant::now();
@@ -114,18 +107,17 @@ pub(crate) fn execute(
     on_large_stack(run).map_err(Failure::Because)?
 }
 
-fn form(executable: &Executable, index: usize, function: &UnitFunction) -> Result<Form, Failure> {
+/// The type of the result of function `index`.
+pub(crate) fn result_of(executable: &Executable, index: usize) -> Result<Returns, Failure> {
+    let function = executable.unit.functions().get(index).ok_or_else(no_function)?;
     let definition = executable.source.as_ref().and_then(|unit| unit.functions.get(index));
-    let result = match definition {
-        Some(definition) => definition.result.as_ref(),
-        None if function.result().is_some() => return Ok(Form::Value),
-        None => None,
-    };
-    match result {
-        None => Ok(Form::Nothing),
-        Some(Type::Text) => Ok(Form::Text),
-        Some(ty) if scalar_of(ty).is_some() || function.result().is_some() => Ok(Form::Value),
-        Some(ty) => Err(Failure::Because(not_printed(&function.name().to_string(), ty))),
+    let declared = definition.and_then(|definition| definition.result.as_ref());
+    match (declared, function.result().or_else(|| scalar_of(declared?))) {
+        (Some(Type::Text), _) => Ok(Returns::Text),
+        (None, _) if definition.is_some() => Ok(Returns::Nothing),
+        (_, Some(scalar)) => Ok(Returns::Scalar(scalar)),
+        (None, None) => Ok(Returns::Nothing),
+        (Some(ty), None) => Err(Failure::Because(not_printed(&function.name().to_string(), ty))),
     }
 }
 
@@ -155,7 +147,7 @@ fn native(
     arguments: &mut Arguments,
     backend: Box<dyn Backend>,
     execution: &Execution,
-    form: Form,
+    result: Returns,
 ) -> Result<Executed, Failure> {
     let start = Instant::now();
     let options = ManagerOptions { level: execution.level, ..ManagerOptions::default() };
@@ -182,13 +174,13 @@ fn native(
         }
         error => error.into(),
     })?;
-    let outcome = match (form, returned) {
-        (Form::Text, _) => {
+    let outcome = match (result, returned) {
+        (Returns::Text, _) => {
             let address = arguments.values.first().map_or(0, |value| value.bits());
             // SAFETY: the function returned the address and the length of a text.
             Outcome::Text(unsafe { text_result(&mut arguments.memory, address) })
         }
-        (Form::Value, Some(value)) => Outcome::Value(value),
+        (Returns::Scalar(_), Some(value)) => Outcome::Value(value),
         _ => Outcome::Nothing,
     };
     let manager = Some(manager.statistics());

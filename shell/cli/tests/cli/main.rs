@@ -173,7 +173,8 @@ fn arguments_and_options_that_do_not_fit_the_function_are_wrong_usage() {
     let directory = scratch("wrong-usage");
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (source, bytecode) = (path("a.spl"), path("nine.smf"));
-    fs::write(&source, "fn half(x: f64) -> f64: x / 2\nfn same<T>(x: T) -> T: x\n").unwrap();
+    let text = "fn half(x: f64) -> f64:\n    print x\n    x / 2\nfn same<T>(x: T) -> T: x\n";
+    fs::write(&source, text).unwrap();
     fs::write(path("nine.sbc"), "function nine, 9, 9\nLOAD 0, 8\nRET 0\n").unwrap();
     ok(&["asm", &path("nine.sbc"), "-o", &bytecode]);
     let nine = &["1", "2", "3", "4", "5", "6", "7", "8", "9"][..];
