@@ -178,13 +178,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     if args.backend.is_some() || args.opt.is_some() {
         return Err(Failure::usage_of(&args.file, "--backend and --opt apply to source"));
     }
-    set_host_resolver(args, &shared)?;
-    // Leaked: exit handlers and threads of the module may use its code until the process ends.
-    let loader: &'static Loader = Box::leak(Box::new(shared.clone()));
-    // Notes of files are not updated.
-    let config = JitConfig { update_smf: false, ..JitConfig::default() };
-    let templates = LoaderTemplates::attach(&shared, config, memory.clone())?;
-    crash::install(loader, templates.clone());
+    let (loader, templates) = attach(args, &shared, &memory)?;
     let migration = match args.keep_constructed {
         true => StateMigration::CopyConstructed,
         false => StateMigration::Copy,
@@ -241,11 +235,22 @@ pub(crate) fn loader(args: &Args, memory: &CodeMemory) -> Result<TryArc<Loader>,
     Ok(TryArc::new(Loader::new(options)?)?)
 }
 
-/// Resolves imports in the host as the options say.
-pub(crate) fn set_host_resolver(args: &Args, loader: &Loader) -> Result<(), Failure> {
+/// Resolves imports in the host as the options say, and in instances of templates, and reports crashes of the modules.
+pub(crate) fn attach(
+    args: &Args,
+    shared: &TryArc<Loader>,
+    memory: &CodeMemory,
+) -> Result<(&'static Loader, TryArc<LoaderTemplates>), Failure> {
     let host = host(args)?;
     let of_host = move |name: &[u8]| host.resolve(name).or_else(|| host_functions::address(name));
-    Ok(loader.modules().set_host_resolver(Some(Box::new(of_host)))?)
+    shared.modules().set_host_resolver(Some(Box::new(of_host)))?;
+    // Leaked: exit handlers and threads of a module may use its code until the process ends.
+    let loader: &'static Loader = Box::leak(Box::new(shared.clone()));
+    // Notes of files are not updated.
+    let config = JitConfig { update_smf: false, ..JitConfig::default() };
+    let templates = LoaderTemplates::attach(shared, config, memory.clone())?;
+    crash::install(loader, templates.clone());
+    Ok((loader, templates))
 }
 
 /// Writes the counters of `--stats`.

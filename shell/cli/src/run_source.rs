@@ -22,8 +22,7 @@ use smf_loader::source::Program;
 
 use crate::output::{self, At, Failure};
 use crate::run::{
-    Args, host, loader, print, providers, report_counters, report_times, set_host_resolver,
-    with_hint,
+    Args, attach, host, loader, print, providers, report_counters, report_times, with_hint,
 };
 use crate::source::arguments;
 use crate::source::execute::{Execution, execute, result_of};
@@ -207,9 +206,8 @@ fn resolver(args: &Args, unit: &Unit) -> Result<Arc<HostFunctions>, Failure> {
     let loader: Option<&'static Loader> = match args.with.is_empty() {
         true => None,
         false => {
-            // Leaked: exit handlers and threads of a module may use its code until the process ends.
-            let loader = Box::leak(Box::new(loader(args, &CodeMemory::default())?));
-            set_host_resolver(args, loader)?;
+            let memory = CodeMemory::default();
+            let (loader, _) = attach(args, &loader(args, &memory)?, &memory)?;
             for path in &args.with {
                 // SAFETY: the user names the file and trusts its initialisers as those of a program.
                 unsafe { loader.register_provider(path) }?;

@@ -468,3 +468,17 @@ fn update_warns_of_instances_that_it_does_not_record() {
     assert_eq!(run(&["max$f64", "1", "2", "--update"]), ("2.0\n".to_owned(), String::new()));
     assert_ne!(fs::read(module).unwrap(), before);
 }
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn crash_of_a_function_that_source_calls_is_reported() {
+    let place = scratch("source-crash");
+    let sections = [section(SectionKind::Code, b".text", 5, Payload::Bytes(&[0x0f, 0x0b]))];
+    let boom =
+        NewSymbol { name: b"boom", place: Place::Section(0), size: 2, ..NewSymbol::default() };
+    let module = write(&place, "boom.smf", &sections, &[boom]);
+    let source = place.join("a.spl");
+    fs::write(&source, "extern fn boom() -> i64\nprint boom()\n").unwrap();
+    let output = smf(&["run", source.to_str().unwrap(), "--with", &module]);
+    contains(&text(&output.stderr), &["error: the module crashed: SIGILL", " in boom + 0x0 ("]);
+}
