@@ -22,6 +22,7 @@ use smf_core::vm::Tiers;
 use smf_loader::call;
 use smf_loader::counters::{self, Document};
 use smf_loader::exec::host_functions;
+use smf_loader::files;
 use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
 use smf_loader::loader_templates::LoaderTemplates;
@@ -177,6 +178,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     if args.backend.is_some() || args.opt.is_some() {
         return Err(Failure::usage_of(&args.file, "--backend and --opt apply to source"));
+    }
+    if args.watch && files::is_stream(&args.file) {
+        return Err(Failure::usage_of(&args.file, "--watch applies to files"));
     }
     let (loader, templates) = attach(args, &shared, &memory)?;
     let migration = match args.keep_constructed {

@@ -118,7 +118,7 @@ impl<'t> Typed<'t> {
         }
         if let Some((ty, value)) = text.split_once(':') {
             if value.contains(',') || value.is_empty() {
-                return Ok(Self::Array(array(ty, value.trim_end_matches(','))?));
+                return Ok(Self::Array(array(ty, value)?));
             }
             let scalar = Scalar::from_name(ty).ok_or_else(|| format!("`{ty}` is not a type"))?;
             return Ok(Self::Number(scalar, number(value, scalar)?));
@@ -153,8 +153,8 @@ pub(crate) fn typed_number(text: &str, scalar: Scalar) -> Result<u64, String> {
 /// An array of a known element type, which may precede it: `1,2,3`, `i64:1,2,3`, or `buf:64` for bytes.
 pub(crate) fn typed_array(text: &str, scalar: Scalar) -> Result<Array, String> {
     match text.split_once(':') {
-        None => array(scalar.name(), text.trim_end_matches(',')),
-        Some((ty, value)) if ty == scalar.name() => array(ty, value.trim_end_matches(',')),
+        None => array(scalar.name(), text),
+        Some((ty, value)) if ty == scalar.name() => array(ty, value),
         Some(("buf", _)) if scalar == Scalar::U8 => match Typed::parse(text)? {
             Typed::Array(array) => Ok(array),
             _ => Err(format!("`{text}` is not an array")),
@@ -218,8 +218,10 @@ pub(crate) fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
+/// A comma may follow the last element.
 fn array(ty: &str, elements: &str) -> Result<Array, String> {
     let scalar = Scalar::from_name(ty).ok_or_else(|| format!("`{ty}` is not an element type"))?;
+    let elements = elements.strip_suffix(',').unwrap_or(elements);
     let mut bytes = Vec::new();
     for element in elements.split(',').filter(|_| !elements.is_empty()) {
         let bits = number(element.trim(), scalar)?.to_le_bytes();
@@ -339,7 +341,9 @@ mod tests {
             assert!(!memory.arrays[0].is_changed());
         }
         assert!(typed_word("i9:1,".as_ref(), &mut ArgumentMemory::default()).is_err());
-        assert!(typed_word("u8:1,,2".as_ref(), &mut ArgumentMemory::default()).is_err());
+        for text in ["u8:1,,2", "u8:1,,", "u8:,,"] {
+            assert!(typed_word(text.as_ref(), &mut ArgumentMemory::default()).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -190,6 +190,7 @@ fn arguments_and_options_that_do_not_fit_the_function_are_wrong_usage() {
             &["run", "bcod.smf", "answer", "--returns", "i64"],
             "--returns does not apply to bytecode",
         ),
+        (&["run", "/dev/null", "--watch"], "--watch applies to files"),
         (&["trace", "bcod.smf", "--watch", "-o", "x"], "--watch does not apply to traces"),
     ] {
         contains(&is_misused(args), &[why]);
