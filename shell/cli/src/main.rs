@@ -117,6 +117,7 @@ fn main() -> ExitCode {
 
 /// The end of the command, which has failed if the output of a program is lost, other than because the reader closed the pipe.
 fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
+    host_functions::flush();
     let is_lost = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
     let lost = host_functions::output_error().filter(is_lost).map_or(Ok(()), Err);
     match done.and_then(|code| lost.map_err(Failure::Output).map(|()| code)) {

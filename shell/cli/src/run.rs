@@ -330,8 +330,8 @@ fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, F
 /// Calls `main` with the arguments of the program and its environment. The result becomes the exit status.
 fn call_main(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<ExitCode, Failure> {
     let module = &loader.modules().get(module).at(&args.file)?;
-    let address = module.function(b"main").or_else(|| module.entry_point());
-    let address = address.ok_or_else(|| no_function(None, module)).at(&args.file)?;
+    let found = module.function(b"main").or_else(|| module.entry_point());
+    let address = checked_address(None, module, found).at(&args.file)?;
     let texts = std::iter::once(args.file.as_os_str()).chain(args.name.as_deref());
     let texts = texts.chain(args.args.iter().map(OsString::as_os_str));
     let texts: Vec<OsString> = texts.map(OsStr::to_owned).collect();
@@ -456,15 +456,11 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
         let (result, text) = bytecode::call(&args.file, module, engine, name, &integers(args)?)?;
         return Ok((result, text + "\n"));
     }
-    let address = match &args.name {
+    let found = match &args.name {
         Some(name) => module.function(name.as_bytes()),
         None => module.entry_point(),
     };
-    let address = address.ok_or_else(|| no_function(args.name.as_deref(), module)).at(&args.file)?;
-    // The address of a dynlib's function comes from the system's loader.
-    if module.smf().is_some() && !module.contains(address) {
-        return Err(Failure::of(&args.file, "the function is outside the module's memory"));
-    }
+    let address = checked_address(args.name.as_deref(), module, found).at(&args.file)?;
     let name = match &args.name {
         Some(name) => name.to_str(),
         None => Some("main").filter(|main| module.function(main.as_bytes()) == Some(address)),
@@ -539,6 +535,20 @@ fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
         found.file = line.file;
     }
     source::trap::in_source(trap, &found)
+}
+
+/// The address of a function, which must be one of the module.
+fn checked_address(
+    name: Option<&OsStr>,
+    module: &ModuleRef<'_>,
+    found: Option<u64>,
+) -> Result<u64, String> {
+    let address = found.ok_or_else(|| no_function(name, module))?;
+    // The address of a dynlib's function comes from the system's loader, that of a function of bytecode is an entry for it.
+    let is_own = module.smf().is_none() || module.engine().is_some() || module.contains(address);
+    is_own
+        .then_some(address)
+        .ok_or_else(|| "the function is outside the module's memory".to_owned())
 }
 
 /// Explains why there is no function to call, and names those that could be called.

@@ -6,7 +6,7 @@ use std::process::Command;
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, Reloc, RelocKind, SectionFlags, SectionKind};
 
-use super::{contains, fails, ok, scratch};
+use super::{contains, fails, ok, scratch, smf, text};
 
 /// A module whose function `f` calls the import `callee` with its argument.
 fn calls(callee: &str) -> Vec<u8> {
@@ -52,6 +52,26 @@ fn host_symbols_resolve_remaining_imports() {
 fn host_library_resolves_remaining_imports() {
     let file = file("libm", "fegetround");
     assert_eq!(ok(&["run", &file, "f", "--host-library", "m"]), "0\n");
+}
+
+#[test]
+fn line_that_a_program_has_begun_is_printed() {
+    let file = file("begun-line", "rt_print_i64");
+    let program = file.replace("calls", "program");
+    ok(&["pack", &file, "--entry", "f", "-o", &program]);
+    // The number of arguments, with the name of the program.
+    assert_eq!(smf(&["run", "--main", &program, "x"]).stdout, b"2");
+}
+
+#[test]
+fn lost_output_of_c_code_is_an_error() {
+    let file = file("stdio-full", "putchar");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+    command.args(["run", &file, "f", "65", "--host-symbols", "--returns", "void"]);
+    let output = command.stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    contains(&text(&output.stderr), &["error: cannot write to standard output"]);
 }
 
 #[test]
