@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use indicatif::ProgressBar;
-use serde::Serialize;
 use serde_json::{Value, json};
 use smf_core::cache::{self, CacheError, Capacity, FileCache};
 use smf_core::memory::{FileBytes, FileKind, FileRange, MemoryError, stamp_of};
@@ -64,12 +63,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     for failure in &report.failures {
         output::report("error", &format!("{}: {}", failure.path.display(), why(failure)));
     }
-    output::to_stdout(|out| {
-        if args.json {
-            serde_json::to_writer(&mut *out, &summary(&report, took, &cache))?;
-            return writeln!(out);
-        }
-        writeln!(out, "{}", line(&report, took))
+    output::to_stdout(|out| match args.json {
+        true => writeln!(out, "{}", summary(&report, took, &cache)),
+        false => writeln!(out, "{}", line(&report, took)),
     })?;
     if report.failures.is_empty() { Ok(()) } else { Err(Failure::Reported) }
 }
@@ -139,68 +135,34 @@ fn bytes_per_second(report: &Report, took: Duration) -> f64 {
 }
 
 /// The output of `--json`. Times are in nanoseconds.
-#[derive(Serialize)]
-struct Summary {
-    files: usize,
-    bytes: u64,
-    failed: usize,
-    threads: usize,
-    time: u128,
-    bytes_per_second: f64,
-    cache: CacheSummary,
-    failures: Vec<FailureSummary>,
-}
-
-#[derive(Serialize)]
-struct CacheSummary {
-    files: u32,
-    bytes: u64,
-    peak_bytes: u64,
-    hits: u64,
-    misses: u64,
-    hit_rate: Option<f64>,
-    evictions: u64,
-    load_time: Value,
-    bytes_over_time: Vec<Value>,
-}
-
-#[derive(Serialize)]
-struct FailureSummary {
-    file: String,
-    error: String,
-}
-
-fn summary(report: &Report, took: Duration, cache: &FileCache) -> Summary {
+fn summary(report: &Report, took: Duration, cache: &FileCache) -> Value {
     let statistics = cache.statistics();
     let times = &statistics.load_times;
     let samples = statistics.bytes_over_time.iter();
-    let failure = |failure: &prefetch::Failure| FailureSummary {
-        file: failure.path.to_string_lossy().into_owned(),
-        error: why(failure),
-    };
-    Summary {
-        files: report.ready,
-        bytes: report.bytes,
-        failed: report.failures.len(),
-        threads: report.threads,
-        time: took.as_nanos(),
-        bytes_per_second: bytes_per_second(report, took),
-        cache: CacheSummary {
-            files: statistics.files,
-            bytes: statistics.bytes,
-            peak_bytes: statistics.peak_bytes,
-            hits: statistics.hits,
-            misses: statistics.misses,
-            hit_rate: statistics.hit_rate(),
-            evictions: statistics.evictions,
-            load_time: json!({
+    let failure = |failure: &prefetch::Failure| json!({"file": failure.path.to_string_lossy(), "error": why(failure)});
+    json!({
+        "files": report.ready,
+        "bytes": report.bytes,
+        "failed": report.failures.len(),
+        "threads": report.threads,
+        "time": u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+        "bytes_per_second": bytes_per_second(report, took),
+        "cache": {
+            "files": statistics.files,
+            "bytes": statistics.bytes,
+            "peak_bytes": statistics.peak_bytes,
+            "hits": statistics.hits,
+            "misses": statistics.misses,
+            "hit_rate": statistics.hit_rate(),
+            "evictions": statistics.evictions,
+            "load_time": {
                 "mean": times.mean(),
                 "p50": times.percentile(0.5),
                 "p90": times.percentile(0.9),
                 "p99": times.percentile(0.99),
-            }),
-            bytes_over_time: samples.map(|s| json!({"at": s.at, "bytes": s.bytes})).collect(),
+            },
+            "bytes_over_time": samples.map(|s| json!({"at": s.at, "bytes": s.bytes})).collect::<Vec<_>>(),
         },
-        failures: report.failures.iter().map(failure).collect(),
-    }
+        "failures": report.failures.iter().map(failure).collect::<Vec<_>>(),
+    })
 }

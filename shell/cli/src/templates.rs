@@ -4,7 +4,6 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 use smf_core::format::FormatError;
 use smf_core::format::note::{Instantiation, Note, Possible};
@@ -33,7 +32,6 @@ pub(crate) struct Args {
 }
 
 /// A possible or existing instance.
-#[derive(Serialize)]
 struct Row {
     mangled_name: String,
     template: String,
@@ -59,6 +57,11 @@ impl Row {
     fn new(cells: [Cell<'_>; 3], status: String) -> Self {
         let [mangled_name, template, type_args] = cells.map(|cell| cell.to_string());
         Self { mangled_name, template, type_args, status }
+    }
+
+    fn json(&self) -> Value {
+        let Self { mangled_name, template, type_args, status } = self;
+        json!({"mangled_name": mangled_name, "template": template, "type_args": type_args, "status": status})
     }
 }
 
@@ -86,6 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     output::to_stdout(|out| {
         if args.json {
             let templates: Vec<_> = templates.iter().map(template_json).collect();
+            let rows: Vec<_> = rows.iter().map(Row::json).collect();
             return writeln!(out, "{}", json!({"templates": templates, "instances": rows}));
         }
         for template in &templates {
