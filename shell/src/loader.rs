@@ -393,9 +393,10 @@ impl Loader {
         program: ModuleBytes,
         with: &[P],
     ) -> Result<MappedFile<'_>, LoadFileError> {
-        for file in read_ahead_files(&program, with) {
+        let ahead = read_ahead_files(&program, with).iter().map(AsRef::as_ref);
+        for file in ahead.filter(|file| !files::is_stream(file)) {
             // A failure is reported when the file is read.
-            let _ = memory::read_ahead(file.as_ref().as_os_str().as_bytes());
+            let _ = memory::read_ahead(file.as_os_str().as_bytes());
         }
         for path in with {
             // SAFETY: the caller's contract.
