@@ -11,12 +11,10 @@ use smf_core::codegen::CompiledFunction;
 use smf_core::format::functions::{Function, Functions};
 use smf_core::format::{Flags, Smf};
 use smf_core::loader::ModuleRef;
-use smf_core::trap::bytecode::Trap;
 use smf_core::vm::{CallError, Engine, X64Compiler};
-use smf_loader::loader::Loader;
 
 use crate::output::{self, At, Failure, with_line};
-use crate::{generic, loaded_code, machine_code, objects};
+use crate::{generic, machine_code, objects};
 
 /// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
@@ -185,16 +183,6 @@ pub(crate) fn write_instructions(
 
 fn no_function(name: &[u8]) -> String {
     format!("no function `{}`", String::from_utf8_lossy(name))
-}
-
-/// Describes a trap in bytecode that other code has called: the trap does not name its module, which is known if there is
-/// one module of bytecode.
-pub(crate) fn trapped_elsewhere(loader: &Loader, trap: Trap) -> String {
-    let mut modules = loaded_code::modules(loader).filter(|module| module.engine().is_some());
-    match (modules.next(), modules.next()) {
-        (Some(module), None) => format!("{}: {trap}", String::from_utf8_lossy(module.name())),
-        _ => format!("a module of bytecode: {trap}"),
-    }
 }
 
 /// Calls a bytecode function, by default the entry point. Returns the result and its text.

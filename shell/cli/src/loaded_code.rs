@@ -6,9 +6,10 @@ use smf_core::alloc_util::TryArc;
 use smf_core::format::SymbolKind;
 use smf_core::loader::ModuleRef;
 use smf_core::templates::{Instance, JitInstantiator};
-use smf_core::trap::Trap;
+use smf_core::trap::{Trap, TrapError, bytecode};
 use smf_loader::loader::Loader;
 use smf_loader::loader_templates::LoaderTemplates;
+use smf_loader::source_line;
 use smf_loader::source_trap::SourceTrap;
 
 use crate::nm::symbols;
@@ -65,6 +66,47 @@ pub(crate) fn module_at(address: u64) -> Option<ModuleRef<'static>> {
 /// The instance of a template that contains an address.
 pub(crate) fn instance_at(address: u64) -> Option<Instance> {
     INSTANCES.get()?.at(address)
+}
+
+/// Describes an error of a call. Code that `smf compile` made and instances of source templates report their line.
+pub(crate) fn describe(error: TrapError) -> String {
+    match error {
+        TrapError::Trap(trap) => trap_at(trap).unwrap_or_else(|| error.to_string()),
+        TrapError::Bytecode(trap) => trap_in_bytecode(trap),
+        error => error.to_string(),
+    }
+}
+
+/// Describes a trap in a module or an instance; `None` in other code.
+pub(crate) fn trap_at(trap: Trap) -> Option<String> {
+    if let Some(instance) = instance_at(trap.function) {
+        return Some(trap_in_instance(&instance, trap));
+    }
+    let module = module_at(trap.function)?;
+    let offset = module.code_offset(trap.function);
+    let noted = offset.and_then(|at| SourceTrap::of_module(module.linked()?, at, trap).ok()?);
+    let of_symbol = || {
+        let (name, _) = function_at(&module, trap.function)?;
+        Some(SourceTrap { function: Some(name), ..SourceTrap::default() })
+    };
+    let mut found = noted.or_else(of_symbol)?;
+    if found.file.is_empty()
+        && let Some(line) = source_line(&module, trap.function)
+    {
+        found.file = line.file;
+    }
+    Some(source::trap::in_source(trap, &found))
+}
+
+/// Describes a trap in bytecode that other code has called: the trap does not name its module, which is known if there is
+/// one module of bytecode.
+fn trap_in_bytecode(trap: bytecode::Trap) -> String {
+    let all = LOADER.get().into_iter().flat_map(|loader| modules(loader));
+    let mut all = all.filter(|module| module.engine().is_some());
+    match (all.next(), all.next()) {
+        (Some(module), None) => format!("{}: {trap}", String::from_utf8_lossy(module.name())),
+        _ => format!("a module of bytecode: {trap}"),
+    }
 }
 
 /// Describes a trap in an instance.

@@ -27,8 +27,6 @@ use smf_loader::host_symbols::{self, HostSymbols};
 use smf_loader::loader::{LoadFileError, Loader};
 use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source::{Program, is_source};
-use smf_loader::source_line;
-use smf_loader::source_trap::SourceTrap;
 
 use crate::bytecode;
 use crate::crash;
@@ -38,10 +36,10 @@ use crate::loaded_code;
 use crate::output::{self, At, Failure};
 use crate::run_source::{self, Source};
 use crate::signature::{self, Signature};
+use crate::source::BackendName;
 use crate::source::arguments::Arguments;
 use crate::source::host::text_result;
 use crate::source::stack::{find_functions, on_large_stack};
-use crate::source::{self, BackendName};
 use crate::trace;
 use crate::values::Returns;
 use crate::watch::Watch;
@@ -466,14 +464,12 @@ fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, Stri
         None => Some("main").filter(|main| module.function(main.as_bytes()) == Some(address)),
     };
     let signature = name.and_then(|name| Signature::of(module.linked()?, name));
-    call_code(args, loader, module, address, signature.as_ref())
+    call_code(args, address, signature.as_ref())
 }
 
 /// Calls a function of machine code, as [`call()`].
 fn call_code(
     args: &Args,
-    loader: &Loader,
-    module: &ModuleRef<'_>,
     address: u64,
     signature: Option<&Signature>,
 ) -> Result<(i64, String), Failure> {
@@ -492,8 +488,8 @@ fn call_code(
         None => run(),
     };
     let returned = returned.map_err(|error| match error {
-        TrapError::Bytecode(trap) => Failure::Because(bytecode::trapped_elsewhere(loader, trap)),
-        error => Failure::of(&args.file, trapped(module, error)),
+        TrapError::Bytecode(_) => Failure::Because(loaded_code::describe(error)),
+        error => Failure::of(&args.file, loaded_code::describe(error)),
     })?;
     let shown = match text_at {
         // SAFETY: the module states that the function returned the address and the length of a text.
@@ -511,30 +507,6 @@ fn call_code(
     };
     let status = if is_status { returned.integer.cast_signed() } else { 0 };
     Ok((status, lines.map(|line| line + "\n").collect()))
-}
-
-/// Describes a trap of code that `smf compile` made, or of an instance: both report their line.
-fn trapped(module: &ModuleRef<'_>, error: TrapError) -> String {
-    let TrapError::Trap(trap) = error else { return error.to_string() };
-    if let Some(instance) = loaded_code::instance_at(trap.function) {
-        return loaded_code::trap_in_instance(&instance, trap);
-    }
-    let Some(linked) = module.linked().filter(|_| module.contains(trap.function)) else {
-        return error.to_string();
-    };
-    let offset = module.code_offset(trap.function);
-    let noted = offset.and_then(|offset| SourceTrap::of_module(linked, offset, trap).ok()?);
-    let of_symbol = || {
-        let (name, _) = loaded_code::function_at(module, trap.function)?;
-        Some(SourceTrap { function: Some(name), ..SourceTrap::default() })
-    };
-    let Some(mut found) = noted.or_else(of_symbol) else { return error.to_string() };
-    if found.file.is_empty()
-        && let Some(line) = source_line(module, trap.function)
-    {
-        found.file = line.file;
-    }
-    source::trap::in_source(trap, &found)
 }
 
 /// The address of a function, which must be one of the module.

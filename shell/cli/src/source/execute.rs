@@ -11,6 +11,7 @@ use smf_core::exec::{
 };
 use smf_core::ir::Callee;
 use smf_core::link::Name;
+use smf_core::trap::Trap;
 use smf_core::types::Type;
 use smf_loader::call;
 use smf_loader::exec::BackendChoice;
@@ -21,6 +22,7 @@ use super::interpret::{for_each_host_callee, interpret};
 use super::stack::{find_functions, on_large_stack};
 use super::trap::{At, Trapped};
 use super::{BackendName, Executable};
+use crate::loaded_code;
 use crate::output::Failure;
 use crate::trace;
 use crate::values::Returns;
@@ -166,12 +168,14 @@ fn native(
     drop(span);
     let call = generated.elapsed();
     let returned = returned.map_err(|error| match error {
-        ManagerError::Trap(report) => {
-            let TrapReport { code, at, operands, ref function, .. } = report;
+        ManagerError::Trap(TrapReport { code, at, operands, function, address, .. }) => {
+            let trap = Trap { code, at, function: address, operands };
+            let of_module = if function.is_none() { loaded_code::trap_at(trap) } else { None };
             let function = function.as_ref().map(|name| name.as_bytes());
             let trap = Trapped { function, code, operands, at: At::Line(at) };
-            Failure::Because(trap.describe(executable))
+            Failure::Because(of_module.unwrap_or_else(|| trap.describe(executable)))
         }
+        ManagerError::Call(error) => Failure::Because(loaded_code::describe(error)),
         error => error.into(),
     })?;
     let outcome = match (result, returned) {

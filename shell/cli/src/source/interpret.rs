@@ -8,13 +8,14 @@ use smf_core::ir::{
     Callee, CalleeKind, FunctionInstance, Host, ProgramHost, Scalar, Stop, data_addresses,
 };
 use smf_core::link::Name;
-use smf_core::trap::CallArg;
+use smf_core::trap::{CallArg, TrapError};
 use smf_loader::call;
 
 use super::Executable;
 use super::arguments::{Arguments, Outcome};
 use super::host::{Resolver, text};
 use super::trap::{self, At, Trapped};
+use crate::loaded_code;
 use crate::output::Failure;
 use crate::values::{ArgumentMemory, little_endian};
 
@@ -31,6 +32,8 @@ struct Outside<'p> {
     resolver: &'p Resolver,
     /// The symbol of a function of the host that was to get an address that the process does not have.
     refused: Option<String>,
+    /// Why a function of the host has not returned.
+    failed_call: Option<TrapError>,
 }
 
 /// Interprets function `index`; `text_at` is the address of a result that is a text.
@@ -46,17 +49,20 @@ pub(super) fn interpret(
     let instances = functions.iter().map(|function| function.instance());
     let instances: Vec<FunctionInstance<'_, '_>> = instances.collect::<Result<_, _>>()?;
     let data = data_addresses(&instances).collect();
-    let mut outside = Outside { data, memory, resolver, refused: None };
+    let mut outside = Outside { data, memory, resolver, refused: None, failed_call: None };
     let words: Vec<u64> = values.iter().map(|value| value.bits()).collect();
     let mut program = ProgramHost::new(&instances, &mut outside, u64::MAX)?;
     program.set_max_depth(MAX_DEPTH);
     let result = program.call_function(u32::try_from(index).unwrap_or(u32::MAX), &words);
     let failed_index = program.failed_function();
     let failed = failed_index.and_then(|failed| functions.get(failed)).map(|f| f.name());
-    let refused = outside.refused.take();
+    let (refused, failed_call) = (outside.refused.take(), outside.failed_call);
     let bits = result.map_err(|stop| match stop {
         Stop::Address(_) if let Some(symbol) = refused => {
             Failure::Because(refusal(executable, failed_index, &symbol))
+        }
+        Stop::Callee if let Some(error) = failed_call => {
+            Failure::Because(loaded_code::describe(error))
         }
         Stop::Trap { code, at, operands } => {
             let function = failed.map(|name| name.as_bytes());
@@ -188,7 +194,10 @@ impl Host for Outside<'_> {
             });
         }
         // SAFETY: the source declares the function with these parameters, which machine code is trusted to have.
-        let returned = unsafe { call::call_values(address, &words) }.map_err(|_| Stop::Callee)?;
+        let returned = unsafe { call::call_values(address, &words) }.map_err(|error| {
+            self.failed_call = Some(error);
+            Stop::Callee
+        })?;
         Ok(result.map_or(0, |scalar| Value::returned(scalar, returned).bits()))
     }
 }

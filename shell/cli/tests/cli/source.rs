@@ -481,6 +481,21 @@ fn back_end_that_is_not_built_in_is_an_error() {
 }
 
 #[test]
+fn trap_of_a_module_that_source_calls_names_its_function() {
+    let directory = scratch("trap-of-module");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (library, module, source) = (path("lib.spl"), path("lib.smf"), path("a.spl"));
+    std::fs::write(&library, "# Comment\nfn div(a: i64, b: i64) -> i64: a / b\n").unwrap();
+    ok(&["compile", &library, "-o", &module]);
+    let text = "extern fn div(a: i64, b: i64) -> i64\nfn f() -> i64: div(1, 0)\n";
+    std::fs::write(&source, text).unwrap();
+    for backend in ["native", "interpret"] {
+        let error = fails(&["run", &source, "f", "--with", &module, "--backend", backend]);
+        contains(&error, &["error: division by zero in function `div` at ", "lib.spl:2\n"]);
+    }
+}
+
+#[test]
 fn extern_functions_are_those_of_the_host() {
     let directory = scratch("source-extern");
     let text = "extern fn labs(x: i64) -> i64\nextern fn sqrt(x: f64) -> f64\n\
