@@ -27,8 +27,8 @@ const SIGNALS: [(c_int, &str); 5] = [
     (libc::SIGABRT, "SIGABRT (abort)"),
 ];
 
-/// The size of the stack of the handler, in bytes: the thread's own may have overflowed.
-const STACK: usize = 1 << 20;
+/// The size of the stack of a handler, in bytes: the thread's own may have overflowed.
+pub(crate) const HANDLER_STACK: usize = 1 << 20;
 
 /// Frames that are shown.
 const MAX_FRAMES: usize = 32;
@@ -52,21 +52,33 @@ pub(crate) fn install(loader: &'static Loader, instances: impl Instances + 'stat
     if !loaded_code::set(loader, instances) {
         return;
     }
-    let stack = libc::stack_t {
-        ss_sp: Box::leak(vec![0u8; STACK].into_boxed_slice()).as_mut_ptr().cast(),
-        ss_flags: 0,
-        ss_size: STACK,
-    };
-    // SAFETY: the memory is never freed, and this thread is not in a handler.
-    unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    set_handler_stack(Box::leak(vec![0u8; HANDLER_STACK].into_boxed_slice()), 0);
     for (signal, _) in SIGNALS {
-        // SAFETY: all bytes zero is a valid value of this C structure.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = report as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESETHAND;
-        // SAFETY: the handler has the signature that the flags state.
-        unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+        handle(signal, report, libc::SA_RESETHAND);
     }
+}
+
+/// A handler of a signal, with what the kernel passes.
+pub(crate) type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// Handles a signal on the stack of handlers. Returns the action before.
+pub(crate) fn handle(signal: c_int, handler: Handler, flags: c_int) -> libc::sigaction {
+    // SAFETY: all bytes zero is a valid value of this C structure.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | flags;
+    let mut before = action;
+    // SAFETY: the handler has the signature that the flags state.
+    unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
+    before
+}
+
+/// Makes memory the stack of handlers in this thread, or, with `SS_DISABLE`, none.
+pub(crate) fn set_handler_stack(memory: &mut [u8], flags: c_int) {
+    let stack =
+        libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: flags, ss_size: memory.len() };
+    // SAFETY: the memory is not freed before a call that disables it, and this thread is not in a handler.
+    unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
 }
 
 extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {

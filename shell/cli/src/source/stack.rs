@@ -14,16 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use smf_loader::exec::host_functions;
 use smf_loader::files::system_error;
 
-use crate::crash::{PATIENCE, program_counter};
+use crate::crash::{HANDLER_STACK, PATIENCE, handle, program_counter, set_handler_stack};
 
 /// The size of the stack, in bytes. Only what is used takes memory.
 const STACK: usize = 256 << 20;
 
 /// The inaccessible bytes below: more than the largest frame.
 const GUARD: usize = 4 << 20;
-
-/// The size of the stack of the handler, in bytes: that of a report of a crash as well.
-const HANDLER_STACK: usize = 1 << 20;
 
 /// The first address of the guard; 0 before the thread runs.
 static GUARD_START: AtomicUsize = AtomicUsize::new(0);
@@ -125,23 +122,8 @@ fn handle_overflow(handler_stack: &mut [u8]) {
     // The C library counts the guard as part of the stack, or not, by version: both are covered.
     GUARD_START.store(low.addr().saturating_sub(GUARD), Ordering::Relaxed);
     set_handler_stack(handler_stack, 0);
-    // SAFETY: all bytes zero is a valid value of this C structure.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = on_fault as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    let mut before = action;
-    // SAFETY: the handler has the signature that the flags state.
-    unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, &raw mut before) };
     // A later thread finds the action of an earlier one.
-    let _ = OTHER_ACTION.set(before);
-}
-
-/// Makes memory the stack of handlers in this thread, or, with `SS_DISABLE`, none.
-fn set_handler_stack(memory: &mut [u8], flags: c_int) {
-    let stack =
-        libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: flags, ss_size: memory.len() };
-    // SAFETY: the memory is freed after the call that disables it, and this thread is not in a handler.
-    unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    let _ = OTHER_ACTION.set(handle(libc::SIGSEGV, on_fault, 0));
 }
 
 extern "C" fn on_fault(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
