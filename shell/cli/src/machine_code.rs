@@ -12,6 +12,7 @@ use crate::bytecode::write_instructions;
 use crate::generic::{print_instances, print_templates};
 use crate::nm::symbols;
 use crate::output;
+use crate::values::little_endian;
 
 /// The text of the functions and templates, or of those with this name.
 pub(crate) fn disassemble(smf: &Smf<'_>, name: Option<&str>) -> Result<String, Box<dyn Error>> {
@@ -102,8 +103,7 @@ fn write_function(
 fn write_words(text: &mut String, code: &[u8], start: u64) -> std::fmt::Result {
     for (index, word) in code.chunks(4).enumerate() {
         write!(text, "        ; {:04x}:", start + index as u64 * 4)?;
-        let number = word.iter().rev().fold(0u32, |all, &byte| all << 8 | u32::from(byte));
-        writeln!(text, " {number:08x}")?;
+        writeln!(text, " {:08x}", little_endian(word))?;
     }
     Ok(())
 }

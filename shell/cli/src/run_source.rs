@@ -13,7 +13,6 @@ use smf_core::format::{Header, Layout, SectionKind};
 use smf_core::link::{Resolve, host_arch};
 use smf_core::loader::ModuleBytes;
 use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::source::Mode;
 use smf_loader::counters;
 use smf_loader::exec::{accepts_types, host_functions};
 use smf_loader::files::Input;
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Args, program: Source, start: Instant) -> Result<ExitCo
     let (executable, index) = match program {
         Source::Simple(program) => {
             trace::check_inputs(program.module_paths())?;
-            let executable = Executable::compile(&program, Mode::Manager)?;
+            let executable = Executable::compile(&program)?;
             target(args, &program, executable)?
         }
         Source::Ir(text) => {

@@ -41,8 +41,8 @@ pub(crate) struct Executable {
 
 impl Executable {
     /// The functions of a program of Simple source.
-    pub(crate) fn compile(program: &Program, mode: Mode) -> Result<Self, Failure> {
-        Self::new(checked(compile(&program.files(), mode)?, false)?)
+    pub(crate) fn compile(program: &Program) -> Result<Self, Failure> {
+        Self::new(checked(compile(&program.files(), Mode::Manager)?, false)?)
     }
 
     /// The functions of a unit of Simple source.
