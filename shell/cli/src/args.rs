@@ -15,7 +15,8 @@ use crate::{
 /// Results go to standard output. A failure is one `error: ...` line on standard error and exit
 /// status 1. Wrong usage is exit status 2: options and arguments that the command does not accept, or
 /// that do not fit the file or the function that is called. A file argument of `-` is standard input
-/// or output. Every command reads every layout: native, packed, compact and dynlib.
+/// or output; inputs may also be pipes, such as `<(COMMAND)` of a shell. Every command reads every
+/// layout: native, packed, compact and dynlib.
 #[derive(Parser)]
 #[command(name = "smf", version, disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {

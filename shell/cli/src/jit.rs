@@ -200,7 +200,9 @@ fn instance(jit: &JitInstantiator, symbol: &[u8]) -> Result<Instance, Box<dyn Er
             && let Err(error) = jit.try_jit_instantiate(symbol)
             && matches!(error, InstantiateError::NotFound { .. })
         {
-            return Ok(jit.resolve_generic(text, &jit.infer_arguments(text, &[])?)?);
+            let types = jit.infer_arguments(text, &[]);
+            let types = types.map_err(|why| format!("{why}; state them, as in `{text}<i64>`"))?;
+            return Ok(jit.resolve_generic(text, &types)?);
         }
     }
     Ok(jit.try_jit_instantiate(symbol)?)

@@ -139,7 +139,8 @@ fn jit_takes_templates_with_types_and_with_inferred_ones() {
     assert_eq!(run(&["max", "3.5", "4"]), "4.0\n");
     assert_eq!(run(&["extra<u8>", "40"]), "42\n");
     let error = run(&["extra", "40"]);
-    assert!(error.ends_with(": No type hints available for inference of extra\n"), "{error}");
+    let why = ": No type hints available for inference of extra; state them, as in `extra<i64>`\n";
+    assert!(error.ends_with(why), "{error}");
     assert!(run(&["max<i64", "1"]).contains("no module lists an instance `max<i64`"));
     assert!(run(&["max<>", "1"]).contains("there are no type arguments"));
     let shown = |args: &[&str]| text(&smf(&[&["templates", file], args].concat()).stdout);
