@@ -13,7 +13,7 @@ use smf_core::alloc_util::TryArc;
 use smf_core::format::{Smf, Symbol, SymbolKind};
 use smf_core::ir::Scalar;
 use smf_core::link::Resolve;
-use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef, StateMigration};
+use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::memory::{FilePolicy, Unchanged};
 use smf_core::templates::JitConfig;
@@ -168,6 +168,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let span = trace::span("load", &args.file);
     let memory = CodeMemory::default();
     let shared = loader(args, &memory)?;
+    let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
+    let watch = args.watch.then(|| Watch::new(files, args.keep_constructed));
     let (name, program) = shared.read_program(&args.file)?;
     if is_source(&args.file, program.as_slice()) {
         let program = Program::of_file(&args.file, program.as_slice())?;
@@ -181,12 +183,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Err(Failure::usage_of(&args.file, "--watch applies to files"));
     }
     let (loader, templates) = attach(args, &shared, &memory)?;
-    let migration = match args.keep_constructed {
-        true => StateMigration::CopyConstructed,
-        false => StateMigration::Copy,
-    };
-    let files = std::iter::once(&args.file).chain(&args.with).map(PathBuf::as_path);
-    let watch = args.watch.then(|| Watch::new(loader, files, migration));
     // SAFETY: the user runs the dynlib as a program, so that its initialisers are trusted.
     let mapped = unsafe { loader.map_program(&name, program, &args.with) }?;
     // Before code of the modules runs.
@@ -292,7 +288,7 @@ fn call_again(
 ) -> Result<ExitCode, Failure> {
     loop {
         collect(loader);
-        watch.wait();
+        watch.wait(loader);
         let called = call(args, loader, module);
         host_functions::flush();
         match called {

@@ -21,28 +21,27 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The files of a program, each with its state before it was loaded. Modules from archives are not watched.
 pub(crate) struct Watch<'a> {
-    loader: &'a Loader,
     files: Vec<(&'a Path, Option<FileStamp>)>,
     migration: StateMigration,
 }
 
 impl<'a> Watch<'a> {
-    /// Records the state of the files.
-    pub(crate) fn new(
-        loader: &'a Loader,
-        paths: impl Iterator<Item = &'a Path>,
-        migration: StateMigration,
-    ) -> Self {
-        Self { loader, files: paths.map(|path| (path, stamp(path))).collect(), migration }
+    /// Records the state of the files, before they are loaded.
+    pub(crate) fn new(paths: impl Iterator<Item = &'a Path>, keeps_constructed: bool) -> Self {
+        let migration = match keeps_constructed {
+            true => StateMigration::CopyConstructed,
+            false => StateMigration::Copy,
+        };
+        Self { files: paths.map(|path| (path, stamp(path))).collect(), migration }
     }
 
-    /// Waits until a module has been reloaded. Failed reloads are reported.
-    pub(crate) fn wait(&mut self) {
+    /// Waits until a module of the loader has been reloaded. Failed reloads are reported.
+    pub(crate) fn wait(&mut self, loader: &Loader) {
         let mut reloaded = false;
         while !reloaded {
             thread::sleep(PAUSE);
             for (path, last) in &mut self.files {
-                reloaded |= poll(self.loader, path, last, self.migration);
+                reloaded |= poll(loader, path, last, self.migration);
             }
         }
     }
