@@ -11,9 +11,9 @@ use crate::format::write::library::LibraryReplaceError;
 use crate::format::write::rewrite::RewriteError;
 use crate::format::{FormatError, RelocKind};
 use crate::link::Name;
-use crate::printable::Printable;
 use crate::memory::code_alloc::ExecError;
 use crate::memory::{MemoryError, ReplaceError};
+use crate::printable::Printable;
 use crate::types::{MAX_ARGUMENTS, TypeError, wrong_count};
 
 /// A compiler's message, on one line. Clones share it.

@@ -311,7 +311,7 @@ fn function_that_others_call_keeps_its_types() {
     let resolved = address(&loader, "f").unwrap();
     for types in [["i64", "i64"], ["i64,i64", "bool"]] {
         let error = reload(&loader, module, &of(version(3), types)).unwrap_err();
-        let expected = LoadError::named(b"m", |module| LoadError::SignatureChanged {
+        let expected = Name::in_error(b"m", |module| LoadError::SignatureChanged {
             module,
             symbol: Name::new(b"f").unwrap(),
         });

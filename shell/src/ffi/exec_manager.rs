@@ -13,10 +13,10 @@ use std::path::Path as FilePath;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 #[cfg(not(feature = "tagged"))]
+use smf_core::Printable;
+#[cfg(not(feature = "tagged"))]
 use smf_core::alloc_util::try_push;
 use smf_core::exec::Level;
-#[cfg(not(feature = "tagged"))]
-use smf_core::Printable;
 use smf_core::source::Diagnostic;
 
 use super::c_text::CText;

@@ -3,8 +3,8 @@
 
 use std::ffi::c_char;
 
-use smf_core::format::File;
 use smf_core::Printable;
+use smf_core::format::File;
 
 use super::cptr::text;
 use super::error::{ApiError, Code, attempt_with, or};

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use rustix::io::Errno;
+use smf_core::Printable;
 use smf_core::alloc_util::AllocError;
 use smf_core::cache::CacheError;
 use smf_core::extract::ExtractError;
 use smf_core::format::FormatError;
-use smf_core::Printable;
 use smf_core::link::{LinkError, Name};
 use smf_core::loader::{BytecodeError, LoadError};
 use smf_core::memory::code_alloc::ExecError;
