@@ -71,17 +71,15 @@ fn make() -> Vec<u8> {
                 let words = code(operation, size, order);
                 let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
                 object.symbols.push(ElfSymbol {
-                    name: name.clone().into_bytes(),
-                    binding: elf::STB_WEAK,
-                    kind: elf::STT_FUNC,
                     visibility: elf::STV_HIDDEN,
                     place: ElfPlace::Section(object.sections.len()),
-                    value: 0,
                     size: bytes.len() as u64,
+                    ..ElfSymbol::new(name.as_bytes(), elf::STB_WEAK, elf::STT_FUNC)
                 });
                 let flags = elf::SHF_ALLOC.0 | elf::SHF_EXECINSTR.0;
-                let name = format!(".text.{name}").into_bytes();
-                object.sections.push(section(name, elf::SHT_PROGBITS, flags, bytes));
+                let name = format!(".text.{name}");
+                let section = ElfSection::new(name.as_bytes(), elf::SHT_PROGBITS, flags, bytes);
+                object.sections.push(section);
             }
         }
     }
@@ -89,13 +87,9 @@ fn make() -> Vec<u8> {
     let kind = elf::GNU_PROPERTY_AARCH64_FEATURE_1_AND.0;
     let all = elf::GNU_PROPERTY_AARCH64_FEATURE_1_BTI | elf::GNU_PROPERTY_AARCH64_FEATURE_1_PAC;
     let note = gnu_property::encode(&[(kind, all)]).ok().flatten().unwrap_or_default();
-    object.sections.push(section(PROPERTY_SECTION.to_vec(), elf::SHT_NOTE, elf::SHF_ALLOC.0, note));
+    let flags = elf::SHF_ALLOC.0;
+    object.sections.push(ElfSection::new(PROPERTY_SECTION, elf::SHT_NOTE, flags, note));
     object.to_vec()
-}
-
-fn section(name: Vec<u8>, kind: elf::SectionType, flags: u64, bytes: Vec<u8>) -> ElfSection {
-    let size = bytes.len() as u64;
-    ElfSection { name, kind, flags, bytes, size, alignment: 8, relocs: Vec::new() }
 }
 
 /// The loop that compares and swaps 16 bytes. It stores the old value where that differs from the expected one, because

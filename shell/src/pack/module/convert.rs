@@ -14,7 +14,7 @@ use smf_core::format::{
 };
 use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP_HOOK};
 
-use super::debug_info::{self, section_symbol};
+use super::debug_info;
 use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
 use super::frames::Frames;
 use super::init_arrays::split_arrays;
@@ -201,14 +201,11 @@ impl NamedModule<'_, '_> {
         symbol: &Symbol<'_>,
         number: &dyn Fn(u32) -> Option<usize>,
     ) -> Result<ElfSymbol> {
+        let binding = elf_binding(symbol.binding);
         let mut converted = ElfSymbol {
-            name: symbol.name().to_vec(),
-            binding: elf_binding(symbol.binding),
-            kind: elf::STT_NOTYPE,
-            visibility: elf::STV_DEFAULT,
-            place: ElfPlace::Undefined,
             value: symbol.value,
             size: symbol.size,
+            ..ElfSymbol::new(symbol.name(), binding, elf::STT_NOTYPE)
         };
         if symbol.is_import() {
             self.check_import(symbol)?;
@@ -289,13 +286,10 @@ impl NamedModule<'_, '_> {
         let (value, code) = (self.smf.header().entry_point, self.smf.code());
         let Some(code) = code.filter(|_| needs_entry(&self.smf)) else { return };
         object.symbols.push(ElfSymbol {
-            name: ENTRY.as_bytes().to_vec(),
-            binding: elf::STB_GLOBAL,
-            kind: elf::STT_FUNC,
             visibility: elf::STV_HIDDEN,
             place: number(code.index).into(),
             value,
-            size: 0,
+            ..ElfSymbol::new(ENTRY.as_bytes(), elf::STB_GLOBAL, elf::STT_FUNC)
         });
     }
 
@@ -360,15 +354,8 @@ impl NamedModule<'_, '_> {
     /// Adds the note with the properties of the code.
     fn add_properties(&self, object: &mut ElfObject) {
         let Some(note) = self.smf.sections().named(gnu_property::NAME) else { return };
-        object.sections.push(ElfSection {
-            name: PROPERTY_SECTION.to_vec(),
-            kind: elf::SHT_NOTE,
-            flags: elf::SHF_ALLOC.0,
-            bytes: note.data.to_vec(),
-            size: note.size,
-            alignment: 8,
-            relocs: Vec::new(),
-        });
+        let (flags, bytes) = (elf::SHF_ALLOC.0, note.data.to_vec());
+        object.sections.push(ElfSection::new(PROPERTY_SECTION, elf::SHT_NOTE, flags, bytes));
     }
 
     /// Adds the relocations of unwinding tables.
@@ -397,13 +384,8 @@ impl NamedModule<'_, '_> {
         let (of_module, _) = symbols.find(|(_, symbol)| symbol.as_ref().is_ok_and(is_handle))?;
         let of_object = object.symbols.len() as u32;
         object.symbols.push(ElfSymbol {
-            name: DSO_HANDLE.to_vec(),
-            binding: elf::STB_GLOBAL,
-            kind: elf::STT_NOTYPE,
             visibility: elf::STV_HIDDEN,
-            place: ElfPlace::Undefined,
-            value: 0,
-            size: 0,
+            ..ElfSymbol::new(DSO_HANDLE, elf::STB_GLOBAL, elf::STT_NOTYPE)
         });
         Some(Handle { of_module, of_object, is_used: false })
     }
@@ -435,7 +417,7 @@ struct Handle {
 /// Adds a symbol at the start of every section and returns the number of the first one.
 fn add_section_symbols(object: &mut ElfObject) -> u32 {
     let first = object.symbols.len() as u32;
-    object.symbols.extend((0..object.sections.len()).map(section_symbol));
+    object.symbols.extend((0..object.sections.len()).map(ElfSymbol::of_section));
     first
 }
 

@@ -5,7 +5,7 @@ use ::object::elf;
 use smf_core::format::ext::debug_addresses::{self, DebugFields, FieldList};
 use smf_core::format::{FormatError, Section, SectionKind, Smf};
 
-use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
+use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
 
 /// Sections of strings, which are merged with those of others.
 const STRINGS: [&[u8]; 2] = [b".debug_str", b".debug_line_str"];
@@ -33,7 +33,7 @@ pub(super) fn add(
     let first = (object.sections.len(), object.symbols.len());
     let mut sections = Vec::new();
     for (section, name) in debug_sections(smf) {
-        object.symbols.push(section_symbol(object.sections.len()));
+        object.symbols.push(ElfSymbol::of_section(object.sections.len()));
         object.sections.push(debug_section(name, smf.contents(&section)?.into_owned()));
         sections.push(section.index);
     }
@@ -100,20 +100,5 @@ fn value(section: &[u8], offset: u32, is_address: bool) -> Option<i64> {
 fn debug_section(name: &[u8], bytes: Vec<u8>) -> ElfSection {
     let is_strings = STRINGS.contains(&name);
     let flags = if is_strings { elf::SHF_MERGE.0 | elf::SHF_STRINGS.0 } else { 0 };
-    let (name, size) = (name.to_vec(), bytes.len() as u64);
-    let kind = elf::SHT_PROGBITS;
-    ElfSection { name, kind, flags, bytes, size, alignment: 1, relocs: Vec::new() }
-}
-
-/// The symbol of the section with this index.
-pub(super) fn section_symbol(section: usize) -> ElfSymbol {
-    ElfSymbol {
-        name: Vec::new(),
-        binding: elf::STB_LOCAL,
-        kind: elf::STT_SECTION,
-        visibility: elf::STV_DEFAULT,
-        place: ElfPlace::Section(section),
-        value: 0,
-        size: 0,
-    }
+    ElfSection { alignment: 1, ..ElfSection::new(name, elf::SHT_PROGBITS, flags, bytes) }
 }

@@ -2,12 +2,9 @@
 //!
 //! Source: System V ABI, chapter 4.
 
-use ::object::elf;
-
-const HEADER: usize = 64;
-const SECTION_HEADER: u16 = 64;
-const SYMBOL: u64 = 24;
-const RELA: u64 = 24;
+use ::object::LittleEndian as LE;
+use ::object::elf::{self, FileHeader64, Ident, Rela64, SectionHeader64, Sym64};
+use ::object::pod::{Pod, bytes_of, bytes_of_slice};
 
 /// A section.
 pub(in crate::pack) struct ElfSection {
@@ -20,6 +17,19 @@ pub(in crate::pack) struct ElfSection {
     pub(in crate::pack) size: u64,
     pub(in crate::pack) alignment: u64,
     pub(in crate::pack) relocs: Vec<ElfReloc>,
+}
+
+impl ElfSection {
+    /// A section of these bytes, aligned to 8, without relocations.
+    pub(in crate::pack) fn new(
+        name: &[u8],
+        kind: elf::SectionType,
+        flags: u64,
+        bytes: Vec<u8>,
+    ) -> Self {
+        let (name, size) = (name.to_vec(), bytes.len() as u64);
+        Self { name, kind, flags, bytes, size, alignment: 8, relocs: Vec::new() }
+    }
 }
 
 /// A relocation against the symbol with this index in [`ElfObject::symbols`].
@@ -58,6 +68,24 @@ pub(in crate::pack) struct ElfSymbol {
     pub(in crate::pack) size: u64,
 }
 
+impl ElfSymbol {
+    /// An undefined symbol that is visible to all objects.
+    pub(in crate::pack) fn new(
+        name: &[u8],
+        binding: elf::SymbolBind,
+        kind: elf::SymbolType,
+    ) -> Self {
+        let (visibility, place) = (elf::STV_DEFAULT, ElfPlace::Undefined);
+        Self { name: name.to_vec(), binding, kind, visibility, place, value: 0, size: 0 }
+    }
+
+    /// The symbol of the section with this index in [`ElfObject::sections`].
+    pub(in crate::pack) fn of_section(section: usize) -> Self {
+        let place = ElfPlace::Section(section);
+        Self { place, ..Self::new(&[], elf::STB_LOCAL, elf::STT_SECTION) }
+    }
+}
+
 /// An object.
 pub(in crate::pack) struct ElfObject {
     pub(in crate::pack) machine: elf::Machine,
@@ -65,82 +93,95 @@ pub(in crate::pack) struct ElfObject {
     pub(in crate::pack) symbols: Vec<ElfSymbol>,
 }
 
-/// The fields of a section header that differ between sections.
-#[derive(Default)]
-struct Fields {
-    name: u32,
-    kind: u32,
-    flags: u64,
-    offset: u64,
-    size: u64,
-    link: u32,
-    info: u32,
-    alignment: u64,
-    entry: u64,
+/// The header of a section of `size` bytes. Its name and its offset are set when it is appended.
+fn header(kind: elf::SectionType, size: usize) -> SectionHeader64<LE> {
+    SectionHeader64 {
+        sh_name: 0.into(),
+        sh_type: kind.into(),
+        sh_flags: elf::SectionFlags(0).into(),
+        sh_addr: 0.into(),
+        sh_offset: 0.into(),
+        sh_size: (size as u64).into(),
+        sh_link: 0.into(),
+        sh_info: 0.into(),
+        sh_addralign: 0.into(),
+        sh_entsize: 0.into(),
+    }
 }
 
-/// The file being made.
-#[derive(Default)]
+/// The file being made: its contents, which start with space for the file header, the section headers and their names.
 struct Writer {
     file: Vec<u8>,
-    headers: Vec<Fields>,
+    headers: Vec<SectionHeader64<LE>>,
     names: Vec<u8>,
 }
 
 impl Writer {
     /// Appends the contents of a section and its header.
-    fn section(&mut self, name: &[u8], bytes: &[u8], fields: Fields) {
+    fn section(&mut self, name: &[u8], bytes: &[u8], header: SectionHeader64<LE>) {
         self.file.resize(self.file.len().next_multiple_of(8), 0);
-        let offset = self.file.len() as u64;
+        let sh_offset = (self.file.len() as u64).into();
         self.file.extend_from_slice(bytes);
-        let name_at = self.names.len() as u32;
+        let sh_name = (self.names.len() as u32).into();
         self.names.extend_from_slice(name);
         self.names.push(0);
-        self.headers.push(Fields { name: name_at, offset, ..fields });
+        self.headers.push(SectionHeader64 { sh_name, sh_offset, ..header });
     }
 
-    /// Appends the section headers and fills in the file header.
+    /// Appends a table, whose header has these two numbers of other parts.
+    fn table<T: Pod>(
+        &mut self,
+        name: &[u8],
+        kind: elf::SectionType,
+        entries: &[T],
+        (link, info): (u32, u32),
+    ) {
+        let bytes = bytes_of_slice(entries);
+        let header = SectionHeader64 {
+            sh_link: link.into(),
+            sh_info: info.into(),
+            sh_addralign: 8.into(),
+            sh_entsize: (size_of::<T>() as u64).into(),
+            ..header(kind, bytes.len())
+        };
+        self.section(name, bytes, header);
+    }
+
+    /// Appends the section names and the section headers, and fills in the file header.
     fn finish(mut self, machine: elf::Machine) -> Vec<u8> {
-        let names = std::mem::take(&mut self.names);
-        let size = names.len() as u64 + b".shstrtab\0".len() as u64;
-        self.section(
-            b".shstrtab",
-            &names,
-            Fields { kind: elf::SHT_STRTAB.0, size, ..Fields::default() },
-        );
-        // The last name is that of the section itself, which was appended after the copy.
-        self.file.extend_from_slice(b".shstrtab\0");
+        let names = [&*self.names, b".shstrtab\0"].concat();
+        self.section(b".shstrtab", &names, header(elf::SHT_STRTAB, names.len()));
         self.file.resize(self.file.len().next_multiple_of(8), 0);
         let table = self.file.len() as u64;
-        for header in &self.headers {
-            for word in [header.name, header.kind] {
-                self.file.extend_from_slice(&word.to_le_bytes());
-            }
-            for word in [header.flags, 0, header.offset, header.size] {
-                self.file.extend_from_slice(&word.to_le_bytes());
-            }
-            for word in [header.link, header.info] {
-                self.file.extend_from_slice(&word.to_le_bytes());
-            }
-            for word in [header.alignment, header.entry] {
-                self.file.extend_from_slice(&word.to_le_bytes());
-            }
-        }
+        self.file.extend_from_slice(bytes_of_slice(&self.headers));
+
         let count = self.headers.len() as u16;
-        let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-        for half in [elf::ET_REL.0, machine.0] {
-            header.extend_from_slice(&half.to_le_bytes());
-        }
-        header.extend_from_slice(&1u32.to_le_bytes());
-        for word in [0, 0, table] {
-            header.extend_from_slice(&word.to_le_bytes());
-        }
-        header.extend_from_slice(&0u32.to_le_bytes());
-        for half in [HEADER as u16, 0, 0, SECTION_HEADER, count, count.saturating_sub(1)] {
-            header.extend_from_slice(&half.to_le_bytes());
-        }
-        if let Some(start) = self.file.get_mut(..HEADER) {
-            start.copy_from_slice(&header);
+        let header = FileHeader64::<LE> {
+            e_ident: Ident {
+                magic: elf::ELFMAG,
+                class: elf::ELFCLASS64,
+                data: elf::ELFDATA2LSB,
+                version: elf::EV_CURRENT,
+                os_abi: elf::ELFOSABI_NONE,
+                abi_version: 0,
+                padding: [0; 7],
+            },
+            e_type: elf::ET_REL.into(),
+            e_machine: machine.into(),
+            e_version: u32::from(elf::EV_CURRENT.0).into(),
+            e_entry: 0.into(),
+            e_phoff: 0.into(),
+            e_shoff: table.into(),
+            e_flags: elf::FileFlags(0).into(),
+            e_ehsize: (size_of::<FileHeader64<LE>>() as u16).into(),
+            e_phentsize: 0.into(),
+            e_phnum: 0.into(),
+            e_shentsize: (size_of::<SectionHeader64<LE>>() as u16).into(),
+            e_shnum: count.into(),
+            e_shstrndx: elf::SymbolSection(count.saturating_sub(1)).into(),
+        };
+        if let Some(start) = self.file.get_mut(..size_of_val(&header)) {
+            start.copy_from_slice(bytes_of(&header));
         }
         self.file
     }
@@ -149,17 +190,17 @@ impl Writer {
 impl ElfObject {
     /// The bytes of the object. There are fewer than 2^15 sections.
     pub(in crate::pack) fn to_vec(&self) -> Vec<u8> {
-        let mut writer = Writer { file: vec![0; HEADER], ..Writer::default() };
-        writer.section(b"", &[], Fields::default());
+        let file = vec![0; size_of::<FileHeader64<LE>>()];
+        let mut writer = Writer { file, headers: Vec::new(), names: Vec::new() };
+        writer.section(b"", &[], header(elf::SHT_NULL, 0));
         for section in &self.sections {
-            let fields = Fields {
-                kind: section.kind.0,
-                flags: section.flags,
-                size: section.size,
-                alignment: section.alignment,
-                ..Fields::default()
+            let header = SectionHeader64 {
+                sh_flags: elf::SectionFlags(section.flags).into(),
+                sh_addralign: section.alignment.into(),
+                sh_size: section.size.into(),
+                ..header(section.kind, 0)
             };
-            writer.section(&section.name, &section.bytes, fields);
+            writer.section(&section.name, &section.bytes, header);
         }
         let symbols = self.sections.len() as u32 + 1;
         self.write_symbols(&mut writer, symbols + 1);
@@ -167,60 +208,47 @@ impl ElfObject {
             if section.relocs.is_empty() {
                 continue;
             }
-            let mut bytes = Vec::with_capacity(section.relocs.len().saturating_mul(RELA as usize));
-            for reloc in &section.relocs {
-                let info = u64::from(reloc.symbol.saturating_add(1)) << 32 | u64::from(reloc.kind);
-                for word in [reloc.offset, info, reloc.addend.cast_unsigned()] {
-                    bytes.extend_from_slice(&word.to_le_bytes());
+            let relocs = section.relocs.iter().map(|reloc| {
+                let kind = elf::RelocationType(reloc.kind);
+                Rela64 {
+                    r_offset: reloc.offset.into(),
+                    r_info: Rela64::r_info(LE, false, reloc.symbol.saturating_add(1), kind),
+                    r_addend: reloc.addend.into(),
                 }
-            }
-            let fields = Fields {
-                kind: elf::SHT_RELA.0,
-                size: bytes.len() as u64,
-                link: symbols,
-                info: number,
-                alignment: 8,
-                entry: RELA,
-                ..Fields::default()
-            };
-            writer.section(&[b".rela", &*section.name].concat(), &bytes, fields);
+            });
+            let relocs: Vec<Rela64<LE>> = relocs.collect();
+            let name = [b".rela", &*section.name].concat();
+            writer.table(&name, elf::SHT_RELA, &relocs, (symbols, number));
         }
         writer.finish(self.machine)
     }
 
     /// Appends the symbol table, behind a null symbol, and its strings, which get the section number `strings`.
     fn write_symbols(&self, writer: &mut Writer, strings: u32) {
-        let (mut table, mut names) = (vec![0; SYMBOL as usize], vec![0]);
-        for symbol in &self.symbols {
+        let mut names = vec![0];
+        let null = ElfSymbol::new(&[], elf::STB_LOCAL, elf::STT_NOTYPE);
+        let symbols = std::iter::once(&null).chain(&self.symbols).map(|symbol| {
             let name = if symbol.name.is_empty() { 0 } else { names.len() as u32 };
             if name != 0 {
                 names.extend_from_slice(&symbol.name);
                 names.push(0);
             }
-            table.extend_from_slice(&name.to_le_bytes());
-            table.push(symbol.binding.0 << 4 | symbol.kind.0);
-            table.push(symbol.visibility.0);
             let section = match symbol.place {
-                ElfPlace::Undefined => 0,
-                ElfPlace::Common => elf::SHN_COMMON.0,
-                ElfPlace::Section(section) => section as u16 + 1,
+                ElfPlace::Undefined => elf::SHN_UNDEF,
+                ElfPlace::Common => elf::SHN_COMMON,
+                ElfPlace::Section(section) => elf::SymbolSection(section as u16 + 1),
             };
-            table.extend_from_slice(&section.to_le_bytes());
-            table.extend_from_slice(&symbol.value.to_le_bytes());
-            table.extend_from_slice(&symbol.size.to_le_bytes());
-        }
-        let fields = Fields {
-            kind: elf::SHT_SYMTAB.0,
-            size: table.len() as u64,
-            link: strings,
-            info: 1,
-            alignment: 8,
-            entry: SYMBOL,
-            ..Fields::default()
-        };
-        writer.section(b".symtab", &table, fields);
-        let fields =
-            Fields { kind: elf::SHT_STRTAB.0, size: names.len() as u64, ..Fields::default() };
-        writer.section(b".strtab", &names, fields);
+            Sym64 {
+                st_name: name.into(),
+                st_info: elf::SymbolInfo(symbol.binding.0 << 4 | symbol.kind.0),
+                st_other: elf::SymbolOther(symbol.visibility.0),
+                st_shndx: section.into(),
+                st_value: symbol.value.into(),
+                st_size: symbol.size.into(),
+            }
+        });
+        let symbols: Vec<Sym64<LE>> = symbols.collect();
+        writer.table(b".symtab", elf::SHT_SYMTAB, &symbols, (strings, 1));
+        writer.section(b".strtab", &names, header(elf::SHT_STRTAB, names.len()));
     }
 }

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use ::object::elf;
 use smf_core::format::{Binding, Smf};
 
-use super::debug_info::section_symbol;
 use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
 use crate::pack::init_sections::{ENTRY, Fragment, InitSection};
 use crate::pack::layout::ModuleLayout;
@@ -99,7 +98,7 @@ fn move_references(object: &mut ElfObject, section: usize, size: u64) {
             false => reloc.addend -= size,
         }
     }
-    symbols.push(section_symbol(sections.len()));
+    symbols.push(ElfSymbol::of_section(sections.len()));
 }
 
 /// Moves the first bytes of a section and their relocations to a new one; `None` if it has fewer. Those without effect,

@@ -30,7 +30,7 @@ use smf_core::trap::trap_hook;
 use smf_core::types::Type;
 
 use super::convert::reloc_type;
-use super::elf_writer::{ElfObject, ElfReloc, ElfSection, ElfSymbol};
+use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
 use super::inputs::{Inputs, TemplateSection, template_sections};
 use crate::pack::archive::Input;
 use crate::pack::error::{PackError, Result};
@@ -554,18 +554,13 @@ fn object(
 ) -> Result<ElfObject, String> {
     let machine = if arch == Arch::X86_64 { elf::EM_X86_64 } else { elf::EM_AARCH64 };
     // Another module may have been packed with the same instance.
-    let new_symbol = |name: &str, section: Option<usize>, size| ElfSymbol {
-        name: name.as_bytes().to_vec(),
-        binding: if section.is_some() { elf::STB_WEAK } else { elf::STB_GLOBAL },
-        kind: if section == Some(0) { elf::STT_FUNC } else { elf::STT_NOTYPE },
-        visibility: elf::STV_DEFAULT,
-        place: section.into(),
-        value: 0,
-        size,
+    let own = ElfSymbol {
+        place: ElfPlace::Section(0),
+        size: compiled.code.len() as u64,
+        ..ElfSymbol::new(symbol.as_bytes(), elf::STB_WEAK, elf::STT_FUNC)
     };
-    let size = compiled.code.len() as u64;
-    let own = new_symbol(symbol, Some(0), size);
-    let others = targets.iter().map(|name| new_symbol(name, None, 0));
+    let other = |name: &String| ElfSymbol::new(name.as_bytes(), elf::STB_GLOBAL, elf::STT_NOTYPE);
+    let others = targets.iter().map(other);
     let symbols = std::iter::once(own).chain(others).collect();
     let mut relocs = Vec::new();
     for reloc in &compiled.relocations {
@@ -578,15 +573,12 @@ fn object(
         let (offset, addend) = (u64::from(reloc.offset), reloc.addend);
         relocs.push(ElfReloc { offset, symbol, kind, addend });
     }
+    let flags = elf::SHF_ALLOC.0 | elf::SHF_EXECINSTR.0;
     let section = ElfSection {
-        name: INSTANCE_SECTION.to_vec(),
-        kind: elf::SHT_PROGBITS,
-        flags: elf::SHF_ALLOC.0 | elf::SHF_EXECINSTR.0,
-        bytes: compiled.code,
-        size,
         // Instructions may require that constants behind the code are aligned.
         alignment: 16,
         relocs,
+        ..ElfSection::new(INSTANCE_SECTION, elf::SHT_PROGBITS, flags, compiled.code)
     };
     let unwinding = eh_frame(arch, tables).map_err(|error| error.to_string())?;
     let sections = std::iter::once(section).chain(unwinding).collect();
@@ -606,13 +598,6 @@ fn eh_frame(arch: Arch, tables: &[FunctionTables]) -> Result<Option<ElfSection>,
         relocs.push(ElfReloc { offset: field as u64, symbol: 0, kind: kind.0, addend });
     }
     let bytes = table.finish()?;
-    Ok((!relocs.is_empty()).then(|| ElfSection {
-        name: b".eh_frame".to_vec(),
-        kind: elf::SHT_PROGBITS,
-        flags: elf::SHF_ALLOC.0,
-        size: bytes.len() as u64,
-        bytes,
-        alignment: 8,
-        relocs,
-    }))
+    let section = ElfSection::new(b".eh_frame", elf::SHT_PROGBITS, elf::SHF_ALLOC.0, bytes);
+    Ok((!relocs.is_empty()).then_some(ElfSection { relocs, ..section }))
 }
