@@ -287,11 +287,8 @@ impl Item<'_> {
             Source::Section { id, relocs: Some(relocs), is_reversed } => {
                 let Some(section) = addresses.program.section(id) else { return };
                 let inputs = section.relocs(id.object);
-                if is_reversed {
-                    self.apply(relocator, relocs, inputs, found, |at| reversed(at, self.size));
-                } else {
-                    self.apply(relocator, relocs, inputs, found, Some);
-                }
+                let offset = |at| if is_reversed { reversed(at, self.size) } else { Some(at) };
+                self.apply(relocator, relocs, inputs, found, offset);
             }
             Source::Frames => {
                 let table = addresses.eh_frame;
@@ -314,25 +311,14 @@ impl Item<'_> {
         mut offset: impl FnMut(u64) -> Option<u64>,
     ) {
         let addresses = relocator.addresses;
-        let isa = addresses.program.machine().isa();
         let before = relocator.low_addresses;
-        for (index, input, planned) in addresses.plan.of_section(relocs, inputs) {
-            let (input, form) = match planned {
-                Some(reloc) => (reloc.input, reloc.form),
-                None => match isa.plain_form(input.kind) {
-                    Some(form) => (input, form),
-                    None => continue,
-                },
-            };
-            let at = offset(input.offset).and_then(|offset| self.at.plus(offset));
-            let at = at.filter(|at| self.contains(*at, form.bytes())).ok_or(NO_TARGET);
-            let applied = at.and_then(|at| match planned {
-                Some(reloc) => relocator.relocate(reloc, at),
-                None => relocator.relocate_plain(input, form, at),
-            });
-            if let Err(error) = applied {
-                let order = (matches!(self.source, Source::Frames), relocs.id, index);
-                found.refused.push((order, error.at(addresses.program, relocs.id, input)));
+        for reloc in addresses.plan.of_section(addresses.program, relocs, inputs) {
+            let at = offset(reloc.input.offset).and_then(|offset| self.at.plus(offset));
+            let at = at.filter(|at| self.contains(*at, reloc.form.bytes())).ok_or(NO_TARGET);
+            if let Err(error) = at.and_then(|at| relocator.relocate(&reloc, at)) {
+                let order = (matches!(self.source, Source::Frames), relocs.id, reloc.index);
+                let error = error.at(addresses.program, relocs.id, reloc.input);
+                found.refused.push((order, error));
             }
         }
         if relocator.low_addresses != before {

@@ -140,16 +140,18 @@ pub(super) struct RelocPlan {
 }
 
 impl RelocPlan {
-    /// The relocations of a section: the index of each in the input, and what is planned for it unless it is plain.
-    pub(super) fn of_section<'p>(
-        &'p self,
+    /// The relocations of a section, except those that ask for nothing.
+    pub(super) fn of_section(
+        &self,
+        program: &Program<'_>,
         found: &SectionRelocs,
         inputs: impl Iterator<Item = InputReloc>,
-    ) -> impl Iterator<Item = (usize, InputReloc, Option<&'p PackReloc>)> {
+    ) -> impl Iterator<Item = PackReloc> {
         let planned = self.relocs.get(found.planned.clone()).unwrap_or(&[]);
         let mut planned = planned.iter().peekable();
-        inputs.enumerate().map(move |(index, input)| {
-            (index, input, planned.next_if(|reloc| reloc.index == index))
+        inputs.enumerate().filter_map(move |(index, input)| {
+            let planned = planned.next_if(|reloc| reloc.index == index);
+            planned.copied().or_else(|| PackReloc::plain(program, index, input))
         })
     }
 
@@ -220,7 +222,7 @@ pub(super) struct Isa {
 
 impl PackReloc {
     /// A plain relocation; `None` for one that asks for nothing.
-    pub(super) fn plain(program: &Program<'_>, index: usize, input: InputReloc) -> Option<Self> {
+    fn plain(program: &Program<'_>, index: usize, input: InputReloc) -> Option<Self> {
         let form = program.machine().isa().plain_form(input.kind)?;
         let to = RelocTarget::Symbol(program.resolution(input.symbol).ok()?);
         Some(PackReloc { index, input, form, to, addend: input.addend, rewrite: None })

@@ -267,20 +267,6 @@ impl Relocator<'_, '_, '_> {
         self.write_value(at, reloc.form, Target { address, addend })
     }
 
-    /// Writes what a plain relocation asks for into the field at `at`.
-    pub(super) fn relocate_plain(
-        &mut self,
-        input: InputReloc,
-        form: RelocForm,
-        at: OutputOffset,
-    ) -> RelocResult {
-        let Ok(resolution) = self.addresses.program.resolution(input.symbol) else { return Ok(()) };
-        let found = self.addresses.referent(input.symbol, resolution, input.addend);
-        let (address, addend) = found.ok_or(NO_TARGET)?;
-        self.refer_to(input.symbol, Some(resolution));
-        self.write_value(at, form, Target { address, addend })
-    }
-
     /// Notes what the next value refers to: a symbol of the input and its definition, if it is not replaced by a table
     /// entry.
     fn refer_to(&mut self, symbol: SymbolId, resolution: Option<Resolution>) {

@@ -109,12 +109,7 @@ impl<'s, 'd> SectionScan<'s, 'd> {
             }
         }
         let found = SectionRelocs { id, planned: first..self.plan.relocs.len(), count };
-        let overlap = || {
-            let relocs = self.plan.of_section(&found, relocs);
-            first_overlap(relocs.filter_map(|(index, input, planned)| {
-                planned.copied().or_else(|| PackReloc::plain(program, index, input))
-            }))
-        };
+        let overlap = || first_overlap(self.plan.of_section(program, &found, relocs));
         if let Some(offset) = patched.is_disordered.then(overlap).flatten() {
             self.refusals.add(PackError::RelocOverlap { place: program.place(id), offset });
         }
