@@ -325,19 +325,10 @@ impl ModuleLayout<'_, '_> {
         let (text, others) = order.split_at(order.partition_point(is_text));
         let (warm, cold) = text.split_at(text.partition_point(is_warm));
         self.place_all(warm)?;
-        let stubs = (self.plan.stubs.len() as u64).saturating_mul(self.stub_bytes());
-        if stubs != 0 {
-            self.stubs = self.extent(Segment::Text).reserve(stubs, 16)?;
-        }
-        let count = self.plan.landing_stubs.len() as u64;
-        if count != 0 {
-            let stubs = count.saturating_mul(self.landing_stub_bytes());
-            self.landing_stubs = self.extent(Segment::Text).reserve(stubs, 16)?;
-        }
-        let ifuncs = (self.ifuncs.len() as u64).saturating_mul(self.landing_stub_bytes());
-        if ifuncs != 0 {
-            self.ifunc_stubs = self.extent(Segment::Text).reserve(ifuncs, 16)?;
-        }
+        self.stubs = self.reserve_stubs(self.plan.stubs.len(), self.stub_bytes())?;
+        let bytes = self.landing_stub_bytes();
+        self.landing_stubs = self.reserve_stubs(self.plan.landing_stubs.len(), bytes)?;
+        self.ifunc_stubs = self.reserve_stubs(self.ifuncs.len(), bytes)?;
         for thunk in &self.plan.thunks {
             let start = self.extent(Segment::Text).reserve(thunk.bytes.len() as u64, 1)?;
             self.thunks.push(start);
@@ -368,6 +359,14 @@ impl ModuleLayout<'_, '_> {
             self.extent(fragment.segments().0).reserve(end, 1)?;
         }
         Ok(())
+    }
+
+    /// Reserves `count` stubs of this size behind the code. Returns the offset of the first.
+    fn reserve_stubs(&mut self, count: usize, bytes: u64) -> Result<u64> {
+        match (count as u64).saturating_mul(bytes) {
+            0 => Ok(0),
+            stubs => self.extent(Segment::Text).reserve(stubs, 16),
+        }
     }
 
     /// The instructions that are added to fragments; `None` if the input has them.
@@ -490,6 +489,11 @@ impl ModuleLayout<'_, '_> {
         Some(Address::Section { output: extent.output, offset })
     }
 
+    /// The address of an entry of a table of entries of `size` bytes, which starts at an offset of a segment.
+    fn nth(&self, run: Segment, start: u64, number: usize, size: u64) -> Option<Address> {
+        self.at(run, (number as u64).checked_mul(size)?.checked_add(start)?)
+    }
+
     /// The address of an input section; `None` when it is unreachable.
     pub(super) fn section(&self, id: SectionId) -> Option<Address> {
         self.placed.get(id).copied()
@@ -497,27 +501,24 @@ impl ModuleLayout<'_, '_> {
 
     /// The address of a GOT slot.
     pub(super) fn slot(&self, number: usize) -> Option<Address> {
-        self.at(Segment::Got, (number as u64).checked_mul(SLOT)?)
+        self.nth(Segment::Got, 0, number, SLOT)
     }
 
     /// The address of a stub.
     pub(super) fn stub(&self, number: usize) -> Option<Address> {
-        let offset = (number as u64).checked_mul(self.stub_bytes())?;
-        self.at(Segment::Text, offset.checked_add(self.stubs)?)
+        self.nth(Segment::Text, self.stubs, number, self.stub_bytes())
     }
 
     /// The address of a stub whose address is taken.
     pub(super) fn landing_stub(&self, number: usize) -> Option<Address> {
-        let offset = (number as u64).checked_mul(self.landing_stub_bytes())?;
-        self.at(Segment::Text, offset.checked_add(self.landing_stubs)?)
+        self.nth(Segment::Text, self.landing_stubs, number, self.landing_stub_bytes())
     }
 
     /// The stub and the slot of an indirect function.
     pub(super) fn ifunc(&self, number: usize) -> Option<(Address, Address)> {
-        let stub = (number as u64).checked_mul(self.landing_stub_bytes())?;
-        let stub = stub.checked_add(self.ifunc_stubs)?;
-        let slot = (number as u64).checked_mul(SLOT)?.checked_add(self.ifunc_slots)?;
-        self.at(Segment::Text, stub).zip(self.at(Segment::Igot, slot))
+        let bytes = self.landing_stub_bytes();
+        let stub = self.nth(Segment::Text, self.ifunc_stubs, number, bytes);
+        stub.zip(self.nth(Segment::Igot, self.ifunc_slots, number, SLOT))
     }
 
     /// The address of a thunk.

@@ -334,10 +334,19 @@ impl Relocator<'_, '_, '_> {
 
     /// Writes a stub that jumps to the address in a slot.
     fn make_stub(&mut self, stub: Stub, at: Option<Address>, slot: Option<Address>) -> RelocResult {
-        let Stub { bytes, operands } = stub;
         let at = OutputOffset::of(at).ok_or(NO_TARGET)?;
-        self.put(at, bytes).ok_or(NO_TARGET)?;
-        let address = slot.ok_or(NO_TARGET)?;
+        self.put(at, stub.bytes).ok_or(NO_TARGET)?;
+        self.write_operands(at, stub.operands, slot)
+    }
+
+    /// Writes operands that refer to an address into code of the packer at `at`.
+    fn write_operands(
+        &mut self,
+        at: OutputOffset,
+        operands: &[(u64, RelocForm, i64)],
+        address: Option<Address>,
+    ) -> RelocResult {
+        let address = address.ok_or(NO_TARGET)?;
         for &(offset, form, addend) in operands {
             let operand = at.plus(offset).ok_or(NO_TARGET)?;
             self.write_value(operand, form, Target { address, addend })?;
@@ -430,23 +439,15 @@ impl Relocator<'_, '_, '_> {
         for &registrar in &addresses.plan.registrars {
             let target = addresses.program.target_of(registrar).ok_or(NO_TARGET)?;
             let slot = addresses.plan.slots.get_index_of(&(target, 0)).ok_or(NO_TARGET)?;
-            let slot = addresses.slot(slot).ok_or(NO_TARGET)?;
             let handle = addresses.program.dso_handle();
-            let to_handle =
-                (addresses.locate(handle).ok_or(NO_TARGET)?, RefersTo::new(handle, false));
-            let to_slot = (slot, RefersTo::Section);
             let at = addresses.locate(Resolution::Registrar(registrar));
             let at = OutputOffset::of(at).ok_or(NO_TARGET)?;
             let code = addresses.registrar_code(registrar).ok_or(NO_TARGET)?;
             self.put(at, code.bytes).ok_or(NO_TARGET)?;
-            for ((address, refers_to), operands) in [(to_handle, code.handle), (to_slot, code.slot)]
-            {
-                self.refers_to = refers_to;
-                for &(offset, form, addend) in operands {
-                    let operand = at.plus(offset).ok_or(NO_TARGET)?;
-                    self.write_value(operand, form, Target { address, addend })?;
-                }
-            }
+            self.refers_to = RefersTo::new(handle, false);
+            self.write_operands(at, code.handle, addresses.locate(handle))?;
+            self.refers_to = RefersTo::Section;
+            self.write_operands(at, code.slot, addresses.slot(slot))?;
         }
         Ok(())
     }
