@@ -68,7 +68,6 @@ impl Module<'_> {
                 }
             }
             Payload::Strings => self.put_strings(out, offset),
-            Payload::Space(_) => {}
         }
     }
 
