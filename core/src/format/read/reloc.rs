@@ -46,15 +46,10 @@ impl<'d> RelocTable<'d> {
         self.section.data.as_chunks::<RELOC>().0.iter().map(RelocEntry)
     }
 
-    /// The index of the first relocation, from `from` on, whose kind has another [number](RelocEntry::number). Compares
-    /// four relocations at a time, because most tables are all of one kind.
+    /// The index of the first relocation, from `from` on, whose kind has another [number](RelocEntry::number).
     pub fn first_other(&self, number: u8, from: usize) -> Option<usize> {
-        let entries = self.section.data.as_chunks::<RELOC>().0.get(from..)?;
-        let differs = |entry: &[u8; RELOC]| RelocEntry(entry).number() ^ number;
-        let same = |four: &&[_; 4]| four.iter().fold(0, |all, entry| all | differs(entry)) == 0;
-        let passed = 4 * entries.as_chunks::<4>().0.iter().take_while(same).count();
-        let rest = entries.get(passed..)?;
-        rest.iter().position(|entry| differs(entry) != 0).map(|at| from + passed + at)
+        let mut rest = self.entries().skip(from);
+        rest.position(|entry| entry.number() != number).map(|at| from + at)
     }
 
     /// The relocation with this index; `None` past the end.
@@ -80,22 +75,14 @@ impl<'d> RelocTable<'d> {
     /// The index of the first relocation that has an unknown kind, refers to none of `symbols` symbols, or writes
     /// outside the target section; and that relocation.
     pub(crate) fn first_broken(&self, symbols: u64) -> Option<(usize, Reloc)> {
-        let (layout, room) = (self.layout, self.target.memory_size());
-        let is_broken = |reloc: Reloc| {
+        let room = self.target.memory_size();
+        let is_broken = |reloc: &Reloc| {
             let end = reloc.offset.checked_add(reloc.kind.width());
             matches!(reloc.kind, RelocKind::Unknown(_))
                 || u64::from(reloc.symbol) >= symbols
                 || end.is_none_or(|end| end > room)
         };
-        // Compiled once for each form, because this loop takes nearly all of the time.
-        let mut entries = self.entries();
-        let index = if layout.is_object() {
-            entries.position(|entry| is_broken(elf_reloc::decode(entry.0, layout)))
-        } else {
-            let kinds = layout.reloc_kinds();
-            entries.position(|entry| is_broken(Reloc::decode(entry, kinds)))
-        };
-        index.and_then(|index| Some((index, self.iter().nth(index)?)))
+        self.iter().enumerate().find(|(_, reloc)| is_broken(reloc))
     }
 }
 
