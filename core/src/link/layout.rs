@@ -78,14 +78,13 @@ impl<'d> ImageLayout<'d> {
         for ((size, limit), section) in each {
             *size = section.memory_size();
             if section.kind.is_loaded() {
-                *limit = SymbolAddress::MAX_OFFSET.min(*size);
+                *limit = *size;
                 alignment = section.alignment.max(alignment);
             }
             if section.kind == SectionKind::Code {
                 code_bytes = code_bytes.saturating_add(*size);
             }
         }
-        limits.truncate(to_usize(SymbolAddress::MAX_SECTIONS));
         let mut layout = try_box(Self { prelink, sections, sizes, alignment, ..Self::default() })?;
         layout.locate_symbols(smf, &mut limits)?;
         layout.check_relocs(smf, code_bytes > machine::branch_reach(smf.header().arch))?;
@@ -99,15 +98,15 @@ impl<'d> ImageLayout<'d> {
     fn locate_symbols(&mut self, smf: &Smf<'_>, limits: &mut [u64]) -> Result<()> {
         let symbols = smf.symbols();
         u32::try_from(symbols.len()).map_err(|_| LinkError::TooLarge)?;
-        let mut addresses = try_filled(symbols.len(), &SymbolAddress::NONE)?;
+        let mut addresses = try_filled(symbols.len(), &SymbolAddress::None)?;
         symbols.try_for_each_place(&mut addresses, |index, place, address| {
             *address = match place {
-                SymbolPlace::Nowhere => SymbolAddress::NONE,
+                SymbolPlace::Nowhere => SymbolAddress::None,
                 SymbolPlace::Import { .. } => self.next_import(),
                 SymbolPlace::Section { section, value, size } => {
                     match (limits.get(to_usize(section)), value.checked_add(size)) {
                         (Some(limit), Some(end)) if end <= *limit => {
-                            SymbolAddress::in_checked_section(section, value)
+                            SymbolAddress::Section(section, value)
                         }
                         _ => self.locate_outside_limit(smf, index, limits)?,
                     }
@@ -120,7 +119,7 @@ impl<'d> ImageLayout<'d> {
     }
 
     fn next_import(&mut self) -> SymbolAddress {
-        let import = SymbolAddress::import(self.imports);
+        let import = SymbolAddress::Import(self.imports);
         self.imports += 1;
         import
     }
@@ -141,17 +140,15 @@ impl<'d> ImageLayout<'d> {
             symbol.check_place(self.sizes.get(number).copied().unwrap_or(0))?;
         }
         if !section.kind.is_loaded() {
-            return SymbolAddress::in_section(section.index, 0).ok_or(LinkError::TooLarge);
+            return Ok(SymbolAddress::Section(section.index, 0));
         }
         symbol.check_place(u64::MAX)?;
-        let address = SymbolAddress::in_section(section.index, symbol.value);
-        let address = address.ok_or(LinkError::TooLarge)?;
         let end = symbol.value.saturating_add(symbol.size);
         if let Some((limit, size)) = limits.get_mut(number).zip(self.sizes.get_mut(number)) {
             *size = end.max(*size);
-            *limit = SymbolAddress::MAX_OFFSET.min(*size);
+            *limit = *size;
         }
-        Ok(address)
+        Ok(SymbolAddress::Section(section.index, symbol.value))
     }
 
     /// Checks the relocations to apply, except those that [`next_other`] skips, and assigns GOT slots and veneers.
@@ -242,9 +239,9 @@ impl<'d> ImageLayout<'d> {
         is_long: bool,
     ) -> Result<()> {
         let symbol = to_usize(reloc.symbol);
-        let address = self.symbols.get(symbol).copied().unwrap_or(SymbolAddress::NONE);
+        let address = self.symbols.get(symbol).copied().unwrap_or(SymbolAddress::None);
         let section = table.section.index;
-        if address == SymbolAddress::NONE && reloc.kind != RelocKind::None {
+        if address == SymbolAddress::None && reloc.kind != RelocKind::None {
             let symbol = smf.symbols().get(reloc.symbol)?;
             let error = |symbol| LinkError::NoAddress { section, index, symbol };
             return Err(LinkError::named(symbol.name(), error));
@@ -423,14 +420,14 @@ fn next_other(table: &RelocTable<'_>, from: usize) -> Option<(usize, Reloc)> {
 
 /// Whether a relocation in a section of `limit` bytes is well-formed and needs neither a slot nor a veneer.
 fn needs_no_slot(symbols: &[SymbolAddress], limit: u64, reloc: &Reloc, is_long: bool) -> bool {
-    let address = symbols.get(to_usize(reloc.symbol)).copied().unwrap_or(SymbolAddress::NONE);
+    let address = symbols.get(to_usize(reloc.symbol)).copied().unwrap_or(SymbolAddress::None);
     let is_direct = match reloc.kind {
         RelocKind::Abs64 | RelocKind::Pc32 => true,
         RelocKind::Plt32 => !address.is_import() && !is_long,
         _ => false,
     };
     let end = reloc.offset.checked_add(reloc.kind.width());
-    is_direct && address != SymbolAddress::NONE && end.is_some_and(|end| end <= limit)
+    is_direct && address != SymbolAddress::None && end.is_some_and(|end| end <= limit)
 }
 
 /// The protection of a section. It depends on the kind alone; flags never add a right.
@@ -514,7 +511,7 @@ mod tests {
                         }
                     };
                     assert_eq!(address.resolve(&starts, &imports), expected);
-                    assert_eq!(*address == SymbolAddress::NONE, place == SymbolPlace::Nowhere);
+                    assert_eq!(*address == SymbolAddress::None, place == SymbolPlace::Nowhere);
                 }
             }
             // A well-formed file may be impossible to link here.

@@ -209,11 +209,8 @@ pub(super) fn apply(
         let Some((number, range)) = containing(preserved, section, value) else { return Ok(()) };
         if let Some(address) = range.address_of(section, value, size) {
             let number = u32::try_from(number).ok().and_then(|number| first.checked_add(number));
-            let redirected = SymbolAddress::in_section(
-                number.ok_or(LinkError::TooLarge)?,
-                address.wrapping_sub(range.address),
-            );
-            *symbol = redirected.ok_or(LinkError::TooLarge)?;
+            let number = number.ok_or(LinkError::TooLarge)?;
+            *symbol = SymbolAddress::Section(number, address.wrapping_sub(range.address));
         }
         Ok::<(), PreserveError>(())
     })?;

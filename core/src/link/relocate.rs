@@ -121,14 +121,14 @@ impl Addresses {
         Ok(Self { sections, imports })
     }
 
-    /// The address of a symbol; `None` for [`SymbolAddress::NONE`].
+    /// The address of a symbol; `None` for [`SymbolAddress::None`].
     #[inline]
     fn of(&self, symbol: SymbolAddress) -> Option<u64> {
         symbol.resolve(&self.sections, &self.imports)
     }
 }
 
-/// The address of a symbol without one ([`SymbolAddress::NONE`]). A resolver may return the same value.
+/// The address of a symbol without one ([`SymbolAddress::None`]). A resolver may return the same value.
 const NO_ADDRESS: u64 = u64::MAX;
 
 /// The address of every import, in the order of the symbol table; 0 for an unresolved weak one, and for those that denote
@@ -306,7 +306,7 @@ impl Relocator<'_, '_> {
         }
         let symbols = &self.layout.symbols;
         let has_none =
-            |reloc: &Reloc| symbols.get(to_usize(reloc.symbol)) == Some(&SymbolAddress::NONE);
+            |reloc: &Reloc| symbols.get(to_usize(reloc.symbol)) == Some(&SymbolAddress::None);
         let section = table.section.index;
         match (0u32..).zip(table.iter()).find(|(_, reloc)| has_none(reloc)) {
             Some((index, reloc)) => {
@@ -323,7 +323,7 @@ impl Relocator<'_, '_> {
         let place = self.base.wrapping_add(at);
         let slots = self.layout.slots.get(symbol).copied().unwrap_or_default();
         let (slot, veneer) = self.layout.slot_offsets(slots);
-        let target = self.layout.symbols.get(symbol).copied().unwrap_or(SymbolAddress::NONE);
+        let target = self.layout.symbols.get(symbol).copied().unwrap_or(SymbolAddress::None);
         let address = self.addresses.of(target);
         // Unlike an address, an offset from the thread pointer is signed.
         let is_signed = reloc.kind == RelocKind::Abs32
