@@ -13,7 +13,7 @@ use super::machine::{self, Operands, put};
 use super::name::Name;
 use super::preserved_data;
 use super::resolve::Resolve;
-use super::special_imports;
+use super::special_imports::{REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING, TRAP_HOOK};
 use super::symbol_address::SymbolAddress;
 use super::tls::{self, TlsImports};
 use crate::alloc_util::{try_collect, try_filled};
@@ -100,9 +100,9 @@ fn add_to_places(group: PlaceGroup, base: u64, memory: &mut [u8]) -> Result<()> 
 /// The services that a module needs, by the special names that it imports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Requirements {
-    /// [`special_imports::REQUIRES_CONSTRUCTORS`].
+    /// [`REQUIRES_CONSTRUCTORS`].
     pub(super) constructors: bool,
-    /// [`special_imports::REQUIRES_UNWINDING`].
+    /// [`REQUIRES_UNWINDING`].
     pub(super) unwinding: bool,
 }
 
@@ -150,39 +150,25 @@ fn resolve_imports<'d>(
         if tls.add(number, symbol.name())? {
             continue;
         }
-        if symbol.name() == prelink::NAME {
-            if !layout.is_prelinked() {
-                return Err(LinkError::Prelink);
-            }
-            *value = base;
-            continue;
-        }
-        if symbol.name() == ifunc::NAME {
-            *value = super::ifunc::slots(smf, layout, base)?;
-            continue;
-        }
-        if symbol.name() == needed::IMPORT {
-            if !libraries.is_listed() {
-                return Err(LinkError::NoLibraries);
-            }
-            continue;
-        }
-        if special_imports::is_special(symbol.name()) {
-            if symbol.name() == special_imports::TRAP_HOOK {
-                *value = trap_hook as *const () as usize as u64;
-            }
-            requirements.constructors |= symbol.name() == special_imports::REQUIRES_CONSTRUCTORS;
-            requirements.unwinding |= symbol.name() == special_imports::REQUIRES_UNWINDING;
-            continue;
-        }
-        let is_called = layout.slots.get(to_usize(index)).is_some_and(|s| s.veneer != 0);
-        let found = imports.resolve_import(&symbol, is_called, libraries)?;
-        match found {
-            Some(address) => *value = address,
-            None if symbol.binding == Binding::Weak => {}
-            None => {
-                count += 1;
-                first = first.or(Some(symbol));
+        match symbol.name() {
+            prelink::NAME if layout.is_prelinked() => *value = base,
+            prelink::NAME => return Err(LinkError::Prelink),
+            ifunc::NAME => *value = super::ifunc::slots(smf, layout, base)?,
+            needed::IMPORT if libraries.is_listed() => {}
+            needed::IMPORT => return Err(LinkError::NoLibraries),
+            TRAP_HOOK => *value = trap_hook as *const () as usize as u64,
+            REQUIRES_CONSTRUCTORS => requirements.constructors = true,
+            REQUIRES_UNWINDING => requirements.unwinding = true,
+            _ => {
+                let is_called = layout.slots.get(to_usize(index)).is_some_and(|s| s.veneer != 0);
+                match imports.resolve_import(&symbol, is_called, libraries)? {
+                    Some(address) => *value = address,
+                    None if symbol.binding == Binding::Weak => {}
+                    None => {
+                        count += 1;
+                        first = first.or(Some(symbol));
+                    }
+                }
             }
         }
     }
