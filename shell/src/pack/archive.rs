@@ -9,6 +9,7 @@ use ::object::read::archive::ArchiveFile;
 
 use super::error::{PackError, PackWarning, Result};
 use super::object::{self, Object, Origin, SymbolLocation, text};
+use super::parallel;
 
 /// An object or an archive of objects.
 #[derive(Clone, Copy, Debug)]
@@ -40,32 +41,15 @@ pub(super) fn is_archive(data: &[u8]) -> bool {
     data.starts_with(&::object::archive::MAGIC) || data.starts_with(&::object::archive::THIN_MAGIC)
 }
 
-/// The number of members for which a further thread pays.
-const MEMBERS_PER_THREAD: usize = 32;
+/// The number of members that a thread parses at a time.
+const MEMBERS_AT_A_TIME: usize = 32;
 
-/// Parses members, on as many threads as pay; a thread that cannot be started costs time alone.
-fn parse_all<'d>(members: &[Member<'d>]) -> Vec<Result<Object<'d>>> {
-    fn parse<'d>(members: &[Member<'d>]) -> Vec<Result<Object<'d>>> {
-        let parse = |m: &Member<'d>| object::parse(&m.name, m.data, m.origin);
-        members.iter().map(parse).collect()
-    }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(members.len() / MEMBERS_PER_THREAD).max(1);
-    let mut chunks = members.chunks(members.len().div_ceil(threads).max(1));
-    let first = chunks.next().unwrap_or(&[]);
-    std::thread::scope(|scope| {
-        let start = |chunk| {
-            let thread = std::thread::Builder::new().spawn_scoped(scope, move || parse(chunk));
-            (chunk, thread.ok())
-        };
-        let others: Vec<_> = chunks.map(start).collect();
-        let mut parsed = parse(first);
-        for (chunk, thread) in others {
-            let result = thread.and_then(|thread| thread.join().ok());
-            parsed.extend(result.unwrap_or_else(|| parse(chunk)));
-        }
-        parsed
-    })
+/// Parses members.
+fn parse_all<'d>(members: &[Member<'d>]) -> impl Iterator<Item = Result<Object<'d>>> {
+    let parse = |m: &Member<'d>| object::parse(&m.name, m.data, m.origin);
+    let parts = members.chunks(MEMBERS_AT_A_TIME).collect();
+    let parsed = parallel::map(parts, |part| part.iter().map(parse).collect::<Vec<_>>());
+    parsed.into_iter().flatten()
 }
 
 /// The members of an archive.
@@ -116,7 +100,7 @@ impl<'d> Archives<'d> {
 
     /// Adds members. One that is not an object causes a warning.
     pub(super) fn add_members(&mut self, members: &[Member<'d>], warnings: &mut Vec<PackWarning>) {
-        for (parsed, member) in parse_all(members).into_iter().zip(members) {
+        for (parsed, member) in parse_all(members).zip(members) {
             match parsed {
                 Ok(object) => self.index(object),
                 Err(error) => {

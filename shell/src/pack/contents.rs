@@ -3,9 +3,6 @@
 //! Input sections are divided into runs of neighbours. A thread takes a run and writes its part of the output. The runs
 //! depend on the input alone, and what they yield is put in order, so that the number of threads does not matter.
 
-use std::num::NonZero;
-use std::sync::{Mutex, PoisonError};
-
 use smf_core::format::SectionKind;
 
 use super::error::{PackError, PackWarning, Refusals, Result};
@@ -14,6 +11,7 @@ use super::layout::ModuleLayout;
 use super::object::{InputReloc, SectionId, SectionMap};
 use super::output::Segment;
 use super::pack_reloc::SectionRelocs;
+use super::parallel;
 use super::relocate::{
     NO_TARGET, OutputOffset, OutputRelocs, RelocContext, Relocator, SectionData,
 };
@@ -36,20 +34,19 @@ pub(super) fn write<'e, 'd, 'b>(
     let items = items(context.addresses)?;
     let runs = divide(&items, context.addresses);
     let parts = buffers.iter_mut().map(|bytes| &mut **bytes).collect();
-    let written = run_all(context, jobs(&runs, parts))?;
+    let written = parallel::map(jobs(&runs, parts), |job| job.run(context));
+    let written = written.into_iter().collect::<Option<Vec<_>>>().ok_or(PackError::TooLarge)?;
     let data = |bytes| SectionData { start: 0, bytes, relocs: OutputRelocs::default() };
     let mut relocator = Relocator::new(context, buffers.into_iter().map(data).collect());
     let (mut low, mut refused) = (Vec::new(), Vec::new());
-    let mut parts: Vec<_> = relocator.contents.iter().map(|_| Vec::new()).collect();
     for run in written {
         relocator.low_addresses += run.low_addresses;
         relocator.needs_prelink |= run.needs_prelink;
         low.extend(run.found.low);
         refused.extend(run.found.refused);
-        parts.iter_mut().zip(run.relocs).for_each(|(parts, part)| parts.push(part));
-    }
-    for (data, parts) in relocator.contents.iter_mut().zip(parts) {
-        data.relocs.extend(parts);
+        for (data, part) in relocator.contents.iter_mut().zip(run.relocs) {
+            data.relocs.append(part);
+        }
     }
     low.sort_unstable();
     let program = context.addresses.program;
@@ -185,31 +182,6 @@ struct Findings {
 
 /// The order of errors: unwinding tables last, then by section and relocation.
 type InputOrder = (bool, SectionId, usize);
-
-/// Does all jobs, on as many threads as pay. A thread that cannot be started costs time alone.
-fn run_all(context: RelocContext<'_, '_>, jobs: Vec<Job<'_, '_, '_>>) -> Result<Vec<Written>> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = cores.min(jobs.len());
-    let queue = Mutex::new(jobs.into_iter().enumerate());
-    let done = Mutex::new(Vec::new());
-    let work = || {
-        loop {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((number, job)) = next else { return };
-            let written = job.run(context);
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((number, written));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, written)| written.ok_or(PackError::TooLarge)).collect()
-}
 
 impl Job<'_, '_, '_> {
     /// Writes the part of the output; `None` if a section is placed outside the output.

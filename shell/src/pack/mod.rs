@@ -19,7 +19,7 @@
 //! merge                merge equal strings and constants
 //! layout               assign addresses
 //! gnu_property         combine the properties of the objects
-//! contents             copy and relocate the input sections, on all cores
+//! contents, parallel   copy and relocate the input sections, on all cores
 //! relocate, operands   write values; collect the relocations for the loader
 //! debug_info           merge the debugging information
 //! compress             compress sections
@@ -57,6 +57,7 @@ mod options;
 mod outline_atomics;
 mod output;
 mod pack_reloc;
+mod parallel;
 mod phases;
 mod registrars;
 mod relocate;

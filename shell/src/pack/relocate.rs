@@ -43,20 +43,12 @@ pub(super) struct OutputRelocs {
 }
 
 impl OutputRelocs {
-    /// Appends those of each part in turn.
-    pub(super) fn extend(&mut self, parts: Vec<OutputRelocs>) {
-        let count = |of: fn(&OutputRelocs) -> &Vec<Reloc>| parts.iter().map(|p| of(p).len()).sum();
-        self.prelinked.reserve_exact(count(|part| &part.prelinked));
-        self.relative.reserve_exact(count(|part| &part.relative));
-        self.pending.reserve_exact(count(|part| &part.pending));
-        let places = parts.iter().map(|part| part.relative_places.len()).sum();
-        self.relative_places.reserve_exact(places);
-        for part in parts {
-            self.prelinked.extend(part.prelinked);
-            self.relative.extend(part.relative);
-            self.relative_places.extend(part.relative_places);
-            self.pending.extend(part.pending);
-        }
+    /// Appends those of the next part.
+    pub(super) fn append(&mut self, part: OutputRelocs) {
+        self.prelinked.extend(part.prelinked);
+        self.relative.extend(part.relative);
+        self.relative_places.extend(part.relative_places);
+        self.pending.extend(part.pending);
     }
 
     /// Sorts them by place.
