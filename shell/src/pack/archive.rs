@@ -22,7 +22,7 @@ pub struct Input<'a> {
 
 /// An input of the linker.
 pub(super) enum LinkInput<'d> {
-    /// An object or an archive of objects.
+    /// An object.
     File(Input<'d>, Origin),
     /// The members of an archive.
     Members(Vec<Member<'d>>),

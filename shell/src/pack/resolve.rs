@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashSet};
 
 use ::object::elf;
 
-use super::archive::{Archives, Input, LinkInput, is_archive};
+use super::archive::{Archives, Input, LinkInput};
 use super::error::{PackError, PackWarning, Refusals, RelocType, Result};
 use super::machine::Machine;
 use super::object::{
@@ -151,7 +151,6 @@ pub(super) fn link<'d>(
     for input in inputs {
         match input {
             LinkInput::Members(members) => archives.add_members(members, warnings),
-            LinkInput::File(input, _) if is_archive(input.data) => archives.add(input, warnings)?,
             LinkInput::File(input, origin) => {
                 program.add(object::parse(input.name, input.data, *origin)?, refusals)?;
             }

@@ -21,11 +21,11 @@ use crate::pack::resolve::Program;
 
 /// The bytes that stand for one input.
 enum Linked<'a> {
-    /// As they are: an object, or an archive of objects.
+    /// An object as it is.
     Given(Input<'a>),
     /// An object made of a module; `None` for a module of templates alone.
     Object(&'a str, Origin, Option<Vec<u8>>),
-    /// An archive with modules: its members, as they are or converted.
+    /// The members of an archive, as they are or converted.
     Members(Vec<ConvertedMember<'a>>),
 }
 
@@ -114,12 +114,8 @@ impl<'a> Inputs<'a> {
     }
 
     fn convert_archive(&mut self, input: Input<'a>) -> Result<Linked<'a>> {
-        let members = archive::members(&input)?;
-        if members.iter().all(|member| module_file(member.data).is_none()) {
-            return Ok(Linked::Given(input));
-        }
         let mut converted = Vec::new();
-        for Member { name, data, .. } in members {
+        for Member { name, data, .. } in archive::members(&input)? {
             converted.extend(self.convert_member(name, data)?);
         }
         Ok(Linked::Members(converted))
