@@ -26,8 +26,6 @@ pub(super) struct Reachable<'p, 'd> {
     pub(super) eh_frame: EhFrameTable,
     frames: EhFrames,
     live: SectionMap<()>,
-    /// No section is reachable.
-    is_empty: bool,
     pub(super) commons: BTreeSet<GlobalId>,
     /// Section arrays whose bounds are referenced, so that all their sections are live.
     arrays: HashSet<usize>,
@@ -50,7 +48,6 @@ pub(super) fn mark_reachable<'p, 'd>(
         eh_frame: EhFrameTable::default(),
         frames: refusals.check(frames).unwrap_or_default(),
         live: SectionMap::new(),
-        is_empty: true,
         commons: BTreeSet::new(),
         arrays: HashSet::new(),
         queue: Vec::new(),
@@ -81,7 +78,7 @@ pub(super) fn mark_reachable<'p, 'd>(
 impl<'p, 'd> Reachable<'p, 'd> {
     /// Whether a module of these sections would be empty.
     pub(super) fn is_empty(&self) -> bool {
-        self.commons.is_empty() && self.is_empty
+        self.commons.is_empty() && self.sections().next().is_none()
     }
 
     /// The reachable sections, in order of their ids.
@@ -144,7 +141,6 @@ impl<'p, 'd> Reachable<'p, 'd> {
     fn mark_section(&mut self, id: SectionId) {
         if !self.is_live(id) {
             self.live.insert(id, ());
-            self.is_empty = false;
             self.queue.push(id);
         }
     }
@@ -209,21 +205,15 @@ impl<'p, 'd> Reachable<'p, 'd> {
         let program = self.program;
         let (object, place) = (program.title(id.object), program.place(id));
         let name = program.symbol_title(reloc.symbol);
-        match why {
-            ResolveError::Hidden => PackError::UndefinedHidden { name, object },
-            ResolveError::Discarded => {
-                let why = "was dropped with another copy of its section group";
-                PackError::RelocTarget { place, symbol: name, why }
-            }
-            ResolveError::NotLoaded => {
-                let why = "is in a section that is not loaded";
-                PackError::RelocTarget { place, symbol: name, why }
-            }
+        let why = match why {
+            ResolveError::Hidden => return PackError::UndefinedHidden { name, object },
+            ResolveError::Discarded => "was dropped with another copy of its section group",
+            ResolveError::NotLoaded => "is in a section that is not loaded",
             ResolveError::ElfHeader => {
-                let why = "denotes the ELF header of the image, which a module does not have";
-                PackError::RelocTarget { place, symbol: name, why }
+                "denotes the ELF header of the image, which a module does not have"
             }
-        }
+        };
+        PackError::RelocTarget { place, symbol: name, why }
     }
 }
 
@@ -284,15 +274,10 @@ fn check_common(program: &Program<'_>, id: GlobalId) -> Result<()> {
 fn root_error(program: &Program<'_>, id: GlobalId, why: ResolveError) -> PackError {
     let name = program.global(id).map_or_else(String::new, |global| text(global.name));
     let object = program.title(program.defining_object(id));
-    match why {
-        ResolveError::Hidden => PackError::UndefinedHidden { name, object },
-        ResolveError::Discarded | ResolveError::NotLoaded => {
-            let reason = "its section is not loaded";
-            PackError::BrokenSymbol { object, symbol: name, reason }
-        }
-        ResolveError::ElfHeader => {
-            let reason = "a module has no ELF header";
-            PackError::BrokenSymbol { object, symbol: name, reason }
-        }
-    }
+    let reason = match why {
+        ResolveError::Hidden => return PackError::UndefinedHidden { name, object },
+        ResolveError::Discarded | ResolveError::NotLoaded => "its section is not loaded",
+        ResolveError::ElfHeader => "a module has no ELF header",
+    };
+    PackError::BrokenSymbol { object, symbol: name, reason }
 }
