@@ -32,6 +32,10 @@ const MAX_PADDING: u64 = 64 << 20;
 /// The maximum number of sections.
 const MAX_SECTIONS: usize = 1 << 12;
 
+/// Imports that the packer adds to the linked module again.
+const MADE_AGAIN: [&[u8]; 4] =
+    [needed::IMPORT, ifunc::NAME, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING];
+
 /// A module and its name in messages.
 #[derive(Clone, Copy)]
 pub(super) struct NamedModule<'n, 'd> {
@@ -209,9 +213,7 @@ impl NamedModule<'_, '_> {
         };
         if symbol.is_import() {
             self.check_import(symbol)?;
-            let again = [needed::IMPORT, ifunc::NAME, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING];
-            if again.contains(&symbol.name()) {
-                // The packer adds them again.
+            if MADE_AGAIN.contains(&symbol.name()) {
                 (converted.name, converted.binding) = (Vec::new(), elf::STB_LOCAL);
             }
             if let Some(name) = TlsImport::parse(symbol.name()).and_then(|import| import.symbol) {
@@ -268,10 +270,7 @@ impl NamedModule<'_, '_> {
         if name == prelink::NAME {
             return Err(self.refused("is valid in its own placement only: pack it with `--emit-relocs`, which keeps its relocations; if that is done, link its objects, because no relocation expresses distances of 64 bits (-mcmodel=medium, -mcmodel=large)"));
         }
-        let is_known = name == needed::IMPORT
-            || name == ifunc::NAME
-            || name == REQUIRES_CONSTRUCTORS
-            || name == REQUIRES_UNWINDING
+        let is_known = MADE_AGAIN.contains(&name)
             || name == TRAP_HOOK
             || TlsImport::parse(name).is_some()
             || !name.starts_with(b"__smf_requires_");
