@@ -78,8 +78,8 @@ pub(super) const ISA: Isa = Isa {
 
 /// The slots in reach of an offset of 15 bits.
 const NEAR_SLOTS: usize = 1 << 12;
-const PAGE21: RelocForm = RelocForm::Instruction(Operand::Page21);
-const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
+pub(super) const PAGE21: RelocForm = RelocForm::Instruction(Operand::Page21);
+pub(super) const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
 /// The literal of a load in the tiny code model.
 pub(super) const WORD19: RelocForm = RelocForm::Instruction(Operand::Word19);
 
@@ -240,16 +240,29 @@ impl Access {
     }
 }
 
+/// The relocation types of a page offset in each instruction: for an address, and for an offset from the thread pointer.
+const ACCESSES: [(Access, RelocationType, RelocationType); 6] = [
+    (Access::Add, elf::R_AARCH64_ADD_ABS_LO12_NC, elf::R_AARCH64_TLSLE_ADD_TPREL_LO12_NC),
+    (Access::Move(0), elf::R_AARCH64_LDST8_ABS_LO12_NC, elf::R_AARCH64_TLSLE_LDST8_TPREL_LO12_NC),
+    (Access::Move(1), elf::R_AARCH64_LDST16_ABS_LO12_NC, elf::R_AARCH64_TLSLE_LDST16_TPREL_LO12_NC),
+    (Access::Move(2), elf::R_AARCH64_LDST32_ABS_LO12_NC, elf::R_AARCH64_TLSLE_LDST32_TPREL_LO12_NC),
+    (Access::Move(3), elf::R_AARCH64_LDST64_ABS_LO12_NC, elf::R_AARCH64_TLSLE_LDST64_TPREL_LO12_NC),
+    (
+        Access::Move(4),
+        elf::R_AARCH64_LDST128_ABS_LO12_NC,
+        elf::R_AARCH64_TLSLE_LDST128_TPREL_LO12_NC,
+    ),
+];
+
 fn access_of(kind: RelocationType) -> Option<Access> {
-    Some(match kind {
-        elf::R_AARCH64_ADD_ABS_LO12_NC => Access::Add,
-        elf::R_AARCH64_LDST8_ABS_LO12_NC => Access::Move(0),
-        elf::R_AARCH64_LDST16_ABS_LO12_NC => Access::Move(1),
-        elf::R_AARCH64_LDST32_ABS_LO12_NC => Access::Move(2),
-        elf::R_AARCH64_LDST64_ABS_LO12_NC => Access::Move(3),
-        elf::R_AARCH64_LDST128_ABS_LO12_NC => Access::Move(4),
-        _ => return None,
-    })
+    ACCESSES.iter().find(|(_, address, _)| *address == kind).map(|(access, ..)| *access)
+}
+
+/// The types of the instruction `word`, as above; `None` if it has no page offset.
+pub(super) fn page_offset_types(word: u32) -> Option<(RelocationType, RelocationType)> {
+    let access = Access::of(word)?;
+    let found = ACCESSES.iter().find(|(other, ..)| *other == access);
+    found.map(|(_, address, offset)| (*address, *offset))
 }
 
 fn word_at(section: &Section<'_>, offset: u64) -> Option<u32> {
@@ -260,17 +273,12 @@ fn word_at(section: &Section<'_>, offset: u64) -> Option<u32> {
 /// Whether the instruction with an offset of thread-local storage has the operand that its relocation type names.
 pub(super) fn holds_offset(section: &Section<'_>, reloc: InputReloc) -> bool {
     let Some(word) = word_at(section, reloc.offset) else { return false };
-    let access = match reloc.kind {
-        elf::R_AARCH64_TLSLE_ADD_TPREL_HI12 | elf::R_AARCH64_TLSLD_ADD_DTPREL_HI12 => {
-            return aarch64::is_shifted_add(word);
-        }
-        elf::R_AARCH64_TLSLE_LDST8_TPREL_LO12_NC => Access::Move(0),
-        elf::R_AARCH64_TLSLE_LDST16_TPREL_LO12_NC => Access::Move(1),
-        elf::R_AARCH64_TLSLE_LDST32_TPREL_LO12_NC => Access::Move(2),
-        elf::R_AARCH64_TLSLE_LDST64_TPREL_LO12_NC => Access::Move(3),
-        elf::R_AARCH64_TLSLE_LDST128_TPREL_LO12_NC => Access::Move(4),
-        _ => Access::Add,
-    };
+    let highs = [elf::R_AARCH64_TLSLE_ADD_TPREL_HI12, elf::R_AARCH64_TLSLD_ADD_DTPREL_HI12];
+    if highs.contains(&reloc.kind) {
+        return aarch64::is_shifted_add(word);
+    }
+    let stated = ACCESSES.iter().find(|(.., offset)| *offset == reloc.kind);
+    let access = stated.map_or(Access::Add, |(access, ..)| *access);
     Access::of(word) == Some(access)
 }
 

@@ -10,9 +10,8 @@
 //! Sources: Drepper, ELF Handling For Thread-Local Storage; System V ABI, AMD64 supplement, 4.4; AAELF64, 5.7.11.
 
 use ::object::elf::{self, RelocationType};
-use smf_core::link::aarch64::Operand;
 
-use super::aarch64::{WORD19, holds_offset};
+use super::aarch64::{PAGE_OFF12, PAGE21, WORD19, holds_offset};
 use super::error::Result;
 use super::machine::Machine;
 use super::object::InputReloc;
@@ -21,8 +20,6 @@ use super::resolve::Resolution;
 use super::scanner::RelocScanner;
 use super::tls_value::{TlsSlots, TlsSymbol, TlsValue};
 
-const PAGE21: RelocForm = RelocForm::Instruction(Operand::Page21);
-const PAGE_OFF12: RelocForm = RelocForm::Instruction(Operand::PageOff12);
 const SIGNED32: RelocForm = RelocForm::Absolute { bytes: 4, signed: true };
 
 /// What a relocation type asks for.

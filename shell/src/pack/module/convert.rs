@@ -18,7 +18,8 @@ use super::debug_info;
 use super::elf_writer::{ElfObject, ElfPlace, ElfReloc, ElfSection, ElfSymbol};
 use super::frames::Frames;
 use super::init_arrays::split_arrays;
-use super::thread_local::{self, page_offset};
+use super::thread_local;
+use crate::pack::aarch64::page_offset_types;
 use crate::pack::error::{PackError, Result};
 use crate::pack::object::{PROPERTY_SECTION, text};
 use crate::pack::output::IFUNC_SLOTS;
@@ -454,7 +455,7 @@ pub(super) fn reloc_type(machine: elf::Machine, kind: RelocKind, word: u32) -> O
         (elf::EM_AARCH64, RelocKind::Plt32) => elf::R_AARCH64_PLT32,
         (elf::EM_AARCH64, RelocKind::Arm64Branch26) => elf::R_AARCH64_CALL26,
         (elf::EM_AARCH64, RelocKind::Arm64Page21) => elf::R_AARCH64_ADR_PREL_PG_HI21,
-        (elf::EM_AARCH64, RelocKind::Arm64PageOff12) => page_offset(word)?,
+        (elf::EM_AARCH64, RelocKind::Arm64PageOff12) => page_offset_types(word)?.0,
         (elf::EM_AARCH64, RelocKind::Arm64GotLoadPage21) => elf::R_AARCH64_ADR_GOT_PAGE,
         (elf::EM_AARCH64, RelocKind::Arm64GotLoadPageOff12) => elf::R_AARCH64_LD64_GOT_LO12_NC,
         _ => return None,

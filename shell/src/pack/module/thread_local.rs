@@ -13,6 +13,7 @@ use smf_core::format::{Reloc, RelocKind};
 use smf_core::link::aarch64;
 
 use super::elf_writer::{ElfReloc, ElfSection};
+use crate::pack::aarch64::page_offset_types;
 
 /// The distance from the module number to the offset in the storage.
 const WORD: u64 = 8;
@@ -77,31 +78,5 @@ fn local_exec(word: u32) -> Option<elf::RelocationType> {
     if aarch64::is_shifted_add(word) {
         return Some(elf::R_AARCH64_TLSLE_ADD_TPREL_HI12);
     }
-    Some(match page_offset(word)? {
-        elf::R_AARCH64_LDST8_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST8_TPREL_LO12_NC,
-        elf::R_AARCH64_LDST16_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST16_TPREL_LO12_NC,
-        elf::R_AARCH64_LDST32_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST32_TPREL_LO12_NC,
-        elf::R_AARCH64_LDST64_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST64_TPREL_LO12_NC,
-        elf::R_AARCH64_LDST128_ABS_LO12_NC => elf::R_AARCH64_TLSLE_LDST128_TPREL_LO12_NC,
-        _ => elf::R_AARCH64_TLSLE_ADD_TPREL_LO12_NC,
-    })
-}
-
-/// The type for the page offset in an aarch64 instruction: an addition, or a load or store of some size.
-pub(super) fn page_offset(word: u32) -> Option<elf::RelocationType> {
-    if word & 0x1f00_0000 == 0x1100_0000 {
-        return Some(elf::R_AARCH64_ADD_ABS_LO12_NC);
-    }
-    if word & 0x3b00_0000 != 0x3900_0000 {
-        return None;
-    }
-    // Vector registers of 16 bytes have the size 0 and the upper bit of opc.
-    let is_quad = word & 0x0480_0000 == 0x0480_0000;
-    Some(match word >> 30 {
-        0 if is_quad => elf::R_AARCH64_LDST128_ABS_LO12_NC,
-        0 => elf::R_AARCH64_LDST8_ABS_LO12_NC,
-        1 => elf::R_AARCH64_LDST16_ABS_LO12_NC,
-        2 => elf::R_AARCH64_LDST32_ABS_LO12_NC,
-        _ => elf::R_AARCH64_LDST64_ABS_LO12_NC,
-    })
+    page_offset_types(word).map(|(_, offset)| offset)
 }
