@@ -75,23 +75,13 @@ impl<'d> Smf<'d> {
     }
 
     fn verify_symbols(&self) -> Result<()> {
-        // Consecutive symbols mostly share a section, so the last section looked up is nearly always the right one.
-        let mut last: Option<(u32, u64)> = None;
         for symbol in self.symbols.iter() {
             let symbol = symbol?;
             let Some(index) = symbol.section.filter(|_| symbol.kind.has_address()) else {
                 continue;
             };
-            let size = match last {
-                Some((section, size)) if section == index => size,
-                _ => {
-                    let section = self.section(index)?;
-                    let lost = section.has_lost_size();
-                    let size = if lost { u64::MAX } else { section.memory_size() };
-                    last = Some((index, size));
-                    size
-                }
-            };
+            let section = self.section(index)?;
+            let size = if section.has_lost_size() { u64::MAX } else { section.memory_size() };
             if symbol.kind != SymbolKind::Section {
                 symbol.check_place(size)?;
             }
