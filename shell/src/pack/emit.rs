@@ -58,8 +58,7 @@ pub(super) fn emit(
     symbols.extend(others);
     let weak = keeps_resolved.then(|| weak_symbols(addresses.program, &symbols));
     let weak = &weak.unwrap_or_default();
-    let storage_name = |symbol: &NewSymbol<'_>| [tls::EXPORT, symbol.name].concat();
-    let names: Vec<_> = of_storage.iter().map(storage_name).collect();
+    let names: Vec<_> = of_storage.iter().map(|s| [tls::EXPORT, s.name].concat()).collect();
     symbols
         .extend(of_storage.iter().zip(&names).map(|(&symbol, name)| NewSymbol { name, ..symbol }));
     symbols.extend(options.debug_info.then(|| local_functions(addresses)).into_iter().flatten());
@@ -75,10 +74,7 @@ pub(super) fn emit(
     symbols.extend(is_unused.then(|| import(storage, SymbolKind::Data, Binding::Global)));
     let context =
         RelocContext { addresses, first_import, dso_handle, exported_data, weak, keeps_resolved };
-    let zeroes = |output: &OutputSection| {
-        Ok(vec![0; usize::try_from(output.len).map_err(|_| PackError::TooLarge)?])
-    };
-    let mut bytes = addresses.outputs.iter().map(zeroes).collect::<Result<Vec<_>>>()?;
+    let mut bytes = zeroes(&addresses.outputs)?;
     let buffers = bytes.iter_mut().map(|bytes| &mut **bytes).collect();
     let relocated = contents::write(context, buffers, warnings)?;
     check_code(addresses, &relocated.contents)?;
@@ -104,6 +100,12 @@ pub(super) fn emit(
     header.flags.0 |= if additions.debug_info.outputs.is_empty() { 0 } else { Flags::DEBUG_INFO };
     let tables = Tables { relocs, needed, needs_prelink, symbols: &symbols, additions };
     write(header, options, &addresses.outputs, &bytes, &tables)
+}
+
+/// The contents of each output section before they are written.
+fn zeroes(outputs: &[OutputSection]) -> Result<Vec<Vec<u8>>> {
+    let len = |output: &OutputSection| usize::try_from(output.len).map_err(|_| PackError::TooLarge);
+    outputs.iter().map(|output| Ok(vec![0; len(output)?])).collect()
 }
 
 fn runs_code_at_load(addresses: &ModuleLayout<'_, '_>) -> bool {
