@@ -229,6 +229,8 @@ pub(super) struct Program<'p, 's> {
     duplicates: u32,
     /// The nesting of what is being resolved or evaluated.
     depth: u32,
+    /// The levels of types that are resolved or laid out for each other.
+    type_levels: u32,
     /// The number of operations that are evaluated for their types only, as `false and` stands in front of them.
     skipped: u32,
     /// Whether the files name types of pointers.
@@ -300,6 +302,7 @@ impl<'p, 's> Program<'p, 's> {
             list_count: 0,
             duplicates: 0,
             depth: 0,
+            type_levels: 0,
             skipped: 0,
         })
     }

@@ -136,15 +136,16 @@ impl Program<'_, '_> {
             Some(layout) => return layout,
             None => {}
         }
-        if self.depth >= 64 {
-            self.recursive(ty);
+        if self.type_levels >= types::MAX_TYPE_LEVELS {
+            let (source, span) = self.declaration_of(ty);
+            self.refuse_levels(source, span);
             return empty;
         }
-        self.depth += 1;
+        self.type_levels += 1;
         self.store_layout(ty, Layout::Open);
         let layout = self.compute_layout(ty);
         self.store_layout(ty, layout);
-        self.depth -= 1;
+        self.type_levels -= 1;
         layout
     }
 
@@ -162,6 +163,12 @@ impl Program<'_, '_> {
         let info = match self.types.head(ty) {
             Head::Struct(number) => at(&self.structs, number),
             Head::Enum(number) => at(&self.enums, number),
+            Head::Array(_) | Head::Tuple => {
+                // That of the first part that is declared.
+                let parts = self.types.parts(ty).iter();
+                let mut places = parts.map(|&part| self.declaration_of(part));
+                return places.find(|place| place.1 != Span::default()).unwrap_or_default();
+            }
             _ => None,
         };
         let Some(info) = info else { return (0, Span::default()) };

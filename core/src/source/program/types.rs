@@ -4,6 +4,9 @@ use super::*;
 use crate::plural;
 use crate::source::advice::other_type;
 
+/// The most levels of types that name types which are declared behind them.
+pub(super) const MAX_TYPE_LEVELS: u32 = 64;
+
 impl<'s> Program<'_, 's> {
     /// The type that a node of the tree writes.
     pub(in crate::source) fn resolve(
@@ -199,19 +202,32 @@ impl<'s> Program<'_, 's> {
             return ty;
         }
         let (source, decl) = (info.source, info.decl);
-        if core::mem::replace(&mut info.is_open, true) || self.depth >= 64 {
+        if info.is_open {
             let name = self.name(decl.word.name);
             let message = format_args!("type `{name}` stands for itself");
             self.error(source, decl.word.span, Code::RecursiveType, message);
             return TypeId::ERROR;
         }
-        self.depth += 1;
+        if self.type_levels >= MAX_TYPE_LEVELS {
+            self.refuse_levels(source, decl.word.span);
+            return TypeId::ERROR;
+        }
+        info.is_open = true;
+        self.type_levels += 1;
         let ty = self.resolve(source, decl.ty, &[]);
-        self.depth -= 1;
+        self.type_levels -= 1;
         if let Some(info) = self.aliases.get_mut(index) {
             info.ty = Some(ty);
         }
         ty
+    }
+
+    /// Reports a type that is one level of types too deep.
+    pub(super) fn refuse_levels(&mut self, source: u32, span: Span) {
+        let message =
+            format_args!("more than {MAX_TYPE_LEVELS} levels of types that name each other");
+        let note = format_args!("declare the types before those that name them");
+        self.report(source, span, (Severity::Error, Code::TooDeep), message, Some(note));
     }
 
     /// The length of an array, a constant.

@@ -404,6 +404,30 @@ fn type_that_contains_itself_is_refused_without_use() {
 }
 
 #[test]
+fn types_may_name_64_levels_of_later_types() {
+    let message = "more than 64 levels of types that name each other";
+    let aliases = |levels: usize| {
+        let chain = (1..levels).rev().map(|n| format!("type A{n} = A{}\n", n - 1));
+        let use_last = format!("fn f() -> A{}: 5\n", levels - 1);
+        chain.collect::<String>() + "type A0 = i64\n" + &use_last
+    };
+    assert_eq!(run(&aliases(64), "f", &[]), 5);
+    assert_eq!(errors_of(&aliases(65)), [format!("65: E1102: {message}")]);
+    let structs = |levels: usize| {
+        let chain = (1..levels).rev().map(|n| format!("struct S{n}:\n    x: S{}\n", n - 1));
+        chain.collect::<String>() + "struct S0:\n    x: i64\nfn f() -> i64: 5\n"
+    };
+    assert_eq!(run(&structs(64), "f", &[]), 5);
+    assert_eq!(errors_of(&structs(65)), [format!("129: E1102: {message}")]);
+    // Levels of constants do not count as levels of types.
+    let link = |number| format!("const C{number}: i64 = C{}\n", number + 1);
+    let constants: String = (0..80).map(link).collect();
+    let types = "type A = [i64; C0]\ntype B = i64\n";
+    let text = format!("{constants}const C80: i64 = 5 as B\n{types}fn f() -> i64: C0\n");
+    assert_eq!(run(&text, "f", &[]), 5);
+}
+
+#[test]
 fn ambiguity_shows_two_readings_without_another_ambiguity() {
     for (expression, first, second) in [
         ("a < b == c > 2", "(a < b) == (c > 2)", "((a < b) == c) > 2"),
