@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::code::Code;
-use super::program::constant::rounded;
+use super::program::operation::rounded;
 use crate::alloc_util::{AllocError, try_push};
 use crate::ir::Scalar;
 

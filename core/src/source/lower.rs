@@ -19,11 +19,11 @@ use super::advice::{other_language, similar, similar_function, similar_method};
 use super::code::Code;
 use super::diagnostic::Severity;
 use super::names::{HashIndex, Name};
-use super::program::constant::{
-    ConstValue, Evaluated, compare, complement, fits, float, fold_literals, integer, is_wider,
-    nearest_to, rounded, wrap,
-};
 use super::program::layout::{Field, Repr};
+use super::program::operation::{
+    ConstValue, Evaluated, cast, float_literal, integer_literal, is_out_of_range, is_wider,
+    settled, wrap,
+};
 use super::program::*;
 use super::syntax::*;
 use super::token::Span;
@@ -526,17 +526,23 @@ impl<'p, 's> Body<'_, 'p, 's> {
         self.local_of(typed).into()
     }
 
+    /// A value that is known at compile time.
+    fn known(&self, typed: Typed) -> Option<Evaluated> {
+        let value = match typed.value {
+            Value::Number(number) if typed.ty == TypeId::BOOL => ConstValue::Bool(number != 0),
+            Value::Number(number) => ConstValue::Integer(number),
+            Value::Float(number) => ConstValue::Float(number),
+            _ => return None,
+        };
+        Some(Evaluated { value, ty: typed.ty, is_flexible: typed.flexible })
+    }
+
     /// A literal with the type that it has without a context.
     fn settle(&mut self, typed: Typed) -> Typed {
-        if !typed.flexible {
-            return typed;
+        match self.known(typed).filter(|_| typed.flexible) {
+            Some(literal) => self.evaluated(settled(literal)),
+            None => typed,
         }
-        let value = match typed.value {
-            // Beyond the largest i64 the literal states the bits.
-            Value::Number(number) => Value::Number(wrap(number, Scalar::I64)),
-            value => value,
-        };
-        Typed { flexible: false, value, ..typed }
     }
 
     /// The value as one of `wanted`, where that is implied.
@@ -607,17 +613,16 @@ impl<'p, 's> Body<'_, 'p, 's> {
     /// The value converted as `as` does.
     fn convert(&mut self, typed: Typed, wanted: TypeId) -> Typed {
         if typed.ty == wanted {
-            return typed;
+            return self.settle(typed);
         }
         let (Repr::Scalar(from), Repr::Scalar(to)) = (self.repr(typed.ty), self.repr(wanted))
         else {
             return Typed::ERROR;
         };
-        if let (Value::Number(number), Some(scalar)) = (typed.value, self.scalar(wanted))
-            && !scalar.is_float()
-            && scalar != Scalar::Bool
+        if let (Some(known), Some(scalar)) = (self.known(typed), self.scalar(wanted))
+            && let Some(converted) = cast(known, wanted, scalar)
         {
-            return Typed::new(wanted, Value::Number(wrap(number, scalar)));
+            return self.evaluated(converted);
         }
         if from == to {
             return Typed { ty: wanted, flexible: false, ..typed };
@@ -637,32 +642,18 @@ impl<'p, 's> Body<'_, 'p, 's> {
             }
             return self.opaque();
         }
-        let value = match typed.value {
-            Value::Number(number) => ConstValue::Integer(number),
-            Value::Float(number) => ConstValue::Float(number),
-            _ => return self.mismatch(wanted, typed.ty, span),
+        let Some(literal) = self.known(typed) else {
+            return self.mismatch(wanted, typed.ty, span);
         };
-        let value = Evaluated { value, ty: typed.ty, is_flexible: true };
-        // The type of the literal itself is checked for range as well.
-        let retyped = Evaluated { ty: TypeId::ERROR, ..value };
-        match self.unit.program.convert_literal(retyped, wanted) {
-            Some(Evaluated { value: ConstValue::Integer(number), .. }) => {
-                Typed::new(wanted, Value::Number(number))
-            }
-            Some(Evaluated { value: ConstValue::Float(number), .. }) => {
-                Typed::new(wanted, Value::Float(number))
-            }
-            _ if self.scalar(wanted).is_some_and(|scalar| match typed.value {
-                Value::Number(_) => scalar != Scalar::Bool,
-                _ => scalar.is_float(),
-            }) =>
-            {
-                let text = self.type_text(wanted);
-                let message = format_args!("the number does not fit `{text}`");
-                self.error(span, Code::OutOfRange, message)
-            }
-            _ => self.mismatch(wanted, typed.ty, span),
+        if let Some(converted) = self.unit.program.convert_literal(literal, wanted) {
+            return self.evaluated(converted);
         }
+        if is_out_of_range(literal, self.scalar(wanted)) {
+            let text = self.type_text(wanted);
+            let message = format_args!("the number does not fit `{text}`");
+            return self.error(span, Code::OutOfRange, message);
+        }
+        self.mismatch(wanted, typed.ty, span)
     }
 }
 

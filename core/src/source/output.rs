@@ -7,7 +7,7 @@ use super::code::Code;
 use super::diagnostic::formatted;
 use super::lower::generator::{Generator, Lowered};
 use super::names::{HashIndex, Name};
-use super::program::constant::ConstValue;
+use super::program::operation::ConstValue;
 use super::program::type_hash::TypeHashes;
 use super::program::{FunctionInfo, Item, Program, ResultType, Source, at, count};
 use super::ty::TypeId;

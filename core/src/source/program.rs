@@ -18,6 +18,7 @@ mod cycle;
 pub(super) mod data;
 mod external;
 pub(super) mod layout;
+pub(super) mod operation;
 mod show;
 mod similar;
 pub(super) mod type_hash;

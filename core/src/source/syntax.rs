@@ -546,6 +546,20 @@ impl Tree {
         entry(&self.blocks, id.0).unwrap_or_default()
     }
 
+    /// An integer literal, with the sign in front of one that has a signed type by its suffix: `-128i8`.
+    pub(super) fn integer(&self, id: ExprId) -> Option<(i128, Suffix)> {
+        match self.expr(id).kind {
+            ExprKind::Integer(number, suffix) => Some((self.number(number).into(), suffix)),
+            ExprKind::Unary(UnaryOp::Negate, operand) => match self.expr(operand).kind {
+                ExprKind::Integer(number, Some(scalar)) if scalar.is_signed() => {
+                    Some((-i128::from(self.number(number)), Some(scalar)))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     pub(super) fn number(&self, number: u32) -> u64 {
         entry(&self.numbers, number).unwrap_or(0)
     }

@@ -62,7 +62,7 @@ impl Body<'_, '_, '_> {
                 let left = first;
                 let one = self.expr(left, want.operand());
                 let one = self.stable(one, left, right);
-                let two = self.expr(right, Want::beside(one.ty));
+                let two = self.expr(right, Self::beside(BinaryOp::Less, one, want));
                 let (one_span, two_span) = (self.span(left), self.span(right));
                 let spans = Spans { whole: span, left: one_span, right: two_span };
                 self.extreme(name, one, two, spans)
@@ -114,7 +114,6 @@ impl Body<'_, '_, '_> {
         if value.ty.fits_all() {
             return value;
         }
-        let value = self.settle(value);
         if value.ty == TypeId::TEXT {
             return self.refuse(span, "the number of a text", "texts are for printing");
         }
@@ -160,7 +159,7 @@ impl Body<'_, '_, '_> {
                 return Some(Typed::ERROR);
             }
             let right = tree.entries(&tree.arguments, arguments).next()?.value;
-            let two = self.expr(right, Want::beside(value.ty));
+            let two = self.expr(right, Self::beside(BinaryOp::Less, value, Want::NOTHING));
             let spans = Spans { right: self.span(right), ..span.into() };
             return Some(match name {
                 Name::FDIV => self.floor_division(value, two, spans),

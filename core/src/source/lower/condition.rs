@@ -126,7 +126,7 @@ impl Body<'_, '_, '_> {
         let spans = Spans { whole: self.span(id), left: self.span(left), right: self.span(right) };
         let one = self.expr(left, Want::NOTHING);
         let one = self.stable(one, left, right);
-        let two = self.expr(right, Want::beside(one.ty));
+        let two = self.expr(right, Self::beside(op, one, Want::NOTHING));
         self.compare_values(op, one, two, spans, expected, target);
     }
 
@@ -197,7 +197,7 @@ impl Body<'_, '_, '_> {
             let id = ExprId(next);
             let Some(op) = entry(&tree.operators, index) else { break };
             left = self.stable(left, before, id);
-            let right = self.expr(id, Want::beside(left.ty));
+            let right = self.expr(id, Self::beside(op, left, Want::NOTHING));
             let (one, two) = (self.span(before), self.span(id));
             let spans = Spans { whole: one.to(two), left: one, right: two };
             let is_last = index - first + 1 == count(rest);

@@ -32,15 +32,13 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     pub(super) fn expr_kind(&mut self, id: ExprId, want: Want) -> Typed {
         let Expr { kind, span } = self.tree.expr(id);
+        if let Some((number, suffix)) = self.tree.integer(id) {
+            return self.integer_literal(number, suffix, span);
+        }
         match kind {
-            ExprKind::Error => Typed::ERROR,
-            ExprKind::Integer(number, suffix) => {
-                let value = self.tree.number(number);
-                self.integer_literal(value, suffix, span)
-            }
+            ExprKind::Error | ExprKind::Integer(..) => Typed::ERROR,
             ExprKind::Float(number, suffix) => {
-                let bits = self.tree.number(number);
-                self.float_literal(bits, suffix)
+                self.evaluated(float_literal(self.tree.number(number), suffix))
             }
             ExprKind::Bool(value) => Typed::new(TypeId::BOOL, Value::Number(value.into())),
             ExprKind::Nil => match want.ty {
@@ -608,13 +606,6 @@ impl<'p, 's> Body<'_, 'p, 's> {
         if typed.ty.fits_all() || wanted.is_error() {
             return typed;
         }
-        if typed.flexible
-            && let (Value::Float(number), Some(scalar)) = (typed.value, self.scalar(wanted))
-            && scalar.is_float()
-        {
-            return Typed::new(wanted, Value::Float(rounded(number, scalar)));
-        }
-        let typed = self.settle(typed);
         let castable = |body: &Self, ty| {
             matches!(body.repr(ty), Repr::Scalar(_)) && body.head(ty) != Head::Function
         };

@@ -3,34 +3,14 @@
 use super::*;
 
 impl Body<'_, '_, '_> {
-    pub(super) fn number(&mut self, value: u64, suffix: Suffix) -> Typed {
-        let value = i128::from(value);
-        match suffix {
-            None => Typed { flexible: true, ..Typed::new(TypeId::I64, Value::Number(value)) },
-            Some(scalar) if scalar.is_float() => {
-                Typed::new(TypeId::scalar(scalar), Value::Float(nearest_to(value, scalar)))
-            }
-            Some(scalar) => Typed::new(TypeId::scalar(scalar), Value::Number(value)),
-        }
-    }
-
     /// An integer literal; one with a suffix has to fit its type.
-    pub(super) fn integer_literal(&mut self, value: u64, suffix: Suffix, span: Span) -> Typed {
-        if let Some(scalar) = suffix.filter(|scalar| !scalar.is_float())
-            && !fits(value.into(), scalar)
-        {
-            let name = scalar.name();
-            let message = format_args!("the number does not fit `{name}`");
+    pub(super) fn integer_literal(&mut self, number: i128, suffix: Suffix, span: Span) -> Typed {
+        let literal = integer_literal(number, suffix);
+        if let (None, Some(scalar)) = (literal, suffix) {
+            let message = format_args!("the number does not fit `{}`", scalar.name());
             return self.error(span, Code::OutOfRange, message);
         }
-        self.number(value, suffix)
-    }
-
-    pub(super) fn float_literal(&mut self, bits: u64, suffix: Suffix) -> Typed {
-        let ty = suffix.map_or(TypeId::F64, TypeId::scalar);
-        let value = rounded(f64::from_bits(bits), suffix.unwrap_or(Scalar::F64));
-        let value = Value::Float(value);
-        Typed { flexible: suffix.is_none(), ..Typed::new(ty, value) }
+        literal.map_or(Typed::ERROR, |literal| self.evaluated(literal))
     }
 
     /// A text literal: its bytes are read-only data of the function.
@@ -114,6 +94,7 @@ impl Body<'_, '_, '_> {
         value
     }
 
+    /// A value that is known at compile time.
     pub(super) fn evaluated(&mut self, evaluated: Evaluated) -> Typed {
         let value = match evaluated.value {
             ConstValue::Integer(number) => Value::Number(number),
@@ -125,7 +106,6 @@ impl Body<'_, '_, '_> {
             }
         };
         let typed = Typed::new(evaluated.ty, value);
-        let typed = Typed { flexible: evaluated.is_flexible, ..typed };
-        self.settle(typed)
+        Typed { flexible: evaluated.is_flexible, ..typed }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ir::{Binary, Condition, Unary};
+use crate::source::program::operation::beside;
 
 /// The condition of a comparison.
 pub(super) fn condition_of(op: BinaryOp) -> Option<Condition> {
@@ -46,8 +47,7 @@ impl Body<'_, '_, '_> {
         if first == id {
             return self.logic_value(id);
         }
-        let is_number = |ty: &TypeId| self.scalar(*ty).is_some_and(|s| s != Scalar::Bool);
-        let hint = Want { ty: want.ty.filter(is_number), ..want.operand() };
+        let hint = Want { ty: self.unit.program.number_type(want.ty), ..want.operand() };
         let mut left = self.expr(first, hint);
         while self.spine.len() > mark
             && let Some(step) = self.spine.pop()
@@ -59,7 +59,7 @@ impl Body<'_, '_, '_> {
                 continue;
             }
             left = self.stable(left, before, operand);
-            let right = self.expr(operand, Self::beside(op, left.ty));
+            let right = self.expr(operand, Self::beside(op, left, hint));
             let (before, operand) = (self.span(before), self.span(operand));
             let spans = Spans { whole: span, left: before, right: operand };
             left = self.operate(op, left, right, hint, spans);
@@ -67,27 +67,10 @@ impl Body<'_, '_, '_> {
         left
     }
 
-    /// The literal on the left of a shift or power by a value, in the type that the context wants.
-    fn wanted_base(&self, op: BinaryOp, left: Typed, right: Typed, hint: Want) -> Typed {
-        let is_literal = right.flexible && matches!(right.value, Value::Number(_));
-        let wanted = hint.ty.and_then(|ty| Some((ty, self.scalar(ty)?)));
-        match (left.value, wanted) {
-            (Value::Number(number), Some((ty, scalar)))
-                if op.is_of_left_type()
-                    && left.flexible
-                    && !is_literal
-                    && !scalar.is_float()
-                    && fits(number, scalar) =>
-            {
-                Typed::new(ty, left.value)
-            }
-            _ => left,
-        }
-    }
-
-    /// What is asked for of the operand on the right of one of type `ty`.
-    pub(super) fn beside(op: BinaryOp, ty: TypeId) -> Want {
-        if op.is_of_left_type() { Want::NOTHING } else { Want::beside(ty) }
+    /// What is asked for of the operand behind `left`.
+    pub(super) fn beside(op: BinaryOp, left: Typed, hint: Want) -> Want {
+        let wanted = beside(op, (left.ty, left.flexible), hint.ty);
+        wanted.map_or(Want::NOTHING, Want::beside)
     }
 
     /// `x == nil` and `x != nil`, where `x` is no optional value: never nil.
@@ -114,10 +97,19 @@ impl Body<'_, '_, '_> {
         if left.ty.fits_all() || right.ty.fits_all() {
             return if left.ty == TypeId::NEVER { left } else { Typed::ERROR };
         }
-        let left = self.wanted_base(op, left, right, hint);
-        if let Some(folded) = self.fold(op, left, right, hint) {
-            return folded;
+        let (one, two) = (self.known(left), self.known(right));
+        if let (Some(one), Some(two)) = (one, two)
+            && let Some(folded) = self.unit.program.binary(op, one, two, hint.ty)
+        {
+            return self.evaluated(folded);
         }
+        let left = match one {
+            Some(base) if op.is_of_left_type() && !right.flexible => {
+                let base = self.unit.program.wanted_base(base, hint.ty);
+                self.evaluated(base)
+            }
+            _ => left,
+        };
         if op.is_comparison() {
             return self.compare(op, left, right, spans);
         }
@@ -131,51 +123,6 @@ impl Body<'_, '_, '_> {
             return Typed::ERROR;
         };
         self.arithmetic(op, left, right, spans.whole)
-    }
-
-    /// The result of two constants.
-    fn fold(&mut self, op: BinaryOp, left: Typed, right: Typed, hint: Want) -> Option<Typed> {
-        let ty = match (left.flexible, right.flexible) {
-            _ if left.ty == right.ty => left.ty,
-            (true, false) if op.is_of_left_type() => return None,
-            (true, false) => right.ty,
-            (false, true) => left.ty,
-            _ => return None,
-        };
-        let flexible = left.flexible && right.flexible;
-        let scalar = self.scalar(ty)?;
-        if scalar == Scalar::Bool && (left.ty != right.ty || op.is_order()) {
-            return None;
-        }
-        let boolean = |value: bool| Some(Typed::new(TypeId::BOOL, Value::Number(value.into())));
-        match (left.value, right.value) {
-            (Value::Number(a), Value::Number(b)) if !scalar.is_float() => {
-                if !(flexible || fits(a, scalar) && fits(b, scalar)) {
-                    return None;
-                }
-                if let Some(result) = compare(op, a.partial_cmp(&b)) {
-                    return boolean(result);
-                }
-                if scalar == Scalar::Bool {
-                    return None;
-                }
-                let value = match flexible {
-                    true => fold_literals(op, a, b, hint.ty.and_then(|ty| self.scalar(ty)))?,
-                    false => integer(op, a, b, scalar)?,
-                };
-                Some(Typed { flexible, ..Typed::new(ty, Value::Number(value)) })
-            }
-            (Value::Float(a), Value::Float(b)) => {
-                // Rounded as at run time, also a literal beside a value.
-                let (a, b) = (rounded(a, scalar), rounded(b, scalar));
-                if let Some(result) = compare(op, a.partial_cmp(&b)) {
-                    return boolean(result);
-                }
-                let value = Value::Float(rounded(float(op, a, b)?, scalar));
-                Some(Typed { flexible, ..Typed::new(ty, value) })
-            }
-            _ => None,
-        }
     }
 
     /// Both operands in the type of the operation.
@@ -570,39 +517,21 @@ impl Body<'_, '_, '_> {
         if op == UnaryOp::Not {
             return self.condition_value(operand, true);
         }
-        if op == UnaryOp::Negate
-            && let ExprKind::Integer(number, Some(scalar)) = self.tree.expr(operand).kind
-            && let number = -i128::from(self.tree.number(number))
-            && scalar.is_signed()
-            && fits(number, scalar)
-        {
-            return Typed::new(TypeId::scalar(scalar), Value::Number(number));
-        }
         let hint = if op == UnaryOp::Dereference { Want::NOTHING } else { want };
         let value = self.expr(operand, hint.operand());
         if value.ty.fits_all() {
             return value;
         }
+        if op == UnaryOp::Dereference {
+            return self.dereference(value, span);
+        }
+        if let Some(known) = self.known(value)
+            && let Some(result) = self.unit.program.unary(op, known, want.ty)
+        {
+            return self.evaluated(result);
+        }
         let scalar = self.scalar(value.ty);
         let is_param = matches!(self.head(value.ty), Head::Param(_));
-        match (op, value.value) {
-            (UnaryOp::Dereference, _) => return self.dereference(value, span),
-            (UnaryOp::Negate, Value::Number(number)) if scalar != Some(Scalar::Bool) => {
-                let number = match scalar.filter(|_| !value.flexible) {
-                    Some(scalar) => wrap(-number, scalar),
-                    None => -number,
-                };
-                return Typed { value: Value::Number(number), ..value };
-            }
-            (UnaryOp::Negate, Value::Float(number)) => {
-                return Typed { value: Value::Float(-number), ..value };
-            }
-            (UnaryOp::Complement, Value::Number(number)) if value.flexible => {
-                let wanted = want.ty.and_then(|ty| self.scalar(ty));
-                return Typed { value: Value::Number(complement(number, wanted)), ..value };
-            }
-            _ => {}
-        }
         let (unary, has_meaning) = match op {
             UnaryOp::Negate => (Unary::Negate, scalar.is_some_and(|s| s != Scalar::Bool)),
             _ => {

@@ -274,7 +274,7 @@ impl<'p> Body<'_, 'p, '_> {
             }
             Some(op) => {
                 let old = self.load(place, ty);
-                let right = self.expr(value, Self::beside(op, ty));
+                let right = self.expr(value, Self::beside(op, old, Want::NOTHING));
                 let spans = Spans { right: self.span(value), ..span.into() };
                 let result = self.operate(op, old, right, Want::NOTHING, spans);
                 self.coerce(result, ty, span)
@@ -299,11 +299,11 @@ impl<'p> Body<'_, 'p, '_> {
         span: Span,
     ) {
         let ty = variable.value.ty;
-        let want = op.map_or(Want::of(ty), |op| Self::beside(op, ty));
         let old = match op {
             Some(_) => self.stable(variable.value, target, value),
             None => variable.value,
         };
+        let want = op.map_or(Want::of(ty), |op| Self::beside(op, old, Want::NOTHING));
         let typed = self.expr(value, want);
         if !variable.mutable {
             self.not_assignable(variable.name, self.span(target));

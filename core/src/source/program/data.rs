@@ -1,7 +1,8 @@
 //! Constants as bytes: arrays, tuples and structs of numbers, bools and variants, which functions read in place.
 
-use super::constant::{ConstValue, State};
+use super::constant::State;
 use super::layout::{Field, Repr};
+use super::operation::ConstValue;
 use super::*;
 use crate::alloc_util::try_filled;
 use crate::ir::{Scalar, ValueType};

@@ -9,6 +9,7 @@ mod matches;
 mod messages;
 mod mistakes;
 mod modules;
+mod operations;
 pub(crate) mod pointers;
 mod programs;
 mod random;
