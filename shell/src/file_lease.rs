@@ -306,7 +306,7 @@ fn end_lease(descriptor: RawFd) {
         }
         if file.make_private().is_ok() {
             release_lease(file.descriptor());
-            // Without the lock: a receiver of the event may load a module.
+            // Without the lock, which a receiver of the event takes if it opens a file.
             drop(leases);
             return events::emit("lease_break", &[("descriptor", Field::Text(&descriptor))]);
         }
