@@ -8,7 +8,7 @@
 //! skipped step counts as failed.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::error::Error;
@@ -340,21 +340,33 @@ fn musl() -> Result<Outcome, Error> {
     Ok(Outcome::Passed(passed))
 }
 
-/// The packages of the workspace as an index would receive them, and those of Debian.
-/// Removes the packages that an earlier verification unpacked: cargo takes one of the same version for the same.
+/// Removes the packages of the workspace that an earlier verification unpacked: cargo takes one of the same version for
+/// the same.
 fn remove_unpacked() -> Result<(), Error> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).unwrap_or_default();
     let Ok(registries) = fs::read_dir(home.join("registry/src")) else { return Ok(()) };
     for path in registries.flatten().map(|registry| registry.path()) {
         // A registry without a host: a directory, as that of the workspace's own packages.
-        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"-")) {
-            fs::remove_dir_all(&path).map_err(|error| Error::File(path, error))?;
+        if !begins_with(&path, b"-") {
+            continue;
+        }
+        let Ok(packages) = fs::read_dir(&path) else { continue };
+        for package in packages.flatten().map(|package| package.path()) {
+            if begins_with(&package, b"smf-") {
+                fs::remove_dir_all(&package).map_err(|error| Error::File(package, error))?;
+            }
         }
     }
     Ok(())
 }
 
+/// Whether the name of a file begins with `start`.
+fn begins_with(path: &Path, start: &[u8]) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(start))
+}
+
+/// The packages of the workspace as an index would receive them, and those of Debian.
 fn packages() -> Result<Outcome, Error> {
     remove_unpacked()?;
     cargo("package --workspace --allow-dirty --quiet").run()?;
