@@ -28,6 +28,7 @@
 //! | `typed_call` | the same with the types of a `signature` |
 //! | `values` or `tagged` | byte arrays, text and pairs of the runtime or of the `builtin` set |
 //! | `jit` | instantiation of templates; `jit_handles` is the table of instantiators |
+//! | `jit_take` | objects for a linker, from templates of an instantiator and functions of modules |
 //! | `compiler` | the JSON interface to the compiler, with `compile_context`, `typed_code` and `strings` |
 //! | `exec_calls`, `exec_diagnostics` | the execution manager with typed values; `exec_handles` is the table of managers |
 //! | `exec_manager`, `exec_jit` | the same as the runtime calls it, as `weak` symbols |
@@ -35,8 +36,10 @@
 //! | `statistics_json` | the counters of everything that is open |
 //! | `error` | the last error, the version |
 //!
-//! `take`, `jit` and `compiler` need the feature `jit`, and `exec_*` the feature `exec`. `handle_table` implements the tables of handles, `slot_table`
+//! `take`, `jit`, `jit_take` and `compiler` need the feature `jit`, and `exec_*` the feature `exec`. `handle_table` implements the tables of handles, `slot_table`
 //! that of their items and of values, `function_table` that of functions of managers, and `fork` lists the locks of all tables.
+//! `fallback` asks the instantiator and the resolver of a loader, `checked_copy` reads memory that others may unmap, `c_text` has the texts that C gets,
+//! and `weak` defines the weak symbols.
 //!
 //! The feature `tagged` builds the other convention for values: text, a byte array and a tuple are each one word, and
 //! the library is linked with a runtime that provides their accessor functions (`tagged.rs`).
