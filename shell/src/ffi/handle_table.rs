@@ -277,7 +277,27 @@ impl<T: Object> HandleTable<T> {
     /// # Errors
     /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
     pub(super) fn enter(&'static self, raw: u64) -> Result<Guard<T>, ApiError> {
-        self.enter_counted(raw, |slot| &slot.users)
+        let (slot, handle) = self.slot(raw)?;
+        let state = slot.state.load(SeqCst);
+        if state != handle.state(OPEN) && state != handle.state(CLOSING) {
+            // Checked before counting: a slot that never was open is not counted in, so a child skips it.
+            return Err(Self::refusal(raw, state == handle.state(FORKED)));
+        }
+        loop {
+            // A closing thread reads the count after it has marked the slot.
+            slot.users.fetch_add(1, SeqCst);
+            let guard = Guard { slot, count: &slot.users, handle };
+            let state = slot.state.load(SeqCst);
+            if state == handle.state(OPEN) {
+                return Ok(guard);
+            }
+            drop(guard);
+            if state != handle.state(CLOSING) {
+                return Err(Self::refusal(raw, false));
+            }
+            // Closing may still be refused.
+            thread::yield_now();
+        }
     }
 
     /// Starts a long use of the object by a call, which cannot be closed meanwhile.
@@ -302,35 +322,6 @@ impl<T: Object> HandleTable<T> {
             } else {
                 return Err(Self::refusal(raw, state == handle.state(FORKED)));
             }
-        }
-    }
-
-    /// A closing thread reads both counts after it has marked the slot.
-    fn enter_counted(
-        &'static self,
-        raw: u64,
-        count: impl FnOnce(&'static HandleSlot<T>) -> &'static AtomicU32,
-    ) -> Result<Guard<T>, ApiError> {
-        let (slot, handle) = self.slot(raw)?;
-        let state = slot.state.load(SeqCst);
-        if state != handle.state(OPEN) && state != handle.state(CLOSING) {
-            // Checked before counting: a slot that never was open is not counted in, so a child skips it.
-            return Err(Self::refusal(raw, state == handle.state(FORKED)));
-        }
-        let count = count(slot);
-        loop {
-            count.fetch_add(1, SeqCst);
-            let guard = Guard { slot, count, handle };
-            let state = slot.state.load(SeqCst);
-            if state == handle.state(OPEN) {
-                return Ok(guard);
-            }
-            drop(guard);
-            if state != handle.state(CLOSING) {
-                return Err(Self::refusal(raw, false));
-            }
-            // Closing may still be refused.
-            thread::yield_now();
         }
     }
 
