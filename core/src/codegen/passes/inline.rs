@@ -21,6 +21,9 @@ pub type Lookup<'l> = &'l dyn Fn(u32) -> Option<&'l Function<'l>>;
 /// The instructions of a callee that is inlined.
 const MAX_CALLEE: usize = 24;
 
+/// The locals of a callee that is inlined. All but the parameters are set to 0 first.
+const MAX_LOCALS: u16 = 256;
+
 /// The instructions by which a function may grow at least, and in proportion to its own.
 const MIN_GROWTH: usize = 200;
 
@@ -212,8 +215,12 @@ fn candidate<'l>(
     }
     let number = function.callees.get(usize::from(i.b))?.function?;
     let callee = lookup(number)?;
-    let is_small = callee.len() <= MAX_CALLEE && callee.type_params() == 0;
+    let is_small = callee.len() <= MAX_CALLEE && callee.locals() <= MAX_LOCALS;
     let has_memory = callee.slots().len() > 0 || callee.data_count() > 0;
+    // What follows takes time in proportion to the callee, for each call.
+    if !is_small || has_memory || callee.type_params() != 0 {
+        return None;
+    }
     let is_own = core::ptr::eq(callee.instructions, own.instructions);
     let is_inlinable = |inner: Instruction| match inner.opcode {
         // The operands of the callee are those of the function, which no pass has changed yet.
@@ -229,7 +236,7 @@ fn candidate<'l>(
     if is_foreign && callee.instructions().flatten().any(|inner| can_trap(&inner)) {
         return None;
     }
-    if !is_small || has_memory || !callee.instructions().all(|i| i.is_some_and(is_inlinable)) {
+    if !callee.instructions().all(|i| i.is_some_and(is_inlinable)) {
         return None;
     }
     // The entry of the callee in the caller states a signature, which must be that of the function.
