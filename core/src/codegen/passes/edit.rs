@@ -56,7 +56,6 @@ pub(super) struct EditableFunction {
     pub(super) constants: Vec<u64>,
     pub(super) operands: Vec<u16>,
     pub(super) callees: Vec<CalleeShape>,
-    pub(super) strings: Vec<u8>,
     /// How many operands may be added before calls share those that they have.
     operand_budget: usize,
     has_changed: bool,
@@ -146,7 +145,6 @@ impl EditableFunction {
         refill(&mut self.constants, body.constants.iter().map(|bits| u64::from_le_bytes(*bits)))?;
         refill(&mut self.operands, body.operands.iter().map(|local| u16::from_le_bytes(*local)))?;
         refill(&mut self.callees, body.callees.iter().map(shape))?;
-        refill(&mut self.strings, body.strings.iter().copied())?;
         let code = body.instructions().map(|i| i.map_or(DELETED, |i| bind(i, bound)));
         refill(&mut self.code, code)?;
         self.operand_budget = self.operands.len().saturating_add(self.code.len());
@@ -363,7 +361,7 @@ impl EditableFunction {
         refill(&mut tables.operands, self.operands.iter().copied())?;
         refill(&mut tables.locals, self.locals.iter().copied())?;
         refill(&mut tables.codes, body.codes.iter().map(|&code| bound(code)))?;
-        refill(&mut tables.strings, self.strings.iter().copied())?;
+        refill(&mut tables.strings, body.strings.iter().copied())?;
         refill(&mut tables.slots, body.slots.iter().copied())?;
         refill(&mut tables.data, body.data.iter().copied())?;
         refill(&mut tables.data_bytes, body.data_bytes.iter().copied())?;

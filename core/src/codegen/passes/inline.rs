@@ -4,14 +4,17 @@
 //!
 //! The locals of the callee become new locals of the caller. Those that are no parameters are set to 0 first, because a
 //! call in a loop would find the values of the previous call; the removal of dead definitions deletes what is not
-//! needed. A return becomes a copy and a jump. Traps report the source location in the callee, if it states locations,
-//! else that of the call. As a trap reports a line without its file, a function of another file that may trap stays a call.
+//! needed. A return becomes a copy and a jump.
+//!
+//! A trap reports a line, whose file is that of the compiled function. So a function that may trap is inlined only where
+//! it states locations in the one file of its caller, or is its caller. Its instructions then have their locations in
+//! the callee, and those of other functions have that of the call.
 
 use alloc::vec::Vec;
 
 use super::edit::{EditableFunction, Origin, can_trap, copy, plain, scalar_of};
 use crate::alloc_util::{AllocError, try_push, try_reserve};
-use crate::ir::function::Function;
+use crate::ir::function::{Function, LOCATION};
 use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::Opcode;
 
@@ -56,16 +59,16 @@ impl Inline {
         self.origins.clear();
         self.numbers.clear();
         self.is_inlined.clear();
+        let caller = Caller { own, file: only_file(own) };
         let mut growth = function.len().max(MIN_GROWTH);
         let mut has_inlined = false;
         for index in 0..function.len() {
             let Some(i) = function.code.get(index).copied() else { continue };
             try_push(&mut self.numbers, u32::try_from(self.code.len()).unwrap_or(u32::MAX))?;
             let before = self.code.len();
-            let callee =
-                candidate(function, own, &i, lookup).filter(|callee| callee.len() <= growth);
-            if let Some(callee) = callee
-                && self.expand(function, index, &i, callee)?
+            if let Some((callee, origins)) = candidate(function, &caller, &i, lookup)
+                && callee.len() <= growth
+                && self.expand(function, index, &i, callee, origins)?
             {
                 growth = growth.saturating_sub(self.code.len().saturating_sub(before));
                 has_inlined = true;
@@ -104,6 +107,7 @@ impl Inline {
         index: usize,
         i: &Instruction,
         callee: &Function<'_>,
+        origins: Origins,
     ) -> Result<bool, AllocError> {
         let start = self.code.len().saturating_add(usize::from(callee.locals()));
         let Ok(start) = u32::try_from(start) else { return Ok(false) };
@@ -124,7 +128,11 @@ impl Inline {
         }
         let moved = Renamed { first, constants, numbers: body_numbers(callee, start) };
         for (number, mut instruction) in callee.instructions().flatten().enumerate() {
-            let origin = origin_in(callee, number, call, function)?;
+            let origin = match origins {
+                Origins::Own => function.origin(number),
+                Origins::Callee(file) => origin_in(callee, number, file).unwrap_or(call),
+                Origins::Call => call,
+            };
             if instruction.opcode == Opcode::Call {
                 add_operands(function, first, &mut instruction)?;
             }
@@ -198,18 +206,63 @@ impl Renamed {
     }
 }
 
-/// The file of the first source location of a function.
-fn first_file<'f>(function: &Function<'f>) -> Option<&'f str> {
-    function.locations().next().and_then(|first| first.file)
+/// The function that calls.
+struct Caller<'c> {
+    own: &'c Function<'c>,
+    file: Option<File<'c>>,
 }
 
-/// The callee of `i`, if it is to be inlined.
+/// The file of all source locations of a function.
+struct File<'f> {
+    /// The offset of its name in the strings, or [`NONE`].
+    offset: u16,
+    name: Option<&'f str>,
+}
+
+/// The file that all source locations of a function name, if it has any.
+fn only_file<'f>(function: &Function<'f>) -> Option<File<'f>> {
+    let file_of = |&[.., f0, f1]: &[u8; LOCATION]| u16::from_le_bytes([f0, f1]);
+    let offset = function.locations.first().map(file_of)?;
+    let name = function.locations().next()?.file;
+    let is_only = function.locations.iter().all(|entry| file_of(entry) == offset);
+    is_only.then_some(File { offset, name })
+}
+
+/// The source locations of inlined instructions.
+#[derive(Clone, Copy)]
+enum Origins {
+    /// Those in the function, which is inlined into itself.
+    Own,
+    /// Those in the callee, whose file has this offset in the strings of the caller.
+    Callee(u16),
+    /// That of the call.
+    Call,
+}
+
+/// The source locations of the instructions of a small callee; `None` if a trap would report a place that it is not at.
+fn origins_of(callee: &Function<'_>, caller: &Caller<'_>) -> Option<Origins> {
+    if core::ptr::eq(callee.instructions, caller.own.instructions) {
+        return Some(Origins::Own);
+    }
+    let mut traps =
+        (0u32..).zip(callee.instructions()).filter(|(_, i)| i.is_none_or(|i| can_trap(&i)));
+    let trap = traps.next().map(|found| found.0);
+    let first = callee.locations().next().map(|first| first.instruction);
+    let is_stated = trap.is_none() || first <= trap;
+    let files = only_file(callee).zip(caller.file.as_ref());
+    match files.filter(|(one, two)| one.name == two.name) {
+        Some((_, file)) if is_stated => Some(Origins::Callee(file.offset)),
+        _ => trap.is_none().then_some(Origins::Call),
+    }
+}
+
+/// The callee of `i` and its source locations, if it is to be inlined.
 fn candidate<'l>(
     function: &EditableFunction,
-    own: &Function<'_>,
+    caller: &Caller<'_>,
     i: &Instruction,
     lookup: Lookup<'l>,
-) -> Option<&'l Function<'l>> {
+) -> Option<(&'l Function<'l>, Origins)> {
     if i.opcode != Opcode::Call {
         return None;
     }
@@ -221,10 +274,10 @@ fn candidate<'l>(
     if !is_small || has_memory || callee.type_params() != 0 {
         return None;
     }
-    let is_own = core::ptr::eq(callee.instructions, own.instructions);
+    let origins = origins_of(callee, caller)?;
     let is_inlinable = |inner: Instruction| match inner.opcode {
         // The operands of the callee are those of the function, which no pass has changed yet.
-        Opcode::Call if is_own => {
+        Opcode::Call if matches!(origins, Origins::Own) => {
             let callee = function.callees.get(usize::from(inner.b));
             let has_space = function.operands.len() < MAX_OPERANDS;
             has_space && callee.is_some_and(|callee| callee.function == Some(number))
@@ -232,10 +285,6 @@ fn candidate<'l>(
         Opcode::FunctionAddress | Opcode::CheckStack => false,
         opcode => !opcode.is_call(),
     };
-    let is_foreign = first_file(callee).zip(first_file(own)).is_some_and(|(one, two)| one != two);
-    if is_foreign && callee.instructions().flatten().any(|inner| can_trap(&inner)) {
-        return None;
-    }
     if !callee.instructions().all(|i| i.is_some_and(is_inlinable)) {
         return None;
     }
@@ -246,7 +295,7 @@ fn candidate<'l>(
         && operands.iter().zip(params).all(|(&local, &code)| function.local_code(local) == code)
         && (i.a == NONE || function.local_code(i.a) == callee.signature().result);
     let is_bound = callee.local_codes().iter().all(|&code| scalar_of(code).is_some());
-    (is_same && is_bound).then_some(callee)
+    (is_same && is_bound).then_some((callee, origins))
 }
 
 /// Gives `call` of an inlined function operands of its own.
@@ -294,41 +343,9 @@ fn add_constants(
     Ok(Some(first))
 }
 
-/// The source location of an instruction of a callee; that of the call where the callee states none.
-fn origin_in(
-    callee: &Function<'_>,
-    number: usize,
-    call: Origin,
-    function: &mut EditableFunction,
-) -> Result<Origin, AllocError> {
+/// The source location of an instruction of a callee, in the file with this offset; `None` in front of the first one.
+fn origin_in(callee: &Function<'_>, number: usize, file: u16) -> Option<Origin> {
     let is_before = |first: u32| usize::try_from(first).is_ok_and(|first| first <= number);
-    let entries = callee.locations().take(MAX_CALLEE);
-    let Some(found) = entries.take_while(|entry| is_before(entry.instruction)).last() else {
-        return Ok(call);
-    };
-    let file = match found.file {
-        Some(name) => add_string(function, name)?,
-        None => NONE,
-    };
-    Ok(Origin { line: found.line, column: found.column, file })
-}
-
-/// The offset of a name in the strings, which it is added to; [`NONE`] where they are full.
-fn add_string(function: &mut EditableFunction, name: &str) -> Result<u16, AllocError> {
-    let strings = &mut function.strings;
-    let mut offset = 0usize;
-    for known in strings.split(|&byte| byte == 0) {
-        if known == name.as_bytes() && offset.saturating_add(name.len()) < strings.len() {
-            return Ok(u16::try_from(offset).unwrap_or(NONE));
-        }
-        offset = offset.saturating_add(known.len()).saturating_add(1);
-    }
-    let end = strings.len();
-    let fits = end.saturating_add(name.len()).saturating_add(1) <= usize::from(u16::MAX);
-    let Some(offset) = u16::try_from(end).ok().filter(|_| fits) else { return Ok(NONE) };
-    // The table may end without a NUL only in a function whose last name is not used.
-    try_reserve(strings, name.len().saturating_add(1))?;
-    strings.extend_from_slice(name.as_bytes());
-    strings.push(0);
-    Ok(offset)
+    let found = callee.locations().take_while(|entry| is_before(entry.instruction)).last()?;
+    Some(Origin { line: found.line, column: found.column, file })
 }

@@ -5,9 +5,10 @@ use std::string::String;
 use std::vec::Vec;
 
 use super::super::{Lookup, PassMemory, optimize};
+use super::differential::reported;
 use crate::ir::{
-    Arguments, Binary, Condition, Function, FunctionBuilder, Memory, ProgramHost, Scalar, Stop,
-    Verified, interpret, text,
+    Arguments, Binary, Condition, Function, FunctionBuilder, Memory, ProgramHost, Scalar, Verified,
+    interpret, text,
 };
 
 /// The statements of `text` at a level, without the declarations of locals.
@@ -213,13 +214,65 @@ fn recursive_function_is_inlined_once_and_returns_the_same() {
                 let functions = [instance];
                 let mut host = ProgramHost::new(&functions, &mut outer, 100_000).unwrap();
                 let args = [n, m].map(i64::cast_unsigned);
-                // Without locations, a trap in the inlined function is at the call.
-                host.call_function(0, &args).map_err(|stop| match stop {
-                    Stop::Trap { code, .. } => code,
-                    other => panic!("{other:?}"),
-                })
+                host.call_function(0, &args).map_err(|stop| reported(instance.body(), stop))
             };
             assert_eq!(run(after), run(instance), "{source}: {n}, {m}");
         }
     }
+}
+
+/// Whether level 2 inlines the function with the statements `callee` into one with the statement `before` in front of
+/// the call.
+fn is_inlined(callee: &str, before: &str) -> bool {
+    let source = format!(
+        "function g(a: i64) -> i64\n{callee}\nreturn i64 a\nend\n\
+         function f(n: i64) -> i64\n{before}\nadd i64 n, n, 1\ncall n = g(n)\nreturn i64 n\nend"
+    );
+    !optimized(2, &source).iter().any(|line| line.starts_with("call"))
+}
+
+#[test]
+fn function_that_may_trap_is_inlined_within_one_file_only() {
+    let in_a = "location 7 in a.spl";
+    let (traps, divides) = ("trap_lt i64 a, 0, 20", "div i64 a, a, a");
+    assert!(is_inlined(&format!("{in_a}\n{traps}"), "location 9 in a.spl"));
+    assert!(is_inlined(&format!("location 7\n{traps}"), "location 9"));
+    for callee in [
+        format!("location 1 in a.spl\nadd i64 a, a, 1\nlocation 7 in b.spl\n{traps}"),
+        format!("location 7\n{traps}"),
+        format!("{traps}\n{in_a}\nadd i64 a, a, 1"),
+        divides.into(),
+    ] {
+        assert!(!is_inlined(&callee, "location 9 in a.spl"), "{callee}");
+    }
+    for before in [
+        "location 9 in b.spl",
+        "location 9",
+        "location 1\nadd i64 n, n, 1\nlocation 9 in a.spl",
+        "location 1 in a.spl\nadd i64 n, n, 1\nlocation 9 in b.spl",
+        "",
+    ] {
+        assert!(!is_inlined(&format!("{in_a}\n{traps}"), before), "{before}");
+    }
+    assert!(!is_inlined(traps, ""));
+}
+
+#[test]
+fn inlined_function_of_another_file_has_the_location_of_its_call() {
+    let callee = "location 7 in a.spl\nmul i64 a, a, a";
+    for before in ["", "location 9", "location 9 in b.spl"] {
+        assert!(is_inlined(callee, before), "{before}");
+    }
+    let source = format!(
+        "function g(a: i64) -> i64\n{callee}\nreturn i64 a\nend\nfunction f(n: i64) -> i64\n\
+         location 9 in b.spl\ncall n = g(n)\nlocation 10 in b.spl\nreturn i64 n\nend"
+    );
+    let functions = text::parse(&source).unwrap();
+    let [g, f] = [0, 1].map(|number| Function::parse(&functions[number].body).unwrap());
+    let verified = Verified::new(f).unwrap();
+    let instance = verified.instance(Arguments::new(&[]).unwrap()).unwrap();
+    let mut memory = PassMemory::default();
+    let found = optimize(2, &instance, &|_| Some(&g), &mut memory).unwrap().unwrap();
+    let lines: Vec<_> = found.locations().map(|found| (found.line, found.file)).collect();
+    assert_eq!(lines, [9, 10].map(|line| (line, Some("b.spl"))));
 }

@@ -17,6 +17,9 @@ pub(super) const RESULT: Scalar = Scalar::I64;
 pub(super) const PARAMS: [Scalar; 5] =
     [Scalar::I64, Scalar::I32, Scalar::U8, Scalar::F64, Scalar::Bool];
 
+/// The files of source locations.
+pub(super) const FILES: [&str; 2] = ["file.spl", "other.spl"];
+
 const TYPES: [Scalar; 11] = [
     Scalar::I8,
     Scalar::U8,
@@ -101,6 +104,24 @@ pub(super) struct Options {
     pub(super) is_leaf: bool,
 }
 
+/// The source locations of a function.
+#[derive(Clone, Copy, PartialEq)]
+enum Locations {
+    None,
+    /// All in the file with this number, or without one.
+    In(Option<usize>),
+    /// In several files and in none.
+    Mixed,
+}
+
+impl Locations {
+    fn random(random: &mut Random) -> Self {
+        let one = Self::In(Some(0));
+        let others = [Self::In(Some(1)), Self::In(None), Self::Mixed];
+        random.pick(&[Self::None, Self::None, one, one, one, others[0], others[1], others[2]])
+    }
+}
+
 pub(super) struct Generator<'r> {
     pub(super) random: &'r mut Random,
     pub(super) body: FunctionBuilder,
@@ -110,7 +131,7 @@ pub(super) struct Generator<'r> {
     recent: Vec<Statement>,
     options: Options,
     line: u32,
-    has_locations: bool,
+    source_locations: Locations,
     /// Labels for jumps in any direction, and those that stand nowhere yet.
     labels: Vec<Label>,
     unbound: Vec<Label>,
@@ -128,7 +149,7 @@ impl<'r> Generator<'r> {
             }
         }
         let index = body.local(Scalar::I64);
-        let has_locations = random.below(2) == 0;
+        let source_locations = Locations::random(random);
         let recent = Vec::new();
         Self {
             random,
@@ -139,7 +160,7 @@ impl<'r> Generator<'r> {
             recent,
             options,
             line: 0,
-            has_locations,
+            source_locations,
             labels: Vec::new(),
             unbound: Vec::new(),
         }
@@ -156,7 +177,7 @@ impl<'r> Generator<'r> {
         let index = body.local(Scalar::I64);
         let memory = [index; 3];
         let options = Options { is_leaf: true, ..Options::default() };
-        let has_locations = random.below(2) == 0;
+        let source_locations = Locations::random(random);
         let recent = Vec::new();
         Self {
             random,
@@ -167,7 +188,7 @@ impl<'r> Generator<'r> {
             recent,
             options,
             line: 5000,
-            has_locations,
+            source_locations,
             labels: Vec::new(),
             unbound: Vec::new(),
         }
@@ -221,9 +242,8 @@ impl<'r> Generator<'r> {
     fn sequence(&mut self, depth: u32, len: usize) {
         for _ in 0..1 + self.random.below(len) {
             self.line += 1;
-            if self.has_locations && self.random.below(2) == 0 {
-                let file = self.line.is_multiple_of(3).then(|| self.body.file("file.spl"));
-                self.body.location(self.line, 7, file);
+            if self.source_locations != Locations::None && self.random.below(2) == 0 {
+                self.location();
             }
             match self.random.below(16) {
                 0 if depth > 0 => self.condition(depth - 1),
@@ -255,6 +275,15 @@ impl<'r> Generator<'r> {
                 }
             }
         }
+    }
+
+    fn location(&mut self) {
+        let file = match self.source_locations {
+            Locations::In(file) => file,
+            _ => Some(self.random.below(3)),
+        };
+        let file = file.and_then(|file| FILES.get(file)).map(|file| self.body.file(file));
+        self.body.location(self.line, 7, file);
     }
 
     /// An earlier statement, often with another destination.
