@@ -3,8 +3,11 @@
 use std::vec::Vec;
 
 use super::harness::{CONTEXT, Context, HostFunctions, Program, STACK_LIMIT, plain, verified};
+use crate::codegen::liveness::Liveness;
+use crate::codegen::lowering::Machine;
+use crate::codegen::regalloc::Allocation;
 use crate::codegen::{CodegenError, Limit, NativeCompiler, Options};
-use crate::ir::{Binary, Condition, FunctionBuilder, Local, Scalar, Stop};
+use crate::ir::{Binary, Condition, FunctionBuilder, Local, Scalar, Stop, Value};
 
 const I64: Scalar = Scalar::I64;
 
@@ -18,29 +21,69 @@ fn compile_error(function: &[u8]) -> CodegenError {
     NativeCompiler::new().compile(&plain(&verified(function)), &Options::default()).unwrap_err()
 }
 
+/// A function of the context, `a` and `b`, whose only local that is not used behind the operation on these is the
+/// context.
+fn with_locals(binary: Binary, right: Option<i32>, count: i32) -> Vec<u8> {
+    let mut f = FunctionBuilder::new(0, Some(I64.into()));
+    f.param(Scalar::Pointer);
+    let [a, b] = [f.param(I64), f.param(I64)];
+    let locals: Vec<Local> = (0..count).map(|_| f.local(I64)).collect();
+    let d = f.local(I64);
+    for (number, &local) in (1..).zip(&locals) {
+        f.binary(Binary::Xor, I64, local, a, number);
+    }
+    let file = f.file("file");
+    f.location(9, 1, Some(file));
+    f.binary(binary, I64, d, a, right.map_or(Value::Local(b), Value::Number));
+    let rest = locals.iter().chain([&a, &b]);
+    rest.for_each(|&other| f.binary(Binary::Add, I64, d, d, other));
+    f.return_value(I64, d);
+    f.finish().unwrap()
+}
+
+/// Whether the last local has the place of the context.
+fn replaces_context(bytes: &[u8]) -> bool {
+    #[cfg(target_arch = "aarch64")]
+    use crate::codegen::aarch64::Aarch64 as Native;
+    #[cfg(target_arch = "x86_64")]
+    use crate::codegen::x64::X64 as Native;
+    let verified = verified(bytes);
+    let (mut liveness, mut allocation) = (Liveness::default(), Allocation::default());
+    liveness.compute(&plain(&verified), true).unwrap();
+    allocation.assign(&plain(&verified), &liveness, Native::REGISTERS).unwrap();
+    let last = verified.body().locals() - 1;
+    allocation.location(last) == allocation.location(0)
+}
+
 #[test]
 fn trap_of_an_operation_whose_result_replaces_the_context_finds_the_context() {
-    // The context comes last among the parameters that die here.
-    for count in 0..8 {
-        let mut f = FunctionBuilder::new(0, Some(I64.into()));
-        f.param(Scalar::Pointer);
-        let [a, b] = [f.param(I64), f.param(I64)];
-        let mut rest: Vec<Local> = (0..count).map(|_| f.param(I64)).collect();
-        let d = f.local(I64);
-        let file = f.file("file");
-        f.location(9, 1, Some(file));
-        f.binary(Binary::AddChecked, I64, d, a, b);
-        rest.iter().for_each(|&other| f.binary(Binary::Xor, I64, d, d, other));
-        f.return_value(I64, d);
-        let program = link(&[f.finish().unwrap()], CONTEXT);
-        rest.clear();
-        let call = |a: i64, b: i64| {
-            let mut arguments = std::vec![(Scalar::Pointer, 0), (I64, a as u64), (I64, b as u64)];
-            arguments.extend((0..count).map(|_| (I64, 0)));
-            program.call(0, &arguments, Some(I64))
-        };
-        assert_eq!(call(40, 2), Ok(42));
-        assert_eq!(call(i64::MAX, 1), Err(Stop::Trap { code: 2, at: 9, operands: [0; 2] }));
+    type Checked = fn(i64, i64) -> Option<i64>;
+    let operations: [(Binary, Checked); 3] = [
+        (Binary::AddChecked, i64::checked_add),
+        (Binary::SubtractChecked, i64::checked_sub),
+        (Binary::MultiplyChecked, i64::checked_mul),
+    ];
+    for ((binary, checked), right) in
+        operations.into_iter().flat_map(|found| [None, Some(7)].map(|right| (found, right)))
+    {
+        let mut replaced = 0;
+        for count in 0..24 {
+            let function = with_locals(binary, right, count);
+            replaced += u32::from(replaces_context(&function));
+            let program = link(&[function], CONTEXT);
+            for (a, b) in [(40, 7), (i64::MAX, 7), (i64::MIN, 7), (-3, 5), (i64::MIN, -1)] {
+                let arguments = [(Scalar::Pointer, 0), (I64, a as u64), (I64, b as u64)];
+                let sum = |d: i64| {
+                    let locals = (1..=i64::from(count)).map(|number| a ^ number);
+                    locals.chain([a, b]).fold(d, i64::wrapping_add) as u64
+                };
+                let trap = Stop::Trap { code: 2, at: 9, operands: [0; 2] };
+                let expected = checked(a, right.map_or(b, i64::from)).map(sum).ok_or(trap);
+                let found = program.call(0, &arguments, Some(I64));
+                assert_eq!(found, expected, "{binary:?} {right:?} {count}: {a}, {b}");
+            }
+        }
+        assert!(replaced > 0, "{binary:?} {right:?}");
     }
 }
 

@@ -83,7 +83,7 @@ impl Lower<'_, '_> {
     fn multiply_checked_64(&mut self, to: Gpr, left: Gpr, right: Gpr, is_signed: bool) -> Cond {
         // Where the product replaces no operand, the upper half may replace the one in x17: x30 is not saved.
         let is_apart = to != left && to != right;
-        let high = if is_apart { Gpr::X17 } else { Self::other_scratch(&[left, right]) };
+        let high = if is_apart { Gpr::X17 } else { self.other_scratch(&[left, right]) };
         if is_apart {
             self.asm.mul(Width::W64, to, left, right);
         }

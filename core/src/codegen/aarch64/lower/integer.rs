@@ -102,7 +102,7 @@ impl Lower<'_, '_> {
             return self.set_int(i.a, to);
         };
         self.take_next();
-        let scratch = Self::other_scratch(&[left, right]);
+        let scratch = self.other_scratch(&[left, right]);
         let addend = self.int(addend, scratch);
         let to = self.int_destination(next.a);
         self.asm.three_source(op, width, [to, left, right], addend);
@@ -256,7 +256,7 @@ impl Lower<'_, '_> {
         let op = if scalar.is_signed() { TwoSource::SDIV } else { TwoSource::UDIV };
         let to = self.int_destination(i.a);
         if is_remainder {
-            let quotient = Self::other_scratch(&[left, right]);
+            let quotient = self.other_scratch(&[left, right]);
             self.asm.two_source(op, width, quotient, left, right);
             self.asm.three_source(ThreeSource::MSUB, width, [to, quotient, right], left);
         } else {

@@ -47,10 +47,11 @@ impl Lower<'_, '_> {
         }
     }
 
-    /// A scratch register that is not in `used`. Two used scratch registers hold locals of the frame, so that x30 is
-    /// saved.
-    pub(super) fn other_scratch(used: &[Gpr]) -> Gpr {
+    /// A scratch register that is not in `used`, which are operands or a result. An operand is in x16 only where it was
+    /// loaded from the frame, so that x30 is saved where x16 and x17 hold two operands.
+    pub(super) fn other_scratch(&self, used: &[Gpr]) -> Gpr {
         let free = [Gpr::X16, Gpr::X17].into_iter().find(|register| !used.contains(register));
+        debug_assert!(free.is_some() || self.frame.is_needed, "x30 is not saved");
         free.unwrap_or(Gpr::LR)
     }
 
