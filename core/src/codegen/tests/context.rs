@@ -205,3 +205,26 @@ fn source_map_has_the_lines_where_their_code_begins() {
     assert!(code.source_map.iter().all(|location| location.function == 5));
     assert_eq!(code.bytes.get(14..18), Some(&[0x48, 0x8b, 0xc7, 0xc3][..]));
 }
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn load_that_is_compared_belongs_to_its_own_line() {
+    let mut f = FunctionBuilder::new(0, Some(I64.into()));
+    let (a, n, b) = (f.param(Scalar::Pointer), f.param(I64), f.local(I64));
+    let skip = f.label();
+    f.location(1, 0, None);
+    f.load(I64, b, a, 0);
+    f.location(2, 0, None);
+    f.branch(Condition::Less, I64, b, 5, skip);
+    f.location(3, 0, None);
+    f.binary(Binary::Add, I64, n, n, 1);
+    f.bind(skip);
+    f.return_value(I64, n);
+    let bytes = f.finish().unwrap();
+    let options = Options { source_map: true, ..Options::default() };
+    let mut compiler = NativeCompiler::new();
+    let code = compiler.compile(&plain(&verified(&bytes)), &options).unwrap();
+    let map: Vec<_> = code.source_map.iter().map(|l| (l.offset, l.line)).collect();
+    // cmp qword ptr [rdi], 5; jl; inc rsi
+    assert_eq!(map, [(0, 1), (4, 2), (6, 3)], "{:x?}", code.bytes);
+}

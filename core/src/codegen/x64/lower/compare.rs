@@ -187,8 +187,9 @@ impl Lower<'_, '_> {
         if !is_of_it || self.compared(&next).is_some() {
             return false;
         }
-        self.take_next();
+        // The comparison is what accesses memory, so that it belongs to the line of the load.
         self.asm.cmp(ScalarWidth(scalar.bits()), place, next.number());
+        self.take_next();
         self.by_flags(Outcome::When(cond_of(condition, scalar)), &next);
         true
     }
