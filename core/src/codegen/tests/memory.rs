@@ -43,8 +43,19 @@ fn around(
     f.finish().unwrap()
 }
 
-/// Runs a function on the regions of a buffer: where the destination begins, and the source.
-fn run(program: &Program, swapped: bool, at: [usize; 2], value: u8, count: usize) -> Vec<u8> {
+/// The result of a function of [`around`].
+fn sum(fillers: usize, count: usize) -> u64 {
+    (0..fillers).map(|number| count + number + 6).sum::<usize>() as u64 + count as u64
+}
+
+/// Runs a function on the regions of a buffer: where the destination begins, and the source. Returns its result, too.
+fn run(
+    program: &Program,
+    swapped: bool,
+    at: [usize; 2],
+    value: u8,
+    count: usize,
+) -> (u64, Vec<u8>) {
     let mut buffer: Vec<u8> = (0..1000u32).map(|number| (number * 7 % 251) as u8).collect();
     let base = buffer.as_mut_ptr() as u64;
     let [to, from] = at.map(|at| base + at as u64);
@@ -55,10 +66,7 @@ fn run(program: &Program, swapped: bool, at: [usize; 2], value: u8, count: usize
         (Scalar::U8, value.into()),
         (I64, count as u64),
     ];
-    let sum = program.call(0, &arguments, Some(I64)).unwrap();
-    // That of the locals is tested by their number.
-    assert!(sum >= count as u64);
-    buffer
+    (program.call(0, &arguments, Some(I64)).unwrap(), buffer)
 }
 
 fn expected(at: [usize; 2], count: usize, fill: Option<u8>) -> Vec<u8> {
@@ -87,14 +95,16 @@ fn copies_and_fills_change_exactly_their_bytes() {
                     let copy = link(&[copy]);
                     for at in [[0, 500], [501, 3], [77, 77]] {
                         let found = run(&copy, swapped, at, 0, count);
-                        assert_eq!(found, expected(at, count, None), "{count} {at:?} {fillers}");
+                        let expected = (sum(fillers, count), expected(at, count, None));
+                        assert_eq!(found, expected, "{count} {at:?} {fillers}");
                     }
                     let fill = around(fillers, swapped, |f, [to, _, value, n]| {
                         f.fill_memory(to, value, bytes(n));
                     });
                     let fill = link(&[fill]);
                     let found = run(&fill, swapped, [13, 500], 0xa5, count);
-                    assert_eq!(found, expected([13, 0], count, Some(0xa5)), "{count} {fillers}");
+                    let expected = (sum(fillers, count), expected([13, 0], count, Some(0xa5)));
+                    assert_eq!(found, expected, "{count} {fillers}");
                 }
             }
         }
@@ -102,15 +112,24 @@ fn copies_and_fills_change_exactly_their_bytes() {
 }
 
 #[test]
-fn locals_survive_a_copy() {
-    for fillers in [1, 5, 9, 14, 20] {
-        let copy = around(fillers, false, |f, [to, from, _, n]| f.copy_memory(to, from, n));
-        let program = link(&[copy]);
-        let mut buffer = [1u8; 64];
-        let base = buffer.as_mut_ptr() as u64;
-        let arguments = [(POINTER, base), (POINTER, base + 32), (Scalar::U8, 0), (I64, 32)];
-        let expected = 32 + (0..fillers as u64).map(|number| 32 + number + 6).sum::<u64>();
-        assert_eq!(program.call(0, &arguments, Some(I64)), Ok(expected), "{fillers}");
+fn locals_survive_copies_and_fills() {
+    for (fillers, count) in (0..=20).flat_map(|fillers| [32, 300].map(|count| (fillers, count))) {
+        for is_constant in [false, true] {
+            let bytes = |local| match is_constant {
+                true => Value::Number(count as i32),
+                false => Value::Local(local),
+            };
+            let copy = around(fillers, false, |f, [to, from, _, n]| {
+                f.copy_memory(to, from, bytes(n));
+            });
+            let fill = around(fillers, false, |f, [to, _, value, n]| {
+                f.fill_memory(to, value, bytes(n));
+            });
+            for function in [copy, fill] {
+                let (found, _) = run(&link(&[function]), false, [0, 500], 7, count);
+                assert_eq!(found, sum(fillers, count), "{fillers} {count} {is_constant}");
+            }
+        }
     }
 }
 
