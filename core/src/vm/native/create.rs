@@ -105,16 +105,13 @@ fn publish_stubs(memory: &CodeMemory, functions: usize) -> Result<PublishedStubs
     // The stubs are aligned from the start of the block.
     let request = Request::new(size.ok_or(CodeError::OutOfMemory)?).aligned_to(16);
     let mut block = memory.allocate_with(request)?;
-    let interpret = isize::try_from(stubs.interpret).unwrap_or(0);
     let (first, rest) = block.as_mut_slice().split_at_mut_checked(at).unwrap_or_default();
     first.copy_from_slice(&code.bytes);
     for ((place, function), number) in rest.chunks_exact_mut(EXIT_TRAMPOLINE).zip(0..).zip(0..) {
         let number: usize = number;
-        place.copy_from_slice(&stubs::exit_trampoline(
-            function,
-            at + number * EXIT_TRAMPOLINE,
-            interpret,
-        ));
+        let at = at + number * EXIT_TRAMPOLINE;
+        let stand_in = stubs::exit_trampoline(function, at, stubs.interpret);
+        place.copy_from_slice(&stand_in.map_err(CodegenError::from)?);
     }
     let block = block.publish()?;
     let range = block.address()..block.address() + block.len();

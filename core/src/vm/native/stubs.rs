@@ -6,7 +6,8 @@
 //!
 //! * `assemble(interpret)`: the [`Stubs`] of an engine and their unwind rows, where `interpret` is the address of
 //!   [`enter::interpret`](super::enter::interpret);
-//! * `exit_trampoline(function, at, interpret)`: the stand-in of a function, at `at` in the block of the stubs;
+//! * `exit_trampoline(function, at, interpret)`: the stand-in of a function, at `at` in the block of the stubs, where
+//!   `interpret` is the offset of [`Stubs::interpret`];
 //! * `assemble_entry_trampoline(trampoline)`: a C function that calls a function of the program, and its unwind
 //!   rows.
 
@@ -39,7 +40,7 @@ mod tests {
             assert!(code.bytes[at..].starts_with(&PAD));
         }
         assert!(!code.bytes[interpret..].starts_with(&PAD), "stand-ins jump there directly");
-        assert!(exit_trampoline(3, 64, 32).starts_with(&PAD));
+        assert!(exit_trampoline(3, 64, 32).unwrap().starts_with(&PAD));
         let trampoline = EntryTrampoline {
             function: 0,
             params: 1,
@@ -53,5 +54,13 @@ mod tests {
         assert!(code.bytes.starts_with(&PAD));
         let pads = code.bytes.windows(4).filter(|bytes| *bytes == PAD).count();
         assert_eq!(pads, 2, "the function and its trap handler");
+    }
+
+    #[test]
+    fn stand_in_beyond_the_reach_of_a_jump_is_refused() {
+        let reach: usize = if cfg!(target_arch = "x86_64") { 1 << 31 } else { 1 << 27 };
+        assert!(exit_trampoline(3, reach - EXIT_TRAMPOLINE, 0).is_ok());
+        assert!(exit_trampoline(3, reach + EXIT_TRAMPOLINE, 64).is_ok());
+        assert!(exit_trampoline(3, reach + EXIT_TRAMPOLINE, 0).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! The stubs on aarch64.
 
-use super::interface::{EntryTrampoline, Rows, StubRows, Stubs};
+use super::interface::{EntryTrampoline, Rows, StubRows, Stubs, jump_distance};
 use crate::bytecode::translate::abi::{Context, REGISTER_ARGUMENTS, Shared};
 use crate::codegen::aarch64::{
     Access, AddSub, Assembler, Fpr, Gpr, Hint, Imm12, Label, Mem, Pair, PairMode, Width,
@@ -188,13 +188,11 @@ fn put_interpret(asm: &mut Assembler, interpret: usize, rows: &mut Rows) {
 pub(in crate::vm::native) fn exit_trampoline(
     function: u32,
     at: usize,
-    interpret: isize,
-) -> [u8; EXIT_TRAMPOLINE] {
+    interpret: usize,
+) -> Result<[u8; EXIT_TRAMPOLINE], AssembleError> {
     let [a, b, c, d] = function.to_le_bytes();
     let [low, high] = [[a, b], [c, d]].map(u16::from_le_bytes).map(u32::from);
-    let place = isize::try_from(at + 12).unwrap_or(isize::MAX);
-    // Both are in one block, whose distances fit 128 MiB.
-    let words = i32::try_from((interpret - place) / 4).unwrap_or(0).cast_unsigned();
+    let words = (jump_distance(at.saturating_add(12), interpret, 1 << 27)? / 4).cast_unsigned();
     // BTI c; MOVZ W16; MOVK W16, LSL 16; B. Source: DDI 0487, C6.2 "BTI", "MOVZ", "MOVK", "B".
     let code = [
         0xd503_245f,
@@ -206,7 +204,7 @@ pub(in crate::vm::native) fn exit_trampoline(
     for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(code) {
         *place = word.to_le_bytes();
     }
-    bytes
+    Ok(bytes)
 }
 
 /// Behind the context in the frame of an entry trampoline: the saved registers.

@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 
 use crate::alloc_util::AllocError;
 use crate::codegen::unwind::{UnwindMachine, UnwindOp, UnwindRow, UnwindTable, encode_rows};
+use crate::codegen::x64::AssembleError;
 
 /// The offsets of the pieces in their block, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +38,15 @@ pub(in crate::vm::native) struct EntryTrampoline {
     pub(in crate::vm::native) stack_end: usize,
     /// The address of `extern "C" fn(context)`, which is called when the function has trapped.
     pub(in crate::vm::native) trapped: usize,
+}
+
+/// The distance of a jump from `from` to `to` in one block, for an instruction that states less than `limit` bytes.
+pub(super) fn jump_distance(from: usize, to: usize, limit: i64) -> Result<i32, AssembleError> {
+    let offset = |place| i64::try_from(place).unwrap_or(i64::MAX);
+    let distance = offset(to).saturating_sub(offset(from));
+    let near = i32::try_from(distance).ok().filter(|_| (-limit..limit).contains(&distance));
+    let offset = u32::try_from(from).unwrap_or(u32::MAX);
+    near.ok_or(AssembleError::BranchRange { offset, distance, limit })
 }
 
 /// The most unwind rows of a piece.

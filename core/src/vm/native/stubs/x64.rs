@@ -1,6 +1,6 @@
 //! The stubs on x86-64.
 
-use super::interface::{EntryTrampoline, Rows, StubRows, Stubs};
+use super::interface::{EntryTrampoline, Rows, StubRows, Stubs, jump_distance};
 use crate::bytecode::translate::abi::{Context, REGISTER_ARGUMENTS, Shared};
 use crate::codegen::code::CodeBuffer;
 use crate::codegen::unwind::UnwindOp;
@@ -176,15 +176,13 @@ fn put_interpret(asm: &mut Assembler, interpret: usize, rows: &mut Rows) {
 pub(in crate::vm::native) fn exit_trampoline(
     function: u32,
     at: usize,
-    interpret: isize,
-) -> [u8; EXIT_TRAMPOLINE] {
+    interpret: usize,
+) -> Result<[u8; EXIT_TRAMPOLINE], AssembleError> {
     let [a, b, c, d] = function.to_le_bytes();
-    let end = isize::try_from(at + EXIT_TRAMPOLINE).unwrap_or(isize::MAX);
-    // Both are in one block of at most 1 GiB.
-    let distance = i32::try_from(interpret - end).unwrap_or(0);
+    let distance = jump_distance(at.saturating_add(EXIT_TRAMPOLINE), interpret, 1 << 31)?;
     let [e, f, g, h] = distance.to_le_bytes();
     // ENDBR64; MOV EAX, imm32; JMP rel32. Source: Intel SDM volume 2, "ENDBR64", "MOV", "JMP".
-    [0xf3, 0x0f, 0x1e, 0xfa, 0xb8, a, b, c, d, 0xe9, e, f, g, h]
+    Ok([0xf3, 0x0f, 0x1e, 0xfa, 0xb8, a, b, c, d, 0xe9, e, f, g, h])
 }
 
 /// Behind the context in the frame of an entry trampoline: the saved registers.
