@@ -58,7 +58,7 @@
 //!
 //! | statement | notes |
 //! |---|---|
-//! | `const T d, N` | where `T` is a scalar and 32 bits do not hold the number, a wide constant |
+//! | `const T d, N` | a number that `T` has, or for an unsigned type that the signed one has; a wide constant where `T` is a scalar and 32 bits do not hold the number |
 //! | `const_wide S d, 0xBITS` | the bits of a value of the scalar `S` |
 //! | `move T d, a`; also `neg not sqrt abs` | |
 //! | `size_of T d` | |
@@ -101,8 +101,8 @@
 //! quotation marks, in which `\" \\ \n \r \t \0 \xNN` are escape sequences. Locals, labels, slots, data and functions have
 //! name spaces of their own.
 //!
-//! Numbers are decimal, or hexadecimal behind `0x`; floating-point constants have a point or an exponent, or are their bits in
-//! hexadecimal.
+//! Numbers are decimal, or hexadecimal behind `0x`. In hexadecimal, a constant of a float is stated by its bits, and one of a
+//! signed integer may be.
 
 mod error;
 mod lexer;

@@ -12,7 +12,7 @@ pub(crate) fn truncate(bits: u64, scalar: Scalar) -> u64 {
 }
 
 /// The value of an integer, with its sign.
-fn signed(bits: u64, scalar: Scalar) -> i128 {
+pub(crate) fn signed(bits: u64, scalar: Scalar) -> i128 {
     let shift = 64 - scalar.bits();
     let moved = bits << shift;
     match scalar.is_signed() {

@@ -70,9 +70,30 @@ fn text_round_trips_to_the_same_bytes() {
         let parsed = text::parse(&listing).unwrap_or_else(|e| panic!("{e}: {listing}"));
         assert_eq!(parsed.len(), 1);
         assert_eq!(usize::from(parsed[0].type_params), case.arguments.len());
-        let same = parsed[0].body.iter().zip(&case.body).take_while(|(a, b)| a == b).count();
-        assert!(parsed[0].body == case.body, "from byte {same}: {listing}");
+        let [found, expected] = [&parsed[0].body, &case.body].map(|body| without_numbers(body));
+        let same = found.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+        assert!(found == expected, "from byte {same}: {listing}");
+        let body = Function::parse(&parsed[0].body).unwrap();
+        let mut again = String::new();
+        match seed % 2 {
+            0 => text::print("random", &body, &mut again).unwrap(),
+            _ => text::print_function("random", &body, &[], &mut again).unwrap(),
+        }
+        assert_eq!(again, listing);
     }
+}
+
+/// A function with 0 as the numbers of constants, which may be beyond their types. The text has the numbers that locals get.
+fn without_numbers(bytes: &[u8]) -> Vec<u8> {
+    let body = Function::parse(bytes).unwrap();
+    let mut out = bytes.to_vec();
+    for (index, instruction) in body.instructions().enumerate() {
+        if instruction.unwrap().opcode == Opcode::Constant {
+            let at = body.offset(index) as usize + 8;
+            out[at..at + 4].fill(0);
+        }
+    }
+    out
 }
 
 /// A function with every table and every operation of version 2.

@@ -2,6 +2,7 @@
 
 use crate::ir::builder::BuildError;
 use crate::ir::error::IrError;
+use crate::ir::types::Scalar;
 
 /// What is wrong with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum TextErrorKind {
     /// A number that is malformed, or out of range.
     #[error("a number that does not fit here")]
     Number,
+    /// A number that a constant of an integer type, `bool` or `ptr` cannot be.
+    #[error("a constant of type {0} is a number from {least} to {most}", least = limits(*.0).0, most = limits(*.0).1)]
+    OutOfRange(Scalar),
     /// An unknown escape sequence, or bytes that are not UTF-8 in a name.
     #[error("a malformed escape sequence")]
     Escape,
@@ -61,5 +65,16 @@ pub struct TextError {
 impl From<BuildError> for TextErrorKind {
     fn from(error: BuildError) -> Self {
         Self::Build(error)
+    }
+}
+
+/// The least and the largest number of a constant of a type that is no float. Of an unsigned type, a number below 0 stands
+/// for the bits of a signed one.
+pub(super) fn limits(scalar: Scalar) -> (i128, i128) {
+    let bits = scalar.bits();
+    match scalar {
+        Scalar::Bool => (0, 1),
+        _ if scalar.is_signed() => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+        _ => (-(1 << (bits - 1)), (1 << bits) - 1),
     }
 }

@@ -338,7 +338,7 @@ mod tests {
             ("add i64 n, n, m", 2, F::Local),
             ("add i46 n, n, 1", 2, F::Type),
             ("add i64 n, n, 4294967296", 2, F::Number),
-            ("const i8 n, 256", 2, F::Verify(local_type(40))),
+            ("const i8 n, 127", 2, F::Verify(local_type(40))),
             ("local n: i64", 2, F::Duplicate),
             ("# nothing\nl:\nl:", 4, F::Duplicate),
             ("jump there\n", 2, F::Label),
@@ -388,33 +388,85 @@ mod tests {
         assert_eq!(two.iter().map(|template| &template.name[..]).collect::<Vec<_>>(), ["a", "b"]);
     }
 
+    /// The bits of a constant.
+    fn bits(ty: &str, number: &str) -> Result<u64, std::string::String> {
+        let text = std::format!("template t()\nlocal a: {ty}\nconst {ty} a, {number}\ntrap 1\nend");
+        let body = parse(&text).map_err(|error| std::format!("{error}"))?.remove(0).body;
+        let body = Function::parse(&body).unwrap();
+        let instruction = body.instruction(0).unwrap();
+        let scalar = Scalar::from_name(ty).unwrap();
+        Ok(match instruction.opcode {
+            Opcode::WideConstant => body.constant(instruction.imm).unwrap(),
+            _ => crate::ir::interpret::value::number(instruction.imm, scalar),
+        })
+    }
+
     #[test]
     fn numbers_are_as_wide_as_they_need_to_be() {
-        let bits = |ty: &str, number: &str| {
-            let text =
-                std::format!("template t()\nlocal a: {ty}\nconst {ty} a, {number}\ntrap 1\nend");
-            let body = parse(&text).ok()?.remove(0).body;
-            let body = Function::parse(&body).ok()?;
-            let instruction = body.instruction(0)?;
-            Some(match instruction.opcode {
-                Opcode::WideConstant => body.constant(instruction.imm)?,
-                _ => instruction.imm as u64,
-            })
-        };
-        assert_eq!(bits("i64", "-5"), Some(-5i64 as u64));
-        assert_eq!(bits("i64", "-9223372036854775808"), Some(1 << 63));
-        assert_eq!(bits("u64", "0xffffffffffffffff"), Some(u64::MAX));
-        assert_eq!(bits("u32", "4294967295"), Some(0xffff_ffff));
-        assert_eq!(bits("u32", "4294967296"), None);
-        assert_eq!(bits("i64", "-9223372036854775809"), None);
-        assert_eq!(bits("f64", "-1.5"), Some((-1.5f64).to_bits()));
-        assert_eq!(bits("f32", "2.5e3"), Some(2500f32.to_bits().into()));
-        assert_eq!(bits("f32", "7"), Some(7));
-        // The bits of floats, those of NaN with a payload among them.
-        assert_eq!(bits("f64", "0x7ff8000000000001"), Some(0x7ff8_0000_0000_0001));
-        assert_eq!(bits("f64", "0xfff0000000000000"), Some(f64::NEG_INFINITY.to_bits()));
-        assert_eq!(bits("f32", "0xffc00001"), Some(0xffc0_0001));
-        assert_eq!(bits("f32", "0x100000000"), None);
-        assert_eq!(bits("i64", "1.5"), None);
+        for (ty, number, expected) in [
+            ("i64", "-5", -5i64 as u64),
+            ("i64", "-9223372036854775808", 1 << 63),
+            ("u64", "0xffffffffffffffff", u64::MAX),
+            ("u32", "4294967295", 0xffff_ffff),
+            ("i8", "-128", 0x80),
+            ("i8", "0xff", 0xff),
+            ("u8", "-1", 0xff),
+            ("u64", "-1", u64::MAX),
+            ("bool", "1", 1),
+            ("f64", "-1.5", (-1.5f64).to_bits()),
+            ("f32", "2.5e3", 2500f32.to_bits().into()),
+            ("f32", "7", 7f32.to_bits().into()),
+            ("f64", "-0", (-0f64).to_bits()),
+            // The bits of floats, those of NaN with a payload among them.
+            ("f32", "0x3f800000", 1f32.to_bits().into()),
+            ("f32", "0xbf800000", (-1f32).to_bits().into()),
+            ("f64", "0x10", 0x10),
+            ("f64", "0x7ff8000000000001", 0x7ff8_0000_0000_0001),
+            ("f64", "0xfff0000000000000", f64::NEG_INFINITY.to_bits()),
+            ("f32", "0xffc00001", 0xffc0_0001),
+        ] {
+            assert_eq!(bits(ty, number), Ok(expected), "{ty} {number}");
+        }
+    }
+
+    #[test]
+    fn number_that_a_type_does_not_have_is_refused_with_the_limits() {
+        for (ty, number, limits) in [
+            ("u8", "300", "-128 to 255"),
+            ("u8", "70000", "-128 to 255"),
+            ("u8", "-300", "-128 to 255"),
+            ("i8", "128", "-128 to 127"),
+            ("i8", "0x100", "-128 to 127"),
+            ("i16", "-32769", "-32768 to 32767"),
+            ("bool", "2", "0 to 1"),
+            ("u32", "4294967296", "-2147483648 to 4294967295"),
+            ("i64", "-9223372036854775809", "-9223372036854775808 to 9223372036854775807"),
+            ("ptr", "-9223372036854775809", "-9223372036854775808 to 18446744073709551615"),
+        ] {
+            let expected = std::format!("a constant of type {ty} is a number from {limits}");
+            assert_eq!(bits(ty, number), Err(std::format!("line 3: {expected}")), "{number}");
+            let data = std::format!("template t()\ndata d: {ty} {number}\ntrap 1\nend");
+            let error = parse(&data).unwrap_err();
+            assert_eq!(std::format!("{error}"), std::format!("line 2: {expected}"), "{number}");
+        }
+        for (ty, number) in [("f32", "0x100000000"), ("f32", "-0x10"), ("i64", "1.5")] {
+            let expected = "line 3: a number that does not fit here";
+            assert_eq!(bits(ty, number), Err(expected.into()), "{ty} {number}");
+        }
+    }
+
+    /// The binary form permits a number beyond the type, of which the local gets the low bits.
+    #[test]
+    fn constant_beyond_its_type_is_printed_as_a_number_of_the_type() {
+        let mut builder = FunctionBuilder::new(0, None);
+        let [a, b] = [Scalar::U8, Scalar::I8].map(|scalar| builder.local(scalar));
+        builder.constant(Scalar::U8, a, 300);
+        builder.constant(Scalar::I8, b, 200);
+        builder.return_none();
+        let bytes = builder.finish().unwrap();
+        let mut out = String::new();
+        crate::ir::text::print("t", &Function::parse(&bytes).unwrap(), &mut out).unwrap();
+        assert!(out.contains("const u8 v0, 44\n    const i8 v1, -56\n"), "{out}");
+        assert!(parse(&out).is_ok(), "{out}");
     }
 }

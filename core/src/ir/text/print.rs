@@ -2,9 +2,11 @@
 
 use core::fmt::{self, Write};
 
+use super::error::limits;
 use super::lexer::in_name;
 use crate::ir::function::{Callee, CalleeKind, Function, SourceLocation, TypeEntry};
 use crate::ir::instruction::{Instruction, NONE};
+use crate::ir::interpret::value::{number, signed};
 use crate::ir::opcode::Opcode;
 use crate::ir::operand_kind::OperandKind;
 use crate::ir::types::{Scalar, ValueType};
@@ -243,7 +245,8 @@ impl Printer<'_, '_> {
                 K::Other => write!(out, "v{}", i.imm.cast_unsigned())?,
                 K::Second(_) if !i.immediate => write!(out, "v{}", i.c)?,
                 K::Short if !i.immediate => write!(out, "v{}", i.b)?,
-                K::Second(_) | K::Short | K::Number => write!(out, "{}", i.number())?,
+                K::Second(_) | K::Short => write!(out, "{}", i.number())?,
+                K::Number => write!(out, "{}", constant(&i))?,
                 K::Wide => write!(out, "0x{:x}", self.body.constant(i.imm).unwrap_or(0))?,
                 K::Distance => write!(out, "{}", Distance(i.imm))?,
                 K::Element if i.c == NONE => write!(out, "[{}]", i.imm)?,
@@ -315,6 +318,19 @@ impl Printer<'_, '_> {
             Some(name) => write!(out, "{}", Name(name)),
             None => write!(out, "{number}"),
         }
+    }
+}
+
+/// The number of a constant: in place of one that its type does not have, the number that the local gets, because the parser
+/// refuses others.
+fn constant(i: &Instruction) -> i128 {
+    match i.ty() {
+        Some(ValueType::Scalar(scalar)) if !scalar.is_float() => {
+            let (least, most) = limits(scalar);
+            let fits = (least..=most).contains(&i.imm.into());
+            if fits { i.imm.into() } else { signed(number(i.imm, scalar), scalar) }
+        }
+        _ => i.imm.into(),
     }
 }
 

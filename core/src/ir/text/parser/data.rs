@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::statement::wide;
+use super::statement::bits_of;
 use super::{Parser, alignment, declare};
 use crate::ir::text::error::TextErrorKind;
 use crate::ir::text::lexer::Token;
-use crate::ir::text::words::{Words, integer, unescape};
+use crate::ir::text::words::{Words, unescape};
 use crate::ir::types::Scalar;
 
 impl<'t> Parser<'t> {
@@ -42,8 +42,7 @@ fn numbers(
 ) -> Result<(), TextErrorKind> {
     while matches!(words.peek()?, Some(Token::Number(_) | Token::Sign('-'))) {
         let (negative, digits) = words.digits()?;
-        let bits = wide(scalar, negative, digits, integer(negative, digits));
-        let bits = bits.ok_or(TextErrorKind::Number)?.to_le_bytes();
+        let bits = bits_of(scalar, negative, digits)?.to_le_bytes();
         bytes.extend(bits.iter().take(scalar.size().into()));
     }
     Ok(())

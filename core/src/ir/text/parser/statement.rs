@@ -3,9 +3,10 @@
 use super::Parser;
 use crate::ir::builder::{BuildError, Value};
 use crate::ir::instruction::{Instruction, NONE};
+use crate::ir::interpret::number;
 use crate::ir::opcode::Opcode;
 use crate::ir::operand_kind::OperandKind;
-use crate::ir::text::error::TextErrorKind;
+use crate::ir::text::error::{TextErrorKind, limits};
 use crate::ir::text::words::{Words, integer};
 use crate::ir::types::{Scalar, ValueType};
 
@@ -84,56 +85,58 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    /// The number of a constant: wide where the opcode says so, or when the type is a scalar and 32 bits do not hold it.
+    /// The number of a constant: wide where the opcode says so, or when 32 bits do not stand for the value.
     fn constant(
         &mut self,
         i: &mut Instruction,
         words: &mut Words<'t>,
     ) -> Result<(), TextErrorKind> {
-        let scalar = match i.ty() {
-            Some(ValueType::Scalar(scalar)) => Some(scalar),
-            _ if i.opcode == Opcode::Constant => None,
-            _ => return Err(TextErrorKind::Expected("a scalar type")),
-        };
         let (negative, digits) = words.digits()?;
         let value = integer(negative, digits);
-        let bits = match i.opcode {
-            Opcode::Constant => {
-                if let Some(short) = value.and_then(|value| i32::try_from(value).ok()) {
-                    i.imm = short;
-                    return Ok(());
-                }
-                scalar.and_then(|scalar| wide(scalar, negative, digits, value))
+        let short = value.and_then(|value| i32::try_from(value).ok());
+        let (short, bits) = match (i.opcode, i.ty()) {
+            (Opcode::Constant, Some(ValueType::Scalar(scalar))) => {
+                let bits = bits_of(scalar, negative, digits)?;
+                (short.filter(|&short| number(short, scalar) == bits), bits)
             }
-            _ => value.and_then(|value| u64::try_from(value).ok()),
+            (Opcode::Constant, _) => (Some(short.ok_or(TextErrorKind::Number)?), 0),
+            (_, Some(ValueType::Scalar(_))) => {
+                let bits = value.and_then(|value| u64::try_from(value).ok());
+                (None, bits.ok_or(TextErrorKind::Number)?)
+            }
+            _ => return Err(TextErrorKind::Expected("a scalar type")),
         };
+        if let Some(short) = short {
+            i.imm = short;
+            return Ok(());
+        }
         i.opcode = Opcode::WideConstant;
-        i.imm = self.builder.constant_index(bits.ok_or(TextErrorKind::Number)?)?;
+        i.imm = self.builder.constant_index(bits)?;
         Ok(())
     }
 }
 
-/// The bits of a number that a scalar can hold. Those of a float are stated in hexadecimal.
-pub(super) fn wide(
-    scalar: Scalar,
-    negative: bool,
-    digits: &str,
-    value: Option<i128>,
-) -> Option<u64> {
+/// The bits of a number of a scalar. In hexadecimal, those of a float are stated, and those of a signed integer may be.
+pub(super) fn bits_of(scalar: Scalar, negative: bool, digits: &str) -> Result<u64, TextErrorKind> {
+    let value = integer(negative, digits);
+    let is_hexadecimal = digits.starts_with("0x");
+    let width = u64::MAX >> (64 - scalar.bits());
     let sign = if negative { -1.0 } else { 1.0 };
-    match scalar {
-        _ if digits.starts_with("0x") && !negative => {
-            u64::try_from(value?).ok().filter(|&bits| bits <= u64::MAX >> (64 - scalar.bits()))
+    let bits = match scalar {
+        Scalar::F32 | Scalar::F64 if is_hexadecimal => {
+            value.filter(|_| !negative).and_then(|value| u64::try_from(value).ok())
         }
-        Scalar::F32 => Some((digits.parse::<f32>().ok()? * sign).to_bits().into()),
-        Scalar::F64 => Some((digits.parse::<f64>().ok()? * f64::from(sign)).to_bits()),
+        Scalar::F32 => digits.parse().ok().map(|value: f32| (value * sign).to_bits().into()),
+        Scalar::F64 => digits.parse().ok().map(|value: f64| (value * f64::from(sign)).to_bits()),
         _ => {
-            let value = value?;
-            let bits = u64::try_from(value).ok();
-            let bits = bits.or_else(|| i64::try_from(value).ok().map(i64::cast_unsigned))?;
-            let width = u64::MAX >> (64 - scalar.bits());
-            // A number below 0 is all ones above the width.
-            (bits <= width || value < 0).then_some(bits & width)
+            let value = value.ok_or(TextErrorKind::Number)?;
+            let (least, most) = limits(scalar);
+            let most = if is_hexadecimal && scalar.is_signed() { width.into() } else { most };
+            if !(least..=most).contains(&value) {
+                return Err(TextErrorKind::OutOfRange(scalar));
+            }
+            u64::try_from(value & i128::from(width)).ok()
         }
-    }
+    };
+    bits.filter(|&bits| bits <= width).ok_or(TextErrorKind::Number)
 }
