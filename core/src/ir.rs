@@ -136,7 +136,7 @@
 //! | type codes | u8: first those of the locals, parameters first; then those of callees' parameters |
 //! | strings | UTF-8, each ended by a NUL, at most 1,023 bytes without it |
 //! | stack slots | u32 size in bytes, u32 alignment: a power of two up to 16; together at most 1 MiB with the gaps for alignment |
-//! | data | u32 offset in the data bytes, a multiple of the alignment, behind the end of the entry before; u32 size; u32 alignment: a power of two up to 4096 |
+//! | data | u32 offset in the data bytes, a multiple of the alignment, behind the end of the entry before; u32 size; u32 alignment: a power of two up to 4096, in a template up to 16 |
 //! | source locations | u32 instruction, ascending; u32 line; u16 column, 0 if unknown; u16 offset of the file's name, 0xffff if unknown |
 //! | data bytes | u8 |
 //!
@@ -208,6 +208,7 @@ pub use function::{
     MAX_SLOT_BYTES, Operands, Signature, SourceLocation, StackSlot, TypeEntry, function_of,
     is_function,
 };
+pub(crate) use function::MAX_TEMPLATE_DATA_ALIGN;
 pub(crate) use instruction::Access;
 pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
 pub use interpret::{

@@ -38,6 +38,9 @@ pub const MAX_SLOT_BYTES: u32 = 1 << 20;
 /// The largest alignment of read-only data, in bytes.
 pub const MAX_DATA_ALIGN: u32 = 4096;
 
+/// The maximum alignment of an entry of read-only data of a template: that of the code of its instances.
+pub(crate) const MAX_TEMPLATE_DATA_ALIGN: u32 = 16;
+
 /// Bytes of a callee's entry.
 pub(crate) const CALLEE: usize = 12;
 

@@ -44,7 +44,7 @@
 //! |---|---|
 //! | `local NAME: TYPE` | another local, 0 until it is set |
 //! | `slot NAME: BYTES`, `slot NAME align N: BYTES` | a stack slot, of alignment 8 unless stated |
-//! | `data NAME: ITEMS`, `data NAME align N: ITEMS` | read-only data; its alignment is that of its largest type unless stated |
+//! | `data NAME: ITEMS`, `data NAME align N: ITEMS` | read-only data; its alignment is that of its largest type unless stated, at most 4096 and in a template 16 |
 //! | `location LINE`, `location LINE:COLUMN`, either followed by `in FILE` | the source location from the next instruction on |
 //! | `NAME:` | a label in front of the next instruction |
 //!

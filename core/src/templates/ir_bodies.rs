@@ -33,8 +33,8 @@ use crate::codegen::{
     CodegenError, CompiledFunction, Compiler as CodeGenerator, Options, TRAP_HOOK,
 };
 use crate::ir::{
-    Argument, Arguments, Callee, CalleeKind, FunctionInstance, IrError, Scalar, Signature,
-    TypeEntry, ValueType, VerifiedTemplate, is_function,
+    Argument, Arguments, Callee, CalleeKind, FunctionInstance, IrError, MAX_TEMPLATE_DATA_ALIGN,
+    Scalar, Signature, TypeEntry, ValueType, VerifiedTemplate, is_function,
 };
 use crate::memory::lock::Lock;
 use crate::trap::trap_hook;
@@ -48,9 +48,6 @@ const MAX_VERIFIED: usize = 1 << 12;
 
 /// The version of the generated code: a hash of the code of sample functions, which a test checks.
 pub(super) const CODEGEN_VERSION: u32 = 0x643d_be31;
-
-/// The alignment of the code of an instance, in bytes.
-const MAX_ALIGN: u32 = 16;
 
 /// The maximum number of idle code generators, about the number of threads that compile concurrently.
 const MAX_IDLE: usize = 4;
@@ -271,9 +268,9 @@ struct Link<'l> {
 impl Link<'_> {
     fn compiled(mut self, code: &CompiledFunction<'_>) -> Result<Compiled> {
         let CompiledFunction { bytes, relocations, align, .. } = *code;
-        if align > MAX_ALIGN {
+        if align > MAX_TEMPLATE_DATA_ALIGN {
             return Err(CompileError::because(format_args!(
-                "its read-only data must be aligned to {align} bytes, but instances are aligned to {MAX_ALIGN}"
+                "its read-only data must be aligned to {align} bytes, but instances are aligned to {MAX_TEMPLATE_DATA_ALIGN}"
             )));
         }
         let mut found = try_with_capacity(relocations.len())?;

@@ -2,6 +2,7 @@
 
 use crate::ir::builder::BuildError;
 use crate::ir::error::IrError;
+use crate::ir::function::MAX_TEMPLATE_DATA_ALIGN;
 use crate::ir::types::Scalar;
 
 /// What is wrong with a text.
@@ -38,6 +39,11 @@ pub enum TextErrorKind {
     /// A number that a constant of an integer type, `bool` or `ptr` cannot be.
     #[error("a constant of type {0} is a number from {least} to {most}", least = limits(*.0).0, most = limits(*.0).1)]
     OutOfRange(Scalar),
+    /// Data of a template with a larger alignment than its instances have.
+    #[error(
+        "data of a template is aligned to at most {MAX_TEMPLATE_DATA_ALIGN} bytes, and not to {0}"
+    )]
+    TemplateAlign(u32),
     /// An unknown escape sequence, or bytes that are not UTF-8 in a name.
     #[error("a malformed escape sequence")]
     Escape,

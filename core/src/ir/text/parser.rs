@@ -388,6 +388,17 @@ mod tests {
         assert_eq!(two.iter().map(|template| &template.name[..]).collect::<Vec<_>>(), ["a", "b"]);
     }
 
+    #[test]
+    fn data_of_a_template_beyond_the_alignment_of_its_instances_is_refused() {
+        let error = |kind: &str, align: u32| {
+            let text = std::format!("{kind} f()\ndata d align {align}: i64 5\nreturn_none\nend");
+            parse(&text).err().map(|error| std::format!("{error}"))
+        };
+        let expected = "line 2: data of a template is aligned to at most 16 bytes, and not to 32";
+        assert_eq!(error("template", 32), Some(expected.into()));
+        assert_eq!((error("template", 16), error("function", 4096)), (None, None));
+    }
+
     /// The bits of a constant.
     fn bits(ty: &str, number: &str) -> Result<u64, std::string::String> {
         let text = std::format!("template t()\nlocal a: {ty}\nconst {ty} a, {number}\ntrap 1\nend");

@@ -14,7 +14,8 @@ use crate::ir::types::{Scalar, ValueType};
 /// Writes the text form of a template; [`parse`](super::parse) reads it as the same function. Locals are named `v0` and
 /// so on, type parameters `T0`, slots `s0`, data `d0`, and a label has the number of its instruction.
 ///
-/// A function that the verifier refuses is written as far as it can be read.
+/// A function that the verifier refuses is written as far as it can be read. The parser refuses a template whose data is aligned
+/// to more than 16 bytes.
 ///
 /// # Errors
 /// Those of `out`.

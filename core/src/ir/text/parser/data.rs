@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::statement::bits_of;
 use super::{Parser, alignment, declare};
+use crate::ir::function::MAX_TEMPLATE_DATA_ALIGN;
 use crate::ir::text::error::TextErrorKind;
 use crate::ir::text::lexer::Token;
 use crate::ir::text::words::{Words, unescape};
@@ -29,7 +30,11 @@ impl<'t> Parser<'t> {
                 break;
             }
         }
-        let data = self.builder.data(&bytes, align.unwrap_or(natural));
+        let align = align.unwrap_or(natural);
+        if self.is_template && align > MAX_TEMPLATE_DATA_ALIGN {
+            return Err(TextErrorKind::TemplateAlign(align));
+        }
+        let data = self.builder.data(&bytes, align);
         declare(&mut self.data, name, data)
     }
 }
