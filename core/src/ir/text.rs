@@ -80,7 +80,7 @@
 //!
 //! | statement | calls |
 //! |---|---|
-//! | `call d = NAME(a, b)` | the function `NAME` of this text if there is one, else the instance `NAME<>` |
+//! | `call d = NAME(a, b)` | the function `NAME` of this text; in a template of a text without it, the instance `NAME<>` |
 //! | `call d = NAME<TYPES>(a, b)` | the instance of a template for these types, which may be none |
 //! | `call d = N(a, b)` | function `N` of the program |
 //! | `call_host d = NAME(a, b)` | the function of the host with this symbol |

@@ -215,7 +215,7 @@ fn calls_by_address_need_the_signature_and_the_function() {
     };
     assert_eq!(call(&text("twice(i64) -> i64", "0"), &[5, 0]), Ok(20));
     assert_eq!(call(&text("half(u64) -> i64", "0"), &[5, 0]), Err(Stop::Callee));
-    assert_eq!(call(&text("twice(u64) -> i64", "0"), &[5, 0]), Err(Stop::Callee));
+    assert_eq!(call(&text("1(u64) -> i64", "0"), &[5, 0]), Err(Stop::Callee));
     assert_eq!(call(&text("9(i64) -> i64", "0"), &[5, 0]), Err(Stop::Callee));
     assert_eq!(call(&text("twice(i64) -> i64", "8"), &[5, 0]), Err(Stop::Callee));
     assert_eq!(call(&text("twice(i64) -> i64", "1600"), &[5, 0]), Err(Stop::Callee));

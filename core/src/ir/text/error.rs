@@ -3,7 +3,8 @@
 use crate::ir::builder::BuildError;
 use crate::ir::error::IrError;
 use crate::ir::function::MAX_TEMPLATE_DATA_ALIGN;
-use crate::ir::types::Scalar;
+use crate::ir::types::{Scalar, ValueType};
+use crate::plural;
 
 /// What is wrong with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,8 +26,36 @@ pub enum TextErrorKind {
     #[error("no such stack slot or data")]
     Memory,
     /// The text has no function with this name.
-    #[error("no such function")]
+    #[error("no such function; an instance has its types behind it, as in `f<>`")]
     Function,
+    /// Another number of arguments than the function of the text has parameters.
+    #[error(
+        "the function takes {expected} argument{}, and {given} {} given",
+        plural::s(*expected),
+        plural::is(*given)
+    )]
+    ArgumentCount {
+        /// The number of arguments.
+        given: usize,
+        /// The number of parameters.
+        expected: usize,
+    },
+    /// An argument of another type than the parameter of the function of the text.
+    #[error("argument {number} is of type {found}, and the parameter of type {expected}")]
+    ArgumentType {
+        /// The argument, from 1.
+        number: usize,
+        /// Its type.
+        found: ValueType,
+        /// The type of the parameter.
+        expected: ValueType,
+    },
+    /// A function of the text that returns another type than the call states, or than a tail call must return.
+    #[error("the result of the function is of type {0}")]
+    ResultType(ValueType),
+    /// A function of the text without a result, where one is expected.
+    #[error("the function has no result")]
+    NoResult,
     /// A name that is already in use.
     #[error("the name is already in use")]
     Duplicate,

@@ -2,6 +2,7 @@
 
 mod call;
 mod data;
+mod head;
 mod statement;
 
 use alloc::borrow::Cow;
@@ -9,15 +10,16 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use self::head::{Functions, Head, named_type};
 use super::error::{TextError, TextErrorKind};
 use super::lexer::Token;
 use super::words::Words;
-use crate::ir::builder::{BuildError, Data, FunctionBuilder, Label, Local, Slot, Value};
+use crate::ir::builder::{Data, FunctionBuilder, Label, Local, Slot, Value};
 use crate::ir::error::IrError;
 use crate::ir::function::Function;
 use crate::ir::instruction::INSTRUCTION_SIZE;
 use crate::ir::opcode::Opcode;
-use crate::ir::types::{Scalar, ValueType};
+use crate::ir::types::ValueType;
 use crate::ir::verify::Verified;
 
 /// A function of a text.
@@ -41,7 +43,7 @@ pub struct ParsedFunction {
 /// # Errors
 /// The first error, with its line.
 pub fn parse(text: &str) -> Result<Vec<ParsedFunction>, TextError> {
-    let numbers = function_numbers(text)?;
+    let declared = head::functions(text)?;
     let mut functions = Vec::new();
     let mut open: Option<Parser<'_>> = None;
     let mut line = 0;
@@ -52,7 +54,7 @@ pub fn parse(text: &str) -> Result<Vec<ParsedFunction>, TextError> {
         let Some(first) = words.peek().map_err(at)? else { continue };
         match (&mut open, first) {
             (None, Token::Name("template" | "function")) => {
-                open = Some(Parser::new(words, number, &numbers).map_err(at)?);
+                open = Some(Parser::new(words, number, &declared).map_err(at)?);
             }
             (None, _) => return Err(at(TextErrorKind::Expected("`template` or `function`"))),
             (Some(_), Token::Name("end")) => {
@@ -75,30 +77,12 @@ pub fn parse(text: &str) -> Result<Vec<ParsedFunction>, TextError> {
     }
 }
 
-/// The numbers of the functions by name, so that a call may come before the function that it calls.
-fn function_numbers(text: &str) -> Result<BTreeMap<Cow<'_, str>, u32>, TextError> {
-    let mut numbers = BTreeMap::new();
-    for (line, content) in (1u32..).zip(text.lines()) {
-        let mut words = Words::new(content);
-        if !matches!(words.has_word("function"), Ok(true)) {
-            continue;
-        }
-        // A label may have this name. Any other error is found again where the function is parsed.
-        let Ok(name) = words.name() else { continue };
-        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        if numbers.insert(name, next).is_some() {
-            return Err(TextError { line, kind: TextErrorKind::Duplicate });
-        }
-    }
-    Ok(numbers)
-}
-
 /// A function whose `end` has not come yet.
 struct Parser<'t> {
     name: Cow<'t, str>,
     is_template: bool,
     type_params: u8,
-    functions: &'t BTreeMap<Cow<'t, str>, u32>,
+    functions: &'t Functions<'t>,
     types: BTreeMap<Cow<'t, str>, ValueType>,
     locals: BTreeMap<Cow<'t, str>, Local>,
     slots: BTreeMap<Cow<'t, str>, Slot>,
@@ -117,64 +101,14 @@ struct NamedLabel {
     is_bound: bool,
 }
 
-/// `<T, U>`, or nothing.
-fn type_parameters<'t>(
-    words: &mut Words<'t>,
-) -> Result<BTreeMap<Cow<'t, str>, ValueType>, TextErrorKind> {
-    let mut types = BTreeMap::new();
-    if !words.has('<')? {
-        return Ok(types);
-    }
-    loop {
-        let parameter = words.name()?;
-        let index = u8::try_from(types.len());
-        let index = index.map_err(|_| TextErrorKind::Build(BuildError::Parameters))?;
-        let taken = Scalar::from_name(&parameter).is_some();
-        if taken || types.insert(parameter, ValueType::Parameter(index)).is_some() {
-            return Err(TextErrorKind::Duplicate);
-        }
-        if !words.has(',')? {
-            words.sign('>', "`>`")?;
-            return Ok(types);
-        }
-    }
-}
-
-fn named_type(
-    types: &BTreeMap<Cow<'_, str>, ValueType>,
-    name: &str,
-) -> Result<ValueType, TextErrorKind> {
-    let scalar = Scalar::from_name(name).map(ValueType::Scalar);
-    scalar.or_else(|| types.get(name).copied()).ok_or(TextErrorKind::Type)
-}
-
 impl<'t> Parser<'t> {
-    /// `template NAME<T, U>(a: T, b: i64) -> T`, or `function NAME(a: i64) -> i64`
     fn new(
-        mut words: Words<'t>,
+        words: Words<'t>,
         line: u32,
-        functions: &'t BTreeMap<Cow<'t, str>, u32>,
+        functions: &'t Functions<'t>,
     ) -> Result<Self, TextErrorKind> {
-        let is_template = words.name()? == "template";
-        let name = words.name()?;
-        let types = if is_template { type_parameters(&mut words)? } else { BTreeMap::new() };
+        let Head { name, is_template, types, params, result } = Head::parse(words)?;
         let type_params = u8::try_from(types.len()).unwrap_or(u8::MAX);
-        let mut params = Vec::new();
-        words.sign('(', "`(`")?;
-        while !words.has(')')? {
-            if !params.is_empty() {
-                words.comma()?;
-            }
-            let name = words.name()?;
-            words.sign(':', "`:`")?;
-            params.push((name, named_type(&types, &words.name()?)?));
-        }
-        let result = match words.next()? {
-            None => None,
-            Some(Token::Arrow) => Some(named_type(&types, &words.name()?)?),
-            Some(_) => return Err(TextErrorKind::Expected("`->`")),
-        };
-        words.end()?;
         let mut parser = Self {
             name,
             is_template,
@@ -321,6 +255,8 @@ fn declare<'t, V>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::builder::BuildError;
+    use crate::ir::types::Scalar;
 
     /// Line and fault of a template with these lines between its first and its last.
     fn fault(lines: &str) -> Option<(u32, TextErrorKind)> {
@@ -386,6 +322,49 @@ mod tests {
         assert_eq!(fault("template t(a: T)"), Some((1, TextErrorKind::Type)));
         let two = parse("template a()\nreturn_none\nend # a\ntemplate b()\ntrap 3\nend").unwrap();
         assert_eq!(two.iter().map(|template| &template.name[..]).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn call_of_another_signature_is_refused_with_its_line() {
+        let error = |statement: &str| {
+            let text = std::format!(
+                "function f(n: i64, x: f64) -> i64\nlocal p: ptr\n{statement}\nreturn i64 n\nend\n\
+                 function g(a: i64, b: f64) -> i64\nreturn i64 a\nend\n\
+                 function nothing()\nreturn_none\nend\n\
+                 template t(n: i64) -> i64\ncall n = other(n)\nreturn i64 n\nend"
+            );
+            parse(&text).err().map(|error| std::format!("{error}"))
+        };
+        for statement in [
+            "call n = g(n, x)",
+            "call g(n, x) -> i64",
+            "call nothing()",
+            "return_call g(n, x)",
+            "function_address p, g(i64, f64) -> i64",
+            "call n = t<>(n)",
+        ] {
+            assert_eq!(error(statement), None, "{statement}");
+        }
+        for (statement, why) in [
+            ("call n = h(n)", "no such function; an instance has its types behind it, as in `f<>`"),
+            (
+                "return_call t(n)",
+                "no such function; an instance has its types behind it, as in `f<>`",
+            ),
+            ("call n = g(n)", "the function takes 2 arguments, and 1 is given"),
+            ("call nothing(n, x)", "the function takes 0 arguments, and 2 are given"),
+            ("call n = g(n, n)", "argument 2 is of type i64, and the parameter of type f64"),
+            ("call x = g(n, x)", "the result of the function is of type i64"),
+            ("call g(n, x)", "the result of the function is of type i64"),
+            ("call n = nothing()", "the function has no result"),
+            ("return_call nothing()", "the function has no result"),
+            (
+                "function_address p, g(f64, f64) -> i64",
+                "argument 1 is of type f64, and the parameter of type i64",
+            ),
+        ] {
+            assert_eq!(error(statement), Some(std::format!("line 3: {why}")), "{statement}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use super::{Parser, named_type};
+use super::Parser;
+use super::head::{Declared, named_type};
 use crate::ir::builder::{Local, NewCallee, TypeArgument};
 use crate::ir::function::CalleeKind;
 use crate::ir::opcode::Opcode;
@@ -17,6 +18,8 @@ const MAX_NESTING: u32 = 64;
 /// A callee as a text names it.
 struct NamedCallee<'t> {
     kind: CalleeKind,
+    /// The function, if the text has it.
+    declared: Option<&'t Declared<'t>>,
     name: Cow<'t, str>,
     types: Vec<TypeArgument>,
 }
@@ -26,6 +29,30 @@ impl NamedCallee<'_> {
         let is_named = matches!(self.kind, CalleeKind::Instance | CalleeKind::Host);
         let name = if is_named { &*self.name } else { "" };
         NewCallee { kind: self.kind, name, types: &self.types }
+    }
+
+    /// Checks that a function of the text has this signature.
+    fn check(
+        &self,
+        arguments: impl ExactSizeIterator<Item = Option<ValueType>>,
+        result: Option<ValueType>,
+    ) -> Result<(), TextErrorKind> {
+        let Some(declared) = self.declared else { return Ok(()) };
+        let (expected, given) = (declared.params.len(), arguments.len());
+        if given != expected {
+            return Err(TextErrorKind::ArgumentCount { given, expected });
+        }
+        for (number, (argument, (_, expected))) in (1..).zip(arguments.zip(&declared.params)) {
+            if let Some(found) = argument.filter(|argument| argument != expected) {
+                let expected = *expected;
+                return Err(TextErrorKind::ArgumentType { number, found, expected });
+            }
+        }
+        match declared.result {
+            expected if result == expected => Ok(()),
+            Some(expected) => Err(TextErrorKind::ResultType(expected)),
+            None => Err(TextErrorKind::NoResult),
+        }
     }
 }
 
@@ -56,6 +83,8 @@ impl<'t> Parser<'t> {
         let (address, callee) = self.callee(words, kind)?;
         let arguments = self.arguments(words)?;
         let dropped = if to.is_none() && words.has_arrow()? { Some(self.ty(words)?) } else { None };
+        let result = to.and_then(|to| self.builder.local_type(to)).or(dropped);
+        callee.check(arguments.iter().map(|&local| self.builder.local_type(local)), result)?;
         let opcode = if address.is_some() { Opcode::CallIndirect } else { Opcode::Call };
         self.builder.call_of(opcode, callee.as_new(), to, address, &arguments, dropped);
         Ok(())
@@ -69,6 +98,8 @@ impl<'t> Parser<'t> {
     ) -> Result<(), TextErrorKind> {
         let (address, callee) = self.callee(words, kind)?;
         let arguments = self.arguments(words)?;
+        let result = ValueType::from_code(self.builder.result);
+        callee.check(arguments.iter().map(|&local| self.builder.local_type(local)), result)?;
         let opcode = match address {
             Some(_) => Opcode::ReturnCallIndirect,
             None => Opcode::ReturnCall,
@@ -89,6 +120,7 @@ impl<'t> Parser<'t> {
         let params = list(words, |words| self.ty(words))?;
         let result: Option<ValueType> =
             if words.has_arrow()? { Some(self.ty(words)?) } else { None };
+        callee.check(params.iter().copied().map(Some), result)?;
         self.builder.address_of(to, callee.as_new(), &params, result);
         Ok(())
     }
@@ -106,32 +138,31 @@ impl<'t> Parser<'t> {
 
     /// The callee of a call, and its address if that is a local.
     ///
-    /// A name without type arguments is that of a function of the text, if there is one.
+    /// A name without type arguments is that of a function of the text. In a template it may be that of another one.
     fn callee(
         &self,
         words: &mut Words<'t>,
         kind: CalleeKind,
     ) -> Result<(Option<Local>, NamedCallee<'t>), TextErrorKind> {
+        let unnamed =
+            |kind| NamedCallee { kind, declared: None, name: Cow::Borrowed(""), types: Vec::new() };
         if kind == CalleeKind::Indirect {
-            let address = self.local(words)?;
-            let callee = NamedCallee { kind, name: Cow::Borrowed(""), types: Vec::new() };
-            return Ok((Some(address), callee));
+            return Ok((Some(self.local(words)?), unnamed(kind)));
         }
         if !words.is_name()? && kind == CalleeKind::Instance {
-            let kind = CalleeKind::Function(words.number()?);
-            let callee = NamedCallee { kind, name: Cow::Borrowed(""), types: Vec::new() };
-            return Ok((None, callee));
+            return Ok((None, unnamed(CalleeKind::Function(words.number()?))));
         }
         let name = words.name()?;
         let has_types = kind == CalleeKind::Instance && words.has('<')?;
         let types = if has_types { self.type_arguments(words, 0)? } else { Vec::new() };
-        let kind = match self.functions.get(&name) {
-            Some(&index) if kind == CalleeKind::Instance && !has_types => {
-                CalleeKind::Function(index)
-            }
-            _ => kind,
+        let is_function = kind == CalleeKind::Instance && !has_types;
+        let declared = if is_function { self.functions.get(&name) } else { None };
+        let kind = match declared {
+            Some(declared) => CalleeKind::Function(declared.number),
+            None if is_function && !self.is_template => return Err(TextErrorKind::Function),
+            None => kind,
         };
-        Ok((None, NamedCallee { kind, name, types }))
+        Ok((None, NamedCallee { kind, declared, name, types }))
     }
 
     fn arguments(&self, words: &mut Words<'t>) -> Result<Vec<Local>, TextErrorKind> {
