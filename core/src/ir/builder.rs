@@ -67,6 +67,8 @@ pub struct FunctionBuilder {
     /// Instructions whose target was not bound when they were appended.
     fixups: Vec<Fixup>,
     pub(crate) callees: Vec<[u8; CALLEE]>,
+    /// Hashes and numbers of the callees.
+    known_callees: HashTable<(u64, u16)>,
     pub(crate) types: Vec<u8>,
     pub(crate) operands: Vec<u16>,
     /// Codes of the types of the callees' parameters.
@@ -107,6 +109,9 @@ impl FunctionBuilder {
         }
         if !self.strings.is_empty() {
             self.known_strings.clear();
+        }
+        if !self.callees.is_empty() {
+            self.known_callees.clear();
         }
         self.locals.clear();
         self.constants.clear();
@@ -489,7 +494,7 @@ mod tests {
         }
         assert_eq!(fails(|body, _| body.call_host(&"x".repeat(1023), None, &[])), None);
         let many = |body: &mut FunctionBuilder, local| body.call_host("f", None, &[local; 256]);
-        assert_eq!(fails(many), Some(BuildError::TooLarge));
+        assert_eq!(fails(many), Some(BuildError::Arguments(256)));
         let locals = |body: &mut FunctionBuilder, _| {
             for _ in 0..65_535 {
                 body.local(INT);
@@ -514,6 +519,27 @@ mod tests {
         let body = Function::parse(&bytes).unwrap();
         assert_eq!((body.callee_count(), body.constants.len(), body.strings), (3, 1, &b"f\0"[..]));
         assert_eq!((body.types.len(), body.codes.len(), body.operands.len()), (4, 5, 9));
+    }
+
+    #[test]
+    fn thousands_of_callees_in_turn_are_kept_once() {
+        let mut body = FunctionBuilder::new(0, None);
+        let (a, x) = (body.local(INT), body.local(Scalar::F64));
+        for _ in 0..3 {
+            for index in 0..2_000 {
+                body.call_function(index, Some(a), &[a], None);
+                // The lower half of the number is the same.
+                body.call_function(index | 1 << 16, Some(a), &[a], None);
+                body.call_host(&std::format!("f{index}"), None, &[a, x]);
+                let pair = TypeArgument::Named(std::format!("t{index}"), vec![INT.into()]);
+                body.call("f", &[pair], Some(a), &[x], None);
+            }
+            body.call_indirect(a, None, &[x], None);
+        }
+        body.return_none();
+        let bytes = body.finish().unwrap();
+        let body = Function::parse(&bytes).unwrap();
+        assert_eq!((body.callee_count(), body.len()), (8_001, 24_004));
     }
 
     /// Two functions from one builder, the second without the tables of the first.

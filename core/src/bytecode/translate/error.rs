@@ -52,6 +52,7 @@ impl From<BuildError> for TranslateError {
         match error {
             BuildError::OutOfMemory => Self::OutOfMemory,
             BuildError::Locals => limit("locals of an IR function", u16::MAX.into()),
+            BuildError::TooLarge { what, limit: most } => limit(what, most.into()),
             _ => limit("bytes of an IR function", u32::MAX.into()),
         }
     }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 
+use super::error::{count_8, count_16, count_32};
 use super::{BuildError, FunctionBuilder, Local, NewCallee, TypeArgument};
 use crate::alloc_util::{AllocError, try_push, try_reserve};
 use crate::ir::function::{CALLEE, CalleeKind, MAX_NAME, NAMED, TYPE};
@@ -29,7 +30,7 @@ impl FunctionBuilder {
         let first = self.codes.len();
         let step = self.argument_codes(arguments).map_err(BuildError::from);
         let callee = step.and_then(|()| self.callee(callee, first, result));
-        let operand = i32::try_from(self.operands.len()).map_err(|_| BuildError::TooLarge);
+        let operand = count_31(self.operands.len(), "operands of calls");
         let pushed = try_reserve(&mut self.operands, arguments.len());
         let fields = callee.and_then(|callee| {
             pushed?;
@@ -80,11 +81,11 @@ impl FunctionBuilder {
         first: usize,
         result: u8,
     ) -> Result<u16, BuildError> {
-        let large = |_| BuildError::TooLarge;
-        let arity = u8::try_from(types.len()).map_err(large)?;
-        let params = u8::try_from(self.codes.len().saturating_sub(first)).map_err(large)?;
-        let first_type = u16::try_from(self.types.len() / TYPE).map_err(large)?;
-        let first_code = u32::try_from(first).map_err(large)?;
+        let arity = count_8(types.len(), "types of an instance")?;
+        let params = self.codes.len().saturating_sub(first);
+        let params = u8::try_from(params).map_err(|_| BuildError::Arguments(params))?;
+        let first_type = count_16(self.types.len() / TYPE, "types of instances")?;
+        let first_code = count_32(first, "parameters of callees")?;
         let (kind, [n0, n1, t0, t1]) = match kind {
             CalleeKind::Function(index) => (2, index.to_le_bytes()),
             CalleeKind::Indirect => (3, [0; 4]),
@@ -97,40 +98,43 @@ impl FunctionBuilder {
         types.iter().try_for_each(|ty| self.type_argument(ty))?;
         let [p0, p1, p2, p3] = first_code.to_le_bytes();
         let entry = [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3];
-        if let Some(index) = self.same_callee(&entry, kind == 0) {
+        let (hash, known) = self.same_callee(&entry);
+        if let Some(index) = known {
             self.types.truncate(usize::from(first_type) * TYPE);
             self.codes.truncate(first);
             return Ok(index);
         }
-        let index = u16::try_from(self.callees.len()).map_err(large)?;
+        // The format counts the callees in 16 bits too.
+        let index = count_16(self.callees.len() + 1, "callees")? - 1;
+        let known = &mut self.known_callees;
+        known.try_reserve(1, |known| known.0).map_err(|_| BuildError::OutOfMemory)?;
+        known.insert_unique(hash, (hash, index), |known| known.0);
         try_push(&mut self.callees, entry)?;
         Ok(index)
     }
 
-    /// A callee with an entry equal to `entry`, whose types and codes are the last in their tables.
-    fn same_callee(&self, entry: &[u8; CALLEE], has_types: bool) -> Option<u16> {
+    /// The hash of a callee, whose types and codes are the last in their tables, and the callee equal to it.
+    fn same_callee(&self, entry: &[u8; CALLEE]) -> (u64, Option<u16>) {
         let described = |entry: &[u8; CALLEE]| {
             let [n0, n1, kind, result, arity, params, t0, t1, p0, p1, p2, p3] = *entry;
-            let types = usize::from(u16::from_le_bytes([t0, t1])) * TYPE;
             let codes = arguments_begin(u32::from_le_bytes([p0, p1, p2, p3]));
             let codes = self.codes.get(codes..)?.get(..usize::from(params))?;
-            // Without types the field is the upper half of the number of a function.
-            let (number, types) = match has_types {
-                true => (0, self.types.get(types..)?),
-                false if kind == 1 => (0, &[][..]),
-                false => (types, &[][..]),
-            };
-            Some((([n0, n1, kind, result, arity, params], number), types, codes))
+            // Of an instance and a function of the host, the number of a type entry.
+            let number = if kind > 1 { [t0, t1] } else { [0; 2] };
+            let types = usize::from(u16::from_le_bytes([t0, t1])) * TYPE;
+            let types = if kind == 0 { self.types.get(types..)? } else { &[] };
+            Some(([n0, n1, kind, result, arity, params], number, codes, types))
         };
-        let (head, types, codes) = described(entry)?;
-        let same = |known: &[u8; CALLEE]| {
-            let found = described(known);
-            found.is_some_and(|(h, t, c)| h == head && c == codes && t.starts_with(types))
+        let Some(new) = described(entry) else { return (0, None) };
+        let (head, number, codes, types) = new;
+        let is_same = |&(_, index): &(u64, u16)| {
+            let known = self.callees.get(usize::from(index)).and_then(described);
+            known.is_some_and(|(h, n, c, t)| {
+                (h, n, c) == (head, number, codes) && t.starts_with(types)
+            })
         };
-        // The last few only: the search must not grow with the number of callees.
-        let recent = self.callees.iter().enumerate().rev().take(16);
-        let index = recent.into_iter().find(|(_, known)| same(known))?.0;
-        u16::try_from(index).ok()
+        let hash = self.hasher.hash_one(new);
+        (hash, self.known_callees.find(hash, is_same).map(|&(_, index)| index))
     }
 
     fn type_argument(&mut self, argument: &TypeArgument) -> Result<(), BuildError> {
@@ -141,7 +145,7 @@ impl FunctionBuilder {
             let entry = match argument {
                 TypeArgument::Type(ty) => [ty.code(), 0, 0, 0],
                 TypeArgument::Named(name, arguments) => {
-                    let arity = u8::try_from(arguments.len()).map_err(|_| BuildError::TooLarge)?;
+                    let arity = count_8(arguments.len(), "arguments of a type")?;
                     let [n0, n1] = self.string(name)?.to_le_bytes();
                     try_reserve(&mut left, arguments.len())?;
                     left.extend(arguments.iter().rev());
@@ -165,7 +169,8 @@ impl FunctionBuilder {
         if let Some(&known) = known_strings.find(hash, is_same) {
             return Ok(known);
         }
-        let start = u16::try_from(strings.len()).map_err(|_| BuildError::TooLarge)?;
+        let start = count_16(strings.len(), NAMES)?;
+        count_16(strings.len() + name.len() + 1, NAMES)?;
         let rehash = |&offset: &u16| hasher.hash_one(name_at(strings, offset));
         known_strings.try_reserve(1, rehash).map_err(|_| BuildError::OutOfMemory)?;
         known_strings.insert_unique(hash, start, rehash);
@@ -186,13 +191,22 @@ impl FunctionBuilder {
         if let Some(&known) = known_constants.find(hash, |index| value(index) == bits) {
             return Ok(known.cast_signed());
         }
-        let index = i32::try_from(constants.len()).map_err(|_| BuildError::TooLarge)?;
+        let index = count_31(constants.len(), "constants")?;
         let rehash = |index: &u32| hasher.hash_one(value(index));
         known_constants.try_reserve(1, rehash).map_err(|_| BuildError::OutOfMemory)?;
         known_constants.insert_unique(hash, index.cast_unsigned(), rehash);
         try_push(constants, bits)?;
         Ok(index)
     }
+}
+
+/// What the strings are in a message.
+const NAMES: &str = "bytes of names of files, callees and types";
+
+/// An index that is a field `imm`.
+fn count_31(number: usize, what: &'static str) -> Result<i32, BuildError> {
+    let limit = i32::MAX.cast_unsigned();
+    i32::try_from(number).map_err(|_| BuildError::TooLarge { what, limit })
 }
 
 /// The name at an offset of the strings, without its NUL.

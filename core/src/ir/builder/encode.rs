@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::error::{count_16, count_32};
 use super::{BuildError, FunctionBuilder, UNBOUND};
 use crate::alloc_util::try_reserve;
 use crate::ir::function::{HEADER_2, MAGIC, TYPE};
@@ -42,7 +43,7 @@ impl FunctionBuilder {
             let label = usize::try_from(fixup.label).unwrap_or(usize::MAX);
             let target = self.labels.get(label).copied().filter(|&place| place != UNBOUND);
             let target = target.ok_or(BuildError::Unbound(label))?;
-            let index = usize::try_from(fixup.instruction).map_err(|_| BuildError::TooLarge)?;
+            let index = usize::try_from(fixup.instruction).unwrap_or(usize::MAX);
             let instruction = self.instructions.get_mut(index);
             if let Some([.., i0, i1, i2, i3]) = instruction {
                 [*i0, *i1, *i2, *i3] = target.to_le_bytes();
@@ -65,7 +66,6 @@ impl FunctionBuilder {
     }
 
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), BuildError> {
-        let large = BuildError::TooLarge;
         try_reserve(out, self.encoded_len())?;
         self.header(out)?;
         for constant in &self.constants {
@@ -73,12 +73,13 @@ impl FunctionBuilder {
         }
         out.extend_from_slice(self.instructions.as_flattened());
         // The codes of the callees' parameters follow those of the locals.
-        let locals = u32::try_from(self.locals.len()).map_err(|_| large)?;
+        let locals = count_32(self.locals.len(), "locals")?;
         for &[head @ .., p0, p1, p2, p3] in &self.callees {
             let head: [u8; 8] = head;
-            let first = u32::from_le_bytes([p0, p1, p2, p3]).checked_add(locals);
+            // The header's count of all codes fits.
+            let first = u32::from_le_bytes([p0, p1, p2, p3]).wrapping_add(locals);
             out.extend_from_slice(&head);
-            out.extend(first.ok_or(large)?.to_le_bytes());
+            out.extend(first.to_le_bytes());
         }
         out.extend_from_slice(&self.types);
         for operand in &self.operands {
@@ -91,7 +92,7 @@ impl FunctionBuilder {
         out.extend_from_slice(self.data.as_flattened());
         out.extend_from_slice(self.locations.as_flattened());
         out.extend_from_slice(&self.data_bytes);
-        let length = u32::try_from(out.len()).map_err(|_| large)?;
+        let length = count_32(out.len(), "bytes")?;
         if let Some(field) = out.get_mut(4..8) {
             field.copy_from_slice(&length.to_le_bytes());
         }
@@ -99,8 +100,6 @@ impl FunctionBuilder {
     }
 
     fn header(&self, out: &mut Vec<u8>) -> Result<(), BuildError> {
-        let short = |count: usize| u16::try_from(count).map_err(|_| BuildError::TooLarge);
-        let long = |count: usize| u32::try_from(count).map_err(|_| BuildError::TooLarge);
         let has_tables =
             !(self.slots.is_empty() && self.data.is_empty() && self.locations.is_empty());
         let has_callees = self.callees.iter().any(|&[_, _, kind, ..]| kind > 1);
@@ -114,19 +113,25 @@ impl FunctionBuilder {
         let [constants, instructions] = [self.constants.len(), self.instructions.len()];
         let types = self.types.len() / TYPE;
         let counts = [
-            short(self.locals.len())?,
-            short(self.callees.len())?,
-            short(types)?,
-            short(self.strings.len())?,
+            count_16(self.locals.len(), "locals")?,
+            count_16(self.callees.len(), "callees")?,
+            count_16(types, "types of instances")?,
+            count_16(self.strings.len(), "bytes of names")?,
         ];
         out.extend_from_slice(counts.map(u16::to_le_bytes).as_flattened());
-        let counts =
-            [long(self.operands.len())?, long(codes)?, long(constants)?, long(instructions)?];
+        let counts = [
+            count_32(self.operands.len(), "operands of calls")?,
+            count_32(codes, "types of locals and parameters")?,
+            count_32(constants, "constants")?,
+            count_32(instructions, "instructions")?,
+        ];
         out.extend_from_slice(counts.map(u32::to_le_bytes).as_flattened());
         if version > 1 {
-            let counts = [short(self.slots.len())?, short(self.data.len())?];
+            let slots = count_16(self.slots.len(), "stack slots")?;
+            let counts = [slots, count_16(self.data.len(), "pieces of data")?];
             out.extend_from_slice(counts.map(u16::to_le_bytes).as_flattened());
-            let counts = [long(self.data_bytes.len())?, long(self.locations.len())?, 0];
+            let bytes = count_32(self.data_bytes.len(), "bytes of data")?;
+            let counts = [bytes, count_32(self.locations.len(), "source locations")?, 0];
             out.extend_from_slice(counts.map(u32::to_le_bytes).as_flattened());
         }
         Ok(())

@@ -24,9 +24,17 @@ pub enum BuildError {
     /// A name that is empty, longer than 1,023 bytes, or contains a NUL.
     #[error("a name is empty, longer than 1,023 bytes, or contains a NUL")]
     Name,
-    /// More entries in a table, or arguments of a call or a type, than the format can count.
-    #[error("a table of the function has more entries than the format can count")]
-    TooLarge,
+    /// More than 255 arguments of a call; their number.
+    #[error("a call passes at most 255 arguments, and {0} are given")]
+    Arguments(usize),
+    /// More entries in a table, or arguments of a type, than the format can count.
+    #[error("more than {limit} {what}")]
+    TooLarge {
+        /// What the entries are.
+        what: &'static str,
+        /// The largest permitted number.
+        limit: u32,
+    },
     /// The allocator failed.
     #[error("out of memory")]
     OutOfMemory,
@@ -36,4 +44,19 @@ impl From<AllocError> for BuildError {
     fn from(_: AllocError) -> Self {
         Self::OutOfMemory
     }
+}
+
+/// The number of entries in 8 bits.
+pub(super) fn count_8(number: usize, what: &'static str) -> Result<u8, BuildError> {
+    u8::try_from(number).map_err(|_| BuildError::TooLarge { what, limit: u8::MAX.into() })
+}
+
+/// The number of entries in 16 bits.
+pub(super) fn count_16(number: usize, what: &'static str) -> Result<u16, BuildError> {
+    u16::try_from(number).map_err(|_| BuildError::TooLarge { what, limit: u16::MAX.into() })
+}
+
+/// The number of entries in 32 bits.
+pub(super) fn count_32(number: usize, what: &'static str) -> Result<u32, BuildError> {
+    u32::try_from(number).map_err(|_| BuildError::TooLarge { what, limit: u32::MAX })
 }

@@ -1,7 +1,8 @@
 //! What version 2 has: memory of the function, read-only data, conditional traps, calls by number and by address.
 
+use super::error::{count_16, count_32};
 use super::{BuildError, Data, FileName, FunctionBuilder, Local, NewCallee, Slot, Value};
-use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
+use crate::alloc_util::{try_push, try_reserve, try_resize};
 use crate::ir::function::{CalleeKind, MAX_DATA_ALIGN};
 use crate::ir::instruction::NONE;
 use crate::ir::opcode::{Condition, Opcode};
@@ -16,7 +17,7 @@ impl FunctionBuilder {
     /// A stack slot of `size` bytes whose address is a multiple of `align`, at most
     /// [`MAX_SLOT_ALIGN`](crate::ir::MAX_SLOT_ALIGN).
     pub fn slot(&mut self, size: u32, align: u32) -> Slot {
-        let number = self.number_of(self.slots.len());
+        let number = self.number_of(self.slots.len(), "stack slots");
         let ([s0, s1, s2, s3], [a0, a1, a2, a3]) = (size.to_le_bytes(), align.to_le_bytes());
         let pushed = try_push(&mut self.slots, [s0, s1, s2, s3, a0, a1, a2, a3]);
         self.record(pushed);
@@ -26,34 +27,28 @@ impl FunctionBuilder {
     /// Read-only bytes whose address is a multiple of `align`, at most
     /// [`MAX_DATA_ALIGN`](crate::ir::MAX_DATA_ALIGN).
     pub fn data(&mut self, bytes: &[u8], align: u32) -> Data {
-        let number = self.number_of(self.data.len());
-        let start = self.append_data(bytes, align);
-        let (Ok(Ok(offset)), Ok(len)) = (start.map(u32::try_from), u32::try_from(bytes.len()))
-        else {
-            self.fail(if start.is_err() { BuildError::OutOfMemory } else { BuildError::TooLarge });
-            return Data(number);
-        };
-        let mut entry = [0; 12];
-        let fields = [offset, len, align].map(u32::to_le_bytes);
-        entry.copy_from_slice(fields.as_flattened());
-        let pushed = try_push(&mut self.data, entry);
-        self.record(pushed);
+        let number = self.number_of(self.data.len(), "pieces of data");
+        let appended = self.append_data(bytes, align);
+        self.record(appended);
         Data(number)
     }
 
-    /// Where the bytes begin among those of all data.
-    fn append_data(&mut self, bytes: &[u8], align: u32) -> Result<usize, AllocError> {
-        let align = usize::try_from(align.clamp(1, MAX_DATA_ALIGN)).unwrap_or(1);
-        let start = self.data_bytes.len().next_multiple_of(align);
+    fn append_data(&mut self, bytes: &[u8], align: u32) -> Result<(), BuildError> {
+        let multiple = usize::try_from(align.clamp(1, MAX_DATA_ALIGN)).unwrap_or(1);
+        let start = self.data_bytes.len().next_multiple_of(multiple);
         try_resize(&mut self.data_bytes, start, 0)?;
         try_reserve(&mut self.data_bytes, bytes.len())?;
         self.data_bytes.extend_from_slice(bytes);
-        Ok(start)
+        let what = "bytes of data";
+        let fields = [count_32(start, what)?, count_32(bytes.len(), what)?, align];
+        let mut entry = [0; 12];
+        entry.copy_from_slice(fields.map(u32::to_le_bytes).as_flattened());
+        Ok(try_push(&mut self.data, entry)?)
     }
 
-    fn number_of(&mut self, count: usize) -> u16 {
-        u16::try_from(count).unwrap_or_else(|_| {
-            self.fail(BuildError::TooLarge);
+    fn number_of(&mut self, count: usize, what: &'static str) -> u16 {
+        count_16(count, what).unwrap_or_else(|error| {
+            self.fail(error);
             0
         })
     }
