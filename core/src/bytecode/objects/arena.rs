@@ -40,11 +40,15 @@ impl Default for ArenaLimits {
 }
 
 #[derive(Debug)]
-enum Object {
+pub(super) enum Object {
     Array(Vec<Value>),
     Tuple(Box<[Value]>),
     Dict(Box<Dict>),
-    Text(Box<[u8]>),
+    Text {
+        bytes: Box<[u8]>,
+        /// Of a text that is known to be UTF-8: the character that was read last, and the byte where it begins.
+        last: Option<(u32, u32)>,
+    },
     Variant(Variant, Box<[Value]>),
     Block(Box<[Value]>),
 }
@@ -55,7 +59,7 @@ impl Object {
             Object::Array(_) => ValueKind::Array,
             Object::Tuple(_) => ValueKind::Tuple,
             Object::Dict(_) => ValueKind::Dict,
-            Object::Text(_) => ValueKind::Text,
+            Object::Text { .. } => ValueKind::Text,
             Object::Variant(..) => ValueKind::Variant,
             Object::Block(_) => ValueKind::Block,
         }
@@ -67,6 +71,9 @@ impl Object {
 }
 
 /// An arena of objects. A handle is valid until the arena is cleared.
+///
+/// A character of a string is searched from the one that was read last: a loop over a string takes time in proportion to it,
+/// and a jump in proportion to its distance.
 ///
 /// ```
 /// use smf_core::bytecode::objects::{ObjectArena, Objects, Value};
@@ -140,7 +147,7 @@ impl ObjectArena {
 
     /// The bytes of a string; `None` for other objects and handles.
     pub fn text(&self, object: ObjectHandle) -> Option<&[u8]> {
-        if let Object::Text(bytes) = self.object(object).ok()? { Some(bytes) } else { None }
+        if let Object::Text { bytes, .. } = self.object(object).ok()? { Some(bytes) } else { None }
     }
 
     fn index(&self, handle: ObjectHandle) -> Result<usize, ValueError> {
@@ -190,9 +197,15 @@ impl ObjectArena {
     fn key(&self, value: Value) -> Result<Key<'_>, ValueError> {
         let Value::Object(object) = value else { return Key::of(value, None) };
         match self.object(object)? {
-            Object::Text(text) => Key::of(value, Some(text)),
+            Object::Text { bytes, .. } => Key::of(value, Some(bytes)),
             other => Err(other.wrong_kind(ValueKind::Key)),
         }
+    }
+
+    /// The value of a key of a dictionary.
+    fn pair(&self, dict: ObjectHandle, key: Value) -> Result<Value, ValueError> {
+        let Object::Dict(dict) = self.object(dict)? else { return Ok(Value::Nil) };
+        Ok(dict.get(self.key(key)?).unwrap_or_default())
     }
 
     /// Sets the value of a key of a dictionary.
@@ -226,6 +239,32 @@ fn position(index: i64, length: usize) -> Result<usize, ValueError> {
     let index = if index < 0 { index.saturating_add(length) } else { index };
     let index = usize::try_from(index).map_err(|_| ValueError::IndexOutOfRange)?;
     Ok(index)
+}
+
+/// The bytes of character `at`, which are searched from the character that was read last, so that a loop over a text takes time in
+/// proportion to it; `None` if there are fewer characters, or the text is not UTF-8.
+pub(super) fn character<'t>(
+    text: &'t [u8],
+    last: &mut Option<(u32, u32)>,
+    at: usize,
+) -> Option<&'t [u8]> {
+    if last.is_none() {
+        core::str::from_utf8(text).ok()?;
+    }
+    let (known, byte) = last.unwrap_or_default();
+    let (known, byte) = (usize::try_from(known).ok()?, usize::try_from(byte).ok()?);
+    // All bytes of a character but the first are 0b10xx_xxxx.
+    let begins = |&(_, byte): &(usize, &u8)| byte & 0xc0 != 0x80;
+    let bytes = || text.iter().enumerate();
+    let start = match at.checked_sub(known) {
+        Some(distance) => bytes().skip(byte).filter(begins).nth(distance),
+        None => bytes().take(byte).rev().filter(begins).nth(known - at - 1),
+    };
+    let (start, _) = start?;
+    let end = bytes().skip(start).filter(begins).nth(1).map_or(text.len(), |(end, _)| end);
+    // Beyond 4 GiB the search begins at the last place before.
+    *last = u32::try_from(at).ok().zip(u32::try_from(start).ok()).or(*last).or(Some((0, 0)));
+    text.get(start..end)
 }
 
 /// The bound of a slice, which counts from the end if it is negative.
@@ -274,8 +313,8 @@ impl Objects for ObjectArena {
 
     fn new_string(&mut self, bytes: &[u8]) -> Result<ObjectHandle, ValueError> {
         let charged = self.charged_object(bytes.len())?;
-        let text = try_copy_bytes(bytes)?;
-        self.add(Object::Text(text), charged)
+        let bytes = try_copy_bytes(bytes)?;
+        self.add(Object::Text { bytes, last: None }, charged)
     }
 
     fn new_variant(
@@ -295,7 +334,7 @@ impl Objects for ObjectArena {
     }
 
     fn get(&mut self, collection: ObjectHandle, index: Value) -> Result<Value, ValueError> {
-        let text = match self.object(collection)? {
+        let (bytes, last) = match self.object_mut(collection)? {
             Object::Array(elements) => {
                 let at = position(index.as_i64()?, elements.len())?;
                 return elements.get(at).copied().ok_or(ValueError::IndexOutOfRange);
@@ -305,15 +344,16 @@ impl Objects for ObjectArena {
                 let element = at.and_then(|at| elements.get(at));
                 return element.copied().ok_or(ValueError::IndexOutOfRange);
             }
-            Object::Dict(dict) => return Ok(dict.get(self.key(index)?).unwrap_or_default()),
-            Object::Text(text) => text,
+            Object::Text { bytes, last } => (bytes, last),
+            Object::Dict(_) => return self.pair(collection, index),
             other => return Err(other.wrong_kind(ValueKind::Collection)),
         };
         let at = usize::try_from(index.as_i64()?).map_err(|_| ValueError::IndexOutOfRange)?;
-        let character = core::str::from_utf8(text).ok().and_then(|text| text.chars().nth(at));
-        let mut bytes = [0; 4];
-        let text = character.ok_or(ValueError::IndexOutOfRange)?.encode_utf8(&mut bytes);
-        self.new_string(text.as_bytes()).map(Value::Object)
+        let mut copy = [0; 4];
+        let character = character(bytes, last, at).ok_or(ValueError::IndexOutOfRange)?;
+        let copy = copy.get_mut(..character.len()).ok_or(ValueError::IndexOutOfRange)?;
+        copy.copy_from_slice(character);
+        self.new_string(copy).map(Value::Object)
     }
 
     fn set(
@@ -338,7 +378,7 @@ impl Objects for ObjectArena {
             Object::Array(elements) => elements.len() as u64,
             Object::Tuple(elements) => elements.len() as u64,
             Object::Dict(dict) => dict.len() as u64,
-            Object::Text(text) => text.len() as u64,
+            Object::Text { bytes, .. } => bytes.len() as u64,
             other => return Err(other.wrong_kind(ValueKind::Collection)),
         })
     }
@@ -368,12 +408,12 @@ impl Objects for ObjectArena {
                 let (elements, bytes) = self.copy(elements.get(start..end).unwrap_or(&[]))?;
                 self.add(Object::Array(elements), bytes)
             }
-            Object::Text(text) => {
-                let (start, end) = (bound(start, text.len()), bound(end, text.len()));
-                let text = text.get(start..end).unwrap_or(&[]);
-                let bytes = self.charged_object(text.len())?;
-                let text = try_copy_bytes(text)?;
-                self.add(Object::Text(text), bytes)
+            Object::Text { bytes, .. } => {
+                let (start, end) = (bound(start, bytes.len()), bound(end, bytes.len()));
+                let bytes = bytes.get(start..end).unwrap_or(&[]);
+                let charged = self.charged_object(bytes.len())?;
+                let bytes = try_copy_bytes(bytes)?;
+                self.add(Object::Text { bytes, last: None }, charged)
             }
             other => Err(other.wrong_kind(ValueKind::Array)),
         }
@@ -415,7 +455,9 @@ impl Objects for ObjectArena {
 
     fn equal(&self, left: ObjectHandle, right: ObjectHandle) -> Result<bool, ValueError> {
         match (self.object(left)?, self.object(right)?) {
-            (Object::Text(left), Object::Text(right)) => Ok(left == right),
+            (Object::Text { bytes: left, .. }, Object::Text { bytes: right, .. }) => {
+                Ok(left == right)
+            }
             _ => Ok(left == right),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::vec::Vec;
 
+use super::arena::{Object, character};
 use super::*;
 
 const NIL: Value = Value::Nil;
@@ -215,4 +216,51 @@ fn arena_grows_no_further_than_its_limits() {
     assert_eq!(arena.new_dict(&[int(1), NIL]), Err(none));
     assert_eq!(arena.new_variant(Variant { type_id: 0, discriminant: 0 }, &[NIL]), Err(none));
     assert_eq!((arena.bytes(), arena.len()), before);
+}
+
+#[test]
+fn characters_of_a_text_are_found_in_any_order() {
+    let texts = ["", "a", "ASCII only", "aé€😀z", "😀😀a", "éa\u{0}é"];
+    for text in texts {
+        let mut arena = ObjectArena::new();
+        let handle = arena.new_string(text.as_bytes()).unwrap();
+        let count = text.chars().count();
+        // Steps of every length, forwards and backwards.
+        for (step, from) in (1..=count + 1).flat_map(|step| (0..=count).map(move |at| (step, at))) {
+            for at in (from..=count).step_by(step).chain((0..=from).rev().step_by(step)) {
+                let found = arena.get(handle, int(at as i64));
+                let found = found.map(|value| match value {
+                    Value::Object(object) => arena.text(object).unwrap().to_vec(),
+                    _ => panic!("{value:?}"),
+                });
+                let character = text.chars().nth(at);
+                let expected = character.map(|c| std::format!("{c}").into_bytes()).ok_or(OUT);
+                assert_eq!(found, expected, "{text:?} {at}");
+            }
+        }
+    }
+    let mut arena = ObjectArena::new();
+    let invalid = arena.new_string(b"ab\xff").unwrap();
+    assert_eq!(arena.get(invalid, int(0)), Err(OUT));
+    let text = arena.new_string(b"ab").unwrap();
+    assert_eq!(arena.get(text, int(-1)), Err(OUT));
+}
+
+/// A place that is not that of the character shows where the search begins.
+#[test]
+fn search_for_a_character_begins_at_the_last_one() {
+    let mut last = Some((2, 4));
+    assert_eq!(character(b"abcdef", &mut last, 3), Some(&b"f"[..]));
+    assert_eq!(last, Some((3, 5)));
+    assert_eq!(character(b"abcdef", &mut last, 2), Some(&b"e"[..]));
+    assert_eq!(character(b"abcdef", &mut last, 9), None);
+    assert_eq!(last, Some((2, 4)));
+    // A text that is known to be UTF-8 is not validated again.
+    assert_eq!(character(b"a\xffc", &mut Some((0, 0)), 0), Some(&b"a"[..]));
+    assert_eq!(character(b"a\xffc", &mut None, 0), None);
+}
+
+#[test]
+fn text_takes_no_more_memory_for_the_last_character() {
+    assert_eq!(size_of::<Object>(), 32);
 }
