@@ -7,7 +7,7 @@ use crate::bytecode::verify::{Fault, Program, Verifier};
 use crate::codegen::lowering::Machine;
 use crate::codegen::x64::X64;
 use crate::codegen::{self, CompiledFunction, Options, TrapConvention};
-use crate::ir::{Arguments, Function, Verified};
+use crate::ir::{Arguments, Function, IrError, Verified};
 
 /// Compiles functions of bytecode for a machine. Its memory is reused.
 ///
@@ -98,9 +98,11 @@ impl<M: Machine> Compiler<M> {
             // The program has been verified.
             _ => CodeError::NoFunction { index },
         })?;
-        let bytes = self.translator.function(program, &facts, entry)?;
-        let verified = Verified::trusted(Function::parse(bytes)?)?;
-        let instance = verified.instance(Arguments::new(&[])?)?;
+        let refused = |error| CodeError::of_translation(index, error);
+        let bytes = self.translator.function(program, &facts, entry).map_err(refused)?;
+        let malformed = |error: IrError| refused(error.into());
+        let verified = Function::parse(bytes).and_then(Verified::trusted).map_err(malformed)?;
+        let instance = verified.instance(Arguments::NONE).map_err(malformed)?;
         let options = Options {
             traps: TrapConvention::Context { handler_offset: Context::TRAP_HANDLER },
             tag: index,
@@ -110,7 +112,8 @@ impl<M: Machine> Compiler<M> {
             source_map: self.records_source_map,
             ..Options::default()
         };
-        Ok(self.codegen.compile(&instance, &options)?)
+        let compiled = self.codegen.compile(&instance, &options);
+        compiled.map_err(|error| CodeError::of_codegen(index, error))
     }
 }
 
@@ -152,8 +155,20 @@ mod tests {
         }
         let none = CodeError::NoFunction { index: 2 };
         assert_eq!(compiler.function(&program, 2).err(), Some(none));
-        let none = CodeError::Translate(TranslateError::NoLoop { at: 4 });
+        let none = CodeError::Translate { index: 0, error: TranslateError::NoLoop { at: 4 } };
         assert_eq!(compiler.replacement(&program, 0, 4).err(), Some(none));
+    }
+
+    #[test]
+    fn function_beyond_a_limit_is_named() {
+        let mut callee = vec![I::LoadPush { local: 0 }; 65];
+        callee.extend([I::Call { function: 0, argc: 65 }, I::Ret { src: 0 }]);
+        let (many, one) = (code(&callee), code(&[I::RetVoid]));
+        let functions = vec![function(&many, 65, 65), function(&one, 0, 0), function(&many, 1, 1)];
+        let program = Verifier::new().verify(functions).unwrap();
+        let error = X64Compiler::new().function(&program, 2).map(drop).unwrap_err();
+        let expected = "function 2 cannot be compiled: 65 arguments of a call, and the limit is 64";
+        assert_eq!(std::format!("{error}"), expected);
     }
 
     #[test]

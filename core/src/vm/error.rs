@@ -3,7 +3,6 @@
 use crate::alloc_util::AllocError;
 use crate::bytecode::translate::TranslateError;
 use crate::codegen::CodegenError;
-use crate::ir::IrError;
 use crate::memory::code_alloc::ExecError;
 
 /// The reason why a function has no compiled code.
@@ -31,11 +30,24 @@ pub enum CodeError {
         index: u32,
     },
     /// The function was not translated to IR.
-    #[error(transparent)]
-    Translate(TranslateError),
+    #[error("function {index} cannot be compiled: {error}")]
+    Translate {
+        /// The index of the function.
+        index: u32,
+        /// Why it was not.
+        error: TranslateError,
+    },
     /// No code was generated.
-    #[error(transparent)]
-    Codegen(CodegenError),
+    #[error("function {index} cannot be compiled: {error}")]
+    Codegen {
+        /// The index of the function.
+        index: u32,
+        /// Why not.
+        error: CodegenError,
+    },
+    /// The stubs around the functions were not assembled.
+    #[error("the stubs of the functions cannot be assembled: {0}")]
+    Stubs(CodegenError),
     /// There is no memory for code.
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -55,10 +67,26 @@ pub enum CodeError {
 }
 
 impl CodeError {
+    /// The error of a function that is not translated.
+    pub(super) fn of_translation(index: u32, error: TranslateError) -> Self {
+        match error {
+            TranslateError::OutOfMemory => Self::OutOfMemory,
+            error => Self::Translate { index, error },
+        }
+    }
+
+    /// The error of a function without code.
+    pub(super) fn of_codegen(index: u32, error: CodegenError) -> Self {
+        match error {
+            CodegenError::OutOfMemory => Self::OutOfMemory,
+            error => Self::Codegen { index, error },
+        }
+    }
+
     /// Whether the function cannot be compiled however often that is tried.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn is_permanent(&self) -> bool {
-        matches!(self, Self::Translate(_) | Self::Codegen(_))
+        matches!(self, Self::Translate { .. } | Self::Codegen { .. })
     }
 }
 
@@ -68,26 +96,11 @@ impl From<AllocError> for CodeError {
     }
 }
 
-impl From<TranslateError> for CodeError {
-    fn from(error: TranslateError) -> Self {
-        match error {
-            TranslateError::OutOfMemory => CodeError::OutOfMemory,
-            error => CodeError::Translate(error),
-        }
-    }
-}
-
-impl From<IrError> for CodeError {
-    fn from(error: IrError) -> Self {
-        TranslateError::from(error).into()
-    }
-}
-
 impl From<CodegenError> for CodeError {
     fn from(error: CodegenError) -> Self {
         match error {
-            CodegenError::OutOfMemory => CodeError::OutOfMemory,
-            error => CodeError::Codegen(error),
+            CodegenError::OutOfMemory => Self::OutOfMemory,
+            error => Self::Stubs(error),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::ir::{BuildError, IrError};
 #[non_exhaustive]
 pub enum TranslateError {
     /// The function has more of something than the IR can express.
-    #[error("the function cannot be compiled: {value} {name}, and the limit is {limit}")]
+    #[error("{value} {name}, and the limit is {limit}")]
     Limit {
         /// The name of the limit.
         name: &'static str,
