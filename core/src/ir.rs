@@ -203,21 +203,20 @@ pub use builder::{
     BuildError, Data, FileName, FunctionBuilder, Label, Local, Slot, TypeArgument, Value,
 };
 pub use error::{IrError, Part};
+pub(crate) use function::MAX_TEMPLATE_DATA_ALIGN;
 pub use function::{
     Callee, CalleeKind, DataEntry, Function, MAX_DATA_ALIGN, MAX_NAME, MAX_SLOT_ALIGN,
     MAX_SLOT_BYTES, Operands, Signature, SourceLocation, StackSlot, TypeEntry, function_of,
     is_function,
 };
-pub(crate) use function::MAX_TEMPLATE_DATA_ALIGN;
 pub(crate) use instruction::Access;
 pub use instruction::{INSTRUCTION_SIZE, Instruction, NONE};
-pub use interpret::{
-    DIVISION_BY_ZERO, Host, Memory, OVERFLOW, ProgramHost, STACK_LIMIT, Stop, data_addresses,
-    interpret,
-};
+pub use interpret::{Host, Memory, ProgramHost, Stop, data_addresses, interpret};
 pub use opcode::{Binary, Condition, Opcode, Unary};
 pub use types::{Argument, MAX_PARAMETERS, Scalar, TypeSet, ValueType};
 pub use verify::{FunctionInstance, Verified, VerifiedTemplate};
+
+pub use crate::trap_code::{DIVISION_BY_ZERO, OVERFLOW, STACK_LIMIT, TrapCode};
 
 #[cfg(test)]
 mod tests;

@@ -139,6 +139,8 @@ pub mod templates;
 mod testing;
 #[cfg(feature = "alloc")]
 pub mod trap;
+#[cfg(feature = "alloc")]
+mod trap_code;
 #[cfg(feature = "kernel")]
 pub mod types;
 #[cfg(feature = "kernel")]

@@ -81,7 +81,7 @@ template push<T>(vector: ptr, item: T)
     load i64 length, vector
     load i64 capacity, vector + 8
     br_lt i64 length, capacity, room
-    trap 2
+    trap 100
 room:
     element i64 items, vector[2]
     store_element T item, items[length]
@@ -98,7 +98,7 @@ template get<T>(vector: ptr, index: i64) -> T
     br_lt i64 index, 0, outside
     br_lt i64 index, length, inside
 outside:
-    trap 3
+    trap 101
 inside:
     element i64 items, vector[2]
     load_element T item, items[index]

@@ -8,7 +8,7 @@ use super::backend::BackendError;
 use super::record::FunctionRecord;
 use super::unit::UnitError;
 use crate::alloc_util::AllocError;
-use crate::ir::{DIVISION_BY_ZERO, OVERFLOW, STACK_LIMIT, Scalar};
+use crate::ir::{Scalar, TrapCode};
 use crate::link::Name;
 use crate::plural;
 
@@ -32,15 +32,10 @@ pub struct TrapReport {
 
 impl fmt::Display for TrapReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.code {
-            DIVISION_BY_ZERO => f.write_str("division by zero")?,
-            OVERFLOW => f.write_str("integer overflow")?,
-            STACK_LIMIT => f.write_str("the stack is exhausted")?,
-            code => write!(f, "trap {code}")?,
-        }
+        write!(f, "{}, at {}", TrapCode(self.code), self.at)?;
         match &self.function {
-            Some(function) => write!(f, ", at {} in function `{function}`", self.at),
-            None => write!(f, ", at {}", self.at),
+            Some(function) => write!(f, " in function `{function}`"),
+            None => Ok(()),
         }
     }
 }

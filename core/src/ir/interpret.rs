@@ -8,7 +8,7 @@ mod program;
 mod run;
 pub(crate) mod value;
 
-pub use host::{DIVISION_BY_ZERO, Host, Memory, OVERFLOW, STACK_LIMIT, Stop};
+pub use host::{Host, Memory, Stop};
 pub use program::{ProgramHost, data_addresses};
 pub use run::interpret;
 pub(crate) use value::number;

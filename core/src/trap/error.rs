@@ -5,19 +5,19 @@ use core::fmt;
 use thiserror::Error;
 
 use super::bytecode;
+use crate::trap_code::TrapCode;
 
 /// The maximum number of integer arguments of [`call`](super::call) and [`call_catching`](super::call_catching).
 pub const MAX_ARGS: usize = 8;
 
-/// The code of an integer division by zero.
-const DIVISION_BY_ZERO: u32 = 1;
-
 /// A trap of compiled code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trap {
-    /// 1 for a division by zero; other codes are defined by the template.
+    /// The [code](crate::ir::TrapCode): 1 for a division by zero, 2 for an overflow, 3 for the end of the stack; others are
+    /// those of the front end or the template.
     pub code: u32,
-    /// The offset of the trapping instruction, in bytes from the start of the template's body.
+    /// The line of the instruction, where its function has source locations; otherwise the offset of the instruction, in
+    /// bytes from the start of the function or the template's body.
     pub at: u32,
     /// The address of the function that trapped: the function that was called, or one that it called.
     /// [`JitInstantiator::instance_at`](crate::templates::JitInstantiator::instance_at) returns the instance
@@ -30,11 +30,7 @@ pub struct Trap {
 impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, at, .. } = *self;
-        match code {
-            DIVISION_BY_ZERO => f.write_str("division by zero")?,
-            _ => write!(f, "trap {code}")?,
-        }
-        write!(f, ", at 0x{at:x} of the template's body")
+        write!(f, "{}, at {at}", TrapCode(code))
     }
 }
 
@@ -71,11 +67,13 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn trap_message_names_the_code_and_the_offset() {
+    fn trap_message_names_the_code_and_the_place() {
         let message = |code| {
-            TrapError::Trap(Trap { code, at: 0x54, function: 0, operands: [0; 2] }).to_string()
+            TrapError::Trap(Trap { code, at: 84, function: 0, operands: [0; 2] }).to_string()
         };
-        assert_eq!(message(1), "division by zero, at 0x54 of the template's body");
-        assert_eq!(message(16), "trap 16, at 0x54 of the template's body");
+        assert_eq!(message(1), "division by zero, at 84");
+        assert_eq!(message(2), "integer overflow, at 84");
+        assert_eq!(message(3), "the stack is exhausted, at 84");
+        assert_eq!(message(16), "trap 16, at 84");
     }
 }

@@ -26,7 +26,7 @@ use smf_core::types::{Type, demangle};
 use smf_loader::call;
 use smf_loader::exec::host_functions;
 use smf_loader::files;
-use smf_loader::jit::{Announce, InCall};
+use smf_loader::jit::Announce;
 use smf_loader::loader::{LoadFileError, Loader};
 
 use crate::integer::argument;
@@ -318,11 +318,9 @@ fn call(
     let returned = returned.map_err(|error| {
         if let TrapError::Trap(trap) = error
             && let Some(instance) = loaded_code::instance_at(trap.function)
-            && instance.is_source()
         {
             return loaded_code::trap_in_instance(&instance, trap);
         }
-        let error = InCall { called: instance.symbol(), error };
         format!("`{symbol}`: {error}")
     });
     let returned = returned.at(file)?;

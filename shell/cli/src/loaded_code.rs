@@ -7,6 +7,7 @@ use smf_core::format::SymbolKind;
 use smf_core::loader::ModuleRef;
 use smf_core::templates::{Instance, JitInstantiator};
 use smf_core::trap::{Trap, TrapError, bytecode};
+use smf_core::types::demangle;
 use smf_loader::loader::Loader;
 use smf_loader::loader_templates::LoaderTemplates;
 use smf_loader::source_line;
@@ -112,8 +113,22 @@ fn trap_in_bytecode(trap: bytecode::Trap) -> String {
 /// Describes a trap in an instance.
 pub(crate) fn trap_in_instance(instance: &Instance, trap: Trap) -> String {
     let jit = INSTANCES.get().map(|instances| instances.instantiator());
+    if !instance.is_source() {
+        let body = jit.and_then(|jit| template_body(jit, instance.symbol()));
+        return source::trap::in_ir_instance(instance, trap, body.as_deref());
+    }
     let found = jit.and_then(|jit| SourceTrap::of_instance(jit, instance, trap).ok()?);
     source::trap::in_instance(instance, trap, found)
+}
+
+/// The body of the template of an instance.
+fn template_body(jit: &JitInstantiator, symbol: &[u8]) -> Option<Box<[u8]>> {
+    let listed = jit.find_possible(symbol).ok()?.map(|entry| entry.template);
+    let symbol = str::from_utf8(symbol).ok()?;
+    let mangled = || Some(demangle(symbol.strip_prefix("fn$").unwrap_or(symbol)).ok()??.0);
+    // The symbol of a template without type parameters is its name.
+    let name = listed.or_else(mangled);
+    jit.template_body(name.as_deref().unwrap_or(symbol).as_bytes()).ok()?
 }
 
 /// The name of the function of a module, or of the instance, around an address.

@@ -1,26 +1,16 @@
 //! The environment of an interpreted function: memory, and other functions.
 
-use core::fmt;
-
 use crate::alloc_util::AllocError;
 use crate::ir::function::{Callee, Function};
 use crate::ir::verify::FunctionInstance;
-
-/// The trap code of an integer division by zero.
-pub const DIVISION_BY_ZERO: u32 = 1;
-
-/// The trap code of an operation that checks for overflow.
-pub const OVERFLOW: u32 = 2;
-
-/// The trap code of a stack that is too short for a frame.
-pub const STACK_LIMIT: u32 = 3;
+use crate::trap_code::TrapCode;
 
 /// Why an interpreted function ended without a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Stop {
     /// A trap.
-    #[error("at 0x{at:x}: {}", Trap(*code))]
+    #[error("at 0x{at:x}: {}", TrapCode(*code))]
     Trap {
         /// The trap code.
         code: u32,
@@ -50,19 +40,6 @@ pub enum Stop {
     /// The allocator failed.
     #[error("out of memory")]
     OutOfMemory,
-}
-
-/// A trap code in a message.
-struct Trap(u32);
-
-impl fmt::Display for Trap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            DIVISION_BY_ZERO => f.write_str("division by zero"),
-            OVERFLOW => f.write_str("integer overflow"),
-            code => write!(f, "trap {code}"),
-        }
-    }
 }
 
 impl From<AllocError> for Stop {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::host::{DIVISION_BY_ZERO, Host, OVERFLOW, Stop};
+use super::host::{Host, Stop};
 use super::value::{apply, apply_unary, convert, holds, number, truncate};
 use crate::alloc_util::{try_collect, try_filled};
 use crate::ir::function::Callee;
@@ -10,6 +10,7 @@ use crate::ir::instruction::{Instruction, NONE};
 use crate::ir::opcode::Opcode;
 use crate::ir::types::Scalar;
 use crate::ir::verify::FunctionInstance;
+use crate::trap_code::{DIVISION_BY_ZERO, OVERFLOW};
 
 /// Interprets `instance` with `arguments` for at most `steps` instructions, and returns its result; 0 if the function
 /// has none. Arguments and results are bits of values: those above the width of a type are ignored in arguments and 0

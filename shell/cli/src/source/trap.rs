@@ -1,8 +1,8 @@
 //! The description of a trap: what happened, in which function, and where in the source.
 
 use smf_core::ir::{
-    Binary, CalleeKind, DIVISION_BY_ZERO, Instruction, OVERFLOW, Opcode, STACK_LIMIT, Scalar,
-    SourceLocation,
+    Binary, CalleeKind, DIVISION_BY_ZERO, Function, Instruction, OVERFLOW, Opcode, STACK_LIMIT,
+    Scalar, SourceLocation, TrapCode,
 };
 use smf_core::source::{TRAP_ASSERT, TrapCause};
 use smf_core::templates::Instance;
@@ -62,7 +62,7 @@ impl Trapped<'_> {
     /// What the trap code means.
     fn what(&self, executable: &Executable, found: Option<&(usize, Sites)>) -> String {
         if executable.source.is_none() && TrapCause::of(self.code, self.operands).is_some() {
-            return format!("trap {}", self.code);
+            return TrapCode(self.code).to_string();
         }
         let message = found.filter(|_| self.code == TRAP_ASSERT);
         let message = message.and_then(|(index, sites)| message_at(executable, *index, sites));
@@ -73,21 +73,28 @@ impl Trapped<'_> {
 
 /// What a trap of compiled source means.
 pub(crate) fn name(code: u32, operands: [u64; 2]) -> String {
-    match code {
-        DIVISION_BY_ZERO => "division by zero".to_owned(),
-        OVERFLOW => "integer overflow".to_owned(),
-        STACK_LIMIT => "the stack is exhausted".to_owned(),
-        code => TrapCause::of(code, operands)
-            .map_or_else(|| format!("trap {code}"), |cause| cause.to_string()),
-    }
+    TrapCause::of(code, operands)
+        .map_or_else(|| TrapCode(code).to_string(), |cause| cause.to_string())
 }
 
-/// Describes a trap of an instance of a template.
+/// Describes a trap of an instance of a template in IR, whose body is unknown if the template was replaced.
+pub(crate) fn in_ir_instance(instance: &Instance, trap: Trap, body: Option<&[u8]>) -> String {
+    let Trap { code, at, .. } = trap;
+    let symbol = String::from_utf8_lossy(instance.symbol());
+    let place = match body.and_then(|body| Function::parse(body).ok()) {
+        None => at.to_string(),
+        Some(body) if body.locations().len() == 0 => {
+            format!("offset {at:#x} of the template's body")
+        }
+        Some(body) => sites_in(&body, code, At::Line(at))
+            .map_or_else(|| format!("line {at}"), |sites| sites.place()),
+    };
+    format!("{} in function `{symbol}` at {place}", TrapCode(code))
+}
+
+/// Describes a trap of an instance of a template in source.
 pub(crate) fn in_instance(instance: &Instance, trap: Trap, found: Option<SourceTrap>) -> String {
     let symbol = String::from_utf8_lossy(instance.symbol());
-    if !instance.is_source() {
-        return format!("in `{symbol}`: {trap}");
-    }
     let function = Some(symbol.into_owned());
     let found = found.unwrap_or_else(|| SourceTrap { function, ..SourceTrap::default() });
     in_source(trap, &found) + if found.file.is_empty() { " of the template" } else { "" }
@@ -177,7 +184,11 @@ fn location<'l, 'b>(
 /// The instructions of a function that trap with `code` at a place.
 fn sites(executable: &Executable, index: usize, code: u32, at: At) -> Option<Sites> {
     let instance = executable.unit.functions().get(index)?.instance().ok()?;
-    let body = instance.body();
+    sites_in(instance.body(), code, at)
+}
+
+/// The same of a body.
+fn sites_in(body: &Function<'_>, code: u32, at: At) -> Option<Sites> {
     let mut found: Option<Sites> = None;
     let locations: Vec<SourceLocation<'_>> = body.locations().collect();
     for (number, instruction) in body.instructions().enumerate() {

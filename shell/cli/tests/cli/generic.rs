@@ -124,7 +124,7 @@ fn jit_calls_instances_with_typed_arguments() {
     ] {
         contains(&is_misused(&[&["jit", &module][..], args].concat()), &[cause]);
     }
-    contains(&fails(&["jit", &module, "fn$get$u8", "i64:0,0", "0"]), &["trap 3"]);
+    contains(&fails(&["jit", &module, "fn$get$u8", "i64:0,0", "0"]), &["trap 101"]);
     contains(&fails(&["jit", &module, "get<Foo>"]), &["no scalar, the argument for T0: `Foo`"]);
     for symbol in ["get<i64, i64>", "get$i64_i64", "fn$get$i64_i64"] {
         let error = fails(&["jit", &module, symbol]);

@@ -76,7 +76,8 @@ fn jit_instantiates_and_calls() {
     }
     assert_eq!(text(&smf(&["jit", file, "half$i64", "84", "2"]).stdout), "42\n");
     let stderr = text(&smf(&["jit", file, "half$i64", "84", "0"]).stderr);
-    assert!(stderr.contains("`half$i64`: division by zero, at 0x"), "{stderr}");
+    let expected = "error: {file}: division by zero in function `half$i64` at offset 0x";
+    assert!(stderr.starts_with(&expected.replace("{file}", file)), "{stderr}");
     assert_eq!(smf(&["jit", file]).status.code(), Some(2));
     assert_eq!(smf(&["jit", "absent.smf", "x"]).status.code(), Some(1));
 }
@@ -109,7 +110,8 @@ fn kept_code_is_reused_and_traps_name_the_instance() {
             assert!(stderr.contains(&format!("[jit] {symbol}: cached code")), "{stderr}");
         }
         let (_, stderr) = run("fn$quotient$i64", &["84", "0"]);
-        let expected = "`fn$quotient$i64`: in `fn$inner$i64`: division by zero, at 0x28 of";
+        let expected =
+            "division by zero in function `fn$inner$i64` at offset 0x28 of the template's";
         assert!(stderr.contains(expected), "{stderr}");
     }
     assert!(smf(&["verify", module, archive]).status.success());
@@ -161,4 +163,26 @@ fn jit_refuses_a_dynlib_without_opening_it() {
     let output = smf(&["jit", path.to_str().unwrap(), "fn$f$i64"]);
     assert_eq!(output.status.code(), Some(1));
     super::contains(&text(&output.stderr), why);
+}
+
+/// A trap in a template with source locations names the place, as that of a function does.
+#[test]
+fn jit_names_the_source_location_of_a_trap() {
+    let place = scratch("templates-lines");
+    let [source, module] = ["lines.sbt", "lines.smf"].map(|name| place.join(name));
+    let programs = "template f(a: i32, b: i32) -> i32\nlocation 7:3 in foo.spl\n\
+                    add_checked i32 a, a, b\nreturn i32 a\nend\n\
+                    template g<T>(a: T) -> T\nlocation 9\ntrap_eq T a, 1, 3\ntrap 40\nend\n\
+                    possible g<i64>, g<u8> as named\n";
+    fs::write(&source, programs).unwrap();
+    let [source, module] = [&source, &module].map(|path| path.to_str().unwrap());
+    super::ok(&["asm", source, "-o", module]);
+    for (args, expected) in [
+        (&["f", "2147483647", "1"][..], "integer overflow in function `f` at foo.spl:7:3"),
+        (&["fn$g$i64", "1"], "the stack is exhausted in function `fn$g$i64` at line 9"),
+        (&["named", "2"], "trap 40 in function `named` at line 9"),
+    ] {
+        let error = super::fails(&[&["jit", module][..], args].concat());
+        assert_eq!(error, format!("error: {module}: {expected}\n"));
+    }
 }

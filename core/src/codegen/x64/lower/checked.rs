@@ -7,7 +7,8 @@ use crate::codegen::label::Label;
 use crate::codegen::locals::extended;
 use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32};
 use crate::codegen::x64::row::Alu;
-use crate::ir::interpret::{OVERFLOW, number};
+use crate::ir::OVERFLOW;
+use crate::ir::interpret::number;
 use crate::ir::{Binary, Instruction, Scalar};
 
 impl Lower<'_, '_> {

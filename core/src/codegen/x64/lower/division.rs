@@ -7,7 +7,8 @@ use super::{Lower, is_wide, width_of};
 use crate::codegen::locals::extended;
 use crate::codegen::x64::operand::{Cond, Gpr, GprOrStack, W32, W64};
 use crate::codegen::x64::row::{Alu, Shift};
-use crate::ir::interpret::{DIVISION_BY_ZERO, number};
+use crate::ir::DIVISION_BY_ZERO;
+use crate::ir::interpret::number;
 use crate::ir::{Binary, Instruction, Scalar};
 
 impl Lower<'_, '_> {

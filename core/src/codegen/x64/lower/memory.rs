@@ -2,7 +2,7 @@
 
 use super::{Lower, ScalarWidth, float_of};
 use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, Scale, W8, W16, W32, W64, Xmm};
-use crate::ir::interpret::STACK_LIMIT;
+use crate::ir::STACK_LIMIT;
 use crate::ir::{Instruction, NONE, Opcode, Scalar};
 
 /// Copies and fills of at most so many bytes need no loop.
