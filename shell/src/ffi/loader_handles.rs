@@ -201,7 +201,7 @@ fn free_closed(closed: Option<TryArc<OpenLoader>>) {
         if loader.unload_all() {
             return;
         }
-        if let Err(AllocError) = try_push(&mut CLOSED.lock(), loader.clone()) {
+        if try_push(&mut CLOSED.lock(), loader.clone()).is_err() {
             // Its modules are in use: without memory to note it, it stays for good.
             std::mem::forget(loader);
         }
