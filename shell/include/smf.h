@@ -28,17 +28,18 @@
  *   - those that a thread was using are refused for ever, with everything in them, and cannot be closed;
  *   - prefetches have ended with their threads and are refused; until one is freed, its cache is in use.
  *
- * A new cache, loader, instantiator or prefetch of the child is unrestricted, except that versions which it replaces
- * stay in memory, up to max_replaced_bytes, if threads of the parent were inside calls at the fork. The library takes
- * its own locks around a fork by pthread_atfork(3), registered when it is loaded, and waits until no thread is inside of
- * its calls of dlopen(3) and dlclose(3), for thread-local storage and the libraries that modules need. So a fork waits for
- * no function of the host but initialisers and terminators of these libraries. While other threads use this library, an
- * initialiser of a library and a callback of dl_iterate_phdr(3) must not fork: those threads would wait for them for ever.
- * Children of _Fork, vfork or clone(2) run no such handlers and must call no function of this library; a signal handler may fork by _Fork only. The unwinder of gcc 12 and older has a lock of its own: if another
- * thread of the host unwinds (C++ exceptions) at the fork, the child must load, unload and unwind nothing.
+ * A new cache, loader, instantiator or prefetch of the child is unrestricted, except that versions which it replaces stay
+ * in memory, up to max_replaced_bytes, if threads of the parent were inside calls at the fork. The library takes its own
+ * locks around a fork by pthread_atfork(3), registered when it is loaded, and waits until no thread is inside of its
+ * calls of dlopen(3) and dlclose(3), for thread-local storage and the libraries that modules need. So a fork waits for no
+ * function of the host but initialisers and terminators of these libraries. While other threads use this library, an
+ * initialiser of a library and a callback of dl_iterate_phdr(3) must not fork: those threads would wait for them for
+ * ever. Children of _Fork, vfork or clone(2) run no such handlers and must call no function of this library; a signal
+ * handler may fork by _Fork only. The unwinder of gcc 12 and older has a lock of its own: if another thread of the host
+ * unwinds (C++ exceptions) at the fork, the child must load, unload and unwind nothing.
  *
- * dlclose(3) unloads the library once the threads that have loaded or compiled with it have ended, at the latest dlclose after that.
- * Each round of dlopen and dlclose leaves 1 to 3 KiB.
+ * dlclose(3) unloads the library only when the threads that have loaded or compiled with it have ended. Each round of
+ * dlopen and dlclose leaves 1 to 3 KiB.
  *
  * With SMF_TAGGED defined, the header declares the build of the library in the tagged convention, in which text, a
  * byte array and a tuple are each one word of the runtime that the library is linked with. With SMF_NO_JIT defined,
