@@ -286,13 +286,13 @@ pub(super) unsafe fn execute(
     manager: i64,
     failure: i64,
     name: Path,
-    arguments: Result<&[i64], ApiError>,
+    arguments: Result<impl AsRef<[i64]>, ApiError>,
 ) -> i64 {
     handles::with(manager.cast_unsigned(), failure, |open| {
         // SAFETY: the caller's promise.
         let name = unsafe { bytes("the name of the function", name) }?;
         // SAFETY: as above.
-        Ok(unsafe { open.manager.call_integers(name, arguments?) }?)
+        Ok(unsafe { open.manager.call_integers(name, arguments?.as_ref()) }?)
     })
 }
 
@@ -319,10 +319,8 @@ unsafe extern "C" fn rt_exec_manager_execute(
 /// As for [`execute`].
 #[cfg(feature = "tagged")]
 unsafe extern "C" fn rt_exec_manager_execute(manager: i64, name: Path, arguments: Value) -> i64 {
-    let arguments = values::integers(arguments);
-    let arguments = arguments.as_deref().map_err(Clone::clone);
     // SAFETY: the caller's promise.
-    unsafe { execute(manager, FAILURE, name, arguments) }
+    unsafe { execute(manager, FAILURE, name, values::integers(arguments)) }
 }
 
 /// Calls a function with texts, and returns its result as text; an empty one on failure.

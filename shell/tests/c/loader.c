@@ -204,8 +204,8 @@ static void bytes(void) {
 
     uint64_t scale = smf_loader_load_archived(loader, SAMPLES "library.lsm", "std/math/scale");
     CHECK(scale && smf_loader_find(loader, SAMPLES "library.lsm(std/math/scale)") == scale);
-    REFUSED(!smf_loader_load_archived(loader, SAMPLES "library.lsm", "absent"), SMF_ERROR_FILE);
-    REFUSED(!smf_loader_load_archived(loader, SAMPLES "library.lsm", "\xff"), SMF_ERROR_FILE);
+    REFUSED(!smf_loader_load_archived(loader, SAMPLES "library.lsm", "absent"), SMF_ERROR_NOT_FOUND);
+    REFUSED(!smf_loader_load_archived(loader, SAMPLES "library.lsm", "\xff"), SMF_ERROR_NOT_FOUND);
     REFUSED(!smf_loader_load_archived(loader, SAMPLES "library.lsm", NULL), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_load_archived(loader, NULL, "std/math/scale"), SMF_ERROR_ARGUMENT);
     REFUSED(!smf_loader_load_archived(loader, SAMPLES "packed.smf", "x"), SMF_ERROR_FORMAT);
