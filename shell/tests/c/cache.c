@@ -803,8 +803,13 @@ int main(void) {
     everything();
     char *before = mappings();
     int open_before = descriptors();
+    /* Frees the text of the last error. */
+    smf_clear_error();
+    smf_last_error();
     size_t memory = mallinfo2().uordblks;
     everything();
+    smf_clear_error();
+    smf_last_error();
     size_t grown = mallinfo2().uordblks - memory;
     char *after = mappings();
     if (strcmp(before, after)) {

@@ -92,6 +92,10 @@ impl ThreadText {
     /// it is freed.
     fn set(&self, text: *mut c_void) -> bool {
         let before = self.get();
+        if before == text {
+            // Both null.
+            return true;
+        }
         // SAFETY: as above; the value is freed once, by the next call or by the C library.
         let is_set =
             self.key().is_some_and(|key| unsafe { libc::pthread_setspecific(key, text) } == 0);
@@ -193,6 +197,7 @@ fn set(code: i32, text: Text) {
 pub extern "C" fn smf_last_error() -> SmfError {
     let (code, text) = LAST.get();
     if code == 0 {
+        RETURNED.set(ptr::null_mut());
         return SmfError { code, text: c"".as_ptr() };
     }
     if let Text::Recorded = text {
@@ -211,6 +216,7 @@ const NO_MEMORY: &CStr = c"there is no memory for the text of the error";
 /// Clears the last error of this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_clear_error() {
+    RECORDED.set(ptr::null_mut());
     set(0, Text::Lost);
 }
 
