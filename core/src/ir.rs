@@ -203,6 +203,7 @@ pub use builder::{
     BuildError, Data, FileName, FunctionBuilder, Label, Local, Slot, TypeArgument, Value,
 };
 pub use error::{IrError, Part};
+#[cfg(feature = "kernel")]
 pub(crate) use function::MAX_TEMPLATE_DATA_ALIGN;
 pub use function::{
     Callee, CalleeKind, DataEntry, Function, MAX_DATA_ALIGN, MAX_NAME, MAX_SLOT_ALIGN,
