@@ -113,7 +113,7 @@ fn from_token(token: usize) -> Option<u64> {
 
 /// Stores a value of `bytes` bytes, which is for the error alone.
 fn insert(value: Value, bytes: usize) -> Result<usize, ApiError> {
-    SLOTS.lock().insert(value).map(to_token).ok_or(ApiError::NoMemory { bytes })
+    SLOTS.lock().insert(value).map(to_token).ok_or_else(|| ApiError::NoMemory { bytes })
 }
 
 /// What `read` finds in a live value.
@@ -130,7 +130,7 @@ pub(super) unsafe fn new_buffer(
     bytes: *const u8,
     len: usize,
 ) -> Result<usize, ApiError> {
-    let buffer = Buffer::new(len).ok_or(ApiError::NoMemory { bytes: len })?;
+    let buffer = Buffer::new(len).ok_or_else(|| ApiError::NoMemory { bytes: len })?;
     if !bytes.is_null() {
         // SAFETY: `len` bytes by the caller's promise; the buffer is new, so they do not overlap.
         unsafe { buffer.data().copy_from_nonoverlapping(bytes, len) };

@@ -26,7 +26,10 @@ impl CacheGuard {
     /// [`ApiError::TooManyOpen`] for a slot that has no number in a handle.
     pub(super) fn file_to_raw(&self, handle: Handle) -> Result<u64, ApiError> {
         let file = self.handle.item_to_raw(Item::File, handle.to_raw());
-        file.ok_or(ApiError::TooManyOpen { object: "file", limit: (1 << ITEM_SLOT_BITS) - 1 })
+        file.ok_or_else(|| ApiError::TooManyOpen {
+            object: "file",
+            limit: (1 << ITEM_SLOT_BITS) - 1,
+        })
     }
 
     /// The handle of a file in the cache, which checks whether the file exists.
@@ -35,7 +38,7 @@ impl CacheGuard {
     /// [`ApiError::Handle`] for a handle that this cache never issued.
     pub(super) fn file_from_raw(&self, file: u64) -> Result<Handle, ApiError> {
         let found = self.handle.item_from_raw(Item::File, file).map(Handle::from_raw);
-        found.ok_or(ApiError::Handle { what: "a file of this cache", handle: file })
+        found.ok_or_else(|| ApiError::Handle { what: "a file of this cache", handle: file })
     }
 }
 

@@ -144,7 +144,7 @@ pub extern "C" fn rt_get_protection(address: i64) -> i32 {
 
 fn kernel_protection(address: i64) -> Result<i32, ApiError> {
     let address = args::address("the address", address)?;
-    let access = permissions_at(address)?.ok_or(ApiError::Unmapped { address })?;
+    let access = permissions_at(address)?.ok_or_else(|| ApiError::Unmapped { address })?;
     let bit = |has, bit| if has { bit } else { 0 };
     Ok(bit(access.read, READ) | bit(access.write, WRITE) | bit(access.execute, EXEC))
 }

@@ -87,7 +87,7 @@ impl OpenManager {
     pub(super) fn function(&self, handle: u64) -> Result<&FunctionHandle, ApiError> {
         let index = usize::try_from(handle).ok().and_then(|number| number.checked_sub(1));
         let found = index.and_then(|index| self.functions.get(index));
-        found.ok_or(ApiError::Handle { what: "a function of this manager", handle })
+        found.ok_or_else(|| ApiError::Handle { what: "a function of this manager", handle })
     }
 }
 

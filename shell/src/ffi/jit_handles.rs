@@ -279,7 +279,7 @@ pub(super) fn with<T>(
     act: impl FnOnce(&OpenJit) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     let lease = JITS.enter(jit)?.lease();
-    let _user = lease.shared.users.enter().ok_or(ApiError::InUseAtFork { handle: jit })?;
+    let _user = lease.shared.users.enter().ok_or_else(|| ApiError::InUseAtFork { handle: jit })?;
     act(&lease)
 }
 

@@ -238,7 +238,7 @@ impl LoaderLease {
     /// [`ApiError::TooManyModules`].
     pub(super) fn module_to_raw(&self, module: ModuleHandle) -> Result<u64, ApiError> {
         let module = self.handle.item_to_raw(Item::Module, module.to_raw());
-        module.ok_or(ApiError::TooManyModules)
+        module.ok_or_else(|| ApiError::TooManyModules)
     }
 
     /// The handle of a module in the loader, which checks whether the module exists.
@@ -247,7 +247,7 @@ impl LoaderLease {
     /// [`ApiError::Handle`] for a handle that this loader never issued.
     pub(super) fn module_from_raw(&self, module: u64) -> Result<ModuleHandle, ApiError> {
         let found = self.handle.item_from_raw(Item::Module, module).map(ModuleHandle::from_raw);
-        found.ok_or(ApiError::Handle { what: "a module of this loader", handle: module })
+        found.ok_or_else(|| ApiError::Handle { what: "a module of this loader", handle: module })
     }
 
     /// The version that a hold refers to, or the current version of a module.
@@ -287,7 +287,7 @@ impl LoaderLease {
         };
         let key = self.holds().insert(held);
         let hold = key.and_then(|key| self.handle.item_to_raw(Item::Hold, key));
-        hold.ok_or(ApiError::TooManyModules)
+        hold.ok_or_else(|| ApiError::TooManyModules)
     }
 
     /// Releases a hold, and frees replaced versions that are no longer reachable.

@@ -92,7 +92,7 @@ pub(super) fn find(address: usize, offset: u64) -> Result<MappedAt, ApiError> {
     let live = LIVE.read();
     let nearest = live.at_or_before(address);
     let containing = nearest.filter(|(start, live)| address - start < live.pages.len());
-    let (start, live) = containing.ok_or(ApiError::NotMapped { address })?;
+    let (start, live) = containing.ok_or_else(|| ApiError::NotMapped { address })?;
     let found = MappedAt { pages: live.pages.clone(), offset: address - start };
     Ok(MappedAt { offset: found.range(offset)?.end, pages: found.pages })
 }
@@ -103,7 +103,7 @@ pub(super) fn find(address: usize, offset: u64) -> Result<MappedAt, ApiError> {
 /// [`ApiError::NotMapped`], [`ApiError::MappingSize`].
 pub(super) fn remove(address: usize, size: u64) -> Result<(), ApiError> {
     let mut all = LIVE.lock();
-    let len = all.get(address).ok_or(ApiError::NotMapped { address })?.pages.len();
+    let len = all.get(address).ok_or_else(|| ApiError::NotMapped { address })?.pages.len();
     if len as u64 != size {
         return Err(ApiError::MappingSize { address, size, len });
     }

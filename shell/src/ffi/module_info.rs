@@ -120,7 +120,7 @@ pub unsafe extern "C" fn smf_module_section(
         let index = args::length("the index of the section", index)?;
         let count = to_i64(smf.sections().len());
         let found = u32::try_from(index).ok().and_then(|index| smf.sections().get(index));
-        let found = found.ok_or(ApiError::NoSection { index, count })?;
+        let found = found.ok_or_else(|| ApiError::NoSection { index, count })?;
         // SAFETY: the caller's promise.
         unsafe { versioned_struct::write(section, SmfModuleSection::new(&found)) }
     }))

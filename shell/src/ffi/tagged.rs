@@ -142,7 +142,7 @@ fn elements_are(value: Bytes, bytes: &[u8]) -> bool {
 
 /// The bytes of an array that may be a slot array.
 fn copy_of_slots(value: Bytes, length: i64) -> Result<Vec<u8>, ApiError> {
-    let copy_checked = optional().bytes_copy_checked.ok_or(ApiError::NotA {
+    let copy_checked = optional().bytes_copy_checked.ok_or_else(|| ApiError::NotA {
         kind: "a packed byte array; the runtime lacks rt_array_bytes_copy_checked for others",
     })?;
     let none = || ApiError::NotA { kind: BYTE_ARRAY };
@@ -284,7 +284,7 @@ pub(super) unsafe fn texts<'t>(array: Value) -> Result<Vec<&'t [u8]>, ApiError> 
     let mut texts = Vec::new();
     for word in elements(array)? {
         // SAFETY: the caller's promise.
-        let text = unsafe { path(word) }?.ok_or(ApiError::NotA { kind: TEXT })?;
+        let text = unsafe { path(word) }?.ok_or_else(|| ApiError::NotA { kind: TEXT })?;
         smf_core::alloc_util::try_push(&mut texts, text)?;
     }
     Ok(texts)

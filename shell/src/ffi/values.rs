@@ -193,7 +193,7 @@ pub(super) unsafe fn with_bytes<T>(
     }
     let Some(hooks) = hooks_in_use() else {
         let found = buffer(BufferKind::Bytes, value.addr());
-        return read(found.ok_or(ApiError::NotA { kind: BYTE_ARRAY })?.as_slice());
+        return read(found.ok_or_else(|| ApiError::NotA { kind: BYTE_ARRAY })?.as_slice());
     };
     // SAFETY: the runtime's function for its value.
     let length = unsafe { (hooks.bytes_length)(value) };
@@ -367,7 +367,7 @@ fn read<T>(
         Some(hooks) => hook(hooks),
         None => built_in(value.addr()),
     };
-    or(failure, found.ok_or(ApiError::NotA { kind }))
+    or(failure, found.ok_or_else(|| ApiError::NotA { kind }))
 }
 
 /// The bytes of a byte array, readable and writable until it is freed; null on failure.
