@@ -63,6 +63,40 @@ fn packed_writer_is_byte_exact() {
     Smf::parse(&file).unwrap().verify().unwrap();
 }
 
+/// Contents that are in the buffer already give the same file as contents that the writer copies.
+#[test]
+fn module_written_around_its_contents_is_the_same() {
+    let (code, data) = ([0x90; 201], [7; 77]);
+    let relocs = [Reloc { offset: 16, symbol: 0, kind: RelocKind::Pc32, addend: -4 }];
+    for (layout, stub) in
+        [(Layout::Packed, &b""[..]), (Layout::Packed, b"#!/bin/sh\n"), (Layout::Native, b"")]
+    {
+        let sections = |code, data| {
+            let data = NewSection::new(SectionKind::Data, b".data", data);
+            let relocs = NewSection::new(SectionKind::Reloc, b".rela", Payload::Relocs(&relocs));
+            [NewSection { payload: code, ..NewSection::code(&[]) }, data, relocs]
+        };
+        let symbols = [NewSymbol { name: b"main", ..NewSymbol::default() }];
+        let header = Header::default();
+        let module = Module { layout, header, stub, sections: &[], symbols: &symbols };
+        let copied = sections(Payload::Bytes(&code), Payload::Bytes(&data));
+        let copied = Module { sections: &copied, ..module }.to_vec().unwrap();
+        let spaces = sections(Payload::Space(code.len()), Payload::Space(data.len()));
+        let module = Module { sections: &spaces, ..module };
+        let offsets =
+            [0, 1].map(|index| usize::try_from(module.payload_offset(index).unwrap()).unwrap());
+        assert_eq!(module.payload_offset(3), None);
+        let mut file = vec![0; offsets[1] + data.len()];
+        file[offsets[0]..][..code.len()].copy_from_slice(&code);
+        file[offsets[1]..][..data.len()].copy_from_slice(&data);
+        module.write_around(&mut file).unwrap();
+        assert_eq!(file, copied, "{layout:?}");
+        // A buffer without the contents has zeroes there.
+        let empty = module.to_vec().unwrap();
+        assert!(empty[offsets[0]..][..code.len()].iter().all(|byte| *byte == 0));
+    }
+}
+
 /// Asserts that `new` has everything that `old` has, except for the listed parts.
 fn assert_same(old: &Smf<'_>, new: &Smf<'_>, dropped: &[Dropped<'_>]) {
     let gone = |name: &[u8]| {

@@ -43,12 +43,15 @@ impl Algorithm {
         (header.compression, header.compression_level) = self.compression();
     }
 
-    /// The frame to store for each section with its contents; `None` for a section to store uncompressed.
+    /// The frame to store for each section with the contents `contents`; `None` for a section to store
+    /// uncompressed.
     pub(super) fn compress_all<'b>(
         self,
-        sections: impl Iterator<Item = (&'b OutputSection, &'b Vec<u8>)>,
+        outputs: impl Iterator<Item = &'b OutputSection>,
+        contents: impl Iterator<Item = &'b [u8]>,
     ) -> Vec<Option<Vec<u8>>> {
         let mut budget = SizeBudget::default();
+        let sections = outputs.zip(contents);
         sections
             .map(|(output, bytes)| {
                 let frame = self.compress(output, bytes)?;

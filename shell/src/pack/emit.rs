@@ -20,6 +20,7 @@ use super::module::ExtraSection;
 use super::object::{Symbol, text};
 use super::options::Options;
 use super::output::{OutputSection, Segment};
+use super::output_file::OutputFile;
 use super::relocate::{
     ExportedData, OutputOffset, OutputRelocs, RelocContext, Relocator, WeakSymbols,
 };
@@ -58,7 +59,8 @@ pub(super) fn emit(
     symbols.extend(others);
     let weak = keeps_resolved.then(|| weak_symbols(addresses.program, &symbols));
     let weak = &weak.unwrap_or_default();
-    let names: Vec<_> = of_storage.iter().map(|s| [tls::EXPORT, s.name].concat()).collect();
+    let storage_name = |symbol: &NewSymbol<'_>| [tls::EXPORT, symbol.name].concat();
+    let names: Vec<_> = of_storage.iter().map(storage_name).collect();
     symbols
         .extend(of_storage.iter().zip(&names).map(|(&symbol, name)| NewSymbol { name, ..symbol }));
     symbols.extend(options.debug_info.then(|| local_functions(addresses)).into_iter().flatten());
@@ -74,9 +76,8 @@ pub(super) fn emit(
     symbols.extend(is_unused.then(|| import(storage, SymbolKind::Data, Binding::Global)));
     let context =
         RelocContext { addresses, first_import, dso_handle, exported_data, weak, keeps_resolved };
-    let mut bytes = zeroes(&addresses.outputs)?;
-    let buffers = bytes.iter_mut().map(|bytes| &mut **bytes).collect();
-    let relocated = contents::write(context, buffers, warnings)?;
+    let mut file = OutputFile::new(&addresses.outputs, options, tables_len(addresses, &symbols))?;
+    let relocated = contents::write(context, file.sections(), warnings)?;
     check_code(addresses, &relocated.contents)?;
     let Relocator { contents, low_addresses, needs_prelink, .. } = relocated;
     let mut relocs: Vec<OutputRelocs> = contents.into_iter().map(|data| data.relocs).collect();
@@ -99,13 +100,7 @@ pub(super) fn emit(
     header.flags.0 |= if low_addresses != 0 { 0 } else { Flags::PIC };
     header.flags.0 |= if additions.debug_info.outputs.is_empty() { 0 } else { Flags::DEBUG_INFO };
     let tables = Tables { relocs, needed, needs_prelink, symbols: &symbols, additions };
-    write(header, options, &addresses.outputs, &bytes, &tables)
-}
-
-/// The contents of each output section before they are written.
-fn zeroes(outputs: &[OutputSection]) -> Result<Vec<Vec<u8>>> {
-    let len = |output: &OutputSection| usize::try_from(output.len).map_err(|_| PackError::TooLarge);
-    outputs.iter().map(|output| Ok(vec![0; len(output)?])).collect()
+    write(header, options, &addresses.outputs, file, &tables)
 }
 
 fn runs_code_at_load(addresses: &ModuleLayout<'_, '_>) -> bool {
@@ -162,27 +157,36 @@ fn needed_libraries(
     needed::encode(&names).ok().flatten().ok_or(PackError::TooLarge).map(Some)
 }
 
+/// The most bytes that the relocations, the symbols, their index and the notes usually take. Memory that is not written
+/// costs nothing, while a buffer that grows is copied.
+fn tables_len(addresses: &ModuleLayout<'_, '_>, symbols: &[NewSymbol<'_>]) -> usize {
+    const RELOC: usize = 24 + 8;
+    const SYMBOL: usize = 56 + 16;
+    const HEADERS: usize = 1 << 14;
+    let names = symbols.iter().map(|symbol| symbol.name.len() + 1 + SYMBOL);
+    let relocs = addresses.plan.sections.iter().map(|section| section.count * RELOC);
+    names.chain(relocs).chain([HEADERS]).sum()
+}
+
 fn write(
     header: Header,
     options: &Options<'_>,
     outputs: &[OutputSection],
-    contents: &[Vec<u8>],
+    file: OutputFile,
     tables: &Tables<'_>,
 ) -> Result<Vec<u8>> {
     let Tables { relocs, needed, needs_prelink, symbols, additions } = tables;
     let DebugInfo { outputs: debug, contents: debug_contents, addresses, offsets: debug_offsets } =
         &additions.debug_info;
     let names: Vec<_> = outputs.iter().map(|output| table_names(output, options.layout)).collect();
-    // Of those that are loaded, and of debugging information.
-    let all = outputs.iter().chain(debug).zip(contents.iter().chain(debug_contents));
-    let stored = match options.compress {
-        Some(algorithm) => algorithm.compress_all(all.clone()),
-        None => vec![None; all.clone().count()],
-    };
-    let mut bodies = all.zip(&stored).map(|((output, bytes), stored)| {
-        output.new_section(stored.as_ref().unwrap_or(bytes), stored.is_some())
+    let stored = compress(options, outputs, &file, &additions.debug_info);
+    let (stored, stored_debug) = stored.split_at_checked(outputs.len()).unwrap_or_default();
+    let bodies = outputs.iter().zip(file.contents()).zip(stored);
+    let bodies = bodies.map(|((output, bytes), stored)| match stored {
+        Some(stored) => output.new_section(Payload::Bytes(stored), true),
+        None => output.new_section(Payload::Space(bytes.len()), false),
     });
-    let mut sections: Vec<_> = bodies.by_ref().take(outputs.len()).collect();
+    let mut sections: Vec<_> = bodies.collect();
     let mut offsets: Vec<_> = outputs.iter().map(|output| output.image).collect();
     let tables = |of: fn(&OutputRelocs) -> &Vec<Reloc>| {
         relocs.iter().map(of).zip(&names).filter(|(relocs, _)| !relocs.is_empty())
@@ -197,7 +201,10 @@ fn write(
     sections.extend(index.as_deref().map(hash_index::section));
     sections.extend(needed.as_deref().map(needed::section));
     sections.extend(additions.metadata.iter().map(ExtraSection::new_section));
-    sections.extend(bodies);
+    let debug_bodies = debug.iter().zip(debug_contents).zip(stored_debug);
+    sections.extend(debug_bodies.map(|((output, bytes), stored)| {
+        output.new_section(Payload::Bytes(stored.as_ref().unwrap_or(bytes)), stored.is_some())
+    }));
     if !debug.is_empty() {
         sections.push(debug_addresses::section(addresses));
         sections.push(debug_addresses::offsets_section(debug_offsets));
@@ -213,7 +220,7 @@ fn write(
         sections.push(unmapped_section(SectionKind::Note, prelink::NAME, Payload::Bytes(&note)));
     }
     let (layout, stub) = (options.layout, options.stub);
-    Ok(Module { layout, header, stub, sections: &sections, symbols }.to_vec()?)
+    Ok(file.finish(Module { layout, header, stub, sections: &sections, symbols })?)
 }
 
 /// Adds relocation sections and returns their numbers.
@@ -250,6 +257,21 @@ fn prelink_note(
         prelink::append_relative(&mut note, relative, places)?;
     }
     Some(note)
+}
+
+/// The compressed form of each section that becomes smaller by it: of those that are loaded, and of debugging information.
+fn compress(
+    options: &Options<'_>,
+    outputs: &[OutputSection],
+    file: &OutputFile,
+    debug_info: &DebugInfo,
+) -> Vec<Option<Vec<u8>>> {
+    let DebugInfo { outputs: debug, contents, .. } = debug_info;
+    let all = file.contents().chain(contents.iter().map(Vec::as_slice));
+    match options.compress {
+        Some(algorithm) => algorithm.compress_all(outputs.iter().chain(debug), all),
+        None => vec![None; outputs.len().saturating_add(debug.len())],
+    }
 }
 
 /// The hash index of the exported names, if there are enough of them to be worth it.

@@ -23,7 +23,7 @@
 //! relocate, operands   write values; collect the relocations for the loader
 //! debug_info           merge the debugging information
 //! compress             compress sections
-//! emit                 write the module
+//! emit, output_file    write the module
 //! check                verify the module
 //! ```
 //!
@@ -56,6 +56,7 @@ mod operands;
 mod options;
 mod outline_atomics;
 mod output;
+mod output_file;
 mod pack_reloc;
 mod parallel;
 mod phases;

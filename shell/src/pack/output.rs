@@ -87,8 +87,12 @@ pub(super) struct OutputSection {
 }
 
 impl OutputSection {
-    /// The section in the file, with its contents or their compressed form.
-    pub(super) fn new_section<'a>(&self, bytes: &'a [u8], is_compressed: bool) -> NewSection<'a> {
+    /// The section in the file, with `payload`, its contents or their compressed form.
+    pub(super) fn new_section<'a>(
+        &self,
+        payload: Payload<'a>,
+        is_compressed: bool,
+    ) -> NewSection<'a> {
         let access = match self.kind {
             SectionKind::Code => SectionFlags::READ | SectionFlags::EXECUTE,
             SectionKind::RoData | SectionKind::Debug => SectionFlags::READ,
@@ -101,7 +105,7 @@ impl OutputSection {
             flags: SectionFlags(access | mark),
             alignment: self.alignment,
             virtual_size: Some(self.size),
-            payload: Payload::Bytes(bytes),
+            payload,
         }
     }
 }

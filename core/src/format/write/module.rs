@@ -9,7 +9,7 @@
 //! packed file is byte for byte that of the existing packed writer.
 
 #[cfg(feature = "alloc")]
-use crate::alloc_util;
+use crate::alloc_util::{self, AllocError};
 use crate::format::error::ensure;
 use crate::format::model::{
     Binding, Header, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
@@ -90,6 +90,8 @@ pub enum Payload<'a> {
     Relocs(&'a [Reloc]),
     /// The names of the symbols. They are then not written after the symbol table.
     Strings,
+    /// Space of this many bytes, which the writer leaves as it is. The caller fills it.
+    Space(usize),
 }
 
 /// A description of a symbol.
@@ -223,13 +225,12 @@ impl<'a> Module<'a> {
     /// A part that the layout cannot express, or [`WriteError::OutOfMemory`].
     #[cfg(feature = "alloc")]
     pub fn to_vec(&self) -> Result<alloc::vec::Vec<u8>, WriteError> {
-        let (plan, len) = self.checked_plan()?;
-        let mut file = alloc_util::try_filled(len, &0)?;
-        self.put(&mut file, &plan);
+        let mut file = alloc_util::try_filled(self.file_len()?, &0)?;
+        self.write(&mut file)?;
         Ok(file)
     }
 
-    /// Writes the file to the start of `out` and returns its length.
+    /// Writes the file to the start of `out` and returns its length. [`Payload::Space`] is filled with zeroes.
     ///
     /// # Errors
     /// A part that the layout cannot express, or a buffer that is too short. `out` is then unchanged.
@@ -239,6 +240,27 @@ impl<'a> Module<'a> {
         file.fill(0);
         self.put(file, &plan);
         Ok(needed)
+    }
+
+    /// Writes the file around the sections of [`Payload::Space`] that `file` contains already, at the offsets of
+    /// [`Self::payload_offset`]. The other bytes of `file` up to its length must be zero.
+    ///
+    /// # Errors
+    /// A part that the layout cannot express, or [`WriteError::OutOfMemory`]. `file` is then unchanged.
+    #[cfg(feature = "alloc")]
+    pub fn write_around(&self, file: &mut alloc::vec::Vec<u8>) -> Result<(), WriteError> {
+        let (plan, len) = self.checked_plan()?;
+        file.try_reserve_exact(len.saturating_sub(file.len())).map_err(|_| AllocError)?;
+        file.resize(len, 0);
+        self.put(file, &plan);
+        Ok(())
+    }
+
+    /// The offset of a section's payload from the start of the file; `None` without a section of that index.
+    /// It depends on the payloads before it and, in the native layout, on the number of sections.
+    pub fn payload_offset(&self, index: usize) -> Option<u64> {
+        let (offset, _) = self.placed().nth(index)?;
+        offset.checked_add(self.stub.len() as u64)
     }
 
     fn check(&self) -> Result<(), WriteError> {
@@ -311,6 +333,7 @@ impl<'a> Module<'a> {
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::Relocs(relocs) => relocs.len() as u64 * RELOC as u64,
             Payload::Strings => self.strings_len(),
+            Payload::Space(len) => len as u64,
         }
     }
 

@@ -68,6 +68,7 @@ impl Module<'_> {
                 }
             }
             Payload::Strings => self.put_strings(out, offset),
+            Payload::Space(_) => {}
         }
     }
 
