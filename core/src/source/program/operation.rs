@@ -282,6 +282,7 @@ impl Program<'_, '_> {
         }
     }
 }
+
 /// The value of a float type that is nearest to an integer.
 #[expect(clippy::cast_precision_loss, reason = "the nearest value is the result")]
 fn nearest_to(value: i128, scalar: Scalar) -> f64 {
@@ -336,7 +337,7 @@ fn fold_literals(op: BinaryOp, a: i128, b: i128, wanted: Option<Scalar>) -> Opti
 
 /// `~value` of a literal: of the unsigned type that is wanted, otherwise of i64.
 fn complement(value: i128, wanted: Option<Scalar>) -> i128 {
-    match wanted.filter(|scalar| !scalar.is_float() && *scalar != Scalar::Bool) {
+    match wanted.filter(|&scalar| is_integer(scalar)) {
         Some(scalar) if fits(value, scalar) => wrap(!value, scalar),
         _ => !wrap(value, Scalar::I64),
     }
