@@ -39,11 +39,11 @@ struct Import {
 impl Import {
     /// The error of a load without it, the first one of `count` imports.
     fn refusal(&self, count: usize) -> ApiError {
-        let name = |text: &[u8]| Name::new(text.strip_suffix(b"\0").unwrap_or(text));
-        match (name(&self.symbol), name(&self.module)) {
-            (Ok(symbol), Ok(module)) => ApiError::Missing { count, symbol, module },
-            (Err(error), _) | (_, Err(error)) => error.into(),
-        }
+        let names = [&*self.symbol, &*self.module];
+        let [symbol, module] = names.map(|name| name.strip_suffix(b"\0").unwrap_or(name));
+        Name::in_error(symbol, |symbol| {
+            Name::in_error(module, |module| ApiError::Missing { count, symbol, module })
+        })
     }
 }
 

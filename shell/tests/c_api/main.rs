@@ -371,6 +371,11 @@ fn exports_work_in_destructors_of_threads() {
 }
 
 #[test]
+fn loaders_close_without_memory() {
+    run("no_memory", C);
+}
+
+#[test]
 fn loaders_load_replace_and_unload_modules() {
     let directory = Path::new(SCRATCH).join("modules");
     make_modules(&directory);

@@ -231,10 +231,9 @@ impl ApiError {
 
     /// A symbol that a module lacks.
     pub(in super::super) fn no_symbol(symbol: &[u8], module: &[u8]) -> Self {
-        match (Name::new(symbol), Name::new(module)) {
-            (Ok(symbol), Ok(module)) => Self::NoSymbol { symbol, module },
-            (Err(error), _) | (_, Err(error)) => error.into(),
-        }
+        Name::in_error(symbol, |symbol| {
+            Name::in_error(module, |module| Self::NoSymbol { symbol, module })
+        })
     }
 
     /// The number of this error in `smf.h`.
