@@ -274,7 +274,7 @@ impl Signals {
     }
 
     /// Whether what runs is to stop.
-    #[inline(always)]
+    #[inline]
     pub fn is_interrupted(&self) -> bool {
         self.interrupt.load(Ordering::Relaxed) != 0
     }

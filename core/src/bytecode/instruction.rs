@@ -33,7 +33,7 @@ impl Instruction {
     ///
     /// # Errors
     /// Code that ends first, or an opcode that does not exist.
-    #[inline(always)]
+    #[inline]
     pub fn decode(code: &[u8], at: u32) -> Result<Self, DecodeError> {
         let rest = usize::try_from(at).ok().and_then(|start| code.get(start..));
         match rest.and_then(|rest| Some((rest, u16_at(rest, 0)?))) {
@@ -51,14 +51,14 @@ impl Instruction {
     }
 
     /// How far a jump goes, in bytes from the end of the instruction; `None` for what does not jump.
-    #[inline(always)]
+    #[inline]
     pub fn jump_offset(&self) -> Option<i32> {
         let mut jump = *self;
         jump.jump_offset_mut().copied()
     }
 
     /// The distance of a jump, to be changed.
-    #[inline(always)]
+    #[inline]
     pub(super) fn jump_offset_mut(&mut self) -> Option<&mut i32> {
         match self {
             Instruction::Jmp { offset }
@@ -73,7 +73,7 @@ impl Instruction {
 
 /// Where a jump leads that stands at `at`, is `size` bytes long and goes `offset` bytes from its end;
 /// not necessarily into the code.
-#[inline(always)]
+#[inline]
 pub const fn target(at: u32, size: u32, offset: i32) -> i64 {
     at as i64 + size as i64 + offset as i64
 }
@@ -97,7 +97,7 @@ impl<'c> Instructions<'c> {
 impl Iterator for Instructions<'_> {
     type Item = Result<(u32, Instruction), DecodeError>;
 
-    #[inline(always)]
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let at = self.at;
         if at >= self.end {

@@ -290,7 +290,7 @@ impl<'v> Facts<'v, '_> {
     }
 
     /// Its instructions, each at its pair of bytes.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn ops(&self) -> &'v [Op] {
         self.verifier.scan.ops()
     }

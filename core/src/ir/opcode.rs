@@ -168,7 +168,7 @@ impl Condition {
     }
 
     /// Whether the condition holds.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn holds<T: PartialOrd>(self, left: T, right: T) -> bool {
         match self {
             Self::Equal => left == right,

@@ -24,7 +24,7 @@ pub(crate) fn stack_start() -> Option<usize> {
 }
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-#[inline(always)]
+#[inline]
 pub(crate) fn stack_pointer() -> usize {
     let here;
     // SAFETY: copies a register.
@@ -35,7 +35,7 @@ pub(crate) fn stack_pointer() -> usize {
 }
 
 #[cfg(all(target_arch = "aarch64", not(miri)))]
-#[inline(always)]
+#[inline]
 pub(crate) fn stack_pointer() -> usize {
     let here;
     // SAFETY: copies a register.

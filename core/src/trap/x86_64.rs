@@ -23,7 +23,7 @@ pub(super) type CallFrame = landing::CallFrame<INTEGER_REGISTERS>;
 ///
 /// # Safety
 /// As [`call_catching_on`](crate::trap::call_catching_on); these words are initialised.
-// Inlined for the same reason.
+// Rows "call a module's ...", as for its caller.
 #[inline(always)]
 pub(super) unsafe fn call_words(
     chain: &TrapChain,

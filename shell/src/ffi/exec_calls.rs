@@ -369,6 +369,7 @@ impl Arguments {
     ///
     /// # Safety
     /// `arguments` is null or points to `count` values.
+    // The same row.
     #[inline(always)]
     unsafe fn read(
         &mut self,

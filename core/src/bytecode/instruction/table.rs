@@ -154,7 +154,7 @@ macro_rules! instructions {
             }
 
             /// The size in bytes, the opcode among them: 2 to 14.
-            #[inline(always)]
+            #[inline]
             pub const fn size(&self) -> u32 {
                 match self {
                     $( Instruction::$variant $( { $($field: _),+ } )? => {
@@ -181,7 +181,7 @@ macro_rules! instructions {
             }
 
             /// The instruction whose opcode has been read and which `rest` begins with.
-            #[inline(always)]
+            #[inline]
             pub(super) fn decode_operands(
                 opcode: u16,
                 rest: &[u8],
@@ -205,7 +205,7 @@ macro_rules! instructions {
             }
 
             /// Writes the instruction to the start of `bytes` and returns its length.
-            #[inline(always)]
+            #[inline]
             pub(super) fn write(&self, bytes: &mut [u8; MAX_SIZE as usize]) -> Option<usize> {
                 let mut rest = bytes.as_mut_slice();
                 match *self {
@@ -220,14 +220,14 @@ macro_rules! instructions {
     };
 }
 
-#[inline(always)]
+#[inline]
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(*first)
 }
 
-#[inline(always)]
+#[inline]
 fn put<const N: usize>(place: &mut &mut [u8], bytes: [u8; N]) -> Option<()> {
     let (first, rest) = core::mem::take(place).split_first_chunk_mut()?;
     *first = bytes;

@@ -39,6 +39,7 @@ pub(super) struct Activation<'a> {
     pub(super) length: usize,
 }
 
+// Without `inline(always)` the loop takes 14 % more instructions: rows "bytecode: ..., an instruction; interpreted".
 impl<'a> Activation<'a> {
     pub(super) fn new(ops: &'a Ops, values: &'a mut [u64], next: usize, length: usize) -> Self {
         let Ops { instructions, floats, locals, .. } = ops;

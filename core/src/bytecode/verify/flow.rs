@@ -93,7 +93,7 @@ impl<'v> Flow<'v, '_> {
     }
 
     /// Follows the code until it ends or nothing new is learnt. So many targets have been passed, and then.
-    #[inline(always)]
+    #[inline]
     fn path(&mut self, state: &mut State<'_>, mut passed: usize) -> Result<usize, Fault> {
         let scan: &'v Scan = self.scan;
         let (ops, begin) = (scan.ops(), state.at);
@@ -126,7 +126,7 @@ impl<'v> Flow<'v, '_> {
         Ok(passed)
     }
 
-    #[inline(always)]
+    #[inline]
     fn load(&self, state: &mut State<'_>, number: usize) {
         if let Some(types) = self.joins.get(number) {
             state.load(types);
@@ -134,7 +134,7 @@ impl<'v> Flow<'v, '_> {
     }
 
     /// Comes to a target from above; whether to go on.
-    #[inline(always)]
+    #[inline]
     fn arrive(
         &mut self,
         state: &mut State<'_>,
@@ -166,7 +166,7 @@ impl<'v> Flow<'v, '_> {
     }
 
     /// A jump leads to a target.
-    #[inline(always)]
+    #[inline]
     fn jump(&mut self, state: &mut State<'_>, number: u32) -> Result<(), Fault> {
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         let scan: &'v Scan = self.scan;
@@ -178,7 +178,7 @@ impl<'v> Flow<'v, '_> {
     }
 
     /// The code ends and the activation with it: the top of the vector is the result.
-    #[inline(always)]
+    #[inline]
     fn finish_at_end(&mut self, state: &mut State<'_>) -> Result<(), Fault> {
         if state.length() == 0 {
             return Err(Fault::NothingReturned);
@@ -207,7 +207,7 @@ impl<'v> Flow<'v, '_> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn step(&mut self, state: &mut State<'_>, op: Op) -> Result<Next, Fault> {
         use Opcode as O;
         match op.opcode() {
@@ -257,7 +257,7 @@ impl<'v> Flow<'v, '_> {
     }
 
     /// What an instruction that computes does to the kinds.
-    #[inline(always)]
+    #[inline]
     fn compute(&mut self, state: &mut State<'_>, op: Op) -> Result<Next, Fault> {
         use Opcode as O;
         match op.opcode() {
@@ -292,7 +292,7 @@ impl<'v> Flow<'v, '_> {
     }
 
     /// What a jump, a call, a return or an operation on objects does.
-    #[inline(always)]
+    #[inline]
     fn transfer(&mut self, state: &mut State<'_>, op: Op) -> Result<Next, Fault> {
         use Opcode as O;
         let arguments = if self.is_dynamic { KindSet::ANY } else { KindSet::I64 };

@@ -75,25 +75,25 @@ pub(super) struct State<'f> {
 
 impl State<'_> {
     /// Locals and vector, and the results of functions.
-    #[inline(always)]
+    #[inline]
     pub(super) fn parts(&mut self) -> (&[Type], &mut Results) {
         (self.types.get(..self.top).unwrap_or(&[]), self.results)
     }
 
     /// The length of the vector.
-    #[inline(always)]
+    #[inline]
     pub(super) fn length(&self) -> u32 {
         length(self.top, self.locals)
     }
 
     /// The function and the offset of the instruction.
-    #[inline(always)]
+    #[inline]
     fn place(&self) -> (u32, u32) {
         (self.function, offset(self.at))
     }
 
     /// Takes over what is known at a target.
-    #[inline(always)]
+    #[inline]
     pub(super) fn load(&mut self, types: &[Type]) {
         self.top = types.len();
         match self.types.get_mut(..types.len()) {
@@ -103,12 +103,12 @@ impl State<'_> {
     }
 
     /// A type in the vector or a local.
-    #[inline(always)]
+    #[inline]
     fn get(&self, index: usize) -> Type {
         self.types.get(index).copied().unwrap_or(Type::MIXED)
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn push(&mut self, ty: Type) {
         match self.types.get_mut(self.top) {
             Some(place) => *place = ty,
@@ -118,7 +118,7 @@ impl State<'_> {
     }
 
     /// Writes a slot.
-    #[inline(always)]
+    #[inline]
     pub(super) fn write(&mut self, slot: u16, ty: Type) {
         let index = self.locals + usize::from(slot);
         if index == self.top {
@@ -134,7 +134,7 @@ impl State<'_> {
     }
 
     /// Whether there are `needed` values to be popped.
-    #[inline(always)]
+    #[inline]
     pub(super) fn require(&self, needed: u32) -> Result<(), Fault> {
         if self.length() >= needed {
             return Ok(());
@@ -143,7 +143,7 @@ impl State<'_> {
     }
 
     /// Pops a value of one of the kinds `needed`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn pop(&mut self, needed: KindSet) -> Result<Type, Fault> {
         self.require(1)?;
         self.top -= 1;
@@ -155,13 +155,13 @@ impl State<'_> {
     }
 
     /// Reads a slot, whose value is of any kind.
-    #[inline(always)]
+    #[inline]
     pub(super) fn read(&mut self, slot: u16) -> Result<Type, Fault> {
         self.read_as(KindSet::ANY, slot)
     }
 
     /// Reads a slot, whose value is of one of the kinds `needed`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn read_as(&mut self, needed: KindSet, slot: u16) -> Result<Type, Fault> {
         let index = self.locals + usize::from(slot);
         if index >= self.top {
@@ -175,7 +175,7 @@ impl State<'_> {
     }
 
     /// Reads a local, which the function has.
-    #[inline(always)]
+    #[inline]
     pub(super) fn local(&mut self, local: u16) -> Result<Type, Fault> {
         let index = usize::from(local);
         let ty = if index < self.locals { self.get(index) } else { Type::NIL };
@@ -186,7 +186,7 @@ impl State<'_> {
     }
 
     /// Sets a local, which the scan has seen to be set.
-    #[inline(always)]
+    #[inline]
     pub(super) fn set_local(&mut self, local: u16, ty: Type) {
         if let Some(place) = self.types.get_mut(usize::from(local)) {
             *place = ty;
@@ -194,7 +194,7 @@ impl State<'_> {
     }
 
     /// The last two values, left and right.
-    #[inline(always)]
+    #[inline]
     fn last_two(&mut self) -> Result<&mut [Type; 2], Fault> {
         let left = self.top.wrapping_sub(2);
         let vector = self.types.get_mut(left..self.top).and_then(|two| two.first_chunk_mut());
@@ -205,14 +205,14 @@ impl State<'_> {
     }
 
     /// Pops `count` values of the kinds `needed`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn pop_all(&mut self, count: u32, needed: KindSet) -> Result<(), Fault> {
         self.require(count)?;
         (0..count).try_for_each(|_| self.pop(needed).map(drop))
     }
 
     /// Pops two values of any type: left and right.
-    #[inline(always)]
+    #[inline]
     fn take_two(&mut self) -> Result<[Type; 2], Fault> {
         let types = *self.last_two()?;
         self.top -= 2;
@@ -220,7 +220,7 @@ impl State<'_> {
     }
 
     /// Pops two values of the kind `needed`; where the result goes is for the caller to say.
-    #[inline(always)]
+    #[inline]
     pub(super) fn pop_two(&mut self, needed: Type) -> Result<(), Fault> {
         let types = self.take_two()?;
         if types == [needed; 2] {
@@ -231,7 +231,7 @@ impl State<'_> {
     }
 
     /// Puts one value of the kind in place of two.
-    #[inline(always)]
+    #[inline]
     pub(super) fn combine_two(&mut self, kind: Type) -> Result<(), Fault> {
         let two = self.last_two()?;
         let types = core::mem::replace(two, [kind; 2]);
@@ -245,7 +245,7 @@ impl State<'_> {
 
     /// Pops two values that are compared, each of one of the kinds `needed`; gives their types unless
     /// both are i64.
-    #[inline(always)]
+    #[inline]
     fn pop_compared(&mut self, needed: KindSet) -> Result<Option<[Type; 2]>, Fault> {
         let types = self.take_two()?;
         if types == [Type::I64; 2] {
@@ -257,13 +257,13 @@ impl State<'_> {
     }
 
     /// Pops two numbers that are compared.
-    #[inline(always)]
+    #[inline]
     pub(super) fn pop_ordered(&mut self) -> Result<(), Fault> {
         self.pop_compared(KindSet::NUMBER).map(drop)
     }
 
     /// Pops two values that are compared for equality.
-    #[inline(always)]
+    #[inline]
     pub(super) fn pop_equal(&mut self) -> Result<(), Fault> {
         match self.pop_compared(KindSet::ANY)? {
             Some(types) => equal(types, self.length(), self.place(), self.results),
@@ -273,7 +273,7 @@ impl State<'_> {
 }
 
 /// The length of the vector behind so many locals.
-#[inline(always)]
+#[inline]
 fn length(top: usize, locals: usize) -> u32 {
     u32::try_from(top - locals).unwrap_or(u32::MAX)
 }

@@ -94,14 +94,14 @@ impl Joins {
     }
 
     /// The types at a target; `None` when no path leads there.
-    #[inline(always)]
+    #[inline]
     pub(super) fn get(&self, number: usize) -> Option<&[Type]> {
         let known = self.known.get(number).filter(|known| known.reached)?;
         self.arena.get(known.start..)?.get(..usize::try_from(known.count).ok()?)
     }
 
     /// The length of the vector at a target; `None` when no path leads there.
-    #[inline(always)]
+    #[inline]
     pub(super) fn length_at(&self, number: usize) -> Option<u32> {
         let known = self.known.get(number)?;
         known.reached.then(|| known.count.saturating_sub(self.locals))
@@ -109,7 +109,7 @@ impl Joins {
 
     /// A path arrives at a target; `types` are locals and vector. The first one that comes with a nil
     /// leaves it mixed when it `guesses`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn meet(
         &mut self,
         number: usize,
@@ -145,7 +145,7 @@ impl Joins {
     }
 
     /// Lets a target wait until it is followed.
-    #[inline(always)]
+    #[inline]
     pub(super) fn wait(&mut self, number: usize) {
         if let Some(word) = self.waiting.get_mut(number / 64) {
             *word |= 1 << (number % 64);
@@ -153,7 +153,7 @@ impl Joins {
     }
 
     /// Whether the target was waiting; it no longer is.
-    #[inline(always)]
+    #[inline]
     pub(super) fn take(&mut self, number: usize) -> bool {
         let Some(word) = self.waiting.get_mut(number / 64) else { return false };
         let bit = 1 << (number % 64);
@@ -164,7 +164,7 @@ impl Joins {
 
     /// The next target to be followed, in the order of the code: the first from `passed` on, and when
     /// there is none the first of all. It no longer waits.
-    #[inline(always)]
+    #[inline]
     pub(super) fn next(
         &mut self,
         passed: usize,
@@ -177,7 +177,7 @@ impl Joins {
         Ok(self.first_from(0))
     }
 
-    #[inline(always)]
+    #[inline]
     fn first_from(&mut self, passed: usize) -> Option<usize> {
         let (mut place, mut mask) = (passed / 64, u64::MAX << (passed % 64));
         while let Some(word) = self.waiting.get_mut(place) {

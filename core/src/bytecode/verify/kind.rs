@@ -108,25 +108,25 @@ impl Type {
     pub(super) const VALUE: Self = Self(16);
 
     /// Whether it is surely not nil.
-    #[inline(always)]
+    #[inline]
     pub(super) const fn has_value(self) -> bool {
         self.0 != 0 && self.0 < Self::NIL.0
     }
 
     /// The set of its kind; `None` when it is not a kind.
-    #[inline(always)]
+    #[inline]
     pub(super) const fn kind(self) -> Option<KindSet> {
         if self.0 != 0 && self.0 < SYMBOLS { Some(KindSet(self.0 as u8)) } else { None }
     }
 
     /// Whether it is a kind, and one of these.
-    #[inline(always)]
+    #[inline]
     pub(super) const fn is_one_of(self, kinds: KindSet) -> bool {
         self.0 < SYMBOLS && self.0 & kinds.0 as u32 != 0
     }
 
     /// Whether two lists of the same length are the same.
-    #[inline(always)]
+    #[inline]
     pub(super) fn all_equal(left: &[Self], right: &[Self]) -> bool {
         // One by one, because most lists are short.
         left.iter().zip(right).all(|(left, right)| left.0 == right.0)

@@ -21,7 +21,7 @@ impl Offsets {
         try_resize(&mut self.words, last / BITS + 1, 0)
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn insert(&mut self, at: At) {
         if let Some(word) = self.words.get_mut(at / BITS) {
             *word |= 1 << (at % BITS);
@@ -29,7 +29,7 @@ impl Offsets {
     }
 
     /// Calls `each` with the places, ascending, until one is an error.
-    #[inline(always)]
+    #[inline]
     pub(super) fn try_for_each<E>(
         &self,
         mut each: impl FnMut(At) -> Result<(), E>,

@@ -6,7 +6,7 @@ use crate::bytecode::instruction::{OPCODE_SIZE, Opcode};
 pub(crate) type At = usize;
 
 /// A place in bytes. No function has 2^31 of them.
-#[inline(always)]
+#[inline]
 pub(crate) fn offset(at: At) -> u32 {
     (at as u32).wrapping_mul(OPCODE_SIZE)
 }
@@ -26,7 +26,7 @@ impl Op {
 
     /// The instruction that begins with these bytes, whose opcode is less than 256, and has the length
     /// of which these are the [bits](Self::bits_of_length).
-    #[inline(always)]
+    #[inline]
     pub(super) fn new(bytes: [u8; 8], length: u16) -> Self {
         Self(u64::from_le_bytes(bytes) | u64::from(length))
     }
@@ -37,42 +37,42 @@ impl Op {
     }
 
     /// The place behind the instruction, which stands at `at`.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn behind(self, at: At) -> At {
         at + usize::from((self.0 >> 8) as u8)
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn opcode(self) -> Opcode {
         Opcode(self.0 as u8)
     }
 
     /// The first operand, of 16 bits.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn a(self) -> u16 {
         (self.0 >> 16) as u16
     }
 
     /// The second operand of two, each of 16 bits.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn b(self) -> u16 {
         (self.0 >> 32) as u16
     }
 
     /// The function that is called, or the number of the target that is jumped to.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn long(self) -> u32 {
         (self.0 >> 16) as u32
     }
 
     /// The second operand of two, of 16 and 32 bits.
-    #[inline(always)]
+    #[inline]
     pub(super) fn second_long(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
     /// The number of arguments of a call of a function.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn argc(self) -> u16 {
         (self.0 >> 48) as u16
     }

@@ -29,7 +29,7 @@ pub struct Target {
 
 impl Target {
     /// The pair of bytes at its offset.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn at(&self) -> At {
         usize::try_from(self.offset / OPCODE_SIZE).unwrap_or(usize::MAX)
     }
@@ -92,7 +92,7 @@ impl Scan {
     }
 
     /// Room for code of so many pairs of bytes, for all the jumps that it may have, and for its end.
-    #[inline(always)]
+    #[inline]
     fn make_room(&mut self, pairs: usize) -> Result<(), AllocError> {
         self.ops.clear();
         try_resize(&mut self.ops, pairs, Op::NONE)?;
@@ -105,7 +105,7 @@ impl Scan {
     }
 
     /// The instructions, each at its pair of bytes.
-    #[inline(always)]
+    #[inline]
     pub(super) fn ops(&self) -> &[Op] {
         &self.ops
     }
@@ -208,7 +208,7 @@ impl Scan {
 }
 
 /// Where a jump leads, `distance` bytes from the pair `behind` it, in code that ends at `end`.
-#[inline(always)]
+#[inline]
 fn landing(behind: At, distance: i32, end: usize) -> Result<At, Fault> {
     let target = i64::from(offset(behind)) + i64::from(distance);
     match usize::try_from(target).ok().filter(|&target| target <= end) {
@@ -299,7 +299,7 @@ const fn is(opcode: u16, Opcode(other): Opcode) -> bool {
 }
 
 /// The first eight bytes of `rest`, the end of `code`, which has fewer.
-#[inline(always)]
+#[inline]
 fn padded(code: &[u8], rest: &[u8]) -> [u8; 8] {
     let Some(last) = code.last_chunk() else {
         let byte = |word: u64, byte: &u8| word << 8 | u64::from(*byte);
@@ -310,7 +310,7 @@ fn padded(code: &[u8], rest: &[u8]) -> [u8; 8] {
     (u64::from_le_bytes(*last) >> (8 * others % 64)).to_le_bytes()
 }
 
-#[inline(always)]
+#[inline]
 fn first_short([low, high, ..]: [u8; 8]) -> u16 {
     u16::from_le_bytes([low, high])
 }
@@ -331,7 +331,7 @@ impl Locals {
     }
 
     /// Names a local.
-    #[inline(always)]
+    #[inline]
     fn name(&mut self, local: u16) -> Result<(), Fault> {
         self.named = self.named.max(u32::from(local) + 1);
         let locals = self.count;
@@ -339,7 +339,7 @@ impl Locals {
     }
 
     /// Names a local that is set.
-    #[inline(always)]
+    #[inline]
     fn set(&mut self, local: u16) -> Result<(), Fault> {
         self.set = self.set.max(u32::from(local) + 1);
         self.name(local)

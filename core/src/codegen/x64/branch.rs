@@ -82,7 +82,7 @@ impl Assembler {
         self.branch_outside(0xe8, target);
     }
 
-    #[inline(always)]
+    #[inline]
     fn branch_outside(&mut self, opcode: u8, target: u32) {
         let offset = self.at + 1;
         self.relocate(Relocation { offset, kind: RelocKind::Plt32, target, addend: -4 });

@@ -32,38 +32,38 @@ pub(super) struct Opcode {
 
 impl Opcode {
     /// A byte.
-    #[inline(always)]
+    #[inline]
     pub(super) const fn one(byte: u8) -> Self {
         Self { prefix: 0, wide: false, code: byte as u32, len: 1 }
     }
 
     /// 0x0f and a byte.
-    #[inline(always)]
+    #[inline]
     pub(super) const fn two(byte: u8) -> Self {
         Self { code: (byte as u32) << 8 | 0x0f, len: 2, ..Self::one(0) }
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) const fn prefix(self, prefix: u8) -> Self {
         Self { prefix, ..self }
     }
 
     /// Works on so many bits: 0x66 for 16, REX.W for 64.
-    #[inline(always)]
+    #[inline]
     pub(super) fn width<W: Width>(self, width: W) -> Self {
         let prefix = if width.bits() == 16 { 0x66 } else { self.prefix };
         Self { prefix, wide: width.bits() == 64, ..self }
     }
 
     /// As [`width`](Self::width); the opcode is the next one unless it works on 8 bits.
-    #[inline(always)]
+    #[inline]
     pub(super) fn sized<W: Width>(self, width: W) -> Self {
         let next = if width.bits() == 8 { 0 } else { 1 << (8 * (self.len - 1)) };
         Self { code: self.code + next, ..self.width(width) }
     }
 
     /// The register in the low bits of the opcode, which stands without ModR/M.
-    #[inline(always)]
+    #[inline]
     const fn with_register(self, register: Gpr) -> Self {
         let low = (register.number() & 7) as u32;
         Self { code: self.code + (low << (8 * (self.len - 1))), ..self }
@@ -83,14 +83,14 @@ pub struct Parts {
 }
 
 impl Parts {
-    #[inline(always)]
+    #[inline]
     const fn register(number: u8) -> Self {
         let (low, high) = (number as u32 & 7, number as u32 >> 3);
         let modrm = 0xc0 | low;
         Self { modrm, modrm_len: 1, rex: high, displacement: 0, displacement_len: 0 }
     }
 
-    #[inline(always)]
+    #[inline]
     fn memory(Mem { base, index, displacement }: Mem) -> Self {
         // No base is written as the base RBP without displacement, but in an SIB alone. RSP as base
         // is no index written, in an SIB alone.
@@ -125,25 +125,25 @@ pub trait Operand: Sealed + Copy {
     fn parts(self) -> Parts;
 
     /// Itself, if only the program that compiles knows whether it is a register.
-    #[inline(always)]
+    #[inline]
     fn gpr_or_stack(self) -> Option<GprOrStack> {
         None
     }
 
     /// Whether it is a register whose low byte needs a REX to be named.
-    #[inline(always)]
+    #[inline]
     fn needs_rex(self) -> bool {
         false
     }
 
     /// Whether it is RAX, for which some instructions have a shorter form.
-    #[inline(always)]
+    #[inline]
     fn is_accumulator(self) -> bool {
         false
     }
 
     /// Lists what the displacement depends on. It is at `site`, and `trailing` bytes follow.
-    #[inline(always)]
+    #[inline]
     fn refer(self, _: &mut Assembler, _site: u32, _trailing: u32) {}
 }
 
@@ -160,17 +160,17 @@ impl Sealed for Gpr {}
 impl Operand for Gpr {
     const IN_MEMORY: bool = false;
 
-    #[inline(always)]
+    #[inline]
     fn parts(self) -> Parts {
         Parts::register(self.number())
     }
 
-    #[inline(always)]
+    #[inline]
     fn needs_rex(self) -> bool {
         self.number() >= 4
     }
 
-    #[inline(always)]
+    #[inline]
     fn is_accumulator(self) -> bool {
         self == Gpr::Rax
     }
@@ -181,7 +181,7 @@ impl Sealed for Xmm {}
 impl Operand for Xmm {
     const IN_MEMORY: bool = false;
 
-    #[inline(always)]
+    #[inline]
     fn parts(self) -> Parts {
         Parts::register(self.number())
     }
@@ -192,7 +192,7 @@ impl Sealed for Mem {}
 impl Operand for Mem {
     const IN_MEMORY: bool = true;
 
-    #[inline(always)]
+    #[inline]
     fn parts(self) -> Parts {
         Parts::memory(self)
     }
@@ -205,7 +205,7 @@ impl Sealed for Rip {}
 impl Operand for Rip {
     const IN_MEMORY: bool = true;
 
-    #[inline(always)]
+    #[inline]
     fn parts(self) -> Parts {
         Parts { modrm: 5, modrm_len: 1, rex: 0, displacement: 0, displacement_len: 4 }
     }
@@ -229,7 +229,7 @@ impl Sealed for GprOrStack {}
 impl Operand for GprOrStack {
     const IN_MEMORY: bool = true;
 
-    #[inline(always)]
+    #[inline]
     fn parts(self) -> Parts {
         match self.register() {
             Some(register) => register.parts(),
@@ -237,12 +237,12 @@ impl Operand for GprOrStack {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn gpr_or_stack(self) -> Option<GprOrStack> {
         Some(self)
     }
 
-    #[inline(always)]
+    #[inline]
     fn needs_rex(self) -> bool {
         self.register().is_some_and(Gpr::needs_rex)
     }
@@ -253,7 +253,7 @@ impl Sealed for XmmOrMem {}
 impl Operand for XmmOrMem {
     const IN_MEMORY: bool = true;
 
-    #[inline(always)]
+    #[inline]
     fn parts(self) -> Parts {
         match self {
             XmmOrMem::Xmm(register) => register.parts(),
@@ -281,13 +281,13 @@ pub(super) struct Imm {
 impl Imm {
     pub(super) const NONE: Self = Self { value: 0, len: 0 };
 
-    #[inline(always)]
+    #[inline]
     pub(super) const fn byte(value: u8) -> Self {
         Self { value: value as i32, len: 1 }
     }
 
     /// As many bytes as an instruction of this width has, 4 at most.
-    #[inline(always)]
+    #[inline]
     pub(super) fn full<W: Width>(value: i32, width: W) -> Self {
         Self { value, len: width.bits().min(32) / 8 }
     }
@@ -306,12 +306,12 @@ struct Pieces {
 }
 
 impl Pieces {
-    #[inline(always)]
+    #[inline]
     const fn len(&self) -> u32 {
         self.head_len + self.displacement_len + self.imm.len
     }
 
-    #[inline(always)]
+    #[inline]
     fn write(&self, out: &mut [u8; MAX_WRITE]) {
         store(out, 0, self.head.to_le_bytes());
         if let Some(displacement) = self.displacement {
@@ -324,7 +324,7 @@ impl Pieces {
 }
 
 /// `at` is less than 16, of which the compiler learns here.
-#[inline(always)]
+#[inline]
 fn store<const N: usize>(out: &mut [u8; MAX_WRITE], at: u32, bytes: [u8; N]) {
     let place = out.get_mut((at & 15) as usize..).and_then(<[u8]>::first_chunk_mut);
     if let Some(place) = place {
@@ -335,7 +335,7 @@ fn store<const N: usize>(out: &mut [u8; MAX_WRITE], at: u32, bytes: [u8; N]) {
 impl Assembler {
     /// An instruction with ModR/M. `low_byte` says that `register` is one whose low byte needs a
     /// REX.
-    #[inline(always)]
+    #[inline]
     pub(super) fn emit<O: Operand>(
         &mut self,
         opcode: Opcode,
@@ -370,7 +370,7 @@ impl Assembler {
     }
 
     /// An instruction without a register, or with one that its opcode implies.
-    #[inline(always)]
+    #[inline]
     pub(super) fn emit_plain(&mut self, opcode: Opcode, imm: Imm) {
         let rex = u32::from(opcode.wide) << 3;
         let (head, head_len) = prefixed(opcode.code.into(), opcode.len, opcode, rex, false);
@@ -378,7 +378,7 @@ impl Assembler {
     }
 
     /// An instruction with a register in its opcode.
-    #[inline(always)]
+    #[inline]
     pub(super) fn emit_short(&mut self, opcode: Opcode, register: Gpr, imm: Imm, low_byte: bool) {
         let opcode = opcode.with_register(register);
         let rex = u32::from(opcode.wide) << 3 | u32::from(register.number() >> 3);
@@ -388,7 +388,7 @@ impl Assembler {
 
     /// An instruction with a register in its opcode and an immediate of 64 bits, the low half of
     /// which stands where other instructions have their displacement.
-    #[inline(always)]
+    #[inline]
     pub(super) fn emit_long(&mut self, opcode: Opcode, register: Gpr, imm: u64) {
         let opcode = opcode.with_register(register);
         let rex = u32::from(opcode.wide) << 3 | u32::from(register.number() >> 3);
@@ -399,13 +399,13 @@ impl Assembler {
     }
 
     /// Up to eight bytes.
-    #[inline(always)]
+    #[inline]
     pub(super) fn put_short(&mut self, head: u64, head_len: u32) {
         let imm = Imm::NONE;
         self.put(&Pieces { head, head_len, displacement: None, displacement_len: 0, imm });
     }
 
-    #[inline(always)]
+    #[inline]
     fn put(&mut self, pieces: &Pieces) {
         let at = self.at;
         let out = self.bytes.get_mut(at as usize..at as usize + MAX_WRITE);
@@ -459,7 +459,7 @@ impl Assembler {
 }
 
 /// REX, if there must be one, and the prefix in front of `code`.
-#[inline(always)]
+#[inline]
 fn prefixed(code: u64, len: u32, opcode: Opcode, rex: u32, low_byte: bool) -> (u64, u32) {
     let (mut head, mut len) = (code, len);
     if rex != 0 || low_byte {

@@ -10,7 +10,7 @@ use super::row::{Bitwise, Scalar};
 
 impl Float {
     /// In front of the opcodes of scalars.
-    #[inline(always)]
+    #[inline]
     const fn scalar(self) -> u8 {
         match self {
             Float::F32 => 0xf3,
@@ -19,7 +19,7 @@ impl Float {
     }
 
     /// In front of the opcodes of packed floats, and of comparisons.
-    #[inline(always)]
+    #[inline]
     const fn packed(self) -> u8 {
         match self {
             Float::F32 => 0,

@@ -17,7 +17,7 @@ impl Assembler {
         source.put(self, Family::Alu(row), width, destination);
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn alu_immediate<W: Width>(
         &mut self,
         row: Alu,
@@ -44,7 +44,7 @@ impl Assembler {
         other.put(self, Family::Test, width, one);
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn test_immediate<W: Width>(&mut self, width: W, to: impl GprOperand, value: i32) {
         let imm = Imm::full(value, width);
         if to.is_accumulator() {

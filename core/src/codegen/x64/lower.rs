@@ -225,7 +225,7 @@ impl Sealed for RegisterWidth {}
 impl Sealed for ScalarWidth {}
 
 impl Width for RegisterWidth {
-    #[inline(always)]
+    #[inline]
     fn bits(self) -> u32 {
         self.0
     }
@@ -235,7 +235,7 @@ impl Wide for RegisterWidth {}
 impl Full for RegisterWidth {}
 
 impl Width for ScalarWidth {
-    #[inline(always)]
+    #[inline]
     fn bits(self) -> u32 {
         self.0
     }

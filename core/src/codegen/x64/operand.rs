@@ -20,7 +20,7 @@ macro_rules! registers {
             pub const ALL: &'static [$name] = &[$($name::$register),*];
 
             /// The number by which instructions name it, 0 to 15.
-            #[inline(always)]
+            #[inline]
             pub const fn number(self) -> u8 {
                 self as u8
             }
@@ -47,7 +47,7 @@ pub struct Index(Gpr);
 
 impl Index {
     /// The number by which instructions name it, 0 to 15.
-    #[inline(always)]
+    #[inline]
     pub const fn number(self) -> u8 {
         self.0.number()
     }
@@ -102,25 +102,25 @@ pub struct Mem {
 
 impl Mem {
     /// `[base + displacement]`.
-    #[inline(always)]
+    #[inline]
     pub const fn at(base: Gpr, displacement: i32) -> Self {
         Self { base: Some(base), index: None, displacement }
     }
 
     /// `[displacement]`, an address in the lowest or the highest 2 GiB.
-    #[inline(always)]
+    #[inline]
     pub const fn absolute(displacement: i32) -> Self {
         Self { base: None, index: None, displacement }
     }
 
     /// The same, `bytes` further on; modulo 2^32.
-    #[inline(always)]
+    #[inline]
     pub const fn plus(self, bytes: i32) -> Self {
         Self { displacement: self.displacement.wrapping_add(bytes), ..self }
     }
 
     /// The same with `index * scale` added, instead of the index that there was.
-    #[inline(always)]
+    #[inline]
     pub const fn indexed(self, index: Index, scale: Scale) -> Self {
         Self { index: Some((index, scale)), ..self }
     }
@@ -154,25 +154,25 @@ const REGISTER: i32 = i32::MIN;
 
 impl GprOrStack {
     /// `[rbp + displacement]`.
-    #[inline(always)]
+    #[inline]
     pub const fn frame(displacement: i32) -> Self {
         Self { base: Gpr::Rbp, displacement }
     }
 
     /// The register.
-    #[inline(always)]
+    #[inline]
     pub const fn gpr(register: Gpr) -> Self {
         Self { base: register, displacement: REGISTER }
     }
 
     /// The register, if it is one.
-    #[inline(always)]
+    #[inline]
     pub const fn register(self) -> Option<Gpr> {
         if self.displacement == REGISTER { Some(self.base) } else { None }
     }
 
     /// The place in memory; of a register, that to which it leads.
-    #[inline(always)]
+    #[inline]
     pub const fn memory(self) -> Mem {
         let displacement = if self.displacement == REGISTER { 0 } else { self.displacement };
         Mem::at(self.base, displacement)
@@ -180,7 +180,7 @@ impl GprOrStack {
 }
 
 impl From<Gpr> for GprOrStack {
-    #[inline(always)]
+    #[inline]
     fn from(register: Gpr) -> Self {
         GprOrStack::gpr(register)
     }
@@ -235,7 +235,7 @@ macro_rules! widths {
         pub struct $name;
         impl sealed::Sealed for $name {}
         impl Width for $name {
-            #[inline(always)]
+            #[inline]
             fn bits(self) -> u32 {
                 $bits
             }
@@ -300,7 +300,7 @@ impl Cond {
     };
 
     /// The number by which instructions name it, 0 to 15.
-    #[inline(always)]
+    #[inline]
     pub const fn number(self) -> u8 {
         self as u8
     }

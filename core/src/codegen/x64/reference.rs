@@ -36,7 +36,7 @@ impl Assembler {
 
     /// A jump in its shortest form if it leads back, and in its near form otherwise. `escaped`: 0x0f comes before the
     /// opcode of the near form.
-    #[inline(always)]
+    #[inline]
     pub(super) fn jump(&mut self, short: u8, near: u8, escaped: bool, label: Label) {
         let (opcode, len) =
             if escaped { (u64::from(near) << 8 | 0x0f, 2) } else { (u64::from(near), 1) };

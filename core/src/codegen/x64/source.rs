@@ -27,7 +27,7 @@ pub enum Family {
 
 impl Family {
     /// From a register to r/m.
-    #[inline(always)]
+    #[inline]
     fn store<W: Width>(self, width: W) -> Opcode {
         let byte = match self {
             Family::Alu(Alu { digit }) => digit << 3,
@@ -38,7 +38,7 @@ impl Family {
     }
 
     /// From r/m to a register.
-    #[inline(always)]
+    #[inline]
     fn load<W: Width>(self, width: W) -> Opcode {
         let byte = match self {
             Family::Alu(Alu { digit }) => digit << 3 | 2,
@@ -56,7 +56,7 @@ macro_rules! sources {
         $from:ident $to:ident
         => $register:ident $operand:ident, $opcode:ident;)*) => {$(
         impl Source<$destination> for $source {
-            #[inline(always)]
+            #[inline]
             fn put<W: Width>(
                 self,
                 asm: &mut Assembler,
@@ -84,7 +84,7 @@ sources! {
 }
 
 impl<D: Destination> Source<D> for i32 {
-    #[inline(always)]
+    #[inline]
     fn put<W: Width>(self, asm: &mut Assembler, family: Family, width: W, to: D) {
         // As the instruction will extend it.
         let unused = 32_u32.saturating_sub(width.bits());
@@ -100,7 +100,7 @@ impl<D: Destination> Source<D> for i32 {
 /// What an immediate can be moved to: [`Gpr`], [`Mem`], [`Rip`] or [`GprOrStack`].
 pub trait Destination: GprOperand {
     /// Moves it.
-    #[inline(always)]
+    #[inline]
     fn fill<W: Width>(self, asm: &mut Assembler, width: W, value: i32) {
         let imm = Imm::full(value, width);
         asm.emit(Opcode::one(0xc6).sized(width), 0, self, imm, false);
@@ -111,7 +111,7 @@ impl Destination for Mem {}
 impl Destination for Rip {}
 
 impl Destination for Gpr {
-    #[inline(always)]
+    #[inline]
     fn fill<W: Width>(self, asm: &mut Assembler, width: W, value: i32) {
         let imm = Imm::full(value, width);
         match width.bits() {
@@ -125,7 +125,7 @@ impl Destination for Gpr {
 }
 
 impl Destination for GprOrStack {
-    #[inline(always)]
+    #[inline]
     fn fill<W: Width>(self, asm: &mut Assembler, width: W, value: i32) {
         match self.register() {
             Some(register) => register.fill(asm, width, value),
@@ -143,7 +143,7 @@ pub trait Count: Sealed {
 
 impl Sealed for u8 {}
 impl Count for u8 {
-    #[inline(always)]
+    #[inline]
     fn form(self) -> (u8, Option<u8>) {
         if self == 1 { (0xd0, None) } else { (0xc0, Some(self)) }
     }
@@ -151,7 +151,7 @@ impl Count for u8 {
 
 impl Sealed for Cl {}
 impl Count for Cl {
-    #[inline(always)]
+    #[inline]
     fn form(self) -> (u8, Option<u8>) {
         (0xd2, None)
     }
