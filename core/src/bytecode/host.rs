@@ -9,6 +9,8 @@ use super::verify::{HostCall, Program};
 #[cfg(feature = "kernel")]
 use crate::alloc_util::try_collect;
 use crate::alloc_util::{AllocError, try_reserve};
+#[cfg(feature = "kernel")]
+use crate::memory::{thread_id, yield_now};
 use crate::plural;
 use crate::trap::bytecode::Cause;
 
@@ -243,23 +245,56 @@ impl fmt::Display for HostLinkError {
 
 impl core::error::Error for HostLinkError {}
 
+/// The most threads that have reported an error and not returned from the host function yet.
+const MAX_REPORTS: usize = 32;
+
+/// The error of a host function, until the call of its thread takes it.
+#[derive(Debug, Default)]
+struct Report {
+    /// The thread that has reported it; 0 for none.
+    thread: AtomicU32,
+    error: AtomicU32,
+}
+
+/// The thread that calls, as a number other than 0.
+#[cfg(feature = "kernel")]
+fn current_thread() -> u32 {
+    thread_id().cast_unsigned()
+}
+
+/// Without the kernel, threads have no numbers: programs that they run at the same time need signals of their own.
+#[cfg(not(feature = "kernel"))]
+fn current_thread() -> u32 {
+    1
+}
+
+#[cfg(not(feature = "kernel"))]
+fn yield_now() {
+    core::hint::spin_loop();
+}
+
 /// What the host tells a running program, from another thread or from a host function.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Signals {
     interrupt: AtomicU32,
-    error: AtomicU32,
+    /// How many of `reports` have a thread: calls that succeed read nothing else.
+    reported: AtomicU32,
+    reports: [Report; MAX_REPORTS],
 }
 
 impl Signals {
     /// Where the words are, for compiled code.
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), feature = "kernel"))]
     pub(crate) const OFFSETS: [usize; 2] =
-        [core::mem::offset_of!(Signals, interrupt), core::mem::offset_of!(Signals, error)];
+        [core::mem::offset_of!(Signals, interrupt), core::mem::offset_of!(Signals, reported)];
 
     /// Nothing told.
     pub const fn new() -> Self {
-        Self { interrupt: AtomicU32::new(0), error: AtomicU32::new(0) }
+        let (interrupt, reported) = (AtomicU32::new(0), AtomicU32::new(0));
+        let reports =
+            [const { Report { thread: AtomicU32::new(0), error: AtomicU32::new(0) } }; MAX_REPORTS];
+        Self { interrupt, reported, reports }
     }
 
     /// Makes what runs stop at its next jump backwards or call, and everything that is called later,
@@ -279,18 +314,51 @@ impl Signals {
         self.interrupt.load(Ordering::Relaxed) != 0
     }
 
-    /// Reports from inside a host function that it has failed: what called it stops with
-    /// [`Cause::Host`]. An `error` of 0 reports nothing.
+    /// Reports from inside a host function, on the thread that called it, that it has failed: the call of the
+    /// program on this thread stops with [`Cause::Host`]. An `error` of 0 reports nothing.
+    ///
+    /// Waits while 32 other threads have reported an error and not returned from their host functions.
     pub fn report(&self, error: u32) {
-        self.error.store(error, Ordering::Relaxed);
+        if error == 0 {
+            return;
+        }
+        let thread = current_thread();
+        loop {
+            if let Some(report) = self.report_of(thread) {
+                report.error.store(error, Ordering::Relaxed);
+                return;
+            }
+            let is_claimed = |report: &Report| {
+                // Acquire: the thread that had it has read its error.
+                let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
+                report.thread.compare_exchange(0, thread, acquire, relaxed).is_ok()
+            };
+            if self.reports.iter().any(is_claimed) {
+                self.reported.fetch_add(1, Ordering::Relaxed);
+            } else {
+                yield_now();
+            }
+        }
     }
 
-    /// What has been reported; it is forgotten.
+    /// The error that this thread has reported; it is forgotten.
+    #[inline]
     pub fn take_error(&self) -> Option<u32> {
-        if self.error.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        Some(self.error.swap(0, Ordering::Relaxed)).filter(|&error| error != 0)
+        if self.reported.load(Ordering::Relaxed) == 0 { None } else { self.take_report() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_report(&self) -> Option<u32> {
+        let report = self.report_of(current_thread())?;
+        let error = report.error.load(Ordering::Relaxed);
+        self.reported.fetch_sub(1, Ordering::Relaxed);
+        report.thread.store(0, Ordering::Release);
+        Some(error)
+    }
+
+    fn report_of(&self, thread: u32) -> Option<&Report> {
+        self.reports.iter().find(|report| report.thread.load(Ordering::Relaxed) == thread)
     }
 
     /// The word that is not 0 when what runs is to stop, for code that looks at it itself.
@@ -298,8 +366,9 @@ impl Signals {
         &self.interrupt
     }
 
-    /// The word that is not 0 when a host function has failed, for code that looks at it itself.
+    /// The word that is not 0 when a host function of some thread has failed, for code that looks at it itself and then
+    /// at [`Signals::take_error`].
     pub fn error_word(&self) -> &AtomicU32 {
-        &self.error
+        &self.reported
     }
 }

@@ -379,6 +379,60 @@ fn error_of_host_function_in_a_call_by_address_reaches_the_hook() {
     }
 }
 
+/// Found: a call took the error of a host function that another thread had called, and that thread's call went on with 0.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+#[cfg_attr(miri, ignore = "runs machine code")]
+fn error_of_host_function_stops_the_call_of_its_own_thread() {
+    use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+    static SIGNALS: AtomicPtr<Signals> = AtomicPtr::new(std::ptr::null_mut());
+    static STAGE: AtomicU32 = AtomicU32::new(0);
+    const EACH: [u32; 4] = [1, 2, 3, 0];
+    fn reach(stage: u32) {
+        STAGE.fetch_add(1, Ordering::AcqRel);
+        while STAGE.load(Ordering::Acquire) < stage {
+            std::thread::yield_now();
+        }
+    }
+    extern "C" fn fail(error: i64) -> i64 {
+        #[expect(unsafe_code, reason = "a host function has no other way to its engine")]
+        // SAFETY: the engine outlives the calls.
+        let signals = unsafe { &*SIGNALS.load(Ordering::Relaxed) };
+        let threads = EACH.len() as u32;
+        reach(threads);
+        signals.report(error as u32);
+        // All have reported before any call looks for an error.
+        reach(2 * threads);
+        error + 40
+    }
+    for tiers in [Tiers::Interpret, Tiers::default(), Tiers::Compile { threshold: 0 }] {
+        let functions = assemble("function f, 1, 1\nLOAD_PUSH 0\nCALL_SFFI 0, 1\nRET 0").unwrap();
+        let [Assembled { code, params, locals, .. }] = &functions[..] else {
+            panic!("one function")
+        };
+        let function = FunctionCode { code, params: *params, locals: *locals };
+        let program = Verifier::new().verify(vec![function]).unwrap();
+        let mut hosts = HostTable::new();
+        hosts.set(0, HostFunction::Args1(fail)).unwrap();
+        let engine = Engine::with_tiers(program, hosts, tiers, &CodeMemory::default()).unwrap();
+        SIGNALS.store(std::ptr::from_ref(engine.signals()).cast_mut(), Ordering::Relaxed);
+        STAGE.store(0, Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            let call = |error| engine.call(0, &[i64::from(error)]);
+            let calls = EACH.map(|error| (error, scope.spawn(move || call(error))));
+            for (error, result) in calls {
+                let cause = Cause::Host(error);
+                let expected = match error {
+                    0 => Ok(40),
+                    _ => Err(CallError::Trap(Trap { cause, function: 0, at: 4 })),
+                };
+                assert_eq!(result.join().unwrap(), expected, "{tiers:?}");
+            }
+        });
+        assert_eq!(engine.call(0, &[0]), Ok(40));
+    }
+}
+
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[expect(unsafe_code, reason = "it calls machine code")]
 fn call_address(address: usize, args: &[i64]) -> i64 {

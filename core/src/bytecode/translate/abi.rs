@@ -24,14 +24,17 @@ pub struct Shared;
 impl Shared {
     /// u32: not 0 when the program is to stop.
     pub const INTERRUPT: i32 = 0;
-    /// u32: not 0 when a host function has reported an error.
+    /// u32: not 0 when a host function of some thread has reported an error.
     pub const HOST_ERROR: i32 = 4;
-    /// The address of the table of host functions, of 8 bytes each.
-    pub const HOST_FUNCTIONS: i32 = 8;
+    /// The address of the table of host functions, of 8 bytes each. The reported errors are before it.
+    pub const HOST_FUNCTIONS: i32 = 264;
+    /// The address of `extern "C" fn(context, result) -> result`, which stores the error that this thread has reported, or 0,
+    /// as [`Context::HOST_ERROR`].
+    pub const TAKE_HOST_ERROR: i32 = 272;
     /// The address of the engine.
-    pub const ENGINE: i32 = 16;
+    pub const ENGINE: i32 = 280;
     /// The table of functions: 8 bytes each, the address of the code.
-    pub const FUNCTIONS: i32 = 24;
+    pub const FUNCTIONS: i32 = 288;
 }
 
 /// Offsets in the context of a host call, in bytes.
@@ -57,7 +60,7 @@ impl Context {
     pub const TRAP_AT: i32 = 52;
     /// u32: the function that trapped.
     pub const TRAP_FUNCTION: i32 = 56;
-    /// u32: the error that the interpreter traps with. Compiled code leaves it undefined.
+    /// u32: the error that a host function has reported, or that the interpreter traps with. Undefined without such a trap.
     pub const HOST_ERROR: i32 = 60;
     /// The arguments that are no parameters, of 8 bytes each.
     pub const ARGUMENTS: i32 = 64;

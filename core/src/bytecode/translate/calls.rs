@@ -118,11 +118,26 @@ impl Body<'_, '_> {
         ir.load(Scalar::Pointer, address, table, 8 * i32::from(index));
         let to = self.destination(Class::Int, None);
         self.t.ir.call_indirect(address, Some(to.local), &self.t.arguments, None);
-        self.locate();
-        let error = self.temporary(Scalar::U32);
-        self.t.ir.load(Scalar::U32, error, shared, Shared::HOST_ERROR);
-        self.t.ir.trap_compare(Condition::NotEqual, Scalar::U32, error, 0, trap_code::HOST);
+        self.check_host_error(shared, to.local);
         self.deliver(to);
+    }
+
+    /// Traps if the host function that has returned `result` reported an error. All threads have one word that tells
+    /// whether any did.
+    fn check_host_error(&mut self, shared: Local, result: Local) {
+        self.locate();
+        let (reported, error) = (self.temporary(Scalar::U32), self.temporary(Scalar::U32));
+        let take = self.temporary(Scalar::Pointer);
+        let context = self.context;
+        let ir = &mut self.t.ir;
+        let done = ir.label();
+        ir.load(Scalar::U32, reported, shared, Shared::HOST_ERROR);
+        ir.branch(Condition::Equal, Scalar::U32, reported, 0, done);
+        ir.load(Scalar::Pointer, take, shared, Shared::TAKE_HOST_ERROR);
+        ir.call_indirect(take, Some(result), &[context, result], None);
+        ir.load(Scalar::U32, error, context, Context::HOST_ERROR);
+        ir.trap_compare(Condition::NotEqual, Scalar::U32, error, 0, trap_code::HOST);
+        ir.bind(done);
     }
 
     /// Pops the arguments and leaves the function by a call, which counts as no further activation.

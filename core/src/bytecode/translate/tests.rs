@@ -32,6 +32,8 @@ const FRAME: u64 = 0x20_0000;
 /// Addresses that stand for functions.
 const FUNCTION: u64 = 0x100_0000;
 const HOST_FUNCTION: u64 = 0x200_0000;
+/// The address that stands for the function that takes the error of a host function.
+const TAKE_HOST_ERROR: u64 = 0x1ff_ffff;
 
 /// An engine that interprets IR.
 struct Machine<'p> {
@@ -135,7 +137,10 @@ impl<'p> Machine<'p> {
             trap_code::DIVISION_BY_ZERO => Cause::DivisionByZero,
             trap_code::STACK_LIMIT => Cause::StackLimit,
             trap_code::INTERRUPTED => Cause::Interrupted,
-            trap_code::HOST => Cause::Host(self.signals.take_error().unwrap()),
+            trap_code::HOST => {
+                let error = &self.context[Context::HOST_ERROR as usize..][..4];
+                Cause::Host(u32::from_le_bytes(error.try_into().unwrap()))
+            }
             trap_code::CALL_DEPTH => {
                 let code = self.program.function(function).unwrap().code;
                 let I::Call { function, .. } = I::decode(code, at).unwrap() else {
@@ -165,11 +170,13 @@ impl Host for Machine<'_> {
         const INTERRUPT: u64 = SHARED + Shared::INTERRUPT as u64;
         const ERROR: u64 = SHARED + Shared::HOST_ERROR as u64;
         const HOST_TABLE: u64 = SHARED + Shared::HOST_FUNCTIONS as u64;
+        const TAKE: u64 = SHARED + Shared::TAKE_HOST_ERROR as u64;
         const FUNCTIONS: u64 = SHARED + Shared::FUNCTIONS as u64;
         Ok(match address {
             INTERRUPT => self.signals.interrupt_word().load(Relaxed).into(),
             ERROR => self.signals.error_word().load(Relaxed).into(),
             HOST_TABLE => HOSTS,
+            TAKE => TAKE_HOST_ERROR,
             FUNCTIONS..HOSTS => FUNCTION + (address - FUNCTIONS) / 8,
             HOSTS..STACK => HOST_FUNCTION + (address - HOSTS) / 8,
             _ => {
@@ -202,6 +209,11 @@ impl Host for Machine<'_> {
         address: u64,
         arguments: &[u64],
     ) -> Result<u64, Stop> {
+        if address == TAKE_HOST_ERROR {
+            let error = self.signals.take_error().unwrap_or(0);
+            self.store(CONTEXT + Context::HOST_ERROR as u64, 4, error.into())?;
+            return Ok(arguments[1]);
+        }
         if address >= HOST_FUNCTION {
             let function = self.hosts.get((address - HOST_FUNCTION) as u16).unwrap();
             return Ok(function.call(arguments).unwrap().cast_unsigned());

@@ -21,6 +21,8 @@ pub(super) struct Header {
     pub(super) signals: Signals,
     /// The address of the table of host functions.
     pub(super) host_functions: usize,
+    /// The address of [`take_host_error`](super::enter::take_host_error).
+    pub(super) take_host_error: usize,
     /// The address of the engine.
     pub(super) engine: usize,
 }
@@ -30,6 +32,7 @@ const _: () = {
     assert!(Signals::OFFSETS[0] as i32 == Shared::INTERRUPT);
     assert!(Signals::OFFSETS[1] as i32 == Shared::HOST_ERROR);
     assert!(offset_of!(Header, host_functions) as i32 == Shared::HOST_FUNCTIONS);
+    assert!(offset_of!(Header, take_host_error) as i32 == Shared::TAKE_HOST_ERROR);
     assert!(offset_of!(Header, engine) as i32 == Shared::ENGINE);
     assert!(size_of::<Header>() as i32 == Shared::FUNCTIONS);
 };

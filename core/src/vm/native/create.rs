@@ -75,6 +75,7 @@ impl<'c> Native<'c> {
         let engine = core::ptr::from_ref(self).expose_provenance();
         let header = self.block.header_mut();
         header.host_functions = self.host_addresses.as_ptr().expose_provenance();
+        header.take_host_error = enter::take_host_error as *const () as usize;
         header.engine = engine;
         for (word, exit_trampoline) in self
             .block

@@ -54,9 +54,6 @@ const _: () = {
 /// The code of a call that nests too deeply, in a context whose function is the callee already.
 const CALL_DEPTH_OF_CALLEE: u32 = u32::MAX;
 
-/// The code of an error of a host function that the interpreter has called, and that is in the context.
-const HOST_OF_INTERPRETER: u32 = u32::MAX - 1;
-
 impl Context {
     fn new(native: &Native<'_>, space: StackSpace) -> Self {
         Self {
@@ -80,7 +77,7 @@ impl Context {
             Cause::CallDepth => (CALL_DEPTH_OF_CALLEE, 0),
             Cause::StackLimit => (trap_code::STACK_LIMIT, 0),
             Cause::Interrupted => (trap_code::INTERRUPTED, 0),
-            Cause::Host(error) => (HOST_OF_INTERPRETER, error),
+            Cause::Host(error) => (trap_code::HOST, error),
             Cause::OutOfMemory => (trap_code::OUT_OF_MEMORY, 0),
             Cause::Value(error) => (trap_code::VALUE, error.code()),
         };
@@ -88,7 +85,7 @@ impl Context {
     }
 
     /// The trap that ended the call, if one did.
-    pub(super) fn trap(&mut self, native: &Native<'_>) -> Option<Trap> {
+    pub(super) fn trap(&self, native: &Native<'_>) -> Option<Trap> {
         let (function, at) = (self.trap_function, self.trap_at);
         let cause = match self.trap_code {
             0 => return None,
@@ -104,8 +101,7 @@ impl Context {
             trap_code::VALUE => {
                 ValueError::from_code(self.host_error).map_or(Cause::OutOfMemory, Cause::Value)
             }
-            HOST_OF_INTERPRETER => Cause::Host(self.host_error),
-            _ => Cause::Host(native.signals().take_error().unwrap_or(1)),
+            _ => Cause::Host(self.host_error),
         };
         Some(Trap { cause, function, at })
     }
@@ -190,6 +186,20 @@ pub(super) unsafe extern "C" fn interpret(
         Err(trap) => context.set(trap),
     }
     0
+}
+
+/// Compiled code has called a host function, and some thread has reported an error: stores that of this thread, or 0, in
+/// the context. Returns the result of the host function, which so needs no place across this call.
+///
+/// # Safety
+/// Called by compiled code alone, as [`interpret`].
+pub(super) unsafe extern "C" fn take_host_error(context: *mut Context, result: u64) -> u64 {
+    // SAFETY: the context of the host call, which nothing else accesses while this runs.
+    let context = unsafe { &mut *context };
+    // SAFETY: the shared block lives as long as the engine, which outlives the call.
+    let shared = unsafe { &*context.shared };
+    context.host_error = shared.signals.take_error().unwrap_or(0);
+    result
 }
 
 /// The engine of a host call.
