@@ -881,9 +881,10 @@ bool smf_loader_call(uint64_t loader, uint64_t module, const char *name, const i
                      int64_t count, int64_t *result);
 
 /*
- * Compiles a function of a bytecode module, or with a null name all of them except those that work on objects, which are
- * interpreted, unless they are compiled already. Returns the size of their code in bytes; -1 on failure:
- * SMF_ERROR_NOT_FOUND for another name or module, SMF_ERROR_LINK for the name of a function that works on objects.
+ * Compiles a function of a bytecode module, or with a null name all of them, unless they are compiled already. Functions
+ * that work on objects or exceed a limit of the compiler are interpreted: with a null name they are left out, and the name
+ * of one is SMF_ERROR_LINK, with the reason in smf_last_error. Returns the size of the code in bytes; -1 on failure, which
+ * is SMF_ERROR_NOT_FOUND for another name or module.
  */
 int64_t smf_loader_compile(uint64_t loader, uint64_t module, const char *name);
 

@@ -83,10 +83,10 @@ impl CodeError {
         }
     }
 
-    /// Whether the function cannot be compiled however often that is tried.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    pub(super) fn is_permanent(&self) -> bool {
-        matches!(self, Self::Translate { .. } | Self::Codegen { .. })
+    /// Whether the function is interpreted however often its compilation is tried: it works on objects, or exceeds a limit
+    /// of the compiler.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Objects { .. } | Self::Translate { .. } | Self::Codegen { .. })
     }
 }
 

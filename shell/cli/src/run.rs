@@ -16,6 +16,7 @@ use smf_core::link::Resolve;
 use smf_core::loader::{LoaderOptions, ModuleHandle, ModuleRef};
 use smf_core::memory::code_alloc::CodeMemory;
 use smf_core::memory::{FilePolicy, Unchanged};
+use smf_core::plural;
 use smf_core::templates::JitConfig;
 use smf_core::trap::{CallArg, TrapError};
 use smf_core::vm::Tiers;
@@ -309,15 +310,26 @@ fn tiers(args: &Args) -> Tiers {
     }
 }
 
-/// Compiles the module if it is bytecode; returns whether it is.
+/// Compiles the module if it is bytecode; returns whether it is. Functions that the compiler refuses are interpreted.
 fn compile(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<bool, Failure> {
     let module = loader.modules().get(module).at(&args.file)?;
     let Some(engine) = module.engine() else { return Ok(false) };
     let _span = trace::span("compile all", &args.file);
     let program = engine.program();
     let indices = (0..).zip(program.functions()).map(|(index, _)| index);
-    let mut compiled = indices.filter(|&index| program.compiles(index));
-    compiled.try_for_each(|index| engine.compile(index).map(drop)).at(&args.file)?;
+    let mut refused = Vec::new();
+    for index in indices.filter(|&index| program.compiles(index)) {
+        match engine.compile(index) {
+            Err(error) if error.is_permanent() => refused.push(error),
+            compiled => drop(compiled.at(&args.file)?),
+        }
+    }
+    if let [first, others @ ..] = &refused[..] {
+        let (file, n) = (args.file.display(), others.len());
+        let (is, s) = (plural::is(n), plural::s(n));
+        let others = if n > 0 { format!(", as {is} {n} other function{s}") } else { String::new() };
+        output::report("warning", &format!("{file}: {first}; it is interpreted{others}"));
+    }
     Ok(true)
 }
 

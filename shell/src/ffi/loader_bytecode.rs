@@ -107,7 +107,7 @@ unsafe fn host_function(address: usize, arguments: i32) -> Option<HostFunction> 
     })
 }
 
-/// Compiles a bytecode function, or with null all of them except those that work on objects, unless they are compiled.
+/// Compiles a bytecode function, or with null all that can be compiled, unless they are compiled.
 /// Returns the size of the code in bytes; -1 on failure.
 ///
 /// # Safety
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn smf_loader_compile(loader: u64, module: u64, name: *con
             for (index, _) in (0..).zip(engine.program().functions()) {
                 sum = sum.saturating_add(match engine.compile(index) {
                     // Interpreted, at every threshold.
-                    Err(CodeError::Objects { .. }) => 0,
+                    Err(error) if error.is_permanent() => 0,
                     compiled => compiled.map_err(refusal)?.1,
                 });
             }

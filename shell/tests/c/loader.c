@@ -648,7 +648,16 @@ static void host_functions(void) {
     all = smf_loader_compile(loader, module, NULL);
     CHECK(all > 0 && smf_loader_compile(loader, module, "first") + smf_loader_compile(loader, module, "last") == all);
     REFUSED(smf_loader_compile(loader, module, "list") == -1, SMF_ERROR_LINK);
-    CHECK(says("works on objects") && smf_loader_close(loader));
+    CHECK(says("works on objects"));
+    /* So are those that exceed a limit of the compiler. */
+    module = load(loader, "limits");
+    all = smf_loader_compile(loader, module, NULL);
+    CHECK(all > 0 && smf_loader_compile(loader, module, "small") == all);
+    REFUSED(smf_loader_compile(loader, module, "many") == -1, SMF_ERROR_LINK);
+    CHECK(says("65 arguments of a call, and the limit is 64"));
+    two[0] = 5;
+    CHECK(smf_loader_call(loader, module, "many", two, 1, &result) && result == 5);
+    CHECK(smf_loader_close(loader));
 
     /* The threshold of a module: a loop that is compiled by its second call. */
     options.compile_threshold = SMF_COMPILE_NEVER;

@@ -324,7 +324,12 @@ fn make_modules(directory: &Path) {
 }
 
 fn make_bytecode(directory: &Path) {
-    for (name, source) in BYTECODE {
+    let limits = format!(
+        "function many, 1, 1\n{}CALL last, 65\nRET 0\nfunction last, 65, 65\nLOAD_PUSH 64\nRET 0\n\
+         function small, 0, 0\nCONST_I64_PUSH 7\nRET 0\n",
+        "LOAD_PUSH 0\n".repeat(65)
+    );
+    for (name, source) in BYTECODE.into_iter().chain([("limits", &*limits)]) {
         let module = write_module(&assemble(source).unwrap(), Flags(0)).unwrap();
         fs::write(directory.join(name).with_extension("smf"), module).unwrap();
     }

@@ -150,6 +150,26 @@ fn bytecode_on_objects_is_assembled_disassembled_and_run() {
     contains(&fails(&["asm", &source, "-o", &broken]), &["line 1", "constant TYPE VALUE"]);
 }
 
+/// Found: a function beyond a limit of the compiler kept all functions of its module from being compiled, and from being run.
+#[test]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn function_beyond_a_limit_of_the_compiler_is_interpreted_and_told_once() {
+    let scratch_dir = Scratch::new("limits");
+    let arguments = "LOAD_PUSH 0\n".repeat(65);
+    let source = format!(
+        "function main, 1, 1\n{arguments}CALL many, 65\nRET 0\nfunction many, 65, 65\nLOAD_PUSH 64\nRET 0\n\
+         function small, 1, 1\nLOAD_PUSH 0\nRET 0\n"
+    );
+    let module = scratch_dir.module("limits.smf", &source);
+    let refusal = "function 0 cannot be compiled: 65 arguments of a call, and the limit is 64";
+    let told = format!("warning: {module}: {refusal}; it is interpreted, as is 1 other function\n");
+    for (call, result) in [(&["main", "5"], "5\n"), (&["small", "7"], "7\n")] {
+        let output = smf(&[&["run", &module][..], call, &["--compile"]].concat());
+        assert_eq!((text(&output.stdout).as_str(), text(&output.stderr)), (result, told.clone()));
+        assert!(output.status.success());
+    }
+}
+
 #[test]
 fn disasm_native_lists_machine_code_in_comments() {
     let listed = ok(&["disasm", "--native", "bcod.smf", "answer"]);
