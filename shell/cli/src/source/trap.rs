@@ -35,13 +35,11 @@ impl Trapped<'_> {
         let functions = executable.unit.functions();
         let index = function.and_then(|name| executable.find(name));
         let own = index.and_then(|index| Some((index, sites(executable, index, code, at)?)));
-        // Code of a callee that became part of its caller traps in the caller, with the line of the callee.
-        let mut others = (0..functions.len())
-            .filter_map(|index| Some((index, sites(executable, index, code, at)?)));
-        let is_own = own.is_some();
-        let found = own.or_else(|| matches!(at, At::Line(_)).then(|| others.next()).flatten());
-        // Several instances of a generic function have the line.
-        let is_ambiguous = !is_own && found.is_some() && others.next().is_some();
+        let (found, is_ambiguous) = match (own, at) {
+            (Some(own), _) => (Some(own), false),
+            (None, At::Line(_)) => inlined(executable, index, code, at),
+            (None, At::Offset(_)) => (None, false),
+        };
         let what = self.what(executable, found.as_ref());
         let place = match (&found, at) {
             (Some((_, sites)), _) => sites.place(),
@@ -122,6 +120,7 @@ fn message_at(executable: &Executable, index: usize, sites: &Sites) -> Option<St
 /// The instructions that can have trapped.
 #[derive(Debug)]
 struct Sites {
+    /// `None` if instructions of several files can.
     file: Option<String>,
     line: u32,
     /// `None` if instructions of several columns can.
@@ -132,6 +131,13 @@ impl Sites {
     fn of(location: &SourceLocation<'_>) -> Self {
         let file = location.file.map(str::to_owned);
         Self { file, line: location.line, column: Some(location.column) }
+    }
+
+    /// Other instructions of the line can have trapped as well.
+    fn add(&mut self, other: &Self) {
+        let is_same_file = self.file == other.file;
+        self.column = self.column.filter(|_| is_same_file && self.column == other.column);
+        self.file = self.file.take().filter(|_| is_same_file);
     }
 
     fn place(&self) -> String {
@@ -181,6 +187,34 @@ fn location<'l, 'b>(
     locations.get(after.checked_sub(1)?)
 }
 
+/// The function whose code became part of function `index`, its caller, and trapped there with the line of the callee; and
+/// whether several can have. The compiler inlines a function that may trap only into one of the same file.
+fn inlined(
+    executable: &Executable,
+    index: Option<usize>,
+    code: u32,
+    at: At,
+) -> (Option<(usize, Sites)>, bool) {
+    let functions = executable.unit.functions();
+    let file = index.and_then(|index| {
+        let location = functions.get(index)?.instance().ok()?.body().locations().next()?;
+        location.file.map(str::to_owned)
+    });
+    let mut found = (0..functions.len())
+        .filter_map(|index| Some((index, sites(executable, index, code, at)?)))
+        .filter(|(_, sites)| file.is_none() || sites.file == file);
+    let mut first = found.next();
+    let mut is_ambiguous = false;
+    if let Some((_, sites)) = &mut first {
+        // Several instances of a generic function have the line.
+        for (_, other) in found {
+            is_ambiguous = true;
+            sites.add(&other);
+        }
+    }
+    (first, is_ambiguous)
+}
+
 /// The instructions of a function that trap with `code` at a place.
 fn sites(executable: &Executable, index: usize, code: u32, at: At) -> Option<Sites> {
     let instance = executable.unit.functions().get(index)?.instance().ok()?;
@@ -205,9 +239,7 @@ fn sites_in(body: &Function<'_>, code: u32, at: At) -> Option<Sites> {
         }
         match &mut found {
             None => found = Some(Sites::of(location)),
-            Some(sites) => {
-                sites.column = sites.column.filter(|&column| column == location.column);
-            }
+            Some(sites) => sites.add(&Sites::of(location)),
         }
     }
     found

@@ -495,6 +495,25 @@ fn trap_of_a_module_that_source_calls_names_its_function() {
     }
 }
 
+/// Found: a trap in an inlined function was told to be in the first file that has its line.
+#[test]
+fn trap_of_an_inlined_function_names_its_file() {
+    let directory = scratch("trap-of-inlined");
+    let text = "use b\n\nfn half(x: i64, y: i64) -> i64: x / y\n\n\
+        fn go(x: i64, y: i64) -> i64:\n    half(x, y) + b.other(x, y)\n";
+    let a = source(&directory, "a.spl", text);
+    let text = "\nfn before(x: i64, y: i64) -> i64:\n    x / y\n\n\
+        fn other(x: i64, y: i64) -> i64:\n    before(x, y - 1)\n";
+    source(&directory, "b.spl", text);
+    for backend in ["native", "interpret"] {
+        for (y, place) in [("0", "`half` at "), ("1", "`before` at ")] {
+            let error = fails(&["run", &a, "go", "5", y, "--backend", backend]);
+            let file = if y == "0" { "a.spl:3:33\n" } else { "b.spl:3:5\n" };
+            contains(&error, &["error: division by zero in function ", place, file]);
+        }
+    }
+}
+
 #[test]
 fn extern_functions_are_those_of_the_host() {
     let directory = scratch("source-extern");
