@@ -22,6 +22,9 @@ use crate::ir::{
     Callee, CalleeKind, Function, FunctionInstance, Instruction, IrError, Opcode, Scalar,
 };
 
+/// The most bytes that are copied or filled without a loop.
+pub(super) const MAX_INLINE_BYTES: u32 = 128;
+
 /// A machine that code is generated for.
 ///
 /// An integer of 8 or 16 bits, or a bool, is held extended to 32 bits, by its sign if it has one. What is above the

@@ -1,6 +1,6 @@
 //! Copying and filling of memory.
 //!
-//! Up to [`MAX_INLINE`] bytes are moved by single instructions, of which the last ones may overlap; more, and a number
+//! Up to [`MAX_INLINE_BYTES`] bytes are moved by single instructions, of which the last ones may overlap; more, and a number
 //! that is not constant, by a loop of 16 bytes and the rest by the bits of its number.
 
 use super::Lower;
@@ -8,10 +8,8 @@ use crate::codegen::aarch64::immediate::Imm12;
 use crate::codegen::aarch64::memory::{Mem, PairMode};
 use crate::codegen::aarch64::operand::{Cond, Float, Fpr, Gpr, Width};
 use crate::codegen::aarch64::table::{Access, AddSub, Pair};
+use crate::codegen::lowering::MAX_INLINE_BYTES;
 use crate::ir::Instruction;
-
-/// The most bytes that are moved without a loop.
-const MAX_INLINE: u32 = 128;
 
 /// Loads and stores of 16, 8, 4, 2 and 1 bytes.
 const UNITS: [(u32, Access, Access); 5] = [
@@ -25,7 +23,7 @@ const UNITS: [(u32, Access, Access); 5] = [
 impl Lower<'_, '_> {
     pub(super) fn copy_memory(&mut self, i: &Instruction) {
         match u32::try_from(i.imm).ok().filter(|_| i.immediate) {
-            Some(bytes) if bytes <= MAX_INLINE => {
+            Some(bytes) if bytes <= MAX_INLINE_BYTES => {
                 let (to, from) = (self.int(i.a, Gpr::X16), self.int(i.b, Gpr::X17));
                 self.inline(bytes, Some(from), to);
             }
@@ -37,7 +35,7 @@ impl Lower<'_, '_> {
         let value = self.int(i.b, Gpr::X16);
         self.asm.dup_bytes(Fpr::V31, value);
         match u32::try_from(i.imm).ok().filter(|_| i.immediate) {
-            Some(bytes) if bytes <= MAX_INLINE => {
+            Some(bytes) if bytes <= MAX_INLINE_BYTES => {
                 let to = self.int(i.a, Gpr::X16);
                 self.inline(bytes, None, to);
             }

@@ -1,12 +1,10 @@
 //! Memory: loads, stores, addresses, copies.
 
 use super::{Lower, ScalarWidth, float_of};
+use crate::codegen::lowering::MAX_INLINE_BYTES;
 use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, Scale, W8, W16, W32, W64, Xmm};
 use crate::ir::STACK_LIMIT;
 use crate::ir::{Instruction, NONE, Opcode, Scalar};
-
-/// Copies and fills of at most so many bytes need no loop.
-const MAX_INLINE: u32 = 128;
 
 impl Lower<'_, '_> {
     /// The place that an instruction names. Uses `rcx` and `rdx`.
@@ -211,5 +209,5 @@ impl Lower<'_, '_> {
 
 /// The count of a copy or fill that needs no loop.
 fn inline_count(i: &Instruction) -> Option<u32> {
-    u32::try_from(i.imm).ok().filter(|count| i.immediate && *count <= MAX_INLINE)
+    u32::try_from(i.imm).ok().filter(|count| i.immediate && *count <= MAX_INLINE_BYTES)
 }
