@@ -1,5 +1,7 @@
 //! The open caches of C, and the handles of their files.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use smf_core::cache::{CacheRef, FileCache, Handle};
 
 use super::error::ApiError;
@@ -39,6 +41,34 @@ impl CacheGuard {
     pub(super) fn file_from_raw(&self, file: u64) -> Result<Handle, ApiError> {
         let found = self.handle.item_from_raw(Item::File, file).map(Handle::from_raw);
         found.ok_or_else(|| ApiError::Handle { what: "a file of this cache", handle: file })
+    }
+}
+
+/// The handle of the cache through which a loader or an instantiator reads files; 0 for none. A handle, so that each use
+/// is counted and checked.
+#[derive(Default)]
+pub(super) struct CacheHandle(AtomicU64);
+
+impl CacheHandle {
+    /// # Errors
+    /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
+    pub(super) fn set(&self, cache: u64) -> Result<(), ApiError> {
+        if cache != 0 {
+            CACHES.enter(cache)?;
+        }
+        self.0.store(cache, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Starts a use of the cache; `None` without one.
+    ///
+    /// # Errors
+    /// As for [`set`](Self::set).
+    pub(super) fn enter(&self) -> Result<Option<CacheGuard>, ApiError> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(None),
+            cache => CACHES.enter(cache).map(Some),
+        }
     }
 }
 

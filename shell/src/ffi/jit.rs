@@ -12,12 +12,13 @@ use smf_core::templates::{
 };
 
 use super::args::to_i64;
+use super::cache_handles::CacheHandle;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, Code, or, record, succeeded};
 use super::fallback::Rank;
 use super::jit_handles::{
-    self, CacheHandle, CallbackCompiler, InstanceSymbols, JITS, JitObserver, LoaderJit,
-    LoaderModules, OpenJit, SharedJit, SmfCompiler, asking_loader, with,
+    self, CallbackCompiler, InstanceSymbols, JITS, JitObserver, LoaderJit, LoaderModules, OpenJit,
+    SharedJit, SmfCompiler, asking_loader, with,
 };
 use super::registered_symbols::RegisteredSymbols;
 use super::versioned_struct::{self, versioned};

@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::ffi::{OsStr, c_char, c_void};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use smf_core::alloc_util::{AllocError, AttachResult, TryArc, try_copy_bytes, try_push};
@@ -20,7 +19,7 @@ use smf_core::templates::{
 
 use super::args::to_i64;
 use super::blocks::SharedAllocator;
-use super::cache_handles::{CACHES, CacheGuard};
+use super::cache_handles::CacheHandle;
 use super::cptr::Callback;
 use super::error::{ApiError, ArgumentError};
 use super::handle_table::{HandleTable, Object};
@@ -51,34 +50,6 @@ impl Object for OpenJit {
 impl OpenJit {
     pub(super) fn jit(&self) -> &JitInstantiator {
         self.shared.resolver.instantiator()
-    }
-}
-
-/// The handle of the cache through which an instantiator reads files; 0 for none. A handle, so that each use is counted
-/// and checked.
-#[derive(Default)]
-pub(super) struct CacheHandle(AtomicU64);
-
-impl CacheHandle {
-    /// # Errors
-    /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
-    pub(super) fn set(&self, cache: u64) -> Result<(), ApiError> {
-        if cache != 0 {
-            CACHES.enter(cache)?;
-        }
-        self.0.store(cache, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Starts a use of the cache; `None` without one.
-    ///
-    /// # Errors
-    /// As for [`set`](Self::set).
-    pub(super) fn enter(&self) -> Result<Option<CacheGuard>, ApiError> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Ok(None),
-            cache => CACHES.enter(cache).map(Some),
-        }
     }
 }
 

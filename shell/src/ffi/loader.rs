@@ -166,7 +166,7 @@ pub extern "C" fn smf_loader_close(loader: u64) -> bool {
 /// Sets the cache through which a loader reads files; 0 for none.
 #[unsafe(no_mangle)]
 pub extern "C" fn smf_loader_set_cache(loader: u64, cache: u64) -> bool {
-    succeeded(enter(loader).and_then(|loader| loader.set_cache(cache)))
+    succeeded(enter(loader).and_then(|loader| loader.cache.set(cache)))
 }
 
 /// Loads the module at `path`, with the providers of its imports. Returns its handle; 0 on failure.

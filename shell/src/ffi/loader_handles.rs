@@ -3,7 +3,6 @@
 
 use std::mem::transmute;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[cfg(feature = "jit")]
@@ -14,7 +13,7 @@ use smf_core::link::Name;
 use smf_core::loader::{ModuleBytes, ModuleHandle, ModuleRef};
 
 use super::blocks::{self, SharedAllocator};
-use super::cache_handles::CACHES;
+use super::cache_handles::CacheHandle;
 use super::error::ApiError;
 use super::fallback::Fallback;
 use super::handle_table::{self, HandleTable, ITEM_SLOT_BITS, Item, Object};
@@ -33,9 +32,7 @@ pub(super) struct OpenLoader {
     /// The instantiators that were set, by their handles. Dropped after the modules, which call their code.
     #[cfg(feature = "jit")]
     jits: Mutex<Vec<(u64, Box<dyn SetJit>)>>,
-    /// The handle of the cache through which files are read; 0 for none. A handle, so that each use is counted and
-    /// checked.
-    cache: AtomicU64,
+    pub(super) cache: CacheHandle,
     _memory: SharedAllocator,
 }
 
@@ -126,27 +123,12 @@ impl OpenLoader {
         jits.iter().filter(|(known, _)| *known != jit).for_each(|(_, of)| of.withdraw_modules());
     }
 
-    /// Sets the cache through which files are read; 0 for none.
-    ///
-    /// # Errors
-    /// [`ApiError::NotOpen`], [`ApiError::InUseAtFork`].
-    pub(super) fn set_cache(&self, cache: u64) -> Result<(), ApiError> {
-        if cache != 0 {
-            CACHES.enter(cache)?;
-        }
-        self.cache.store(cache, Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Reads a file through the cache; `None` without a cache and for a file that does not fit there.
     ///
     /// # Errors
-    /// As for [`set_cache`](Self::set_cache), and those of the cache.
+    /// As for [`CacheHandle::enter`], and those of the cache.
     pub(super) fn read_cached(&self, path: &[u8]) -> Result<Option<ModuleBytes>, ApiError> {
-        let cache = match self.cache.load(Ordering::Relaxed) {
-            0 => return Ok(None),
-            cache => CACHES.enter(cache)?,
-        };
+        let Some(cache) = self.cache.enter()? else { return Ok(None) };
         read_cached(&cache, path).map_err(|error| match error {
             CacheError::File(error) => Name::in_error(path, |path| ApiError::File { path, error }),
             error => error.into(),
@@ -162,14 +144,13 @@ pub(super) fn open(loader: Loader, memory: SharedAllocator) -> Result<u64, ApiEr
     if !CLOSED.read().is_empty() {
         free_closed(None);
     }
-    let (holds, cache) = (Mutex::new(Holds::new()), AtomicU64::new(0));
     LOADERS.open(OpenLoader {
-        holds,
+        holds: Mutex::new(Holds::new()),
         loader,
         fallback: Fallback::new()?,
         #[cfg(feature = "jit")]
         jits: Mutex::default(),
-        cache,
+        cache: CacheHandle::default(),
         _memory: memory,
     })
 }
