@@ -19,6 +19,7 @@ use super::jit::{SmfJitInstance, outcome_of};
 use super::jit_handles::with;
 use super::missing::with_nul;
 use super::module_info::with_module;
+use super::take::visit_all;
 use super::versioned_struct::{self, versioned};
 
 /// An object.
@@ -170,13 +171,11 @@ pub unsafe extern "C" fn smf_jit_take_deferred(
             let hints = taker(jit.jit()).take_deferred(name).map_err(error_of)?;
             Ok(Fact::all(&hints)?)
         })?;
-        // The instantiator is not in use meanwhile.
-        let visited = facts.iter().position(|fact| {
+        Ok(visit_all(&facts, |fact| {
             let hint = fact.to_c();
             // SAFETY: the caller's promise; the texts are NUL-terminated and live until the call returns.
-            !unsafe { visit(&raw const hint, user) }
-        });
-        Ok(to_i64(visited.map_or(facts.len(), |last| last + 1)))
+            unsafe { visit(&raw const hint, user) }
+        }))
     })
 }
 

@@ -204,7 +204,7 @@ pub unsafe extern "C" fn smf_take_all_deferred(
 
 /// Calls `visit` until it returns false; the number of calls. No object is in use meanwhile, so that `visit` may
 /// release and close any.
-fn visit_all<T>(all: &[T], mut visit: impl FnMut(&T) -> bool) -> i64 {
+pub(super) fn visit_all<T>(all: &[T], mut visit: impl FnMut(&T) -> bool) -> i64 {
     let visited = all.iter().position(|item| !visit(item)).map_or(all.len(), |last| last + 1);
     to_i64(visited)
 }
