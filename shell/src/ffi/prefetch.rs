@@ -254,7 +254,7 @@ pub extern "C" fn smf_prefetch_free(prefetch: u64) -> bool {
     let removed = JOBS.lock().remove(prefetch as usize).ok_or_else(|| unknown(prefetch));
     succeeded(removed.map(|job| {
         let running = job.and_then(|job| job.running().take());
-        if let Some((prefetch, lease)) = running {
+        if let Some((mut prefetch, lease)) = running {
             prefetch.cancel();
             prefetch.join();
             drop(lease);

@@ -169,13 +169,12 @@ impl Prefetch {
 
     /// Waits until all files have been processed and all threads have ended.
     pub fn wait(mut self) -> Report {
-        self.threads.drain(..).for_each(Thread::join);
+        self.join();
         self.shared.report().unwrap_or_default()
     }
 
     /// Waits until the threads have ended, without a report.
-    #[cfg(feature = "c-api")]
-    pub(crate) fn join(mut self) {
+    pub(crate) fn join(&mut self) {
         self.threads.drain(..).for_each(Thread::join);
     }
 
