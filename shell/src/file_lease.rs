@@ -105,8 +105,13 @@ impl HeldAtFork for NoLeases {
     }
 }
 
-/// A file system on which every writer breaks a lease: `f_type` of statfs(2).
-const HONOURED: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+/// A file system on which every writer breaks a lease: `f_type` of statfs(2). XFS is missing from the libc crate for musl.
+const HONOURED: [u64; 4] = [
+    libc::EXT4_SUPER_MAGIC as u64,
+    0x5846_5342,
+    libc::BTRFS_SUPER_MAGIC as u64,
+    libc::TMPFS_MAGIC as u64,
+];
 
 /// `F_SETSIG`, `F_SETOWN_EX` and `F_OWNER_TID` of fcntl(2), which the libc crate lacks for some targets.
 const F_SETSIG: c_int = 10;
