@@ -1,9 +1,9 @@
 //! Mappings whose address is given to foreign code, which Rust's aliasing rules do not bind.
 //!
-//! No reference to their bytes is ever created. [`FfiMapping::read`] raises no signal, whatever happens to the file:
+//! No reference to their bytes is ever created. [`FfiMapping::read_some`] raises no signal, whatever happens to the file:
 //! it copies from private memory, or calls the kernel.
 //!
-//! | constructor | memory | `read` | access through the address |
+//! | constructor | memory | `read_some` | access through the address |
 //! |---|---|---|---|
 //! | [`copy`](FfiMapping::copy) | private pages, filled once | copies | safe |
 //! | [`zeroed`](FfiMapping::zeroed) | private pages | copies | safe |
@@ -139,27 +139,13 @@ impl FfiMapping {
         self.protection
     }
 
-    /// Fills `into` with the bytes from `offset`. Concurrent writes, through the address or to the file, may or may not
-    /// be observed.
+    /// Fills the first bytes of `into`, at least one unless that is empty, with those from `offset`; returns their number.
+    /// Concurrent writes, through the address or to the file, may or may not be observed.
     ///
     /// # Errors
-    /// [`MemoryError::RangeOutside`]; [`MemoryError::NotReadable`]; [`MemoryError::Truncated`] if the file ends before
-    /// the range, and [`MemoryError::Read`] if its file system fails, or in a child process that has closed the descriptor.
-    pub fn read(&self, mut offset: usize, mut into: &mut [u8]) -> Result<()> {
-        self.check(offset, into.len())?;
-        while !into.is_empty() {
-            let count = self.read_some(offset, into)?;
-            into = into.get_mut(count..).unwrap_or_default();
-            offset += count;
-        }
-        Ok(())
-    }
-
-    /// As [`read`](Self::read), but may fill only the first bytes of `into`; returns their number, at least one unless
-    /// `into` is empty.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read); [`MemoryError::Truncated`] if the file ends at or before `offset`.
+    /// [`MemoryError::RangeOutside`] for a range that is not in the mapping; [`MemoryError::NotReadable`];
+    /// [`MemoryError::Truncated`] if the file ends at or before `offset`, and [`MemoryError::Read`] if its file system fails,
+    /// or in a child process that has closed the descriptor.
     pub fn read_some(&self, offset: usize, into: &mut [u8]) -> Result<usize> {
         self.check(offset, into.len())?;
         let not_readable = MemoryError::NotReadable { address: self.address() };

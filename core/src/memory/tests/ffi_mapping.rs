@@ -27,8 +27,13 @@ fn copy(path: &Path, offset: u64, protection: Protection) -> FfiMapping {
 }
 
 fn read(pages: &FfiMapping, offset: usize, len: usize) -> Result<Vec<u8>, MemoryError> {
-    let mut bytes = vec![0xee; len];
-    pages.read(offset, &mut bytes).map(|()| bytes)
+    let (mut bytes, mut count) = (vec![0xee; len], 0);
+    loop {
+        count += pages.read_some(offset + count, &mut bytes[count..])?;
+        if count == len {
+            return Ok(bytes);
+        }
+    }
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn failed_call_releases_files_and_pages() {
     points += fail_each("copy a file for foreign code", ffi_copy, intact, drop);
     let share = || {
         let shared = FfiMapping::share_zeroed(100_000, Protection::ReadWrite)?;
-        shared.read(0, &mut [0])?;
+        shared.read_some(0, &mut [0])?;
         Ok::<_, MemoryError>(shared)
     };
     points += fail_each("share memory with foreign code", share, intact, drop);
