@@ -8,6 +8,7 @@ use smf_core::cache::{CacheRef, Capacity, FileCache, Options, Policy, Revalidati
 
 use super::args::{self, to_i64};
 use super::cache_handles::{self, CACHES, CacheGuard, with_held};
+use super::constants::*;
 use super::cptr::text;
 use super::error::{ApiError, ArgumentError, attempt_with, or, succeeded};
 use super::versioned_struct::{self, versioned};
@@ -22,9 +23,9 @@ pub struct SmfCacheOptions {
     pub files: i64,
     /// The most bytes of files, at least 1.
     pub bytes: i64,
-    /// The eviction policy: 0 exact LRU, 1 SIEVE.
+    /// The eviction policy: `SMF_POLICY_*`.
     pub policy: i32,
-    /// When files are compared with those on disk: 0 on request, 1 at each get.
+    /// When files are compared with those on disk: `SMF_FRESHNESS_*`.
     pub freshness: i32,
 }
 
@@ -69,13 +70,13 @@ pub unsafe extern "C" fn smf_cache_open(options: *const SmfCacheOptions) -> u64 
 fn open(options: SmfCacheOptions) -> Result<u64, ApiError> {
     let capacity = Capacity { files: files(options.files)?, bytes: args::size(options.bytes)? };
     let policy = match options.policy {
-        0 => Policy::Lru,
-        1 => Policy::Sieve,
+        SMF_POLICY_LRU => Policy::Lru,
+        SMF_POLICY_SIEVE => Policy::Sieve,
         other => return Err(ArgumentError::unknown("cache policy", other).into()),
     };
     let revalidation = match options.freshness {
-        0 => Revalidation::Manual,
-        1 => Revalidation::OnGet,
+        SMF_FRESHNESS_ON_REQUEST => Revalidation::Manual,
+        SMF_FRESHNESS_EACH_GET => Revalidation::OnGet,
         other => return Err(ArgumentError::unknown("cache freshness", other).into()),
     };
     let options = Options { policy, revalidation, storage: Storage::Growing };

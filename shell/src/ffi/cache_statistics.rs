@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use super::args::to_i64;
 use super::cache_handles::{CACHES, CacheGuard};
+use super::constants::*;
 use super::cptr::slice_mut;
 use super::error::{ApiError, ArgumentError, attempt_with, succeeded};
 use super::versioned_struct::{self, versioned};
@@ -150,10 +151,6 @@ pub unsafe extern "C" fn smf_cache_samples(
     })
 }
 
-/// The histograms of a cache.
-const FILE_SIZES: i32 = 0;
-const LOAD_TIMES: i32 = 1;
-
 /// Copies up to `count` buckets of a histogram that are not empty, in ascending order, and returns how many exist. -1 on
 /// failure.
 ///
@@ -183,8 +180,8 @@ pub unsafe extern "C" fn smf_cache_histogram(
             Ok::<_, ApiError>(existing)
         };
         match histogram {
-            FILE_SIZES => copy(&mut statistics.file_sizes.buckets()),
-            LOAD_TIMES => copy(&mut statistics.load_times.buckets()),
+            SMF_HISTOGRAM_FILE_SIZES => copy(&mut statistics.file_sizes.buckets()),
+            SMF_HISTOGRAM_LOAD_TIMES => copy(&mut statistics.load_times.buckets()),
             other => Err(ArgumentError::unknown("histogram", other).into()),
         }
     })

@@ -5,16 +5,15 @@ use smf_core::memory::code_alloc::{Action, Event, ExecError, PageUse, Statistics
 use smf_core::memory::{Protection, permissions_at};
 
 use super::args::to_i64;
+use super::constants::{
+    SMF_EXEC_ALLOCATE, SMF_EXEC_FREE, SMF_EXEC_PUBLISH, SMF_EXEC_REFUSE, SMF_PROT_EXEC as EXEC,
+    SMF_PROT_NONE as NONE, SMF_PROT_READ as READ, SMF_PROT_WRITE as WRITE,
+};
 use super::cptr::slice_mut;
 use super::error::{ApiError, ArgumentError, attempt, or, succeeded};
 use super::values::{self, Bool, Bytes, to_bool};
 use super::{args, blocks, mappings};
 use crate::unlocked_write;
-
-/// `SMF_PROT_*` in `smf.h`.
-const READ: i32 = 1;
-const WRITE: i32 = 2;
-const EXEC: i32 = 4;
 
 /// Allocates zero-filled memory for code, `size` bytes rounded up to whole pages. It is executable once it has been
 /// written by [`rt_write_exec_memory`], and never writable and executable at one address. Returns the address; 0 on
@@ -84,7 +83,7 @@ pub extern "C" fn rt_set_protection(address: i64, size: i64, prot: i32) -> Bool 
 /// Decodes a sum of `SMF_PROT_*`.
 pub(super) fn protection(prot: i32) -> Result<Protection, ApiError> {
     match prot {
-        0 => Ok(Protection::None),
+        NONE => Ok(Protection::None),
         READ => Ok(Protection::Read),
         _ if prot & !(READ | WRITE | EXEC) != 0 => {
             Err(ArgumentError::unknown("protection", prot).into())
@@ -202,10 +201,10 @@ pub struct SmfExecEvent {
 impl SmfExecEvent {
     fn new(event: &Event) -> Self {
         let (action, error) = match event.action {
-            Action::Allocate => (1, 0),
-            Action::Publish => (2, 0),
-            Action::Free => (3, 0),
-            Action::Refuse(error) => (4, ApiError::from(error).code() as i32),
+            Action::Allocate => (SMF_EXEC_ALLOCATE, 0),
+            Action::Publish => (SMF_EXEC_PUBLISH, 0),
+            Action::Free => (SMF_EXEC_FREE, 0),
+            Action::Refuse(error) => (SMF_EXEC_REFUSE, ApiError::from(error).code() as i32),
         };
         Self {
             sequence: to_i64(event.sequence),

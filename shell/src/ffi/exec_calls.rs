@@ -13,6 +13,7 @@ use smf_core::exec::Level;
 use smf_core::ir::Scalar;
 
 use super::args::{self, to_i64};
+use super::constants::*;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, or, succeeded};
 use super::exec_handles::{
@@ -36,13 +37,11 @@ pub struct SmfExecOptions {
     pub max_code_bytes: i64,
     /// The level of compilations, 0 to 3.
     pub level: i32,
-    /// `SMF_EXEC_PROCESS_SYMBOLS`, 1: source may call functions of the process.
+    /// `SMF_EXEC_PROCESS_SYMBOLS`: source may call functions of the process.
     pub flags: i32,
 }
 
 versioned!(SmfExecOptions, 32);
-
-const PROCESS_SYMBOLS: i32 = 1;
 
 const DEFAULT_OPTIONS: SmfExecOptions = SmfExecOptions {
     size: 0,
@@ -121,7 +120,7 @@ pub unsafe extern "C" fn smf_exec_open(options: *const SmfExecOptions) -> u64 {
 
 fn open(options: &SmfExecOptions, name: &[u8]) -> Result<u64, ApiError> {
     let SmfExecOptions { max_code_bytes, level, flags, .. } = *options;
-    if flags & !PROCESS_SYMBOLS != 0 {
+    if flags & !SMF_EXEC_PROCESS_SYMBOLS != 0 {
         return Err(ArgumentError::unknown("sum of manager flags", flags).into());
     }
     let limit = args::length("the limit of code", max_code_bytes)?;
@@ -129,7 +128,7 @@ fn open(options: &SmfExecOptions, name: &[u8]) -> Result<u64, ApiError> {
     let level = to_level(level)?;
     let backend = backend(name)?;
     let options = ExecOptions { backend, level, max_code_bytes, ..ExecOptions::default() };
-    let has_process = flags & PROCESS_SYMBOLS != 0;
+    let has_process = flags & SMF_EXEC_PROCESS_SYMBOLS != 0;
     handles::open(options, has_process.then(HostSymbols::of_process).transpose()?)
 }
 
@@ -308,16 +307,9 @@ type CoreValue = smf_core::exec::Value;
 // Benchmark row: "call add by handle, from C".
 #[inline(always)]
 fn argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
-    match value.kind == i64::from(Scalar::I64.code()) {
-        true => Ok(value.integer.into()),
-        false => other_argument(index, value),
+    if value.kind == i64::from(Scalar::I64.code()) {
+        return Ok(value.integer.into());
     }
-}
-
-/// An argument of another type than `i64`.
-// Not inlined: the loop over the arguments needs the registers (the same row).
-#[inline(never)]
-fn other_argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
     let scalar = u8::try_from(value.kind).ok().and_then(Scalar::from_code);
     let scalar = scalar.ok_or(ArgumentError::unknown("type of a value", value.kind))?;
     match scalar {
@@ -338,7 +330,9 @@ fn no_value(index: usize, given: i64, scalar: Scalar) -> ApiError {
 /// The result of a call.
 #[inline]
 fn result_of(value: Option<CoreValue>) -> SmfExecValue {
-    let Some(value) = value else { return SmfExecValue { kind: 0, integer: 0, number: 0.0 } };
+    let Some(value) = value else {
+        return SmfExecValue { kind: SMF_TYPE_NONE.into(), integer: 0, number: 0.0 };
+    };
     let kind = value.scalar().code().into();
     if value.scalar() == Scalar::I64 {
         return SmfExecValue { kind, integer: value.bits().cast_signed(), number: 0.0 };

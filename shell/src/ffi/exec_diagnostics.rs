@@ -6,6 +6,7 @@ use std::ffi::c_char;
 use smf_core::source::Severity;
 
 use super::args::to_i64;
+use super::constants::*;
 use super::error::{ArgumentError, or, succeeded};
 use super::exec_handles::{DiagnosticText, enter, with_state};
 use super::versioned_struct::{self, versioned};
@@ -26,7 +27,7 @@ pub struct SmfExecDiagnostic {
     pub file: *const c_char,
     /// The line of the source; may be empty.
     pub source_line: *const c_char,
-    /// 1 for an error, 2 for a warning.
+    /// `SMF_SEVERITY_*`.
     pub severity: i32,
     /// From 1; 0 if unknown.
     pub line: i32,
@@ -75,7 +76,10 @@ fn fill(diagnostic: &DiagnosticText) -> SmfExecDiagnostic {
         note: diagnostic.note.as_ptr(),
         file: diagnostic.file.as_ptr(),
         source_line: diagnostic.source_line.as_ptr(),
-        severity: if diagnostic.severity == Severity::Error { 1 } else { 2 },
+        severity: match diagnostic.severity {
+            Severity::Error => SMF_SEVERITY_ERROR,
+            Severity::Warning => SMF_SEVERITY_WARNING,
+        },
         line,
         column,
         length,

@@ -13,6 +13,7 @@ use smf_core::templates::{
 
 use super::args::to_i64;
 use super::cache_handles::CacheHandle;
+use super::constants::*;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, Code, or, record, succeeded};
 use super::fallback::Rank;
@@ -77,11 +78,6 @@ pub struct SmfJitStatistics {
 
 versioned!(SmfJitStatistics, 32, 48);
 
-const SILENT: i32 = 1;
-const DISABLED: i32 = 2;
-const VERBOSE: i32 = 4;
-const KEEP_CODE: i32 = 8;
-
 const DEFAULT_OPTIONS: SmfJitOptions =
     SmfJitOptions { size: 0, max_depth: 50, flags: 0, max_instances: 0 };
 
@@ -98,20 +94,20 @@ pub unsafe extern "C" fn smf_jit_open(options: *const SmfJitOptions) -> u64 {
 
 fn open(options: SmfJitOptions) -> Result<u64, ApiError> {
     let SmfJitOptions { max_depth, flags, max_instances, .. } = options;
-    if flags & !(SILENT | DISABLED | VERBOSE | KEEP_CODE) != 0 {
+    if flags & !(SMF_JIT_SILENT | SMF_JIT_DISABLED | SMF_JIT_VERBOSE | SMF_JIT_KEEP_CODE) != 0 {
         return Err(ArgumentError::unknown("sum of instantiator flags", flags).into());
     }
     let config = JitConfig {
-        update_smf: flags & SILENT == 0,
+        update_smf: flags & SMF_JIT_SILENT == 0,
         max_depth: u32::try_from(max_depth)
             .map_err(|_| ArgumentError::unknown("depth", max_depth))?,
         max_instances: match args::length("the limit of instances", max_instances)? {
             0 => usize::MAX,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         },
-        enabled: flags & DISABLED == 0,
-        verbose: flags & VERBOSE != 0,
-        keep_code: flags & KEEP_CODE != 0,
+        enabled: flags & SMF_JIT_DISABLED == 0,
+        verbose: flags & SMF_JIT_VERBOSE != 0,
+        keep_code: flags & SMF_JIT_KEEP_CODE != 0,
         ..JitConfig::default()
     };
     let memory = blocks::with(|blocks| blocks.share())?;
@@ -249,7 +245,7 @@ pub unsafe extern "C" fn smf_jit_instantiate(
         };
         // SAFETY: as above.
         unsafe { versioned_struct::write_optional(instance, SmfJitInstance::new(found)) }?;
-        let Err(error) = result else { return Ok(0) };
+        let Err(error) = result else { return Ok(SMF_JIT_SUCCESS) };
         let outcome = outcome_of(&error);
         if let InstantiateError::NotFound { .. } = error
             && let Some(error) = jit.shared.unreadable_error(symbol)
@@ -281,7 +277,7 @@ pub(super) fn outcome_of(error: &InstantiateError) -> i32 {
 /// The result for an error, and the error of the exports.
 fn error_of(error: &InstantiateError) -> (i32, ApiError) {
     let (outcome, code) = match error {
-        InstantiateError::NotFound { .. } => (1, Code::NotFound),
+        InstantiateError::NotFound { .. } => (SMF_JIT_NOT_FOUND, Code::NotFound),
         InstantiateError::Failed(failure)
             if matches!(
                 failure.kind,
@@ -291,17 +287,17 @@ fn error_of(error: &InstantiateError) -> (i32, ApiError) {
                     | InstantiateErrorKind::Nesting { .. }
             ) =>
         {
-            (3, Code::Ceiling)
+            (SMF_JIT_FAILED, Code::Ceiling)
         }
-        InstantiateError::CircularDependency { .. } => (2, Code::Instantiate),
-        InstantiateError::OutOfMemory(_) => (3, Code::NoMemory),
+        InstantiateError::CircularDependency { .. } => (SMF_JIT_CIRCULAR, Code::Instantiate),
+        InstantiateError::OutOfMemory(_) => (SMF_JIT_FAILED, Code::NoMemory),
         InstantiateError::Failed(failure)
             if matches!(failure.kind, InstantiateErrorKind::OutOfMemory(_)) =>
         {
-            (3, Code::NoMemory)
+            (SMF_JIT_FAILED, Code::NoMemory)
         }
-        InstantiateError::Failed(_) => (3, Code::Instantiate),
-        InstantiateError::UpdateFailed { .. } => (4, Code::Update),
+        InstantiateError::Failed(_) => (SMF_JIT_FAILED, Code::Instantiate),
+        InstantiateError::UpdateFailed { .. } => (SMF_JIT_UPDATE_FAILED, Code::Update),
     };
     (outcome, ApiError::other(code, error))
 }

@@ -13,6 +13,7 @@ use smf_core::templates::{
 use smf_core::types::Type;
 
 use super::args::to_i64;
+use super::constants::*;
 use super::cptr::text;
 use super::error::{ApiError, ArgumentError, Code, attempt, or, record};
 use super::jit::{SmfJitInstance, outcome_of};
@@ -62,14 +63,6 @@ pub struct SmfTypeHint {
 
 /// A callback for each fact: receives it and the user pointer. Returns whether to continue.
 pub type SmfTypeHintVisitor = Option<unsafe extern "C" fn(*const SmfTypeHint, *mut c_void) -> bool>;
-
-/// The result for a template whose types are unknown.
-const DEFERRED: i32 = 5;
-
-/// The object kinds.
-const CODE: i32 = 1;
-const INSTANCE: i32 = 2;
-const TEMPLATE: i32 = 3;
 
 /// Takes the instance of a template for types, which are spelled as in note.sdn: `i64, f64`.
 ///
@@ -212,8 +205,8 @@ fn error_of(error: TakeError) -> ApiError {
 fn failed(error: TakeError) -> i32 {
     let (outcome, error) = match error {
         TakeError::Instantiate(error) => return outcome_of(&error),
-        TakeError::NotATemplate { .. } => (1, error),
-        error => (3, error),
+        TakeError::NotATemplate { .. } => (SMF_JIT_NOT_FOUND, error),
+        error => (SMF_JIT_FAILED, error),
     };
     record(error_of(error));
     outcome
@@ -238,8 +231,8 @@ unsafe fn take_instance(
         // SAFETY: as above.
         unsafe { versioned_struct::check_optional(instance) }?;
         let (found, outcome) = match take(jit.jit(), name)? {
-            Ok(Some(found)) => (Some(found), 0),
-            Ok(None) => (None, DEFERRED),
+            Ok(Some(found)) => (Some(found), SMF_JIT_SUCCESS),
+            Ok(None) => (None, SMF_JIT_DEFERRED),
             Err(error) => (None, failed(error)),
         };
         // SAFETY: as above.
@@ -259,21 +252,27 @@ impl SmfTakenObject {
             Ok(Taken::Code(body)) => {
                 let (bytes, length) = (body.bytes.as_ptr(), to_i64(body.bytes.len()));
                 let relocations = i32::try_from(body.relocations().len()).unwrap_or(i32::MAX);
-                (Self { bytes, length, kind: CODE, relocations, ..Self::NONE }, 0)
+                (
+                    Self { bytes, length, kind: SMF_OBJECT_CODE, relocations, ..Self::NONE },
+                    SMF_JIT_SUCCESS,
+                )
             }
             Ok(Taken::Instance(instance)) => {
                 let (address, code) = (instance.address().cast_signed(), instance.code());
                 let (bytes, length) = (code.as_ptr(), to_i64(code.len()));
-                (Self { address, bytes, length, kind: INSTANCE, ..Self::NONE }, 0)
+                (
+                    Self { address, bytes, length, kind: SMF_OBJECT_INSTANCE, ..Self::NONE },
+                    SMF_JIT_SUCCESS,
+                )
             }
             Ok(Taken::Template { reason, .. }) => {
                 record_unknown_types(&reason);
-                (Self { kind: TEMPLATE, ..Self::NONE }, DEFERRED)
+                (Self { kind: SMF_OBJECT_TEMPLATE, ..Self::NONE }, SMF_JIT_DEFERRED)
             }
             Ok(Taken::NotFound { symbol }) => {
                 let message = format_args!("Symbol not found: {symbol}");
                 record(ApiError::other(Code::NotFound, &message));
-                (Self::NONE, 1)
+                (Self::NONE, SMF_JIT_NOT_FOUND)
             }
             Err(error) => (Self::NONE, failed(error)),
         }
@@ -298,12 +297,12 @@ impl Fact {
         for TypeVariable { id, name, fallback } in &hints.type_vars {
             let fallback = fallback.as_ref().map(ToString::to_string).unwrap_or_default();
             let number = i32::try_from(*id).unwrap_or(i32::MAX);
-            try_push(&mut facts, Self::new([name, &fallback, ""], 1, number)?)?;
+            try_push(&mut facts, Self::new([name, &fallback, ""], SMF_HINT_VARIABLE, number)?)?;
         }
         for TypeConstraint { kind, lhs, rhs, source_loc } in &hints.constraints {
             let kind = match kind {
-                ConstraintKind::Equals => 2,
-                ConstraintKind::Implements => 3,
+                ConstraintKind::Equals => SMF_HINT_EQUALS,
+                ConstraintKind::Implements => SMF_HINT_IMPLEMENTS,
             };
             let number = hints.type_vars.iter().position(|variable| variable.name == *lhs);
             let number = number.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1);
@@ -311,7 +310,7 @@ impl Fact {
             try_push(&mut facts, Self::new([lhs, rhs, place], kind, number)?)?;
         }
         for UsageSite { file, location, context_type } in &hints.usage_sites {
-            try_push(&mut facts, Self::new([file, context_type, location], 4, -1)?)?;
+            try_push(&mut facts, Self::new([file, context_type, location], SMF_HINT_USAGE, -1)?)?;
         }
         Ok(facts)
     }

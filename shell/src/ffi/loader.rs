@@ -11,6 +11,7 @@ use smf_core::memory::{FilePolicy, Unchanged};
 
 use super::args::{self, to_i64};
 use super::blocks;
+use super::constants::*;
 use super::cptr::{Callback, slice, text};
 use super::error::{ApiError, ArgumentError, attempt_with, or, succeeded};
 use super::fallback::Rank;
@@ -88,16 +89,10 @@ pub struct SmfLoaderStatistics {
 
 versioned!(SmfLoaderStatistics, 40, 56);
 
-const RELOAD_ALL: i32 = 1;
-const PROCESS_SYMBOLS: i32 = 2;
-const REFUSE_CONSTRUCTORS: i32 = 4;
-const COPY_FILES: i32 = 8;
-const MAP_FILES: i32 = 16;
-
 const DEFAULT_OPTIONS: SmfLoaderOptions = SmfLoaderOptions {
     size: 0,
     kept_bytes: 4 << 20,
-    clash: 0,
+    clash: SMF_CLASH_FIRST_WINS,
     flags: 0,
     max_replaced_bytes: 0,
     host_functions: ptr::null(),
@@ -122,15 +117,17 @@ pub unsafe extern "C" fn smf_loader_open(options: *const SmfLoaderOptions) -> u6
 /// As [`smf_loader_open`].
 unsafe fn open(options: &SmfLoaderOptions) -> Result<u64, ApiError> {
     let duplicate_exports = match options.clash {
-        0 => DuplicateExports::FirstWins,
-        1 => DuplicateExports::Refuse,
+        SMF_CLASH_FIRST_WINS => DuplicateExports::FirstWins,
+        SMF_CLASH_REFUSE => DuplicateExports::Refuse,
         other => return Err(ArgumentError::unknown("rule for clashing names", other).into()),
     };
-    let file_policy = match options.flags & !(RELOAD_ALL | PROCESS_SYMBOLS | REFUSE_CONSTRUCTORS) {
+    let file_policy = match options.flags
+        & !(SMF_LOADER_RELOAD_ALL | SMF_LOADER_PROCESS_SYMBOLS | SMF_LOADER_REFUSE_CONSTRUCTORS)
+    {
         0 => FilePolicy::Auto,
-        COPY_FILES => FilePolicy::Copy,
+        SMF_LOADER_COPY_FILES => FilePolicy::Copy,
         // SAFETY: the caller's promise: the flag is for files that no process changes.
-        MAP_FILES => FilePolicy::Map(unsafe { Unchanged::promised() }),
+        SMF_LOADER_MAP_FILES => FilePolicy::Map(unsafe { Unchanged::promised() }),
         _ => return Err(ArgumentError::unknown("sum of loader flags", options.flags).into()),
     };
     let kept = args::length("the number of retained bytes", options.kept_bytes)?;
@@ -144,14 +141,14 @@ unsafe fn open(options: &SmfLoaderOptions) -> Result<u64, ApiError> {
     core.duplicate_exports = duplicate_exports;
     core.file_policy = file_policy;
     (core.host_functions, core.tiers) = (host_functions, tiers);
-    core.reload_unmarked = options.flags & RELOAD_ALL != 0;
-    core.refuse_constructors = options.flags & REFUSE_CONSTRUCTORS != 0;
+    core.reload_unmarked = options.flags & SMF_LOADER_RELOAD_ALL != 0;
+    core.refuse_constructors = options.flags & SMF_LOADER_REFUSE_CONSTRUCTORS != 0;
     core.kept_bytes = usize::try_from(kept).unwrap_or(usize::MAX);
     if replaced != 0 {
         core.max_replaced_bytes = usize::try_from(replaced).unwrap_or(usize::MAX);
     }
     let loader = Loader::new(core)?;
-    let has_process = options.flags & PROCESS_SYMBOLS != 0;
+    let has_process = options.flags & SMF_LOADER_PROCESS_SYMBOLS != 0;
     let process = has_process.then(HostSymbols::of_process).transpose()?;
     loader.modules().set_host_resolver(Some(try_box(RegisteredSymbols { process })?))?;
     loader_handles::open(loader, memory)
@@ -334,9 +331,9 @@ unsafe fn provide<'n>(
 /// The meaning of a `SMF_DATA_` constant of the header.
 fn migration(data: i32) -> Result<StateMigration, ApiError> {
     match data {
-        0 => Ok(StateMigration::Reset),
-        1 => Ok(StateMigration::Copy),
-        2 => Ok(StateMigration::CopyConstructed),
+        SMF_DATA_RESET => Ok(StateMigration::Reset),
+        SMF_DATA_KEEP => Ok(StateMigration::Copy),
+        SMF_DATA_KEEP_CONSTRUCTED => Ok(StateMigration::CopyConstructed),
         other => Err(ArgumentError::unknown("kind of data to keep", other).into()),
     }
 }

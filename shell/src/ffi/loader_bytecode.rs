@@ -12,6 +12,7 @@ use smf_core::trap::MAX_ARGS;
 use smf_core::vm::{CodeError, DEFAULT_THRESHOLD, Engine, NEVER, Tiers};
 
 use super::args::{self, to_i64};
+use super::constants::*;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, Code, attempt_with, succeeded};
 use super::loader_handles::enter;
@@ -28,17 +29,15 @@ pub struct SmfHostFunction {
     pub function: i64,
 }
 
-/// `SMF_COMPILE_*`, and the default.
+/// The threshold of compilation that stands for the default.
 const DEFAULT: i64 = 0;
-const COMPILE_NEVER: i64 = -1;
-const COMPILE_FIRST: i64 = -2;
 
 /// The threshold of compilation that C requests.
 fn threshold(value: i64) -> Result<u32, ArgumentError> {
     match value {
         DEFAULT => Ok(DEFAULT_THRESHOLD),
-        COMPILE_NEVER => Ok(NEVER),
-        COMPILE_FIRST => Ok(0),
+        SMF_COMPILE_NEVER => Ok(NEVER),
+        SMF_COMPILE_FIRST => Ok(0),
         // More calls than a counter counts.
         value => u32::try_from(value)
             .ok()

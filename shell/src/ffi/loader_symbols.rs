@@ -12,6 +12,7 @@ use smf_core::trap::MAX_ARGS;
 use smf_core::{trap::TrapError, vm::CallError};
 
 use super::args::to_i64;
+use super::constants::*;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, attempt_with, or, succeeded};
 use super::loader_handles::{LoaderLease, enter};
@@ -31,9 +32,9 @@ pub struct SmfSymbol {
     pub bytes: i64,
     /// The defining module; 0 for the host.
     pub module: u64,
-    /// `SMF_SYMBOL_*`: 0 unknown, 1 function, 2 data, 3 constant, 4 section.
+    /// `SMF_SYMBOL_*`.
     pub kind: i32,
-    /// `SMF_BINDING_*`: 0 local, 1 global, 2 weak.
+    /// `SMF_BINDING_*`.
     pub binding: i32,
 }
 
@@ -50,12 +51,14 @@ impl SmfSymbol {
 /// `SMF_SYMBOL_*`.
 pub(super) fn symbol_kind_code(kind: SymbolKind) -> i32 {
     match kind {
-        SymbolKind::Function => 1,
-        SymbolKind::Data => 2,
-        SymbolKind::Constant => 3,
-        SymbolKind::Section => 4,
+        SymbolKind::Function => SMF_SYMBOL_FUNCTION,
+        SymbolKind::Data => SMF_SYMBOL_DATA,
+        SymbolKind::Constant => SMF_SYMBOL_CONSTANT,
+        SymbolKind::Section => SMF_SYMBOL_SECTION,
         // Without an address, or of an unknown kind.
-        SymbolKind::None | SymbolKind::Type | SymbolKind::Trait | SymbolKind::Actor => 0,
+        SymbolKind::None | SymbolKind::Type | SymbolKind::Trait | SymbolKind::Actor => {
+            SMF_SYMBOL_UNKNOWN
+        }
     }
 }
 

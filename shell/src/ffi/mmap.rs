@@ -14,16 +14,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use smf_core::memory::{Advice, FfiMapping, FileBytes, FileRange, PageCount, Protection, stamp_of};
 
 use super::args::{self, to_i64};
+use super::constants::{
+    SMF_MAP_ANONYMOUS as ANONYMOUS, SMF_MAP_FIXED as FIXED, SMF_MAP_PRIVATE as PRIVATE,
+    SMF_MAP_SHARED as SHARED,
+};
 use super::error::{ApiError, ArgumentError, attempt, attempt_with, succeeded};
 use super::exec::protection;
 use super::mappings::{self, MappedAt};
 use super::values::{self, Mapping, Path, Value};
-
-/// `SMF_MAP_*` in `smf.h`.
-const SHARED: i32 = 1;
-const PRIVATE: i32 = 2;
-const FIXED: i32 = 0x10;
-const ANONYMOUS: i32 = 0x20;
 
 /// Whether files may be mapped with EXEC.
 static EXEC_ALLOWED: AtomicBool = AtomicBool::new(false);

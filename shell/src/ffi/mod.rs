@@ -39,7 +39,7 @@
 //! `take`, `jit`, `jit_take` and `compiler` need the feature `jit`, and `exec_*` the feature `exec`. `handle_table` implements the tables of handles, `slot_table`
 //! that of their items and of values, `function_table` that of functions of managers, and `fork` lists the locks of all tables.
 //! `fallback` asks the instantiator and the resolver of a loader, `checked_copy` reads memory that others may unmap, `c_text` has the texts that C gets,
-//! and `weak` defines the weak symbols.
+//! `constants` has the constants of the header, and `weak` defines the weak symbols.
 //!
 //! The feature `tagged` builds the other convention for values: text, a byte array and a tuple are each one word, and
 //! the library is linked with a runtime that provides their accessor functions (`tagged.rs`).
@@ -62,6 +62,7 @@ mod checked_copy;
 mod compile_context;
 #[cfg(feature = "jit")]
 mod compiler;
+mod constants;
 mod cptr;
 mod error;
 mod exec;

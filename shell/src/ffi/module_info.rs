@@ -9,6 +9,7 @@ use smf_core::link::Name;
 
 use super::args::{self, to_i64};
 use super::cache_handles::with_held;
+use super::constants::*;
 use super::error::{ApiError, succeeded};
 use super::loader_handles;
 use super::versioned_struct::{self, versioned};
@@ -196,10 +197,10 @@ impl SmfModuleSection {
 /// `SMF_LAYOUT_*`.
 fn layout_code(layout: Layout) -> i32 {
     match layout {
-        Layout::Native => 1,
-        Layout::Packed => 2,
-        Layout::Compact => 3,
-        Layout::Dynlib => 4,
+        Layout::Native => SMF_LAYOUT_NATIVE,
+        Layout::Packed => SMF_LAYOUT_PACKED,
+        Layout::Compact => SMF_LAYOUT_COMPACT,
+        Layout::Dynlib => SMF_LAYOUT_DYNLIB,
         // No file has another layout.
         _ => 0,
     }
@@ -208,23 +209,23 @@ fn layout_code(layout: Layout) -> i32 {
 /// `SMF_SECTION_*`.
 fn section_kind_code(kind: SectionKind) -> i32 {
     match kind {
-        SectionKind::Unknown(_) => 0,
-        SectionKind::Code => 1,
-        SectionKind::Data => 2,
-        SectionKind::RoData => 3,
-        SectionKind::Bss => 4,
-        SectionKind::Reloc => 5,
-        SectionKind::SymTab => 6,
-        SectionKind::StrTab => 7,
-        SectionKind::Debug => 8,
-        SectionKind::TypeInfo => 9,
-        SectionKind::Version => 10,
-        SectionKind::SrcMap => 11,
-        SectionKind::Note => 12,
-        SectionKind::TemplateCode => 13,
-        SectionKind::TemplateMeta => 14,
-        SectionKind::DrvManifest => 15,
-        SectionKind::LaunchMeta => 16,
-        SectionKind::AspectPackDirectory => 17,
+        SectionKind::Unknown(_) => SMF_SECTION_UNKNOWN,
+        SectionKind::Code => SMF_SECTION_CODE,
+        SectionKind::Data => SMF_SECTION_DATA,
+        SectionKind::RoData => SMF_SECTION_RODATA,
+        SectionKind::Bss => SMF_SECTION_BSS,
+        SectionKind::Reloc => SMF_SECTION_RELOC,
+        SectionKind::SymTab => SMF_SECTION_SYMTAB,
+        SectionKind::StrTab => SMF_SECTION_STRTAB,
+        SectionKind::Debug => SMF_SECTION_DEBUG,
+        SectionKind::TypeInfo => SMF_SECTION_TYPEINFO,
+        SectionKind::Version => SMF_SECTION_VERSION,
+        SectionKind::SrcMap => SMF_SECTION_SRCMAP,
+        SectionKind::Note => SMF_SECTION_NOTE,
+        SectionKind::TemplateCode => SMF_SECTION_TEMPLATE_CODE,
+        SectionKind::TemplateMeta => SMF_SECTION_TEMPLATE_META,
+        SectionKind::DrvManifest => SMF_SECTION_DRV_MANIFEST,
+        SectionKind::LaunchMeta => SMF_SECTION_LAUNCH_META,
+        SectionKind::AspectPackDirectory => SMF_SECTION_ASPECT_PACK,
     }
 }

@@ -16,6 +16,7 @@ use smf_core::format::template::Container;
 use smf_core::format::{RelocKind, Smf};
 
 use super::args::to_i64;
+use super::constants::*;
 use super::cptr::{slice_mut, text};
 use super::error::{ApiError, ArgumentError, Code, attempt, succeeded};
 use super::loader_symbols::symbol_kind_code;
@@ -314,12 +315,12 @@ impl SmfDeferred {
             body: template.body.as_ptr(),
             body_length: to_i64(template.body.len()),
             container: match container {
-                Container::Gtpl { constrained: false } => 1,
-                Container::Gtpl { constrained: true } => 2,
-                Container::Counted => 3,
-                Container::Records { .. } => 4,
+                Container::Gtpl { constrained: false } => SMF_CONTAINER_GTPL,
+                Container::Gtpl { constrained: true } => SMF_CONTAINER_GTPL_CONSTRAINED,
+                Container::Counted => SMF_CONTAINER_COUNTED,
+                Container::Records { .. } => SMF_CONTAINER_RECORDS,
             },
-            kind: template.kind.map_or(0, |kind| kind as i32 + 1),
+            kind: template.kind.map_or(SMF_TEMPLATE_UNKNOWN, |kind| kind as i32 + 1),
             parameters: i32::from(template.params),
             ..Self::named(template.name)
         }
@@ -328,19 +329,19 @@ impl SmfDeferred {
 
 fn reloc_code(kind: RelocKind) -> i32 {
     match kind {
-        RelocKind::None => 0,
-        RelocKind::Abs64 => 1,
-        RelocKind::Pc32 => 2,
-        RelocKind::Plt32 => 3,
-        RelocKind::GotPcRel => 4,
-        RelocKind::Abs32 => 5,
-        RelocKind::Abs32S => 6,
-        RelocKind::Pc64 => 7,
-        RelocKind::Arm64Branch26 => 8,
-        RelocKind::Arm64Page21 => 9,
-        RelocKind::Arm64PageOff12 => 10,
-        RelocKind::Arm64GotLoadPage21 => 11,
-        RelocKind::Arm64GotLoadPageOff12 => 12,
+        RelocKind::None => SMF_RELOC_NONE,
+        RelocKind::Abs64 => SMF_RELOC_ABS64,
+        RelocKind::Pc32 => SMF_RELOC_PC32,
+        RelocKind::Plt32 => SMF_RELOC_PLT32,
+        RelocKind::GotPcRel => SMF_RELOC_GOTPCREL,
+        RelocKind::Abs32 => SMF_RELOC_ABS32,
+        RelocKind::Abs32S => SMF_RELOC_ABS32S,
+        RelocKind::Pc64 => SMF_RELOC_PC64,
+        RelocKind::Arm64Branch26 => SMF_RELOC_ARM64_BRANCH26,
+        RelocKind::Arm64Page21 => SMF_RELOC_ARM64_PAGE21,
+        RelocKind::Arm64PageOff12 => SMF_RELOC_ARM64_PAGEOFF12,
+        RelocKind::Arm64GotLoadPage21 => SMF_RELOC_ARM64_GOT_LOAD_PAGE21,
+        RelocKind::Arm64GotLoadPageOff12 => SMF_RELOC_ARM64_GOT_LOAD_PAGEOFF12,
         // Refused by the extraction.
         RelocKind::Unknown(_) => -1,
     }
