@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::install::{self, Directories};
 use crate::library;
 use crate::sbom;
@@ -87,7 +87,7 @@ pub(crate) fn task(arguments: &[String]) -> Result<(), Error> {
 fn run(maintainer: &str) -> Result<Vec<PathBuf>, Error> {
     let directory = target().join("deb");
     if directory.exists() {
-        fs::remove_dir_all(&directory).map_err(|error| Error::File(directory.clone(), error))?;
+        fs::remove_dir_all(&directory).at(&directory)?;
     }
     let staged = directory.join("all");
     let multiarch = command("dpkg-architecture -qDEB_HOST_MULTIARCH").output()?;
@@ -137,8 +137,8 @@ fn distribute(name: &str, staged: &Path, to: &Path, libraries: &str) -> Result<(
     for file in files {
         let to = to.join(&file);
         let parent = to.parent().unwrap_or(&to);
-        fs::create_dir_all(parent).map_err(|error| Error::File(parent.to_owned(), error))?;
-        fs::rename(staged.join(&file), &to).map_err(|error| Error::File(to, error))?;
+        fs::create_dir_all(parent).at(parent)?;
+        fs::rename(staged.join(&file), &to).at(&to)?;
     }
     Ok(())
 }
@@ -146,7 +146,8 @@ fn distribute(name: &str, staged: &Path, to: &Path, libraries: &str) -> Result<(
 /// The copyright file, the bill of materials and the change log; man pages are compressed.
 fn documentation(name: &str, maintainer: &str, to: &Path) -> Result<(), Error> {
     let documents = to.join("usr/share/doc").join(name);
-    let mit = read(&root().join("LICENSE-MIT"))?;
+    let mit = root().join("LICENSE-MIT");
+    let mit = fs::read_to_string(&mit).at(&mit)?;
     let paragraph = |text: &str| -> String {
         let lines = text.lines().map(|line| match line.trim_end() {
             "" => " .\n".to_owned(),
@@ -186,8 +187,7 @@ fn documentation(name: &str, maintainer: &str, to: &Path) -> Result<(), Error> {
 fn maintainer(stated: Option<&str>) -> Result<String, Error> {
     let path = root().join("shell/cli/Cargo.toml");
     let metadata = command("cargo metadata --no-deps --format-version 1").output()?;
-    let metadata: Value =
-        serde_json::from_str(&metadata).map_err(|error| Error::File(path.clone(), error.into()))?;
+    let metadata: Value = serde_json::from_str(&metadata).at(&path)?;
     let packages = metadata.get("packages").and_then(Value::as_array).into_iter().flatten();
     let is_command = |package: &&Value| package.get("name").is_some_and(|name| name == "smf-cli");
     let own = packages
@@ -210,9 +210,8 @@ fn gzip(files: &[PathBuf]) -> Result<(), Error> {
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |error| Error::File(directory.to_owned(), error);
-    let entries = fs::read_dir(directory).map_err(failed)?;
-    entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+    let entries = fs::read_dir(directory).at(directory)?;
+    entries.map(|entry| Ok(entry.at(directory)?.path())).collect()
 }
 
 /// The files in `DEBIAN`: control, and for the shared library shlibs and triggers.
@@ -246,8 +245,7 @@ fn control(
 
 /// Directories and programs 0755, other files 0644, whatever the umask is.
 fn permissions(path: &Path) -> Result<(), Error> {
-    let failed = |error| Error::File(path.to_owned(), error);
-    let kind = path.symlink_metadata().map_err(failed)?.file_type();
+    let kind = path.symlink_metadata().at(path)?.file_type();
     if kind.is_symlink() {
         return Ok(());
     }
@@ -256,7 +254,7 @@ fn permissions(path: &Path) -> Result<(), Error> {
     }
     let is_program = path.parent().is_some_and(|parent| parent.ends_with("usr/bin"));
     let mode = if kind.is_dir() || is_program { 0o755 } else { 0o644 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at(path)
 }
 
 /// Builds the packages, and checks them with lintian; then installs, uses and removes them in a new Debian system.
@@ -304,18 +302,12 @@ pub(crate) fn check(maintainer: &str) -> Result<(), Error> {
 
 fn copy_into(file: &Path, directory: &Path) -> Result<(), Error> {
     let name = file.file_name().unwrap_or_default();
-    fs::copy(file, directory.join(name)).map(drop).map_err(|error| Error::File(file.into(), error))
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|error| Error::File(path.to_owned(), error))
+    fs::copy(file, directory.join(name)).map(drop).at(file)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent)
-        .and_then(|()| fs::write(path, text))
-        .map_err(|error| Error::File(path.to_owned(), error))
+    fs::create_dir_all(parent).and_then(|()| fs::write(path, text)).at(path)
 }
 
 #[cfg(test)]

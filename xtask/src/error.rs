@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 /// One sentence for the caller of the task; the details are printed before.
@@ -33,6 +33,18 @@ pub(crate) enum Error {
     NoSuchStep(String),
     /// The number of findings, and the check that made them.
     Findings(usize, &'static str),
+}
+
+/// Adds the name of a file to an error of the system.
+pub(crate) trait At<T> {
+    /// The result of an operation on the file `path`.
+    fn at(self, path: impl AsRef<Path>) -> Result<T, Error>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, path: impl AsRef<Path>) -> Result<T, Error> {
+        self.map_err(|error| Error::File(path.as_ref().to_owned(), error.into()))
+    }
 }
 
 impl fmt::Display for Error {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::freestanding;
 use crate::install::{self, Directories};
 use crate::shell::{cargo, command, root, target};
@@ -112,7 +112,7 @@ fn print_asked(what: &str, bytes: u64, kilobytes: u64) {
 }
 
 fn size(path: &Path) -> Result<u64, Error> {
-    let metadata = fs::metadata(path).map_err(|error| Error::File(path.to_owned(), error))?;
+    let metadata = fs::metadata(path).at(path)?;
     Ok(metadata.len())
 }
 

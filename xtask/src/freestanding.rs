@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::ci::has_target;
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::shell::{Command, cargo, command, target};
 
 /// Targets without an operating system, one of them of 32 bits.
@@ -183,22 +183,21 @@ fn memory_at_rest(program: &Path) -> Result<Memory, Error> {
 /// The memory of the program after it has called its module, while it blocks on the write of its result to a full
 /// socket.
 fn memory_of_a_run(program: &Path) -> Result<Memory, Error> {
-    let broken = |error| Error::File(program.to_owned(), error);
-    let (mut listener, talker) = UnixStream::pair().map_err(broken)?;
-    fill(&talker).map_err(broken)?;
+    let (mut listener, talker) = UnixStream::pair().at(program)?;
+    fill(&talker).at(program)?;
     let mut command = std::process::Command::new(program);
     let mut child =
-        command.env_clear().stdout(Stdio::from(OwnedFd::from(talker))).spawn().map_err(broken)?;
+        command.env_clear().stdout(Stdio::from(OwnedFd::from(talker))).spawn().at(program)?;
     // The command holds a copy of the descriptor.
     drop(command);
     let memory = wait_for_sleep(&child).and_then(|()| {
         let maps = PathBuf::from(format!("/proc/{}/smaps", child.id()));
-        fs::read_to_string(&maps).map_err(|error| Error::File(maps, error))
+        fs::read_to_string(&maps).at(&maps)
     });
     let mut said = Vec::new();
     let listened = listener.read_to_end(&mut said);
-    let status = child.wait().map_err(broken)?;
-    listened.map_err(broken)?;
+    let status = child.wait().at(program)?;
+    listened.at(program)?;
     if !status.success() || !said.ends_with(b"42\n") {
         return Err(Error::Status(program.display().to_string(), status));
     }
@@ -225,7 +224,7 @@ fn wait_for_sleep(child: &Child) -> Result<(), Error> {
     let path = PathBuf::from(format!("/proc/{}/stat", child.id()));
     let start = Instant::now();
     loop {
-        let stat = fs::read_to_string(&path).map_err(|error| Error::File(path.clone(), error))?;
+        let stat = fs::read_to_string(&path).at(&path)?;
         // The state follows the name, which is in parentheses.
         if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S')) {
             return Ok(());

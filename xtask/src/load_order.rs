@@ -6,7 +6,7 @@ mod record;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::shell::command;
 
 pub(crate) use record::run;
@@ -21,7 +21,7 @@ const PREFIX: &str = "*(.text*.";
 /// Prints a warning if half of the names in the script or more are of no function in `archive`.
 pub(crate) fn check(archive: &Path, script: &Path) -> Result<(), Error> {
     let text = std::fs::read_to_string(script);
-    let text = text.map_err(|error| Error::File(script.to_owned(), error))?;
+    let text = text.at(script)?;
     let names = command("nm --defined-only --quiet").args([archive]).output()?;
     let functions = functions(&names);
     let all: Vec<&str> = patterns(&text).collect();

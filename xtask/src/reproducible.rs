@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::library;
 use crate::shell::{command, root, target};
 
@@ -11,7 +11,7 @@ use crate::shell::{command, root, target};
 pub(crate) fn run() -> Result<(), Error> {
     let directory = target().join("reproducible");
     if directory.exists() {
-        fs::remove_dir_all(&directory).map_err(|error| Error::File(directory.clone(), error))?;
+        fs::remove_dir_all(&directory).at(&directory)?;
     }
     let build = |below: &str| -> Result<(PathBuf, Vec<u8>), Error> {
         let clone = directory.join(below);
@@ -26,8 +26,8 @@ pub(crate) fn run() -> Result<(), Error> {
             .env("CARGO_TARGET_DIR", &clone.join("target").display().to_string())
             .run()?;
         let built = installed.join("lib").join(library::soname(false));
-        let bytes = fs::read(&built).map_err(|error| Error::File(built.clone(), error))?;
-        fs::remove_dir_all(clone.join("target")).map_err(|error| Error::File(clone, error))?;
+        let bytes = fs::read(&built).at(&built)?;
+        fs::remove_dir_all(clone.join("target")).at(&clone)?;
         Ok((built, bytes))
     };
     let ((_, one), (path, other)) = (build("a")?, build("longer/path")?);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::shell::{cargo, root, target};
 
 pub(crate) fn run() -> Result<(), Error> {
@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<(), Error> {
 
 /// The names and lengths in the table of the list.
 fn listed(path: &Path) -> Result<BTreeMap<String, u64>, Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::File(path.to_owned(), error))?;
+    let text = fs::read_to_string(path).at(path)?;
     let rows = text.lines().filter_map(|line| {
         let mut cells = line.split('|').map(str::trim).skip(1);
         let (name, bytes) = (cells.next()?, cells.next()?);
@@ -55,13 +55,12 @@ fn listed(path: &Path) -> Result<BTreeMap<String, u64>, Error> {
 /// The modules and archives in `directory/below` with their lengths.
 fn files(directory: &Path, below: &str) -> Result<BTreeMap<String, u64>, Error> {
     let directory = directory.join(below);
-    let broken = |error| Error::File(directory.clone(), error);
     let mut files = BTreeMap::new();
-    for entry in fs::read_dir(&directory).map_err(broken)? {
-        let entry = entry.map_err(broken)?;
+    for entry in fs::read_dir(&directory).at(&directory)? {
+        let entry = entry.at(&directory)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(".smf") || name.ends_with(".lsm") {
-            files.insert(format!("{below}{name}"), entry.metadata().map_err(broken)?.len());
+            files.insert(format!("{below}{name}"), entry.metadata().at(&directory)?.len());
         }
     }
     Ok(files)

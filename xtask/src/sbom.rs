@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::shell::{cargo, command, root};
 
 /// A crate from the registry that is part of a shipped file.
@@ -28,15 +28,11 @@ type Dependencies = BTreeMap<(String, String), Dependency>;
 /// Writes `sbom.spdx.json` and `licences.txt` into a directory.
 pub(crate) fn write(directory: &Path) -> Result<(), Error> {
     let dependencies = dependencies()?;
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| Error::File(path, error)
-    };
     let bill = directory.join("sbom.spdx.json");
     let text = format!("{:#}\n", document(&dependencies)?);
-    fs::write(&bill, text).map_err(failed(&bill))?;
+    fs::write(&bill, text).at(&bill)?;
     let licences = directory.join("licences.txt");
-    fs::write(&licences, texts(&dependencies)?).map_err(failed(&licences))
+    fs::write(&licences, texts(&dependencies)?).at(&licences)
 }
 
 /// The crates that cargo links into the shipped packages, tests and build scripts left out.
@@ -92,7 +88,7 @@ fn name_and_version(line: &str) -> Option<(String, String)> {
 /// The SHA-256 checksums in Cargo.lock.
 fn checksums() -> Result<BTreeMap<(String, String), String>, Error> {
     let path = root().join("Cargo.lock");
-    let lock = fs::read_to_string(&path).map_err(|error| Error::File(path, error))?;
+    let lock = fs::read_to_string(&path).at(&path)?;
     let field = |package: &str, name: &str| {
         let mut lines = package.lines().filter_map(|line| line.strip_prefix(name));
         Some(lines.next()?.strip_prefix(" = \"")?.strip_suffix('"')?.to_owned())
@@ -173,13 +169,12 @@ fn texts(dependencies: &Dependencies) -> Result<String, Error> {
     let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for ((name, version), dependency) in dependencies {
         let directory = &dependency.directory;
-        let failed = |error| Error::File(directory.clone(), error);
-        for entry in fs::read_dir(directory).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
+        for entry in fs::read_dir(directory).at(directory)? {
+            let path = entry.at(directory)?.path();
             let file = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
             let is_licence = ["LICEN", "COPYING", "COPYRIGHT", "NOTICE"];
             if path.is_file() && is_licence.iter().any(|start| file.starts_with(start)) {
-                let text = fs::read_to_string(&path).map_err(|error| Error::File(path, error))?;
+                let text = fs::read_to_string(&path).at(&path)?;
                 users.entry(text).or_default().push(format!("{name} {version}"));
             }
         }

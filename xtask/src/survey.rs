@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::install::{self, Directories};
-use crate::shell::{cargo, command, root, target};
+use crate::shell::{cargo, command, target};
 
 /// The starts of the names of archives that are left out.
 const LEFT_OUT: [&str; 20] = [
@@ -46,14 +46,14 @@ struct Outcome {
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     let [directory] = arguments else {
-        return Err(Error::Missing("directory of archives among the arguments", root().to_owned()));
+        return Err(Error::Usage("survey".to_owned()));
     };
     cargo("build --quiet --release --package smf-cli").run()?;
     let installed = target().join("install");
     install::install("gdb", &Directories::below(&installed))?;
     let libraries = installed.join("lib");
     let scratch = target().join("survey");
-    fs::create_dir_all(&scratch).map_err(|error| Error::File(scratch.clone(), error))?;
+    fs::create_dir_all(&scratch).at(&scratch)?;
     let host = scratch.join("host");
     let compile =
         command("gcc -O1 -std=gnu11 -I shell/include xtask/src/survey/host.c -lsmf_loader -ldl");
@@ -78,11 +78,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
 
 /// The archives below a directory.
 fn find(directory: &Path, archives: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let broken = |error| Error::File(directory.to_owned(), error);
-    for entry in fs::read_dir(directory).map_err(broken)? {
-        let entry = entry.map_err(broken)?;
+    for entry in fs::read_dir(directory).at(directory)? {
+        let entry = entry.at(directory)?;
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        let kind = entry.file_type().map_err(broken)?;
+        let kind = entry.file_type().at(directory)?;
         let is_left_out = LEFT_OUT.iter().any(|start| name.starts_with(start));
         if kind.is_dir() {
             find(&path, archives)?;

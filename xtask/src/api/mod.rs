@@ -10,7 +10,7 @@ mod tree;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::shell::{command, root};
 
 /// The crates: directory, name, and the public modules that are left out.
@@ -31,12 +31,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     for (directory, name, without) in CRATES {
         let new = listing::of_crate(&root().join(directory).join("src/lib.rs"), name, without)?;
         let path = root().join(directory).join("api.txt");
-        let failed = |error| Error::File(path.clone(), error);
-        let old =
-            if path.exists() { fs::read_to_string(&path).map_err(failed)? } else { String::new() };
+        let old = if path.exists() { fs::read_to_string(&path).at(&path)? } else { String::new() };
         differences += print_differences(&old, &new);
         if is_update && old != new {
-            fs::write(&path, new).map_err(failed)?;
+            fs::write(&path, new).at(&path)?;
         }
     }
     if differences != 0 && !is_update {

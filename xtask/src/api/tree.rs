@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use quote::ToTokens;
 use syn::{Attribute, Item, UseTree, Visibility};
 
-use crate::error::Error;
+use crate::error::{At, Error};
 
 /// The number of a module.
 pub(super) type ModuleId = usize;
@@ -144,11 +144,8 @@ impl Tree {
 }
 
 fn parse(path: &Path) -> Result<Vec<Item>, Error> {
-    let text = fs::read_to_string(path).map_err(|error| Error::File(path.to_owned(), error))?;
-    let parsed = syn::parse_file(&text);
-    let parsed =
-        parsed.map_err(|error| Error::File(path.to_owned(), std::io::Error::other(error)))?;
-    Ok(parsed.items)
+    let text = fs::read_to_string(path).at(path)?;
+    Ok(syn::parse_file(&text).map_err(std::io::Error::other).at(path)?.items)
 }
 
 /// The file of `#[path = "..."]`, or the first one of `#[cfg_attr(..., path = "...")]`, which stands for the others.

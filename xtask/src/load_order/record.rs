@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{FEATURES, PREFIX, functions, matches, without_hashes};
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::install::{self, Directories};
 use crate::library;
 use crate::shell::{Command, cargo, command, root, target};
@@ -85,7 +85,7 @@ fn called(directory: &Path, [mode, module]: [&str; 2]) -> Result<BTreeSet<String
         .args([mode])
         .args([directory.join(module).with_extension("smf")])
         .run()?;
-    let text = fs::read_to_string(&profile).map_err(|error| Error::File(profile, error))?;
+    let text = fs::read_to_string(&profile).at(&profile)?;
     Ok(text.lines().filter_map(function).map(str::to_owned).collect())
 }
 
@@ -99,14 +99,13 @@ fn function(line: &str) -> Option<&str> {
 
 /// Replaces the list in the script.
 fn write<'n>(path: &Path, names: impl Iterator<Item = &'n String>) -> Result<(), Error> {
-    let failed = |error| Error::File(path.to_owned(), error);
-    let script = fs::read_to_string(path).map_err(failed)?;
+    let script = fs::read_to_string(path).at(path)?;
     let is_name = |line: &&str| line.trim_start().starts_with(PREFIX);
     let before = script.lines().take_while(|line| !is_name(line));
     let after = script.lines().skip_while(|line| !is_name(line)).skip_while(is_name);
     let names: Vec<String> = names.map(|name| format!("        {PREFIX}{name})")).collect();
     let lines: Vec<&str> = before.chain(names.iter().map(String::as_str)).chain(after).collect();
-    fs::write(path, lines.join("\n") + "\n").map_err(failed)?;
+    fs::write(path, lines.join("\n") + "\n").at(path)?;
     println!("{}: {} functions", path.display(), names.len());
     Ok(())
 }
