@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::shell::{Command, cargo, command, target};
 use crate::{api, check_header, deb, freestanding, fuzz, reproducible, samples, sanitize, tidy};
 
@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     }
     let unknown = wanted.iter().find(|name| STEPS.iter().all(|step| step.name != **name));
     if let Some(name) = unknown {
-        return Err(Error::NoSuchStep(name.clone()));
+        return Err(Error::no_such("step", name, STEPS.iter().map(|step| step.name)));
     }
     let is_wanted = |step: &&Step| match wanted {
         [] => set == Set::Full || step.set == Set::Push,
@@ -354,7 +354,7 @@ fn remove_unpacked() -> Result<(), Error> {
         let Ok(packages) = fs::read_dir(&path) else { continue };
         for package in packages.flatten().map(|package| package.path()) {
             if begins_with(&package, b"smf-") {
-                fs::remove_dir_all(&package).map_err(|error| Error::File(package, error))?;
+                fs::remove_dir_all(&package).at(&package)?;
             }
         }
     }

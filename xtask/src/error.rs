@@ -29,10 +29,29 @@ pub(crate) enum Error {
     Usage(String),
     /// A file that another build gives with other bytes.
     Different(PathBuf),
-    /// A step that does not exist.
-    NoSuchStep(String),
+    /// A name, what it should be the name of, and the names of those that exist.
+    NoSuch {
+        /// The name.
+        name: String,
+        /// Such as `step`.
+        kind: &'static str,
+        /// Those that exist, separated by commas.
+        known: String,
+    },
     /// The number of findings, and the check that made them.
     Findings(usize, &'static str),
+}
+
+impl Error {
+    /// The error of an unknown name.
+    pub(crate) fn no_such<'k>(
+        kind: &'static str,
+        name: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) -> Self {
+        let known = known.collect::<Vec<_>>().join(", ");
+        Error::NoSuch { name: name.to_owned(), kind, known }
+    }
 }
 
 /// Adds the name of a file to an error of the system.
@@ -63,8 +82,8 @@ impl fmt::Display for Error {
             Error::Different(path) => {
                 write!(f, "{}: a build in another directory gives other bytes", path.display())
             }
-            Error::NoSuchStep(name) => {
-                write!(f, "there is no step `{name}`; `cargo xtask ci list` names the steps")
+            Error::NoSuch { name, kind, known } => {
+                write!(f, "there is no {kind} `{name}`, only {known}")
             }
             Error::Findings(count, check) => write!(f, "{check}: {count} failed"),
         }

@@ -11,7 +11,7 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::{fs, thread};
 
-use crate::error::Error;
+use crate::error::{At, Error};
 use crate::shell::{cargo, root, target};
 
 /// Targets that reach unsafe code: memory, the cache, the linker and the exports for C.
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
         [option, seconds, wanted @ ..] if option == "--seconds" => (seconds.parse().ok(), wanted),
         wanted => (Some(30), wanted),
     };
-    let seconds = seconds.ok_or_else(|| Error::NoSuchStep("--seconds".to_owned()))?;
+    let seconds = seconds.ok_or_else(|| Error::Usage("--seconds".to_owned()))?;
     each(seconds, true, wanted).map(drop)
 }
 
@@ -63,8 +63,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
 /// targets that reach unsafe code run under the address sanitizer. Returns the number of targets.
 pub(crate) fn each(seconds: u32, sanitize: bool, wanted: &[String]) -> Result<u64, Error> {
     let targets = cargo("+nightly fuzz list").output()?;
-    let is_wanted = |name: &&str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    let targets: Vec<&str> = targets.lines().filter(is_wanted).collect();
+    let targets = select(&targets.lines().collect::<Vec<_>>(), wanted)?;
     if !sanitize && wanted.is_empty() {
         cargo("+nightly fuzz build --sanitizer none").run()?;
     }
@@ -80,6 +79,21 @@ pub(crate) fn each(seconds: u32, sanitize: bool, wanted: &[String]) -> Result<u6
     Ok(summary.len() as u64)
 }
 
+/// The targets that are wanted, all if none is listed.
+///
+/// # Errors
+/// A name that is listed, there or in this file, and is that of no target.
+fn select<'t>(targets: &[&'t str], wanted: &[String]) -> Result<Vec<&'t str>, Error> {
+    let listed = UNSAFE.into_iter().chain(OPERATION_LISTS).chain(wanted.iter().map(String::as_str));
+    for name in listed {
+        if !targets.contains(&name) {
+            return Err(Error::no_such("fuzz target", name, targets.iter().copied()));
+        }
+    }
+    let is_wanted = |name: &&&str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == *name);
+    Ok(targets.iter().filter(is_wanted).copied().collect())
+}
+
 fn run_together(names: &[&str], seconds: u32, sanitize: bool) -> Vec<Result<Statistics, Error>> {
     thread::scope(|scope| {
         let running: Vec<_> = names
@@ -93,7 +107,7 @@ fn run_together(names: &[&str], seconds: u32, sanitize: bool) -> Vec<Result<Stat
 
 fn run_target(name: &str, seconds: u32, sanitize: bool) -> Result<Statistics, Error> {
     let corpus = target().join("fuzz-corpus").join(name);
-    fs::create_dir_all(&corpus).map_err(|error| Error::File(corpus.clone(), error))?;
+    fs::create_dir_all(&corpus).at(&corpus)?;
     let seeds = ["fuzz/seeds", name].iter().collect::<PathBuf>();
     let seeds = if root().join(&seeds).is_dir() { seeds } else { "tests/samples".into() };
     let sanitizer = if sanitize && UNSAFE.contains(&name) { "address" } else { "none" };
@@ -119,6 +133,33 @@ fn run_target(name: &str, seconds: u32, sanitize: bool) -> Result<Statistics, Er
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_of_no_target_is_an_error_that_lists_the_targets() {
+        let targets = ["cache", "calls", "code", "link", "parse"];
+        let selected = |wanted: &[&str]| {
+            let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
+            select(&targets, &wanted).map_err(|error| error.to_string())
+        };
+        assert_eq!(selected(&["parse", "code"]).unwrap(), ["code", "parse"]);
+        assert_eq!(selected(&[]).unwrap(), targets);
+        let message = "there is no fuzz target `pars`, only cache, calls, code, link, parse";
+        assert_eq!(selected(&["code", "pars"]), Err(message.to_owned()));
+        let unknown = select(&targets[1..], &[]).unwrap_err().to_string();
+        assert!(unknown.contains("no fuzz target `cache`"), "{unknown}");
+    }
+
+    #[test]
+    fn lists_name_targets_of_the_manifest() {
+        let manifest = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+        let names = manifest.lines().filter_map(|line| line.strip_prefix("name = "));
+        let names: Vec<&str> = names.map(|name| name.trim_matches('"')).collect();
+        select(&names, &[]).unwrap();
+        for seeds in fs::read_dir(root().join("fuzz/seeds")).unwrap() {
+            let name = seeds.unwrap().file_name().into_string().unwrap();
+            assert!(names.contains(&&*name), "{name}");
+        }
+    }
 
     #[test]
     fn libfuzzer_output_yields_statistics() {

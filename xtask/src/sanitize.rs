@@ -10,10 +10,11 @@ const HOST: &str = "x86_64-unknown-linux-gnu";
 /// `soak [--minutes N]`; ten minutes by default.
 pub(crate) fn soak(arguments: &[String]) -> Result<(), Error> {
     let minutes: u64 = match arguments {
+        [] => 10,
         [option, minutes] if option == "--minutes" => {
-            minutes.parse().map_err(|_| Error::NoSuchStep(format!("--minutes {minutes}")))?
+            minutes.parse().map_err(|_| Error::Usage(format!("--minutes {minutes}")))?
         }
-        _ => 10,
+        [other, ..] => return Err(Error::Usage(other.clone())),
     };
     let seconds = minutes.saturating_mul(60).to_string();
     cargo("test --release --package smf-tests --test soak -- --nocapture")
