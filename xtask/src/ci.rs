@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::error::{At, Error};
 use crate::shell::{Command, cargo, command, target};
-use crate::{api, check_header, deb, freestanding, fuzz, reproducible, samples, sanitize, tidy};
+use crate::{api, deb, freestanding, fuzz, header, reproducible, samples, sanitize, tidy};
 
 /// The result of a step.
 enum Outcome {
@@ -50,7 +50,7 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
 const STEPS: [Step; 24] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
     push("api", |_| api::run(&[]).map(|()| Outcome::Passed(1))),
-    push("header", |_| check_header().map(|()| Outcome::Passed(1))),
+    push("header", |_| header::run().map(|()| Outcome::Passed(1))),
     push("format", |_| format()),
     push("clippy", |_| clippy()),
     push("test", test),

@@ -1,582 +1,510 @@
-//! Checks `smf.h`, which is written by hand, against the exports: functions with their types, fields of structures,
-//! error numbers, and the version. Every function must be in a section that states its behaviour with threads and forks.
+//! Checks `smf.h`, which is written by hand, against the exports.
 //!
-//! The check supports only the plain form in which this repository writes both languages: an export is
-//! `#[unsafe(no_mangle)]` directly before its function; a declaration is a statement outside of braces. An item in
-//! another form is missing on one side, and therefore reported.
+//! The C compiler compares them. From the Rust sources of the exports comes a C file that includes the header and states
+//! the type of every function and callback, the type and the place of every field, and the number of every constant, once
+//! for each convention. Names that the header alone has are found in its preprocessed text. Every function must be in a
+//! section that states its behaviour with threads and forks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// The header, from the top of the repository.
-pub(crate) const HEADER: &str = "shell/include/smf.h";
+use quote::ToTokens;
+use syn::{
+    Attribute, Expr, Field, FnArg, GenericArgument, Item, ItemMacro, ItemStruct, PathArguments,
+    ReturnType, Type, parse_quote,
+};
+
+use crate::error::{At, Error};
+use crate::library;
+use crate::shell::{root, target};
 
 /// The directory of the exports.
 const EXPORTS: &str = "shell/src/ffi";
 
-/// The types of the interface, in Rust and in C.
-const TYPES: [(&str, &str); 68] = [
-    ("()", "void"),
-    ("bool", "bool"),
-    ("Bool", "SmfBool"),
-    ("u64", "uint64_t"),
-    ("i32", "int32_t"),
-    ("i64", "int64_t"),
-    ("*const c_char", "const char *"),
-    ("*const *const c_char", "const char *const *"),
-    ("*const u8", "const uint8_t *"),
-    ("*mut i32", "int32_t *"),
-    ("*mut u8", "uint8_t *"),
-    ("*const RuntimeValue", "const RuntimeValue *"),
-    ("*mut RuntimeValue", "RuntimeValue *"),
-    ("*const SmfValueHooks", "const SmfValueHooks *"),
-    ("Bytes", "SmfBytes"),
-    ("Value", "SmfValue"),
-    ("Path", "SmfPath"),
-    ("Mapping", "SmfMapping"),
-    ("SmfError", "SmfError"),
-    ("*const SmfCacheOptions", "const SmfCacheOptions *"),
-    ("SmfCacheFile", "SmfCacheFile"),
-    ("SmfCachePart", "SmfCachePart"),
-    ("*mut SmfCacheStatistics", "SmfCacheStatistics *"),
-    ("*mut SmfCacheSample", "SmfCacheSample *"),
-    ("*mut SmfCacheBucket", "SmfCacheBucket *"),
-    ("SmfPrefetchProgress", "SmfPrefetchProgress"),
-    ("*mut c_void", "void *"),
-    ("*const *mut c_void", "void *const *"),
-    ("*const i64", "const int64_t *"),
-    ("*mut i64", "int64_t *"),
-    ("*const u64", "const uint64_t *"),
-    ("*const SmfLoaderOptions", "const SmfLoaderOptions *"),
-    ("*mut SmfLoaderStatistics", "SmfLoaderStatistics *"),
-    ("*mut SmfReloaded", "SmfReloaded *"),
-    ("*mut SmfSymbol", "SmfSymbol *"),
-    ("SmfMissing", "SmfMissing"),
-    ("SmfResolver", "SmfResolver"),
-    ("SmfModuleVisitor", "SmfModuleVisitor"),
-    ("*mut SmfModuleHeader", "SmfModuleHeader *"),
-    ("*mut SmfModuleSection", "SmfModuleSection *"),
-    ("*mut SmfExecEvent", "SmfExecEvent *"),
-    ("*const SmfHostSymbol", "const SmfHostSymbol *"),
-    ("*const SmfSymbolTable", "const SmfSymbolTable *"),
-    ("*const SmfHostFunction", "const SmfHostFunction *"),
-    ("SmfSymbolVisitor", "SmfSymbolVisitor"),
-    ("*mut SmfConcrete", "SmfConcrete *"),
-    ("*mut SmfTakenReloc", "SmfTakenReloc *"),
-    ("*mut SmfDeferred", "SmfDeferred *"),
-    ("SmfConcreteVisitor", "SmfConcreteVisitor"),
-    ("SmfDeferredVisitor", "SmfDeferredVisitor"),
-    ("*mut c_char", "char *"),
-    ("*const SmfJitOptions", "const SmfJitOptions *"),
-    ("*mut SmfJitInstance", "SmfJitInstance *"),
-    ("*mut SmfJitStatistics", "SmfJitStatistics *"),
-    ("*mut SmfTakenObject", "SmfTakenObject *"),
-    ("SmfTypeHintVisitor", "SmfTypeHintVisitor"),
-    ("*const SmfTemplate", "const SmfTemplate *"),
-    ("SmfCompiler", "SmfCompiler"),
-    ("Json", "SmfJson"),
-    ("Answer", "SmfAnswer"),
-    ("Text", "SmfText"),
-    ("*const SmfExecOptions", "const SmfExecOptions *"),
-    ("*const SmfExecValue", "const SmfExecValue *"),
-    ("*mut SmfExecValue", "SmfExecValue *"),
-    ("*mut SmfExecFunction", "SmfExecFunction *"),
-    ("*mut SmfExecDiagnostic", "SmfExecDiagnostic *"),
-    ("*mut SmfExecStatistics", "SmfExecStatistics *"),
-    ("SmfFrontEnd", "SmfFrontEnd"),
-];
+/// The options with which the compiler compares. A structure is initialised with as many values as Rust has fields, which
+/// is too few where the header has more.
+const CHECKS: [&str; 3] =
+    ["-fsyntax-only", "-Werror=missing-field-initializers", "-Werror=redundant-decls"];
 
-/// The structures of the interface.
-const STRUCTS: [&str; 35] = [
-    "SmfError",
-    "SmfValueHooks",
-    "SmfMapping",
-    "SmfCacheOptions",
-    "SmfCacheFile",
-    "SmfCachePart",
-    "SmfCacheStatistics",
-    "SmfCacheBucket",
-    "SmfCacheSample",
-    "SmfPrefetchProgress",
-    "SmfLoaderOptions",
-    "SmfMissing",
-    "SmfSymbol",
-    "SmfReloaded",
-    "SmfLoaderStatistics",
-    "SmfModuleHeader",
-    "SmfModuleSection",
-    "SmfTakenReloc",
-    "SmfConcrete",
-    "SmfDeferred",
-    "SmfJitOptions",
-    "SmfJitInstance",
-    "SmfJitStatistics",
-    "SmfTakenObject",
-    "SmfTypeHint",
-    "SmfTemplate",
-    "SmfExecEvent",
-    "SmfHostSymbol",
-    "SmfSymbolTable",
-    "SmfHostFunction",
-    "SmfExecOptions",
-    "SmfExecValue",
-    "SmfExecFunction",
-    "SmfExecDiagnostic",
-    "SmfExecStatistics",
-];
+/// The starts of the names that some builds of the Simple runtime define themselves, and that therefore are weak symbols.
+/// Those of its mapping functions are linked with a runtime in the tests of the C API.
+const WEAK: [&str; 4] = ["rt_exec_manager_", "rt_jit_", "rt_get_jit_", "rt_set_jit_"];
 
-/// A function, with the types of C.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Function {
-    /// Its name.
-    pub(crate) name: String,
-    /// The return type.
-    pub(crate) result: String,
-    /// The types of its arguments.
-    pub(crate) arguments: Vec<String>,
+/// Compares the header with the exports, and prints every difference.
+pub(crate) fn run() -> Result<(), Error> {
+    let differences = compare(&root().join(library::HEADER), &sources()?, &target())?;
+    differences.iter().for_each(|difference| println!("{difference}"));
+    match differences.len() {
+        0 => Ok(()),
+        count => Err(Error::Findings(count, "header")),
+    }
 }
 
-/// A function of the header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Declared {
-    /// Name and types.
-    pub(crate) function: Function,
-    /// Whether the tagged convention exports it as well.
-    pub(crate) in_tagged: bool,
-    /// Whether only libraries with the feature `jit` export it.
-    pub(crate) needs_jit: bool,
-}
-
-/// Compares the header with the exports.
-///
-/// # Errors
-/// Every difference, one a line.
-pub(crate) fn check(root: &Path) -> Result<(), String> {
-    let header = read(&root.join(HEADER))?;
-    let (mut exported, mut rust, mut weakly) = (Vec::new(), String::new(), Vec::new());
-    let mut places = vec![root.join(EXPORTS)];
+/// The sources of the exports, by their paths.
+fn sources() -> Result<BTreeMap<PathBuf, String>, Error> {
+    let (mut sources, mut places) = (BTreeMap::new(), vec![root().join(EXPORTS)]);
     while let Some(place) = places.pop() {
         if place.is_dir() {
-            let files = fs::read_dir(&place).map_err(|error| told(&place, &error))?;
-            let paths = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>, _>>();
-            places.extend(paths.map_err(|error| told(&place, &error))?);
-            continue;
-        }
-        let text = read(&place)?;
-        exported.extend(exports(&text));
-        weakly.extend(weak(&text).map(str::to_owned));
-        rust.push_str(&text);
-    }
-    let declared = declared(&header);
-    let mut differences = compare(&exported, &declared);
-    differences.extend(compare_structs(&STRUCTS, &rust, &header));
-    differences.extend(compare_codes(&rust, &header));
-    differences.extend(check_groups(&header));
-    differences.extend(compare_version(&read(&root.join("Cargo.toml"))?, &header));
-    weakly.sort_unstable();
-    if weakly != RUNTIME {
-        differences.push(format!("the weak exports are {weakly:?}, and the runtime's {RUNTIME:?}"));
-    }
-    if exported.is_empty() {
-        differences.push("there are no exports".to_owned());
-    }
-    if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| told(path, &error))
-}
-
-fn told(path: &Path, error: &std::io::Error) -> String {
-    format!("{}: {error}", path.display())
-}
-
-fn compare(exported: &[Function], declared: &[Declared]) -> Vec<String> {
-    let mut differences = Vec::new();
-    let by_name: BTreeMap<&str, &Function> =
-        declared.iter().map(|d| (&*d.function.name, &d.function)).collect();
-    for function in exported {
-        match by_name.get(&*function.name) {
-            None => differences.push(format!("{} is exported and not declared", function.name)),
-            Some(found) if *found != function => {
-                let (here, there) = (function.in_c(), found.in_c());
-                differences.push(format!("exported as `{here}`, declared as `{there}`"));
+            for file in fs::read_dir(&place).at(&place)? {
+                places.push(file.at(&place)?.path());
             }
-            Some(_) => {}
+        } else {
+            sources.insert(place.clone(), fs::read_to_string(&place).at(&place)?);
         }
     }
-    if by_name.len() != declared.len() {
-        differences.push("a function is declared twice".to_owned());
-    }
-    let undefined = by_name.keys().filter(|name| exported.iter().all(|f| f.name != **name));
-    differences.extend(undefined.map(|name| format!("{name} is declared and not exported")));
-    differences
+    Ok(sources)
 }
 
-impl Function {
-    fn in_c(&self) -> String {
-        format!("{} {}({})", self.result, self.name, self.arguments.join(", "))
-    }
-}
-
-/// The names that the Simple runtime may define itself: those of its mapping functions, what its module loader calls, and
-/// the execution manager.
-const RUNTIME: [&str; 50] = [
-    "rt_call_ptr_0",
-    "rt_call_ptr_1",
-    "rt_call_ptr_2",
-    "rt_call_ptr_3",
-    "rt_close_fd",
-    "rt_exec_manager_backend_name",
-    "rt_exec_manager_cleanup",
-    "rt_exec_manager_clear_error",
-    "rt_exec_manager_compile",
-    "rt_exec_manager_compile_file",
-    "rt_exec_manager_compile_mir",
-    "rt_exec_manager_compile_source",
-    "rt_exec_manager_create",
-    "rt_exec_manager_execute",
-    "rt_exec_manager_execute_string",
-    "rt_exec_manager_execute_void",
-    "rt_exec_manager_get_last_error",
-    "rt_exec_manager_get_opt_level",
-    "rt_exec_manager_has_function",
-    "rt_exec_manager_is_valid",
-    "rt_exec_manager_list_functions",
-    "rt_exec_manager_set_opt_level",
-    "rt_get_jit_backend",
-    "rt_jit_backend_name",
-    "rt_jit_call_i64",
-    "rt_jit_call_i64_i64",
-    "rt_jit_call_void",
-    "rt_jit_cleanup",
-    "rt_jit_compile_source",
-    "rt_jit_create",
-    "rt_jit_create_for_target",
-    "rt_jit_has_function",
-    "rt_madvise",
-    "rt_madvise_raw",
-    "rt_mlock",
-    "rt_mmap_raw",
-    "rt_mprotect",
-    "rt_msync",
-    "rt_msync_flags",
-    "rt_munlock",
-    "rt_munmap",
-    "rt_munmap_raw",
-    "rt_open_fd",
-    "rt_page_size",
-    "rt_ptr_read_u8",
-    "rt_ptr_write_bytes_raw",
-    "rt_ptr_write_i32",
-    "rt_ptr_write_i64",
-    "rt_ptr_write_u8",
-    "rt_set_jit_backend",
-];
-
-/// The names that a Rust file exports as weak symbols.
-fn weak(rust: &str) -> impl Iterator<Item = &str> {
-    let list = rust.split_once("\nexport_weak! {\n").and_then(|(_, rest)| rest.split_once("\n}"));
-    list.map(|(names, _)| names).unwrap_or_default().lines().map(|l| l.trim().trim_end_matches(';'))
-}
-
-/// The functions that a macro generates: a name and the number of integer arguments.
-fn family(rust: &str, macro_name: &str) -> Vec<Function> {
-    let start = format!("\n{macro_name}! {{\n");
-    let family = rust.split_once(&start).and_then(|(_, rest)| rest.split_once("\n}"));
-    let mut found = Vec::new();
-    for line in family.map(|(lines, _)| lines).unwrap_or_default().lines() {
-        if let Some((name, arguments)) = line.trim().trim_end_matches(");").split_once('(') {
-            let count = 1 + arguments.split(',').filter(|a| !a.trim().is_empty()).count();
-            let integer = || "int64_t".to_owned();
-            let arguments = (0..count).map(|_| integer()).collect();
-            found.push(Function { name: name.to_owned(), result: integer(), arguments });
+/// The differences between a header and the sources. The C files are written to a directory.
+fn compare(
+    header: &Path,
+    sources: &BTreeMap<PathBuf, String>,
+    directory: &Path,
+) -> Result<BTreeSet<String>, Error> {
+    let mut differences = check_groups(&fs::read_to_string(header).at(header)?);
+    for (macros, other) in [(&[][..], "tagged.rs"), (&["-DSMF_TAGGED"], "values.rs")] {
+        let mut exports = Exports { is_tagged: !macros.is_empty(), ..Exports::default() };
+        for (path, source) in sources.iter().filter(|(path, _)| !path.ends_with(other)) {
+            let parsed = syn::parse_file(source).map_err(std::io::Error::other).at(path)?;
+            exports.add(parsed.items);
         }
+        let statements = exports.statements();
+        let file = directory.join(format!("header{}.c", macros.concat()));
+        fs::write(
+            &file,
+            format!("#include \"{}\"\n#include <stddef.h>\n{statements}\n", header.display()),
+        )
+        .at(&file)?;
+        let mut compile = Command::new(library::compiler());
+        compile.env("LC_ALL", "C").args(macros).args(CHECKS).arg(&file);
+        let errors = compile.output().at(header)?;
+        let found = String::from_utf8_lossy(&errors.stderr);
+        let mut found = found.lines().filter_map(|line| line.split_once(" error: ")).peekable();
+        if found.peek().is_none() && !errors.status.success() {
+            return Err(Error::Status(format!("{compile:?}"), errors.status));
+        }
+        differences.extend(found.map(|(_, error)| {
+            error.trim_start_matches("static assertion failed: ").replace('"', "")
+        }));
+        let text = |options: &[_]| library::preprocessed(header, &[macros, options].concat());
+        let (declared, defined) = (text(&[]).at(header)?, text(&["-dM"]).at(header)?);
+        differences.extend(exports.absent(&declared, &defined));
     }
-    found
+    Ok(differences)
 }
 
-/// The exports of a Rust file.
-pub(crate) fn exports(rust: &str) -> Vec<Function> {
-    let mut found = family(rust, "export");
-    let calls = family(rust, "calls");
-    for name in weak(rust) {
-        let generated = calls.iter().find(|function| function.name == name).cloned();
-        let start = format!("extern \"C\" fn {name}(");
-        let head = rust.find(&start).and_then(|at| rust.get(at..)?.split('{').next());
-        found.extend(generated.or_else(|| export(head?)));
-    }
-    for (at, marker) in rust.match_indices("#[unsafe(no_mangle)]\n") {
-        let rest = rust.get(at + marker.len()..).unwrap_or_default().trim_start();
-        // Attributes may precede the function.
-        let rest = rest.lines().skip_while(|line| line.trim_start().starts_with("#["));
-        let rest: String = rest.collect::<Vec<_>>().join("\n");
-        let head = rest.split(['{', ';']).next().unwrap_or_default();
-        if let Some(function) = export(head).filter(|f| !f.name.starts_with('$')) {
-            found.push(function);
-        }
-    }
-    found
+/// What the sources export in one of the conventions.
+#[derive(Default)]
+struct Exports {
+    is_tagged: bool,
+    /// The types of parameters and result.
+    functions: BTreeMap<String, (Vec<Type>, ReturnType)>,
+    weak: BTreeSet<String>,
+    structs: BTreeMap<String, Vec<(String, Type)>>,
+    /// Types under other names: those of values, which differ between the conventions, and callbacks.
+    aliases: BTreeMap<String, Type>,
+    constants: BTreeMap<String, String>,
 }
 
-/// `pub extern "C" fn name(argument: type, ...) -> type`.
-fn export(head: &str) -> Option<Function> {
-    let (_, signature) = head.split_once("extern \"C\" fn ")?;
-    let (name, rest) = signature.split_once('(')?;
-    let (arguments, result) = rest.rsplit_once(')')?;
-    let arguments = arguments.split(',').filter_map(|argument| argument.split_once(':'));
-    let result = result.trim().strip_prefix("->").unwrap_or("()");
-    Some(Function {
-        name: name.trim().to_owned(),
-        result: type_in_c(result),
-        arguments: arguments.map(|(_, of)| type_in_c(of)).collect(),
-    })
-}
-
-fn type_in_c(rust: &str) -> String {
-    let rust = rust.trim();
-    let known = TYPES.iter().find(|(name, _)| *name == rust);
-    known.map_or_else(|| format!("`{rust}`, which has no type in C"), |(_, c)| (*c).to_owned())
-}
-
-/// The functions of a header.
-pub(crate) fn declared(header: &str) -> Vec<Declared> {
-    let mut found = Vec::new();
-    let (mut depth, mut statement) = (0usize, String::new());
-    let mut conditions: Vec<String> = Vec::new();
-    for line in without_comments(header).lines() {
-        match line.split_whitespace().next() {
-            Some("#endif") => drop(conditions.pop()),
-            Some("#else") => conditions.last_mut().into_iter().for_each(String::clear),
-            Some(word) if word.starts_with("#if") => conditions.push(line.trim().to_owned()),
-            _ => {}
-        }
-        let only_if = |condition| conditions.iter().any(|known| known == condition);
-        // Functions with other types in the tagged convention are declared a second time.
-        if only_if("#ifdef SMF_TAGGED") {
-            continue;
-        }
-        let in_tagged = !only_if("#ifndef SMF_TAGGED");
-        let needs_jit = only_if("#ifndef SMF_NO_JIT");
-        // The braces around everything are for C++.
-        if line.starts_with('#') || line.starts_with("extern \"C\" {") || line == "}" {
-            continue;
-        }
-        for letter in line.chars() {
-            match letter {
-                '{' => depth += 1,
-                '}' => depth = depth.saturating_sub(1),
-                ';' if depth == 0 => {
-                    let whole = std::mem::take(&mut statement);
-                    found.extend(declaration(&whole).map(|function| Declared {
-                        function,
-                        in_tagged,
-                        needs_jit,
+impl Exports {
+    /// Adds the exports among the items.
+    fn add(&mut self, items: Vec<Item>) {
+        for item in items {
+            match item {
+                Item::Mod(module) if self.has(&module.attrs) => {
+                    self.add(module.content.map(|(_, items)| items).unwrap_or_default());
+                }
+                Item::Fn(function) if self.has(&function.attrs) => {
+                    let syn::Signature { ident, inputs, output, abi, .. } = function.sig;
+                    if abi.is_some() && is_export(&ident.to_string()) {
+                        let types = inputs.into_iter().filter_map(|input| match input {
+                            FnArg::Typed(input) => Some(*input.ty),
+                            FnArg::Receiver(_) => None,
+                        });
+                        let types = (types.collect(), output);
+                        self.functions.insert(ident.to_string(), types);
+                    }
+                }
+                Item::Macro(item) => self.add_generated(&item),
+                Item::Struct(item) if is_struct(&item) => {
+                    let field = |f: Field| Some((f.ident?.to_string(), f.ty));
+                    let fields = item.fields.into_iter().filter_map(field).collect();
+                    self.structs.insert(item.ident.to_string(), fields);
+                }
+                Item::Type(item) if self.has(&item.attrs) => {
+                    self.aliases.insert(item.ident.to_string(), *item.ty);
+                }
+                Item::Const(item) if item.ident.to_string().starts_with("SMF_") => {
+                    self.constants.insert(item.ident.to_string(), number(&item.expr));
+                }
+                Item::Enum(item) if item.ident == "Code" => {
+                    self.constants.insert("SMF_OK".to_owned(), "0".to_owned());
+                    self.constants.extend(item.variants.iter().filter_map(|variant| {
+                        let name = format!("SMF_ERROR{}", in_capitals(&variant.ident.to_string()));
+                        Some((name, number(&variant.discriminant.as_ref()?.1)))
                     }));
                 }
-                letter => statement.push(letter),
+                _ => {}
             }
         }
-        statement.push(' ');
     }
-    found
-}
 
-/// `type name(type argument, ...)`.
-fn declaration(statement: &str) -> Option<Function> {
-    let statement = statement.trim();
-    if statement.starts_with("typedef") {
-        return None;
-    }
-    let (head, arguments) = statement.split_once('(')?;
-    let arguments = arguments.trim_end().strip_suffix(')')?;
-    let (result, name) = type_and_name(head)?;
-    let arguments = arguments.split(',').filter(|argument| argument.trim() != "void");
-    let arguments =
-        arguments.map(|argument| Some(type_and_name(argument)?.0)).collect::<Option<_>>()?;
-    Some(Function { name, result, arguments })
-}
-
-/// `const char *name` as `const char *` and `name`.
-fn type_and_name(text: &str) -> Option<(String, String)> {
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let at = text.rfind([' ', '*'])? + 1;
-    let (of, name) = text.split_at_checked(at)?;
-    Some((of.trim().to_owned(), name.to_owned()))
-}
-
-fn without_comments(c: &str) -> String {
-    let mut pieces = c.split("/*");
-    let mut text = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        text.push_str(piece.split_once("*/").map_or("", |(_, rest)| rest));
-    }
-    text
-}
-
-/// The fields of each structure, by name and order.
-fn compare_structs(names: &[&str], rust: &str, header: &str) -> Vec<String> {
-    let header = without_comments(header);
-    let mut differences = Vec::new();
-    for name in names {
-        let start = [format!("pub struct {name} {{"), format!("typedef struct {name} {{")];
-        let [ours, theirs] = start;
-        let ours: Vec<&str> = body(rust, &ours)
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':').map(|(n, _)| n))
-            .collect();
-        let theirs: Vec<&str> = body(&header, &theirs).split(';').filter_map(field).collect();
-        if ours != theirs || ours.is_empty() {
-            differences
-                .push(format!("{name} has the fields {ours:?}, and {theirs:?} in the header"));
+    /// Adds the functions of `export!` and `calls!`, which take as many integers as are listed after the first, and the
+    /// names of `export_weak!`.
+    fn add_generated(&mut self, item: &ItemMacro) {
+        let is = |name| item.mac.path.is_ident(name);
+        let text = item.mac.tokens.to_string();
+        let entries = text.split(';').map(str::trim).filter(|entry| !entry.is_empty());
+        if is("export_weak") {
+            self.weak.extend(entries.map(str::to_owned));
+        } else if is("export") || is("calls") {
+            for (name, listed) in entries.filter_map(|entry| entry.split_once('(')) {
+                let count = listed.matches(char::is_alphabetic).count() + 1;
+                let parameters = (0..count).map(|_| parse_quote!(i64)).collect();
+                let types = (parameters, parse_quote!(-> i64));
+                self.functions.insert(name.trim().to_owned(), types);
+            }
         }
     }
-    differences
-}
 
-/// The name in `type name` or `type (*name)(...)`.
-fn field(declaration: &str) -> Option<&str> {
-    let declaration = declaration.trim();
-    match declaration.split_once("(*") {
-        Some((_, rest)) => rest.split(')').next(),
-        None => declaration.rsplit([' ', '*']).next().filter(|name| !name.is_empty()),
+    /// Whether an item belongs to the convention.
+    fn has(&self, attributes: &[Attribute]) -> bool {
+        attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).all(|attribute| {
+            let condition = attribute.meta.to_token_stream().to_string();
+            let is_of_tagged = !condition.contains("not");
+            condition != "cfg (test)"
+                && (!condition.contains("\"tagged\"") || is_of_tagged == self.is_tagged)
+        })
+    }
+
+    /// The statements for the compiler. A type without a form in C is one that fails.
+    fn statements(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        let is_version = format!("SMF_VERSION is {version}");
+        let mut statements =
+            vec![state(&format!("!__builtin_strcmp(SMF_VERSION, \"{version}\")"), &is_version)];
+        for (part, number) in ["MAJOR", "MINOR", "PATCH"].iter().zip(version.split('.')) {
+            statements.push(state(&format!("SMF_VERSION_{part} == {number}"), &is_version));
+        }
+        for (name, number) in &self.constants {
+            statements.push(state(&format!("{name} == {number}"), &format!("{name} is {number}")));
+        }
+        for (name, (parameters, result)) in &self.functions {
+            let of = self.function(parameters.iter(), result, "");
+            statements.push(state_type(name, &of, &format!("{name} is exported as")));
+            if WEAK.iter().any(|start| name.starts_with(start)) && !self.weak.contains(name) {
+                statements.push(state("0", &format!("{name} is not a weak symbol")));
+            }
+        }
+        for (name, alias) in self.aliases.iter().filter(|(name, _)| name.starts_with("Smf")) {
+            statements.push(state_type(name, &self.in_c(alias, ""), &format!("{name} is")));
+        }
+        for (name, fields) in &self.structs {
+            let declarations: String =
+                fields.iter().map(|(field, of)| format!(" {};", self.in_c(of, field))).collect();
+            statements.push(format!("struct Rust{name} {{{declarations} }};"));
+            statements
+                .push(format!("const {name} {name}_ = {{ {} }};", "0, ".repeat(fields.len())));
+            let size = format!("sizeof({name}) == sizeof(struct Rust{name})");
+            statements.push(state(&size, &format!("the size of {name}")));
+            for (field, of) in fields {
+                let place =
+                    format!("offsetof({name}, {field}) == offsetof(struct Rust{name}, {field})");
+                statements.push(state(&place, &format!("the place of {name}.{field}")));
+                let what = format!("(({name} *)0)->{field}");
+                let message = format!("{name}.{field} is");
+                statements.push(state_type(&what, &self.in_c(of, ""), &message));
+            }
+        }
+        statements.join("\n")
+    }
+
+    /// The declaration of a name of this type in C; of no name, the type. `declarator` is the name with what surrounds it.
+    fn in_c(&self, of: &Type, declarator: &str) -> String {
+        match of {
+            Type::Ptr(pointer) => {
+                let qualifier = if pointer.const_token.is_some() { "const " } else { "" };
+                self.in_c(&pointer.elem, &format!("{qualifier}*{declarator}"))
+            }
+            Type::BareFn(function) => {
+                let parameters = function.inputs.iter().map(|input| &input.ty);
+                self.function(parameters, &function.output, &format!("(*{declarator})"))
+            }
+            Type::Path(path) => {
+                let last = path.path.segments.last();
+                let name = last.map(|last| last.ident.to_string()).unwrap_or_default();
+                if let Some(PathArguments::AngleBracketed(list)) = last.map(|last| &last.arguments)
+                    && let (true, Some(GenericArgument::Type(of))) =
+                        (name == "Option", list.args.first())
+                {
+                    return self.in_c(of, declarator);
+                }
+                if let Some(alias) = self.aliases.get(&name) {
+                    return self.in_c(alias, declarator);
+                }
+                let c = SCALARS.iter().find(|(rust, _)| *rust == name).map(|(_, c)| *c);
+                format!("{} {declarator}", c.unwrap_or(&name))
+            }
+            other => format!("{} {declarator}", other.to_token_stream()),
+        }
+    }
+
+    fn function<'t>(
+        &self,
+        parameters: impl Iterator<Item = &'t Type>,
+        result: &ReturnType,
+        declarator: &str,
+    ) -> String {
+        let list: Vec<String> =
+            parameters.map(|of| self.in_c(of, "").trim_end().to_owned()).collect();
+        let list = if list.is_empty() { "void".to_owned() } else { list.join(", ") };
+        let declarator = format!("{declarator}({list})");
+        match result {
+            ReturnType::Default => format!("void {declarator}"),
+            ReturnType::Type(_, of) => self.in_c(of, &declarator),
+        }
+    }
+
+    /// The functions, structures and constants that the header alone has, of its preprocessed text and its macros.
+    fn absent(&self, declared: &str, macros: &str) -> Vec<String> {
+        let between = |text: &str, start: &str, end: char| -> Vec<String> {
+            let rests = text.split(start).skip(1).filter_map(|rest| rest.split_once(end));
+            rests.map(|(name, _)| name.trim().to_owned()).collect()
+        };
+        let functions = library::functions(declared).map(|(name, _)| name.to_owned());
+        let structs = between(declared, "typedef struct ", '{').into_iter();
+        let structs = structs.filter(|name| name.starts_with("Smf"));
+        let constants = between(declared, " SMF_", '=').into_iter();
+        let constants = constants.chain(between(macros, "#define SMF_", ' '));
+        let constants = constants.map(|name| format!("SMF_{name}"));
+        let is_constant = |name: &String| !NO_CONSTANTS.iter().any(|start| name.starts_with(start));
+        functions
+            .filter(|name| !self.functions.contains_key(name))
+            .chain(structs.filter(|name| !self.structs.contains_key(name)))
+            .chain(constants.filter(is_constant).filter(|name| !self.constants.contains_key(name)))
+            .map(|name| format!("{name} is in the header alone"))
+            .collect()
     }
 }
 
-fn body<'t>(text: &'t str, start: &str) -> &'t str {
-    let rest = text.split_once(start).map_or("", |(_, rest)| rest);
-    rest.split_once("\n}").map_or("", |(body, _)| body)
+/// The scalars of the interface, in Rust and in C.
+const SCALARS: [(&str, &str); 12] = [
+    ("c_char", "char"),
+    ("c_int", "int"),
+    ("c_void", "void"),
+    ("f64", "double"),
+    ("i8", "int8_t"),
+    ("i16", "int16_t"),
+    ("i32", "int32_t"),
+    ("i64", "int64_t"),
+    ("u8", "uint8_t"),
+    ("u16", "uint16_t"),
+    ("u32", "uint32_t"),
+    ("u64", "uint64_t"),
+];
+
+/// The starts of names of macros that are no constants of the exports.
+const NO_CONSTANTS: [&str; 3] = ["SMF_H", "SMF_TAGGED", "SMF_VERSION"];
+
+fn state(condition: &str, message: &str) -> String {
+    format!("_Static_assert({condition}, \"{message}\");")
 }
 
-/// The numbers of the errors.
-fn compare_codes(rust: &str, header: &str) -> Vec<String> {
-    let header = without_comments(header);
-    let numbers = |text: &str| -> Vec<(String, String)> {
-        let entries = text.split(',').filter_map(|entry| entry.split_once('='));
-        entries.map(|(name, number)| (name.trim().to_owned(), number.trim().to_owned())).collect()
-    };
-    let mut ours = vec![("SMF_OK".to_owned(), "0".to_owned())];
-    let named =
-        |(name, number): (String, String)| (format!("SMF_ERROR_{}", in_capitals(&name)), number);
-    ours.extend(numbers(body(rust, "enum Code {")).into_iter().map(named));
-    let theirs = numbers(body(&header, "typedef enum SmfErrorCode {"));
-    let differ = ours.iter().filter(|entry| !theirs.contains(entry));
-    let mut differences: Vec<String> =
-        differ.map(|(name, number)| format!("{name} = {number} is not in the header")).collect();
-    if ours.len() != theirs.len() || ours.len() == 1 {
-        differences.push(format!("{} error codes, and {} in the header", ours.len(), theirs.len()));
+/// States that `what` has a type.
+fn state_type(what: &str, of: &str, message: &str) -> String {
+    let of = of.trim();
+    let condition = format!("__builtin_types_compatible_p(__typeof__({what}), {of})");
+    state(&condition, &format!("{message} `{of}`"))
+}
+
+/// The number that is the value of a constant, or the first argument of the function that checks it.
+fn number(value: &Expr) -> String {
+    match value {
+        Expr::Call(call) => call.args.first().map(number).unwrap_or_default(),
+        value => value.to_token_stream().to_string(),
     }
-    differences
 }
 
-/// `UnknownAddress` as `UNKNOWN_ADDRESS`.
+/// Whether a structure is one of the interface.
+fn is_struct(item: &ItemStruct) -> bool {
+    let has_layout_of_c = item.attrs.iter().any(|attribute| attribute.path().is_ident("repr"));
+    has_layout_of_c && item.ident.to_string().starts_with("Smf")
+}
+
+/// Whether a function is exported under this name.
+fn is_export(name: &str) -> bool {
+    library::PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// `UnknownAddress` as `_UNKNOWN_ADDRESS`.
 fn in_capitals(name: &str) -> String {
-    let mut text = String::new();
-    for letter in name.chars() {
-        if letter.is_uppercase() && !text.is_empty() {
-            text.push('_');
-        }
-        text.extend(letter.to_uppercase());
-    }
-    text
+    let part =
+        |letter: char| [letter.is_uppercase().then_some('_'), Some(letter.to_ascii_uppercase())];
+    name.chars().flat_map(part).flatten().collect()
 }
 
-/// Checks that every function is in a section with one statement on threads and one on forks.
-fn check_groups(header: &str) -> Vec<String> {
-    let mut differences = Vec::new();
-    for section in header.split("\n/* ---- ").filter(|section| !declared(section).is_empty()) {
+/// Checks that every section with functions has one statement on threads and one on forks.
+fn check_groups(header: &str) -> BTreeSet<String> {
+    let mut differences = BTreeSet::new();
+    let has_function = |section: &&str| {
+        section.lines().any(|line| !line.starts_with([' ', '/', '#']) && line.contains('('))
+    };
+    for section in header.split("\n/* ---- ").filter(has_function) {
         let title =
             section.lines().next().unwrap_or_default().trim_end_matches([' ', '-', '*', '/']);
         for what in ["Threads", "Fork"] {
             let count = section.matches(&format!("\n * {what}: ")).count();
             if count != 1 {
-                differences.push(format!("{count} statements of `{what}:` in the section {title}"));
+                differences
+                    .insert(format!("{count} statements of `{what}:` in the section {title}"));
             }
         }
     }
     differences
-}
-
-fn compare_version(manifest: &str, header: &str) -> Option<String> {
-    let ours = manifest.lines().find_map(|line| line.strip_prefix("version = "))?;
-    let macro_of =
-        |name| header.lines().find_map(|line| line.strip_prefix("#define ")?.strip_prefix(name));
-    let theirs = macro_of("SMF_VERSION ");
-    let parts = ["SMF_VERSION_MAJOR ", "SMF_VERSION_MINOR ", "SMF_VERSION_PATCH "].map(macro_of);
-    let is_equal = Some(ours) == theirs && ours.trim_matches('"').split('.').map(Some).eq(parts);
-    (!is_equal).then(|| format!("version {ours}, and {theirs:?} {parts:?} in the header"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RUST: &str = "\
-/// Doc.
-#[unsafe(no_mangle)]
-pub extern \"C\" fn one(a: i64, b: *const c_char) -> bool {
-}
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub unsafe extern \"C\" fn two() {
-}
-macro_rules! export { }
-#[unsafe(no_mangle)]
-pub extern \"C\" fn $name($(a: i64),*) -> i64 {
-}
-export! {
-    three_0();
-    three_2(a, b);
-}
-";
-    const C: &str = "\
-#ifdef __cplusplus
-extern \"C\" {
-#endif
-/* bool no(void); */
-typedef struct S { int (*f)(int); } S;
-bool one(int64_t a,
-         const char *b);
-#ifndef SMF_NO_JIT
-#ifndef SMF_TAGGED
-void two(void);
+    const RUST: &str = "
+        #[unsafe(no_mangle)]
+        pub unsafe extern \"C\" fn smf_one(a: i64, b: *const c_char, c: SmfVisitor) -> Bool {}
+        #[cfg(not(feature = \"tagged\"))]
+        extern \"C\" fn rt_jit_two() {}
+        #[cfg(feature = \"tagged\")]
+        extern \"C\" fn rt_jit_two(a: *const *mut c_void) {}
+        export_weak! { rt_jit_two; }
+        export! { rt_call_0(); rt_call_2(a, b); }
+        macro_rules! export { () => { extern \"C\" fn smf_no() {} } }
+        #[cfg(test)]
+        mod tests { extern \"C\" fn smf_of_a_test() {} }
+        type Bool = bool;
+        pub type SmfVisitor = Option<unsafe extern \"C\" fn(*const SmfPair, *mut c_void) -> i32>;
+        #[repr(C)] pub struct SmfPair { pub size: i64, pub other: i32, pub free: Option<extern \"C\" fn()> }
+        const SMF_ONE: i32 = 1;
+        const SMF_TWO: i32 = known(-2, Two::Two);
+        enum Code { OutOfRange = 4 }";
+    const C: &str = "
+/*
+ * Threads: any.
+ * Fork: none.
+ */
+#define SMF_H
+#include <stdbool.h>
+#include <stdint.h>
+#define SMF_ONE 1 /* void smf_no(void); */
+#define SMF_TWO (-2)
+typedef enum SmfErrorCode { SMF_OK = 0, SMF_ERROR_OUT_OF_RANGE = 4 } SmfErrorCode;
+typedef struct SmfPair {
+    int64_t size;
+    int32_t other;
+    void (*free)(void);
+} SmfPair;
+typedef int32_t (*SmfVisitor)(const SmfPair *pair, void *user);
+bool smf_one(int64_t a, const char *b, SmfVisitor c);
+#ifdef SMF_TAGGED
+void rt_jit_two(void *const *a);
 #else
+void rt_jit_two(void);
 #endif
-int64_t three_0(int64_t f);
-#endif
-int64_t three_2(int64_t f, int64_t a, int64_t b);
-#ifdef __cplusplus
-}
-#endif
+int64_t rt_call_0(int64_t f);
+int64_t rt_call_2(int64_t f, int64_t a, int64_t b);
 ";
 
-    #[test]
-    fn matching_header_is_accepted() {
-        let declared = declared(C);
-        assert_eq!(compare(&exports(RUST), &declared), [""; 0]);
-        let in_tagged: Vec<bool> = declared.iter().map(|d| d.in_tagged).collect();
-        assert_eq!(in_tagged, [true, false, true, true]);
-        let needs_jit: Vec<bool> = declared.iter().map(|d| d.needs_jit).collect();
-        assert_eq!(needs_jit, [false, true, true, false]);
+    /// The differences between sources and a header.
+    fn differences(name: &str, rust: &str, c: &str) -> Vec<String> {
+        let directory = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let header = directory.join("smf.h");
+        fs::write(&header, c).unwrap();
+        let sources = BTreeMap::from([(PathBuf::from("a.rs"), rust.to_owned())]);
+        let found = compare(&header, &sources, &directory).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        found.into_iter().collect()
+    }
+
+    /// The header with the version of this package.
+    fn header() -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        let numbers = ["MAJOR", "MINOR", "PATCH"].iter().zip(version.split('.'));
+        let numbers = numbers.map(|(part, n)| format!("#define SMF_VERSION_{part} {n}\n"));
+        format!("{}#define SMF_VERSION \"{version}\"\n{C}", numbers.collect::<String>())
     }
 
     #[test]
+    fn header_of_the_repository_has_no_differences() {
+        run().unwrap();
+    }
+
+    #[test]
+    fn matching_header_has_no_differences() {
+        assert_eq!(differences("header-equal", RUST, &header()), [""; 0]);
+    }
+
+    /// Each difference, made by a replacement in the header, and a part of what the compiler says.
+    #[test]
     fn every_difference_is_found() {
-        let found = |rust: &str, c: &str| compare(&exports(rust), &declared(c));
-        let wrong = |from, to| found(RUST, &C.replace(from, to)).join("; ");
-        assert!(wrong("bool one", "int32_t one").contains("exported as `bool one("));
-        assert!(wrong("const char *b", "char *b").contains("declared as"));
-        assert!(wrong("int64_t three_2(int64_t f, ", "int64_t three_2(").contains("three_2"));
-        assert_eq!(wrong("void two(void);", ""), "two is exported and not declared");
-        assert_eq!(
-            wrong("void two(", "void four(void); void two("),
-            "four is declared and not exported"
-        );
-        assert_eq!(wrong("void two(", "void two(void); void two("), "a function is declared twice");
-        assert!(
-            found(&RUST.replace("b: *const c_char", "b: usize"), C)[0].contains("no type in C")
-        );
+        for (from, to, expected) in [
+            ("bool smf_one", "int32_t smf_one", "smf_one is exported as `bool (int64_t"),
+            ("int64_t a, const", "int32_t a, const", "smf_one is exported as"),
+            ("const char *b", "char *b", "smf_one is exported as"),
+            ("SmfVisitor c)", "void *c)", "smf_one is exported as"),
+            ("SmfVisitor c)", "SmfVisitor c, int d)", "smf_one is exported as"),
+            ("void *const *a", "void **a", "rt_jit_two is exported as `void (void *const *)`"),
+            ("rt_jit_two(void)", "rt_jit_two(int a)", "rt_jit_two is exported as `void (void)`"),
+            ("rt_call_2(int64_t f, ", "rt_call_2(", "rt_call_2 is exported as"),
+            ("int64_t rt_call_0", "int32_t rt_call_1", "rt_call_0"),
+            ("int64_t rt_call_0", "void smf_four(int); int64_t rt_call_0", "smf_four is in the"),
+            (
+                "bool smf_one(",
+                "bool smf_one(int64_t, const char *, SmfVisitor); bool smf_one(",
+                "redundant",
+            ),
+            ("const SmfPair *pair", "SmfPair *pair", "SmfVisitor is `int32_t (*)("),
+            ("int32_t (*SmfVisitor)", "bool (*SmfVisitor)", "SmfVisitor is"),
+            ("int32_t other", "uint32_t other", "SmfPair.other is `int32_t`"),
+            ("int32_t other", "int16_t other", "SmfPair.other is `int32_t`"),
+            ("int32_t other", "int32_t others", "others"),
+            ("int32_t other", "int32_t other, more", "missing initializer"),
+            ("void (*free)(void);", "", "free"),
+            ("void (*free)(void)", "int (*free)(void)", "SmfPair.free is `void (*)(void)`"),
+            ("(void);\n} SmfPair", "(void); int64_t more;\n} SmfPair", "the size of SmfPair"),
+            ("int64_t size;\n    int32_t other;", "int32_t other; int64_t size;", "the place of"),
+            (
+                "int64_t rt_call_0",
+                "typedef struct SmfNew { int a; } SmfNew; int64_t rt_call_0",
+                "SmfNew is in",
+            ),
+            ("SMF_ONE 1", "SMF_ONE 2", "SMF_ONE is 1"),
+            ("(-2)", "2", "SMF_TWO is - 2"),
+            ("#define SMF_ONE 1", "", "SMF_ONE"),
+            ("#define SMF_ONE 1", "#define SMF_ONE 1\n#define SMF_NEW 1", "SMF_NEW is in the"),
+            ("= 4", "= 5", "SMF_ERROR_OUT_OF_RANGE is 4"),
+            ("= 4", "= 4, SMF_ERROR_NEW = 5", "SMF_ERROR_NEW is in the"),
+            ("#define SMF_VERSION \"", "#define SMF_VERSION \"9", "SMF_VERSION is"),
+            ("MINOR ", "MINOR 9", "SMF_VERSION is"),
+        ] {
+            let changed = header().replace(from, to);
+            assert_ne!(changed, header(), "{from}");
+            let found = differences("header-changed", RUST, &changed).join("\n");
+            assert!(found.contains(expected), "{from} -> {to}: {found}");
+        }
+    }
+
+    #[test]
+    fn export_without_a_declaration_is_found() {
+        for (from, to, expected) in [
+            ("smf_one", "smf_three", "smf_three"),
+            ("export_weak! { rt_jit_two; }", "", "rt_jit_two is not a weak symbol"),
+            ("a: i64, b", "a: usize, b", "usize"),
+            ("#[repr(C)]", "", "SmfPair is in the header alone"),
+        ] {
+            let found = differences("header-export", &RUST.replace(from, to), &header()).join("\n");
+            assert!(found.contains(expected), "{from} -> {to}: {found}");
+        }
     }
 
     #[test]
@@ -585,33 +513,16 @@ int64_t three_2(int64_t f, int64_t a, int64_t b);
         let header = format!(
             "#define A 1\n/* ---- One -- */\n{statements}void a(void);\n/* ---- Two --- */\n"
         );
-        assert_eq!(check_groups(&header), [""; 0]);
+        let groups = |header: &str| check_groups(header).into_iter().collect::<Vec<_>>();
+        assert_eq!(groups(&header), [""; 0]);
         let two = format!("{header}void b(void);\n");
         let absent =
-            ["Threads", "Fork"].map(|w| format!("0 statements of `{w}:` in the section Two"));
-        assert_eq!(check_groups(&two), absent);
-        assert_eq!(check_groups(&format!("{two}{statements}")), [""; 0]);
-        assert_eq!(check_groups(&format!("{header}{statements}void b(void);\n")), [""; 0]);
-        assert_eq!(check_groups(&header.replace("/* ---- One -- */", "")).len(), 0);
-        assert_eq!(check_groups(&format!("{statements}{header}")).len(), 0);
-        assert_eq!(check_groups(&header.replace(statements, &statements.repeat(2))).len(), 2);
-    }
-
-    #[test]
-    fn structures_codes_and_versions_are_compared() {
-        let rust = "pub struct SmfError {\n    pub code: i32,\n}\npub struct SmfValueHooks {\n    pub size: i64,\n    pub free: Option<F>,\n}\nenum Code {\n    Argument = 1,\n    OutOfRange = 4,\n}\n";
-        let c = "typedef struct SmfError {\n    int32_t code; /* x */\n} SmfError;\ntypedef struct SmfValueHooks {\n    int64_t size;\n    void (*free)(RuntimeValue *);\n} SmfValueHooks;\ntypedef enum SmfErrorCode {\n    SMF_OK = 0,\n    SMF_ERROR_ARGUMENT = 1, /* y */\n    SMF_ERROR_OUT_OF_RANGE = 4\n} SmfErrorCode;\n";
-        let names = ["SmfError", "SmfValueHooks"];
-        assert_eq!(compare_structs(&names, rust, c), [""; 0]);
-        assert_eq!(compare_codes(rust, c), [""; 0]);
-        assert_eq!(compare_structs(&names, rust, &c.replace("(*free)", "(*release)")).len(), 1);
-        assert_eq!(compare_codes(rust, &c.replace("= 4", "= 5")).len(), 1);
-        assert_eq!(compare_codes(rust, &c.replace("= 4", "= 4,\n    SMF_MORE = 6")).len(), 1);
-        let header = "#define SMF_VERSION \"1.2.3\"\n#define SMF_VERSION_MAJOR 1\n\
-                      #define SMF_VERSION_MINOR 2\n#define SMF_VERSION_PATCH 3\n";
-        assert_eq!(compare_version("version = \"1.2.3\"\n", header), None);
-        assert!(compare_version("version = \"1.2.4\"\n", header).is_some());
-        let other = header.replace("MINOR 2", "MINOR 3");
-        assert!(compare_version("version = \"1.2.3\"\n", &other).is_some());
+            ["Fork", "Threads"].map(|w| format!("0 statements of `{w}:` in the section Two"));
+        assert_eq!(groups(&two), absent);
+        assert_eq!(groups(&format!("{two}{statements}")), [""; 0]);
+        assert_eq!(groups(&format!("{header}{statements}void b(void);\n")), [""; 0]);
+        assert_eq!(groups(&header.replace("/* ---- One -- */", "")).len(), 0);
+        assert_eq!(groups(&format!("{statements}{header}")).len(), 0);
+        assert_eq!(groups(&header.replace(statements, &statements.repeat(2))).len(), 2);
     }
 }

@@ -4,8 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
-use crate::header;
+use crate::error::{At, Error};
 use crate::library;
 use crate::load_order;
 use crate::shell::{Command, cargo, root, target};
@@ -34,7 +33,7 @@ impl Directories {
             true => path,
             false => self.destination.join(path.strip_prefix("/").unwrap_or(&path)),
         };
-        fs::create_dir_all(&path).map_err(|error| Error::File(path.clone(), error))?;
+        fs::create_dir_all(&path).at(&path)?;
         Ok(path)
     }
 
@@ -72,7 +71,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
 
 /// The absolute form of a path, relative to the directory of the caller.
 fn absolute(path: &str) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(|error| Error::File(path.into(), error))
+    std::path::absolute(path).at(path)
 }
 
 /// The target directory of the libraries: one of its own, because the features change what cargo keeps under one name.
@@ -91,11 +90,13 @@ pub(crate) fn install(features: &str, directories: &Directories) -> Result<(), E
         .run()?;
     let name = library::name(is_tagged);
     let lib = directories.library_directory("")?;
-    let header = install_headers(directories)?;
+    install_headers(directories)?;
     copy(&built.join("release/libsmf_loader.a"), &lib.join(format!("lib{name}.a")))?;
 
     let script = built.join(format!("{name}.map"));
-    write(&script, &library::version_script(&header::declared(&header), is_tagged))?;
+    let header = root().join(library::HEADER);
+    let exports = library::version_script(&header, is_tagged);
+    write(&script, &exports.at(&header)?)?;
     let shared = library::soname(is_tagged);
     let linked = built.join(&shared);
     let archive = built.join("release/libsmf_loader_shared.a");
@@ -124,20 +125,20 @@ pub(crate) fn install(features: &str, directories: &Directories) -> Result<(), E
     describe(directories, is_tagged, needs_libffi)
 }
 
-/// Installs the headers. Returns the text of `smf.h`.
-fn install_headers(directories: &Directories) -> Result<String, Error> {
+/// Installs the headers.
+fn install_headers(directories: &Directories) -> Result<(), Error> {
     let include = directories.directory("include")?;
-    let header = read(&root().join(header::HEADER))?;
-    write(&include.join("smf.h"), &header)?;
-    copy(&root().join("shell/include/smf.hpp"), &include.join("smf.hpp"))?;
-    Ok(header)
+    ["smf.h", "smf.hpp"]
+        .iter()
+        .try_for_each(|name| copy(&root().join("shell/include").join(name), &include.join(name)))
 }
 
 /// Writes the files for pkg-config and, in the C convention, for CMake.
 fn describe(directories: &Directories, is_tagged: bool, needs_libffi: bool) -> Result<(), Error> {
     let (name, shared) = (library::name(is_tagged), library::soname(is_tagged));
     let fill = |template: &str| -> Result<String, Error> {
-        let text = read(&root().join("shell").join(template))?;
+        let template = root().join("shell").join(template);
+        let text = fs::read_to_string(&template).at(&template)?;
         Ok(text
             .replace("@prefix@", &directories.prefix.display().to_string())
             .replace("@libdir@", &format!("${{prefix}}/{}", directories.libraries))
@@ -182,40 +183,31 @@ pub(crate) fn install_command(directories: &Directories) -> Result<(), Error> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::copy(from, to).map(drop).map_err(|error| Error::File(from.to_owned(), error))
+    fs::copy(from, to).map(drop).at(from)
 }
 
 /// Copies a file by one write: the kernel then has it in few large folios, which programs map by fewer page faults than
 /// the small ones that a linker's writes leave. Processes that have mapped the old file keep it.
 fn replace_whole(from: &Path, to: &Path) -> Result<(), Error> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| Error::File(path, error)
-    };
-    let bytes = fs::read(from).map_err(failed(from))?;
-    let permissions = fs::metadata(from).map_err(failed(from))?.permissions();
+    let bytes = fs::read(from).at(from)?;
+    let permissions = fs::metadata(from).at(from)?.permissions();
     if to.symlink_metadata().is_ok() {
-        fs::remove_file(to).map_err(failed(to))?;
+        fs::remove_file(to).at(to)?;
     }
-    fs::write(to, bytes).map_err(failed(to))?;
-    fs::set_permissions(to, permissions).map_err(failed(to))
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|error| Error::File(path.to_owned(), error))
+    fs::write(to, bytes).at(to)?;
+    fs::set_permissions(to, permissions).at(to)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(|error| Error::File(path.to_owned(), error))
+    fs::write(path, text).at(path)
 }
 
 /// Makes `path` a symbolic link to `target`.
 fn replace_link(path: &Path, target: &str) -> Result<(), Error> {
-    let broken = |error| Error::File(path.to_owned(), error);
     if path.symlink_metadata().is_ok() {
-        fs::remove_file(path).map_err(broken)?;
+        fs::remove_file(path).at(path)?;
     }
-    symlink(target, path).map_err(broken)
+    symlink(target, path).at(path)
 }
 
 #[cfg(test)]
@@ -252,7 +244,7 @@ mod tests {
             Directories { prefix: prefix.clone(), libraries, destination: PathBuf::new() };
         describe(&directories, false, false).unwrap();
         let cmake = directories.library_directory("cmake/smf").unwrap();
-        let config = read(&cmake.join("smf-config.cmake")).unwrap();
+        let config = fs::read_to_string(cmake.join("smf-config.cmake")).unwrap();
         assert!(
             !config.contains(&prefix.display().to_string()) && !config.contains('@'),
             "{config}"

@@ -7,10 +7,15 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::header::Declared;
+/// The header, from the top of the repository.
+pub(crate) const HEADER: &str = "shell/include/smf.h";
+
+/// The starts of the names of exports.
+pub(crate) const PREFIXES: [&str; 4] = ["smf_", "rt_", "compiler_", "type_"];
 
 /// The version of the binary interface: part of the soname, and of the version of every symbol.
 const ABI: &str = "0";
@@ -31,16 +36,36 @@ pub(crate) fn soname(is_tagged: bool) -> String {
     format!("lib{}.so.{ABI}", name(is_tagged))
 }
 
-/// A version script that exports the functions of the header, and nothing else.
-pub(crate) fn version_script(declared: &[Declared], is_tagged: bool) -> String {
+/// The text of a header without comments and conditions, for a compiler with these options.
+pub(crate) fn preprocessed(header: &Path, options: &[&str]) -> io::Result<String> {
+    let mut command = Command::new(compiler());
+    let output = command.args(["-E", "-P"]).args(options).arg(header).output()?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr))),
+    }
+}
+
+/// The functions that a preprocessed header declares: their names, and the text of their parameters.
+pub(crate) fn functions(header: &str) -> impl Iterator<Item = (&str, &str)> {
+    header.match_indices('(').filter_map(|(at, _)| {
+        let (before, after) = header.split_at(at);
+        let name = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+        let (parameters, _) = after.strip_prefix('(')?.split_once(')')?;
+        PREFIXES.iter().any(|prefix| name.starts_with(prefix)).then_some((name, parameters))
+    })
+}
+
+/// A version script that exports the functions of the header in a convention, and nothing else.
+pub(crate) fn version_script(header: &Path, is_tagged: bool) -> io::Result<String> {
     let mut script = format!("SMF_{ABI} {{\n  global:\n");
-    let functions = declared.iter().filter(|d| d.in_tagged || !is_tagged);
-    for symbol in functions.map(|d| &*d.function.name).chain(GDB) {
+    let header = preprocessed(header, if is_tagged { &["-DSMF_TAGGED"] } else { &[] })?;
+    for symbol in functions(&header).map(|(name, _)| name).chain(GDB) {
         // Writing to a string does not fail.
         let _ = writeln!(script, "    {symbol};");
     }
     script.push_str("  local: *;\n};\n");
-    script
+    Ok(script)
 }
 
 /// The object that reserves static thread-local storage in a host.

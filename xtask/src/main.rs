@@ -25,7 +25,7 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use error::Error;
+use error::{At, Error};
 use install::Directories;
 use shell::cargo;
 
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         "samples" => samples::run(),
         "bench" => bench(arguments),
         "api" => api::run(arguments),
-        "header" => check_header(),
+        "header" => header::run(),
         "install" => install::run(arguments),
         "deb" => deb::task(arguments),
         "sbom" => sbom::write(Path::new(arguments.first().map_or(".", String::as_str))),
@@ -113,11 +113,9 @@ fn bench(arguments: &[String]) -> Result<(), Error> {
     let Some(page) = page else { return run.run() };
     let figures = shell::target().join("bench.json");
     run.args(["--json".as_ref(), figures.as_os_str()]).run()?;
-    let text = std::fs::read(&figures).map_err(|error| Error::File(figures.clone(), error))?;
-    let figures: serde_json::Value = serde_json::from_slice(&text)
-        .map_err(|error| Error::File(figures, std::io::Error::from(error)))?;
-    let written = std::fs::write(&page, bench_page::page(&figures));
-    written.map_err(|error| Error::File(page.clone(), error))?;
+    let text = std::fs::read(&figures).at(&figures)?;
+    let figures: serde_json::Value = serde_json::from_slice(&text).at(&figures)?;
+    std::fs::write(&page, bench_page::page(&figures)).at(&page)?;
     println!("{}", page.display());
     Ok(())
 }
@@ -133,12 +131,4 @@ fn with_page(arguments: &[String]) -> (Vec<String>, Option<PathBuf>) {
     let page =
         if named { PathBuf::from(rest.remove(at)) } else { shell::target().join("bench.html") };
     (rest, Some(page))
-}
-
-/// The tests of the library include the same check.
-fn check_header() -> Result<(), Error> {
-    header::check(shell::root()).map_err(|differences| {
-        println!("{differences}");
-        Error::Findings(differences.lines().count(), "header")
-    })
 }

@@ -20,8 +20,6 @@ use smf_loader::compile::CompileOptions;
 use smf_loader::pack::{Input, Options, SharedLibrary, pack};
 
 mod examples;
-#[path = "../../../xtask/src/header.rs"]
-mod header;
 #[path = "../../../xtask/src/library.rs"]
 mod library;
 mod runtime;
@@ -61,9 +59,8 @@ fn libraries(features: &str) -> &'static Path {
         let name = library::name(is_tagged);
         let archive = copies.join(format!("lib{name}.a"));
         fs::copy(target.join("debug/libsmf_loader.a"), archive).unwrap();
-        let header = fs::read_to_string(header_path()).unwrap();
         let script = copies.join("exports.map");
-        fs::write(&script, library::version_script(&header::declared(&header), is_tagged)).unwrap();
+        fs::write(&script, library::version_script(&header_path(), is_tagged).unwrap()).unwrap();
         let shared = copies.join(library::soname(is_tagged));
         let archive = target.join("debug/libsmf_loader_shared.a");
         let link = library::Link {
@@ -89,7 +86,7 @@ const TAGGED: &str = "tagged,exec";
 const LIBFFI: &str = "gdb,exec,libffi";
 
 fn header_path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(header::HEADER)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(library::HEADER)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -186,13 +183,16 @@ fn every_export_accepts_valid_and_refuses_invalid_arguments() {
 #[test]
 fn every_export_refuses_misuse_from_many_threads() {
     let program = fs::read_to_string(Path::new(SOURCES).join("misuse.c")).unwrap();
-    let declared = header::declared(&fs::read_to_string(header_path()).unwrap());
+    let header = library::preprocessed(&header_path(), &[]).unwrap();
     // Functions of a switch alone accept every argument.
-    let is_refusable =
-        |function: &&header::Function| function.arguments.iter().any(|argument| argument != "bool");
-    let functions = declared.iter().map(|d| &d.function).filter(is_refusable);
-    let absent: Vec<&str> = functions
-        .map(|function| &*function.name)
+    let is_switch = |parameter: &str| {
+        ["void", "bool", "_Bool"].contains(&parameter.split(' ').next().unwrap_or_default())
+            && !parameter.contains('*')
+    };
+    let refusable = library::functions(&header)
+        .filter(|(_, parameters)| !parameters.split(", ").all(is_switch));
+    let absent: Vec<&str> = refusable
+        .map(|(name, _)| name)
         .filter(|name| !program.contains(&format!("{name}(")))
         .collect();
     assert_eq!(absent, [""; 0], "misuse.c does not call these");
@@ -779,12 +779,10 @@ fn mdwe_policy_is_named_in_the_error() {
 }
 
 #[test]
-fn header_matches_exports() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    assert_eq!(header::check(&root), Ok(()));
-    let declared = header::declared(&fs::read_to_string(header_path()).unwrap());
-    for (features, tagged) in [(C, false), (JIT, false), (TAGGED, true)] {
-        let library = libraries(features).join(library::soname(tagged));
+fn libraries_export_the_functions_of_the_header() {
+    for (features, macros) in [(C, &["-DSMF_NO_JIT"][..]), (JIT, &[]), (TAGGED, &["-DSMF_TAGGED"])]
+    {
+        let library = libraries(features).join(library::soname(features == TAGGED));
         let table = succeed(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
         // The names have a version, as in `smf_version@@SMF_0`, which is a symbol too.
         let names =
@@ -792,9 +790,8 @@ fn header_matches_exports() {
         let mut exported: Vec<&str> = names.map(|(name, _)| name).collect();
         exported.retain(|name| !name.starts_with("__jit_debug_"));
         exported.sort_unstable();
-        let declared = declared.iter().filter(|d| d.in_tagged || !tagged);
-        let declared = declared.filter(|d| !d.needs_jit || features != C);
-        let mut declared: Vec<&str> = declared.map(|d| &*d.function.name).collect();
+        let header = library::preprocessed(&header_path(), macros).unwrap();
+        let mut declared: Vec<&str> = library::functions(&header).map(|(name, _)| name).collect();
         declared.sort_unstable();
         assert_eq!(exported, declared, "{features}");
     }
