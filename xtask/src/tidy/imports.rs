@@ -9,6 +9,7 @@ use super::source::{code_of, without_tests};
 
 /// The layers of the core. A module imports from lower layers only, never from another module of its own layer.
 const LAYERS: &[(u8, &[&str])] = &[
+    (0, &["plural", "printable", "trap_code"]),
     (1, &["alloc_util"]),
     (2, &["format", "memory"]),
     (3, &["ir", "types", "trap", "cache", "extract"]),
@@ -205,7 +206,7 @@ fn reach(start: &Module, names: &[&Module], imports: &[Import]) -> Vec<bool> {
     reached
 }
 
-/// Imports from the same layer or a higher one.
+/// Imports from the same layer or a higher one, and of or by a module that is in no layer.
 pub(super) fn upward(imports: &[Import]) -> Vec<String> {
     let layer = |module: &Module| {
         let first = module.first()?;
@@ -213,7 +214,8 @@ pub(super) fn upward(imports: &[Import]) -> Vec<String> {
     };
     let is_upward = |import: &&Import| {
         let crosses = import.from.first() != import.to.first();
-        crosses && layer(&import.from).zip(layer(&import.to)).is_some_and(|(from, to)| from <= to)
+        let [from, to] = [&import.from, &import.to].map(layer);
+        crosses && !import.from.is_empty() && !import.to.is_empty() && (to.is_none() || from <= to)
     };
     imports.iter().filter(is_upward).map(Import::describe).collect()
 }
@@ -270,5 +272,16 @@ mod tests {
         ]);
         let expected = ["format (line 1) uses link", "memory (line 1) uses format"];
         assert_eq!(upward(&found), expected);
+    }
+
+    #[test]
+    fn module_without_a_layer_is_found() {
+        let found = of(&[
+            ("lib.rs", "pub use unlisted::A;\n"),
+            ("format.rs", "use crate::unlisted::A;\n"),
+            ("unlisted.rs", "use crate::vm::Engine;\n"),
+            ("vm.rs", ""),
+        ]);
+        assert_eq!(upward(&found), ["format (line 1) uses unlisted", "unlisted (line 1) uses vm"]);
     }
 }
