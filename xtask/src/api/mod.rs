@@ -7,6 +7,8 @@
 mod listing;
 mod tree;
 
+pub(crate) use tree::import_paths;
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{Attribute, Item, UseTree, Visibility};
 
@@ -229,6 +230,15 @@ pub(super) fn imports(item: &Item) -> Vec<Import> {
         flatten(&item.tree, &mut Vec::new(), &mut found);
     }
     found
+}
+
+/// The paths of the tokens after `use`; none of those that are no import.
+pub(crate) fn import_paths(tokens: TokenStream) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    if let Ok(tree) = syn::parse2(tokens) {
+        flatten(&tree, &mut Vec::new(), &mut found);
+    }
+    found.into_iter().map(|import| import.path).collect()
 }
 
 fn flatten(tree: &UseTree, path: &mut Vec<String>, found: &mut Vec<Import>) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::imports::{self, is_test_file};
-use super::source::{code_of, item_end, without_tests};
+use super::source::Source;
 use crate::error::Error;
 
 /// The packages that are counted.
@@ -73,30 +73,16 @@ fn count(files: &[File]) -> Counts {
         if is_test_file(name.get(package.len() + 1..).unwrap_or_default()) {
             continue;
         }
-        let code = without_tests(&code_of(text));
-        counts.code_lines += code.lines().filter(|line| !line.trim().is_empty()).count();
+        let source = Source::new(text);
+        counts.code_lines += source.lines.len();
         if name.starts_with("core") {
-            counts.inline_always += code.matches("inline(always)").count();
+            counts.inline_always += source.inline_always;
         }
-        counts.long_functions.extend(long_functions(&code).map(|found| format!("{name}: {found}")));
+        let long = source.functions.iter().filter(|(_, _, lines)| *lines > MAX_FUNCTION_LINES);
+        let long = long.map(|(f, line, lines)| format!("{name}: {f}, line {line}: {lines} lines"));
+        counts.long_functions.extend(long);
     }
     counts
-}
-
-/// The functions with too many lines: name, first line and number of lines.
-fn long_functions(code: &str) -> impl Iterator<Item = String> {
-    let heads = code.match_indices("fn ").filter(|(at, _)| {
-        let before = code.get(..*at).and_then(|before| before.chars().next_back());
-        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
-    });
-    heads.filter_map(|(at, _)| {
-        let body = code.get(at..item_end(code, at))?;
-        let lines = body.lines().count();
-        let name = body.get(3..)?.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
-        let line = 1 + code.get(..at)?.matches('\n').count();
-        let is_long = body.ends_with('}') && !name.is_empty() && lines > MAX_FUNCTION_LINES;
-        is_long.then(|| format!("{name}, line {line}: {lines} lines"))
-    })
 }
 
 #[cfg(test)]
@@ -118,7 +104,7 @@ mod tests {
     fn function_over_the_limit_is_named_with_its_length() {
         let code =
             format!("fn short() {{\n}}\nfn long(a: [u8; 2]) {{\n{}}}\n", "    g();\n".repeat(60));
-        let found: Vec<String> = long_functions(&code).collect();
-        assert_eq!(found, ["long, line 3: 62 lines"]);
+        let counts = count(&[("core/src/a.rs".to_owned(), code)]);
+        assert_eq!(counts.long_functions, ["core/src/a.rs: long, line 3: 62 lines"]);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::source::{code_of, without_tests};
+use super::source::Source;
 
 /// The layers of the core. A module imports from lower layers only, never from another module of its own layer.
 const LAYERS: &[(u8, &[&str])] = &[
@@ -48,7 +48,7 @@ pub(super) fn imports(files: &[(String, String)]) -> Vec<Import> {
         .collect();
     let mut imports: Vec<Import> = Vec::new();
     for (from, text) in &modules {
-        for (line, path) in use_paths(text) {
+        for (line, path) in Source::new(text).imports {
             let Some(to) = resolve(from, &path, &modules) else { continue };
             let is_known = imports.iter().any(|known| known.from == *from && known.to == to);
             if to != *from && !is_test(&to) && !is_known {
@@ -82,56 +82,6 @@ pub(super) fn is_test(module: &[String]) -> bool {
 /// Whether a file below `src` holds tests.
 pub(super) fn is_test_file(path: &str) -> bool {
     is_test(&module_of(path))
-}
-
-/// The paths of all `use` items, each with its line.
-fn use_paths(text: &str) -> Vec<(usize, Vec<String>)> {
-    let code = without_tests(&code_of(text));
-    let mut paths = Vec::new();
-    for (at, _) in code.match_indices("use ") {
-        let before = code.get(..at).unwrap_or_default();
-        let head = before.rsplit('\n').next().unwrap_or_default().trim();
-        let is_item = head.is_empty() || head == "pub" || head.starts_with("pub(");
-        let Some(tree) = code.get(at + 4..).and_then(|rest| rest.split(';').next()) else {
-            continue;
-        };
-        if is_item {
-            let line = 1 + before.matches('\n').count();
-            flatten(&[], tree, &mut |path| paths.push((line, path)));
-        }
-    }
-    paths
-}
-
-/// Splits a tree of imports into paths without aliases.
-fn flatten(prefix: &[String], tree: &str, found: &mut impl FnMut(Vec<String>)) {
-    let names = |text: &str| -> Vec<String> {
-        let parts = text.split("::").map(str::trim).filter(|part| !part.is_empty());
-        parts.map(str::to_owned).collect()
-    };
-    let tree = tree.trim();
-    if let Some((head, inner)) = tree.split_once('{') {
-        let prefix = [prefix, &names(head)].concat();
-        let inner = inner.rsplit_once('}').map_or(inner, |(inner, _)| inner);
-        let (mut depth, mut begin) = (0usize, 0);
-        for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
-            match c {
-                '{' => depth += 1,
-                '}' => depth = depth.saturating_sub(1),
-                ',' if depth == 0 => {
-                    let part = inner.get(begin..at).unwrap_or_default();
-                    if !part.trim().is_empty() {
-                        flatten(&prefix, part, found);
-                    }
-                    begin = at + 1;
-                }
-                _ => {}
-            }
-        }
-    } else {
-        let path = tree.split(" as ").next().unwrap_or_default();
-        found([prefix, &names(path)].concat());
-    }
 }
 
 /// The file that a path names, if it lies in the package.

@@ -1,162 +1,123 @@
-//! A Rust file split into code and the rest, without a parser: comments and literals are blanked, line numbers stay.
+//! What the rules need to know of a Rust file: its imports, functions and lines of code, without tests.
 
-/// Replaces comments and the contents of string and character literals by spaces, so that offsets and lines stay.
-pub(super) fn code_of(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = bytes.to_vec();
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = match token_end(bytes, at) {
-            Some(end) => end.min(bytes.len()),
-            None => {
-                // A word of letters and digits is skipped as a whole, so that the `r` of `for` opens no raw string.
-                at += word_len(bytes, at).max(1);
-                continue;
-            }
-        };
-        if let Some(blanked) = out.get_mut(at..end) {
-            blanked.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
-        }
-        at = end;
+use std::collections::BTreeSet;
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+use crate::api::import_paths;
+
+/// The conditions of items that are left out. The shim for Miri is test support as well.
+const TESTS: [&str; 4] =
+    ["cfg(test)", "cfg(miri)", "cfg(all(test,loom))", "cfg(all(test,not(loom)))"];
+
+/// The parts of a file.
+#[derive(Default)]
+pub(super) struct Source {
+    /// The paths that `use` names, each with its line.
+    pub(super) imports: Vec<(usize, Vec<String>)>,
+    /// Functions with a body: the name, the first line, and the number of lines to the closing brace.
+    pub(super) functions: Vec<(String, usize, usize)>,
+    /// The numbers of the lines on which a token begins or ends.
+    pub(super) lines: BTreeSet<usize>,
+    /// How often a function must be inlined.
+    pub(super) inline_always: usize,
+}
+
+impl Source {
+    /// The parts of a text; none of one that is not Rust.
+    pub(super) fn new(text: &str) -> Self {
+        let mut source = Self::default();
+        source.add(text.parse().unwrap_or_default());
+        source
     }
-    String::from_utf8_lossy(&out).into_owned()
-}
 
-fn word_len(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.iter().skip(at);
-    rest.take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count()
-}
-
-/// The end of the comment or literal that begins at `at`.
-fn token_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let rest = bytes.get(at..)?;
-    if rest.starts_with(b"//") {
-        return Some(at + rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()));
-    }
-    if rest.starts_with(b"/*") {
-        return Some(at + block_comment_len(rest));
-    }
-    let prefix = rest.iter().take_while(|byte| matches!(byte, b'b' | b'c' | b'r')).count();
-    let is_raw = rest.get(..prefix)?.contains(&b'r');
-    let hashes = rest.iter().skip(prefix).take_while(|byte| **byte == b'#').count();
-    let quote = *rest.get(prefix + if is_raw { hashes } else { 0 })?;
-    match quote {
-        b'"' if is_raw && prefix <= 2 => {
-            let close = [&b"\""[..], &vec![b'#'; hashes]].concat();
-            let body = prefix + hashes + 1;
-            let found = rest.get(body..)?.windows(close.len()).position(|w| w == close);
-            Some(at + found.map_or(rest.len(), |found| body + found + close.len()))
-        }
-        b'"' if prefix <= 1 => Some(at + escaped_len(rest, prefix, b'"')),
-        b'\'' if prefix <= 1 && !is_lifetime(rest.get(prefix..)?) => {
-            Some(at + escaped_len(rest, prefix, b'\''))
-        }
-        _ => None,
-    }
-}
-
-fn block_comment_len(rest: &[u8]) -> usize {
-    let (mut depth, mut at) = (0usize, 0);
-    while let Some(two) = rest.get(at..at + 2) {
-        match two {
-            b"/*" => (depth, at) = (depth + 1, at + 2),
-            b"*/" => (depth, at) = (depth.saturating_sub(1), at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    rest.len()
-}
-
-/// The length of a literal whose opening quote is at `open`.
-fn escaped_len(rest: &[u8], open: usize, quote: u8) -> usize {
-    let mut at = open + 1;
-    while let Some(byte) = rest.get(at) {
-        match byte {
-            b'\\' => at += 2,
-            byte if *byte == quote => return at + 1,
-            _ => at += 1,
-        }
-    }
-    rest.len()
-}
-
-/// Whether a quote opens a lifetime or a label, not a character.
-fn is_lifetime(rest: &[u8]) -> bool {
-    let name = word_len(rest, 1);
-    name > 0 && rest.get(1 + name) != Some(&b'\'')
-}
-
-/// Blanks the modules and items below `#[cfg(test)]` in the text of [`code_of`].
-pub(super) fn without_tests(code: &str) -> String {
-    // The shim for Miri is test support as well.
-    const MARKS: [&str; 4] =
-        ["#[cfg(test)]", "#[cfg(miri)]", "#[cfg(all(test, loom))]", "#[cfg(all(test, not(loom)))]"];
-    MARKS.iter().fold(code.to_owned(), |code, mark| without(code, mark))
-}
-
-fn without(mut code: String, mark: &str) -> String {
-    let mut from = 0;
-    while let Some(found) = code.get(from..).and_then(|rest| rest.find(mark)) {
-        let begin = from + found;
-        let end = item_end(&code, begin + mark.len());
-        let item = code.get(begin..end).unwrap_or_default();
-        let blank: String = item.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
-        code.replace_range(begin..end, &blank);
-        from = begin;
-    }
-    code
-}
-
-/// The end of the item that begins after `from`: its semicolon, or the brace that closes its body.
-pub(super) fn item_end(code: &str, from: usize) -> usize {
-    let mut depth = 0usize;
-    for (offset, byte) in code.bytes().enumerate().skip(from) {
-        match byte {
-            b'{' | b'(' | b'[' => depth += 1,
-            b'}' | b')' | b']' => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 && byte == b'}' {
-                    return offset + 1;
+    fn add(&mut self, tokens: TokenStream) {
+        let mut tokens = tokens.into_iter();
+        let mut function = None;
+        let mut is_attribute = false;
+        while let Some(token) = tokens.next() {
+            let line = token.span().start().line;
+            match &token {
+                TokenTree::Group(group) if is_attribute => {
+                    let text = group.stream().to_string().replace(char::is_whitespace, "");
+                    self.inline_always += text.matches("inline(always)").count();
+                    let is_test = TESTS.contains(&&*text);
+                    if is_test {
+                        tokens.find(ends_item);
+                    }
+                    // Comments of documentation are attributes.
+                    if is_test || text.starts_with("doc=") {
+                        is_attribute = false;
+                        continue;
+                    }
                 }
+                TokenTree::Group(group) => {
+                    let body = group.delimiter() == Delimiter::Brace;
+                    if let Some((name, first)) = function.take_if(|_| body) {
+                        let last = group.span_close().end().line;
+                        self.functions.push((name, first, last - first + 1));
+                    }
+                    self.add(group.stream());
+                }
+                TokenTree::Ident(word) if word == "use" => {
+                    let rest = tokens.clone().take_while(|token| !is(token, ';')).collect();
+                    let paths = import_paths(rest).into_iter();
+                    self.imports.extend(paths.map(|path| (line, path)));
+                }
+                TokenTree::Ident(word) if word == "fn" => {
+                    if let Some(TokenTree::Ident(name)) = tokens.clone().next() {
+                        function = Some((name.to_string(), line));
+                    }
+                }
+                token if is(token, ';') => function = None,
+                _ => {}
             }
-            b';' if depth == 0 => return offset + 1,
-            _ => {}
+            is_attribute = is(&token, '#') || (is_attribute && is(&token, '!'));
+            if !is_attribute {
+                self.lines.extend([line, token.span().end().line]);
+            }
         }
     }
-    code.len()
+}
+
+fn is(token: &TokenTree, sign: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
+}
+
+/// Whether a token is the last one of an item: its semicolon, or its body.
+fn ends_item(token: &TokenTree) -> bool {
+    let is_body = |token: &TokenTree| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
+    is(token, ';') || is_body(token)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn comments_and_literals_are_blanked_and_lines_stay() {
-        let text = "let a = \"x // y\"; // b\n/* c /* d */ */ let e = 'f'; fn g<'h>() {}\n";
-        let code = code_of(text);
-        assert_eq!(code.lines().count(), 2);
-        assert_eq!(code.len(), text.len());
-        for gone in ["x", "y", "b", "c", "d ", "'f'"] {
-            assert!(!code.contains(gone), "{gone}: {code}");
-        }
-        assert!(code.contains("let e =") && code.contains("fn g<'h>() {}"));
+    fn imports(text: &str) -> Vec<String> {
+        let imports = Source::new(text).imports.into_iter();
+        imports.map(|(line, path)| format!("{line} {}", path.join("::"))).collect()
     }
 
     #[test]
-    fn raw_strings_and_escaped_quotes_end_where_they_should() {
-        assert_eq!(code_of(r##"f(r#"a"b"#, "\"", '\'', for x)"##).replace(' ', ""), "f(,,,forx)");
+    fn imports_of_comments_literals_and_tests_are_left_out() {
+        let text = "// use a;\nlet x = \"use b;\";\n#[cfg(test)]\nmod tests {\n    use c;\n}\n\
+                    #[cfg(test)]\nuse d::{e, f};\n#[cfg(all(test, not(loom)))]\nuse g;\n\
+                    pub use h::{i, j::*};\nfn k<'l>() -> impl M + use<'l> { use n as o; }\n";
+        assert_eq!(imports(text), ["11 h::i", "11 h::j", "12 n"]);
     }
 
     #[test]
-    fn test_modules_are_blanked() {
-        let code =
-            "use a;\n#[cfg(test)]\nmod tests {\n    fn f() {}\n}\n#[cfg(test)]\nuse b;\nuse c;\n";
-        let code = without_tests(code);
-        let lines: Vec<&str> =
-            code.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        assert_eq!(lines, ["use a;", "use c;"]);
+    fn lines_of_code_have_no_comments() {
+        let text = "//! A.\n\n/// B.\n#[must_use]\nfn f() {\n    g(); // C\n    /* D\n    */\n}\n";
+        assert_eq!(Source::new(text).lines.into_iter().collect::<Vec<_>>(), [4, 5, 6, 9]);
+    }
+
+    #[test]
+    fn functions_have_their_lines_also_in_macros() {
+        let text = "trait T {\n    fn a();\n    fn b(f: fn()) {\n    }\n}\n\
+                    macro_rules! m { () => {\n    fn c() -> [u8; { 2 }]\n    {\n\n    }\n}}\n";
+        let functions = Source::new(text).functions;
+        assert_eq!(functions, [("b".to_owned(), 3, 2), ("c".to_owned(), 7, 4)]);
     }
 }
