@@ -1,5 +1,6 @@
 //! Tests of the front end.
 
+mod aggregates;
 mod arrays;
 mod constants;
 mod equivalent;
@@ -9,9 +10,11 @@ mod matches;
 mod messages;
 mod mistakes;
 mod modules;
+mod numbers;
 mod operations;
 pub(crate) mod pointers;
 mod programs;
+mod proposals;
 mod random;
 mod refusals;
 mod robust;
