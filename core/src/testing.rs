@@ -1,14 +1,17 @@
-//! Test support for all modules: damaged copies of data, and samples of large ranges.
+//! Test support for all modules: damaged copies of data, samples of large ranges, and random numbers.
 //!
 //! Miri (`cargo xtask miri`) is about a thousand times slower than the machine. There, exhaustive tests cover a sample
 //! that is spread over the whole range.
 
+#[path = "../../tests/src/random.rs"]
+mod random;
 #[path = "../../tests/src/scale.rs"]
 mod scale;
 
 use core::ops::Range;
 use std::vec::Vec;
 
+pub(crate) use random::Random;
 pub(crate) use scale::scale;
 
 /// Every number of `all`; in Miri about `few` of them.

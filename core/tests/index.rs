@@ -2,6 +2,9 @@
 //! only existing symbols, and in a valid file all of them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "../../tests/src/random.rs"]
+mod random;
+
 use smf_core::format::error::ExtensionError;
 use std::collections::BTreeSet;
 
@@ -13,6 +16,8 @@ use smf_core::format::{
     Binding, FormatError, Header, Layout, SectionKind, Smf, Symbol, SymbolIndex, SymbolKind,
 };
 
+use random::Random;
+
 const CODE: [u8; 64] = [0xc3; 64];
 
 /// The sizes in bytes of the header of an index, of a bucket, and of its tags, which come first.
@@ -20,17 +25,7 @@ const HEADER: usize = 20;
 const BUCKET: usize = 40;
 const TAGS: usize = 8;
 
-/// A random number generator, with equal numbers in every run.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end as u64).unwrap()
-    }
-
     /// A name of any bytes but NUL; most names are short.
     fn name(&mut self) -> Vec<u8> {
         let len = match self.below(40) {

@@ -492,16 +492,13 @@ pub fn called(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn calls_in_any_order_match_the_model() {
-        let mut state = 1_u64;
+        let mut random = Random(1);
         for _ in 0..300 {
-            let next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 56) as u8
-            };
-            called(&std::iter::repeat_with(next).take(400).collect::<Vec<_>>());
+            called(&random.bytes(400));
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod compressed;
 pub mod differential;
 pub mod ir;
 pub mod play;
+pub mod random;
 pub mod records;
 pub mod scale;
 pub mod services;

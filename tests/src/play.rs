@@ -231,16 +231,11 @@ fn coded_in(memory: &CodeMemory, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use crate::scale::scale;
 
-    /// Pseudorandom bytes, equal in every run (Knuth's MMIX constants).
     fn bytes(seed: u64, len: usize) -> Vec<u8> {
-        let mut state = seed;
-        let next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
-        };
-        std::iter::repeat_with(next).take(len).collect()
+        Random(seed).bytes(len)
     }
 
     #[test]

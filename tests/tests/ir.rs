@@ -3,6 +3,7 @@
 
 use smf_core::ir::text::parse;
 use smf_tests::ir::{LISTS, check_any};
+use smf_tests::random::Random;
 
 /// Functions that access no memory and call nothing, so that they are run: arithmetic, branches, loops and traps.
 const ALONE: &str = "
@@ -106,12 +107,8 @@ fn damaged_body_is_refused_or_runs_alike() {
     let mut bodies = parse(ALONE).unwrap();
     bodies.extend(parse(&lists.join("\n")).unwrap());
     bodies.extend(parse(EXTENDED).unwrap());
-    let (mut state, mut ran) = (1u64, 0);
-    let mut below = |bound: usize| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap() % bound
-    };
+    let (mut random, mut ran) = (Random(1), 0);
+    let mut below = |bound: usize| random.below(bound);
     for template in &bodies {
         check_any(&template.body);
         for _ in 0..1_500 {

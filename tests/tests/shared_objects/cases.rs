@@ -1,5 +1,7 @@
 //! Series of damaged copies of a library.
 
+use smf_tests::random::Random;
+
 use crate::tables::{Kind, Object, Table, u16_at, u32_at, u64_at};
 
 /// A library to damage.
@@ -115,18 +117,6 @@ fn mutate(library: &Library, bytes: &mut [u8], seed: u32, case: u32) {
             2 => bytes[at].wrapping_add(1),
             _ => random.below(256) as u8,
         };
-    }
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
     }
 }
 

@@ -7,19 +7,7 @@ use std::vec::Vec;
 use super::*;
 use crate::ir::text::parse;
 use crate::ir::{Arguments, Binary, Condition, Function, FunctionBuilder, Scalar, Verified};
-
-/// A generator of numbers: splitmix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((bits ^ bits >> 31) % end as u64) as usize
-    }
-}
+use crate::testing::Random;
 
 /// A function of `size` random instructions with random jumps, integers and floats, and calls.
 pub(crate) fn random_function(seed: u64, size: usize) -> Vec<u8> {

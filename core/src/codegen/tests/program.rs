@@ -7,26 +7,7 @@ use crate::codegen::{NativeCompiler, Options};
 use crate::ir::{
     Binary, Condition, FunctionBuilder, Local, Memory, ProgramHost, Scalar, Stop, ValueType,
 };
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-}
+use crate::testing::Random;
 
 /// Parameters, the context first, and the result.
 #[derive(Clone, Debug)]
@@ -131,13 +112,13 @@ impl Generator<'_> {
             0 | 1 => self.call(),
             2 => {
                 let (value, ty) = self.random.pick(&self.locals);
-                let place = 8 * self.random.below(4) as i32;
+                let place = 8 * self.random.below(4);
                 self.f.store(ty, value, self.slot, place);
                 Some(())
             }
             3 => {
                 let to = self.any(Scalar::I64);
-                let place = 8 * self.random.below(4) as i32;
+                let place = 8 * self.random.below(4);
                 self.f.load(Scalar::I64, to, self.slot, place);
                 Some(())
             }

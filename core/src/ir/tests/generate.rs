@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use super::super::text;
 use super::super::*;
+pub(super) use crate::testing::Random;
 
 mod extended;
 
@@ -15,26 +16,7 @@ pub(super) const SINGLES: usize = 256;
 pub(super) const DOUBLES: usize = 512;
 pub(super) const BYTES: usize = 1024;
 
-/// Pseudo-random numbers.
-pub(super) struct Random(pub(super) u64);
-
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    }
-
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
     /// A number, often a limit of a type.
     pub(super) fn number(&mut self) -> i32 {
         let odd = [0, 1, -1, 2, 7, 8, 63, 64, 127, 128, -128, 255, 32767, i32::MAX, i32::MIN];
@@ -252,7 +234,7 @@ impl<'r> Generator<'r> {
 
     fn memory_access(&mut self) -> Option<()> {
         let (local, ty, scalar) = self.local(|_| true)?;
-        let place = self.random.below(28) as i32 * i32::from(scalar.size());
+        let place = self.random.below(28) * i32::from(scalar.size());
         match self.random.below(2) {
             0 => self.body.load(ty, local, self.home(scalar), place),
             _ => self.body.store(ty, local, self.home(scalar), place),
@@ -272,7 +254,7 @@ impl<'r> Generator<'r> {
                 Some(self.index)
             }
         };
-        let more = self.random.below(12) as i32;
+        let more = self.random.below(12);
         match self.random.below(3) {
             0 => self.body.load_element(ty, local, array, index, more),
             1 => self.body.store_element(ty, local, array, index, more),

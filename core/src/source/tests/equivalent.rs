@@ -42,16 +42,12 @@ const SPELLINGS: [[(&str, &str); 5]; 3] = [
 ];
 
 impl Random {
-    fn one_of(&mut self, texts: &[&'static str]) -> &'static str {
-        texts[self.below(texts.len())]
-    }
-
     fn array(&mut self, depth: usize) -> String {
         match self.below(6) {
             0 if depth > 0 => format!("h[{}]", self.index(depth - 1)),
             1 => "w.cells".to_string(),
             2 => "t.1".to_string(),
-            _ => self.one_of(&["a", "b"]).to_string(),
+            _ => self.pick(&["a", "b"]).to_string(),
         }
     }
 
@@ -80,7 +76,7 @@ impl Random {
             return match self.below(4) {
                 0 => self.below(9).to_string(),
                 1 => format!("{}[{}]", self.array(0), self.below(3)),
-                _ => self.one_of(&["x", "w.x", "t.0", "h[1][2]"]).to_string(),
+                _ => self.pick(&["x", "w.x", "t.0", "h[1][2]"]).to_string(),
             };
         }
         let (one, two) = (self.value(depth - 1), self.value(depth - 1));

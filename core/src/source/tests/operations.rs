@@ -33,10 +33,6 @@ const INTEGERS: [&str; 18] = [
 const FRACTIONS: [&str; 6] = ["0.5", "0.1", "2.0", "(-0.0)", "16777217", "9007199254740993"];
 
 impl Random {
-    fn pick(&mut self, texts: &[&'static str]) -> &'static str {
-        texts[self.below(texts.len())]
-    }
-
     /// A number or bool, mostly of type `ty` or a literal that takes it.
     fn leaf(&mut self, ty: &str) -> String {
         let ty = if self.below(12) == 0 { self.pick(&TYPES) } else { ty };

@@ -7,30 +7,12 @@ use std::vec::Vec;
 use std::{env, eprintln, format, fs, process};
 
 use super::super::*;
+pub(super) use crate::testing::Random;
 use crate::testing::scale;
 
 const OBJDUMP: &str = "aarch64-linux-gnu-objdump";
 
-/// Random numbers, equal in every run (splitmix64).
-pub(super) struct Random(pub(super) u64);
-
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    pub(super) fn below(&mut self, end: u32) -> u32 {
-        (self.next() >> 33) as u32 % end
-    }
-
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u32) as usize]
-    }
-
     /// A number of `bits` bits with a sign.
     pub(super) fn signed(&mut self, bits: u32) -> i64 {
         (self.next() as i64) >> (64 - bits)

@@ -324,8 +324,7 @@ fn floats_and_integers() {
         |asm, random| {
             let (float, to) = (random.float(), random.fpr());
             let (sign, exponent) = (random.pick(&[-1.0, 1.0]), random.below(8));
-            let value =
-                sign * f64::from(16 + random.below(16)) / 16.0 * 2f64.powi(exponent as i32 - 3);
+            let value = sign * f64::from(16 + random.below(16)) / 16.0 * 2f64.powi(exponent - 3);
             let imm = match float {
                 Float::F32 => FloatImm::new32((value as f32).to_bits()),
                 Float::F64 => FloatImm::new64(value.to_bits()),

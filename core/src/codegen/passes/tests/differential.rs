@@ -120,14 +120,16 @@ fn run(bytes: &[u8], functions: &[Verified<'_>], seed: u64, steps: u64) -> Outco
     let mut memory = Vec::new();
     for word in 0..BYTES / 8 {
         let bits = match word * 8 {
-            0..SINGLES => random.bits(Scalar::I64),
-            SINGLES..DOUBLES => random.bits(Scalar::F32) | random.bits(Scalar::F32) << 32,
-            _ => random.bits(Scalar::F64),
+            0..SINGLES => random.value_bits(Scalar::I64),
+            SINGLES..DOUBLES => {
+                random.value_bits(Scalar::F32) | random.value_bits(Scalar::F32) << 32
+            }
+            _ => random.value_bits(Scalar::F64),
         };
         memory.extend_from_slice(&bits.to_le_bytes());
     }
     let mut arguments = Vec::from([0, SINGLES as u64, DOUBLES as u64].map(|at| BASE + at));
-    arguments.extend(PARAMS.map(|scalar| random.bits(scalar)));
+    arguments.extend(PARAMS.map(|scalar| random.value_bits(scalar)));
     let memory_view = Memory { base: BASE, bytes: &mut memory };
     let mut world = World { memory: memory_view, calls: Vec::new(), functions, steps, inner: None };
     let mut left = steps;

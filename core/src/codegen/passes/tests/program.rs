@@ -6,6 +6,7 @@
 use std::vec::Vec;
 
 use crate::ir::{Binary, Condition, FunctionBuilder, Label, Local, Scalar, Unary, Value};
+pub(super) use crate::testing::Random;
 
 /// The memory: integers and bools first, then floats of each width, so that no NaN is read as another kind.
 pub(super) const SINGLES: usize = 128;
@@ -34,31 +35,13 @@ const TYPES: [Scalar; 11] = [
     Scalar::Bool,
 ];
 
-pub(super) struct Random(pub(super) u64);
-
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    }
-
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    fn number(&mut self) -> i32 {
+    fn constant_number(&mut self) -> i32 {
         let frequent = [0, 1, -1, 2, 3, 4, 7, 8, 16, 64, 127, -128, 255, 256, i32::MAX, i32::MIN];
         if self.below(8) == 0 { self.next() as i32 } else { self.pick(&frequent) }
     }
 
-    pub(super) fn bits(&mut self, scalar: Scalar) -> u64 {
+    pub(super) fn value_bits(&mut self, scalar: Scalar) -> u64 {
         let values = [0.0, -0.0, 1.0, -1.5, 2.0, 1e10, 1e300, f64::NAN, f64::INFINITY];
         let value = self.pick(&values);
         match scalar {
@@ -66,7 +49,7 @@ impl Random {
             Scalar::F64 => value.to_bits(),
             Scalar::Bool => self.next() & 1,
             _ if self.below(3) == 0 => self.next() & (u64::MAX >> (64 - scalar.bits())),
-            _ => i64::from(self.number()) as u64 & (u64::MAX >> (64 - scalar.bits())),
+            _ => i64::from(self.constant_number()) as u64 & (u64::MAX >> (64 - scalar.bits())),
         }
     }
 }
@@ -229,8 +212,8 @@ impl<'r> Generator<'r> {
 
     fn second(&mut self, ty: Scalar, is_short: bool) -> Value {
         let number = match is_short {
-            true => i32::from(self.random.number() as i16),
-            false => self.random.number(),
+            true => i32::from(self.random.constant_number() as i16),
+            false => self.random.constant_number(),
         };
         match self.random.below(2) {
             0 if ty == Scalar::Bool => Value::Number(number & 1),
@@ -311,13 +294,13 @@ impl<'r> Generator<'r> {
         match self.random.below(12) {
             0 => {
                 let ty = self.ty(|_| true);
-                let number = self.random.number();
+                let number = self.random.constant_number();
                 let number = if ty == Scalar::Bool { number & 1 } else { number };
                 Statement::Constant(ty, self.local(ty), number)
             }
             1 => {
                 let ty = self.ty(|_| true);
-                Statement::Wide(ty, self.local(ty), self.random.bits(ty))
+                Statement::Wide(ty, self.local(ty), self.random.value_bits(ty))
             }
             2 | 3 => {
                 let ty = self.ty(|_| true);
@@ -379,7 +362,7 @@ impl<'r> Generator<'r> {
             }
             _ => {
                 let bytes = match self.random.below(2) {
-                    0 => Value::Number(self.random.below(9) as i32),
+                    0 => Value::Number(self.random.below(9)),
                     _ => Value::Local(self.index),
                 };
                 let to = self.memory[0];
@@ -399,7 +382,7 @@ impl<'r> Generator<'r> {
             _ => self.memory[0],
         };
         let local = self.local(ty);
-        let place = self.random.below(4) as i32;
+        let place = self.random.below(4);
         let bytes = place * i32::from(ty.size());
         let index = (self.random.below(2) == 0).then_some(self.index);
         match self.random.below(6) {
@@ -552,7 +535,7 @@ impl<'r> Generator<'r> {
     fn counted(&mut self, depth: u32) {
         let counter = self.body.local(Scalar::I32);
         let (head, end) = (self.body.label(), self.body.label());
-        let rounds = 1 + self.random.below(3) as i32;
+        let rounds = 1 + self.random.below(3);
         let is_checked_first = self.random.below(2) == 0;
         self.body.constant(Scalar::I32, counter, 0);
         self.body.bind(head);

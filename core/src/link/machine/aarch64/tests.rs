@@ -1,26 +1,12 @@
 //! Every operand against a bit-by-bit oracle, and the worked values of the format.
 
 use super::*;
+use crate::testing::Random;
 use std::vec::Vec;
 
 const CASES: usize = if cfg!(miri) { 60 } else { 100_000 };
 
-/// SplitMix64 (Steele, Lea, Flood 2014), with a fixed seed.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
     /// A distance of any magnitude, most often around the limits of the operands.
     fn distance(&mut self) -> i128 {
         let bits = 1 + self.below(64) as u32;
