@@ -3,6 +3,8 @@
 //! Miri (`cargo xtask miri`) is about a thousand times slower than the machine. There, exhaustive tests cover a sample
 //! that is spread over the whole range.
 
+#[path = "../../tests/src/alone.rs"]
+mod alone;
 #[path = "../../tests/src/random.rs"]
 mod random;
 #[path = "../../tests/src/scale.rs"]
@@ -11,6 +13,7 @@ mod scale;
 use core::ops::Range;
 use std::vec::Vec;
 
+pub(crate) use alone::alone;
 pub(crate) use random::Random;
 pub(crate) use scale::scale;
 

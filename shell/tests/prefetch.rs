@@ -6,18 +6,21 @@
     reason = "a test fails loudly"
 )]
 
+#[path = "../../tests/src/alone.rs"]
+mod alone;
+
 use std::fs;
 use std::future::Future;
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use alone::alone;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smf_core::cache::{CacheError, Capacity, FileCache};
 use smf_loader::prefetch::{
@@ -172,21 +175,6 @@ fn files_that_the_caller_holds_are_reported_as_in_use() {
     assert_eq!(*held, contents(7));
 }
 
-/// Set in the process of an isolated test.
-const ALONE: &str = "SMF_TEST_ALONE";
-
-/// Runs the test in a process of its own, where limits can be set and descriptors counted. True in that process.
-fn is_alone(test: &str) -> bool {
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args([test, "--exact", "--nocapture"]).env(ALONE, "1").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{output:?}");
-    false
-}
-
 fn count(directory: &str) -> usize {
     fs::read_dir(directory).unwrap().count()
 }
@@ -197,7 +185,7 @@ fn mappings() -> usize {
 
 #[test]
 fn descriptors_are_limited_by_threads_not_files() {
-    if !is_alone("descriptors_are_limited_by_threads_not_files") {
+    if !alone("descriptors_are_limited_by_threads_not_files") {
         return;
     }
     let (_directory, mut list) = files("many", 10_000);

@@ -3,6 +3,7 @@
 //! The package tests smf from outside. It is not shipped, so its helpers may panic.
 
 pub mod allocator;
+pub mod alone;
 pub mod bytecode;
 pub mod calls;
 pub mod compile;

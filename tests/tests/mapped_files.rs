@@ -22,6 +22,7 @@ use smf_core::memory::{FileContents, FilePolicy, NoFileGuards, Unchanged};
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
+use smf_tests::alone::alone;
 use smf_tests::compile::{Compiler, scratch, skip};
 use smf_tests::scale::scale;
 
@@ -369,23 +370,6 @@ fn lease_of_a_child_does_not_outlive_its_parent() {
     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
 }
 
-/// Set in the process of its own in which a test runs.
-const ALONE: &str = "SMF_TEST_ALONE";
-
-/// Runs a test in a process of its own, unless this is the one.
-fn is_alone(test: &str) -> bool {
-    if env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let mut command = Command::new(env::current_exe().unwrap());
-    let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {text}", output.status);
-    // Where there are no leases, that the test is skipped.
-    eprint!("{text}");
-    false
-}
-
 /// The threads for leases in this process.
 fn lease_threads() -> Vec<PathBuf> {
     let threads = fs::read_dir("/proc/self/task").unwrap();
@@ -406,7 +390,7 @@ fn wait_for(is_reached: impl Fn() -> bool) {
 /// A process in which a thread is left does not end with the last thread of the host.
 #[test]
 fn thread_for_leases_ends_with_the_last_loader_and_not_before() {
-    if !is_alone("thread_for_leases_ends_with_the_last_loader_and_not_before") {
+    if !alone("thread_for_leases_ends_with_the_last_loader_and_not_before") {
         return;
     }
     let directory = scratch();

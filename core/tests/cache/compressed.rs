@@ -13,7 +13,8 @@ use smf_core::format::write::{Module, NewSection, Payload};
 use smf_core::format::{Compression, FormatError, Header, SectionFlags, SectionKind, Smf};
 
 use crate::allocations::LIVE;
-use crate::limits::{alone, mappings};
+use crate::alone::alone;
+use crate::limits::mappings;
 use crate::modules::sample;
 use crate::{Directory, LARGE, Numbers, cache, get, reserved};
 
@@ -331,7 +332,7 @@ fn threads_decompressing_one_section_get_same_bytes() {
 
 #[test]
 fn memory_of_sections_is_freed() {
-    if !alone("compressed::memory_of_sections_is_freed", ":") {
+    if !alone("compressed::memory_of_sections_is_freed") {
         return;
     }
     let directory = Directory::new();

@@ -1,12 +1,11 @@
 //! Many files with few descriptors and little memory.
 
-use std::env;
 use std::fs::{self, File};
-use std::process::Command;
 
 use smf_core::cache::{CacheError, Capacity, FileCache, Options};
 use smf_core::memory::MemoryError;
 
+use crate::alone::alone_after;
 use crate::{Directory, LARGE, get, reserved};
 
 fn open_descriptors() -> usize {
@@ -17,30 +16,11 @@ pub(crate) fn mappings() -> usize {
     fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
-/// Runs the test of this name in a process of its own, in which the shell has run the command `limit`. Returns
-/// whether this is that process.
-pub(crate) fn alone(test: &str, limit: &str) -> bool {
-    const MARK: &str = "SMF_TEST_ALONE";
-    if env::var_os(MARK).is_some() {
-        return true;
-    }
-    let run = format!("{limit}; exec \"$0\" --exact {test} --test-threads=1");
-    let output = Command::new("sh")
-        .args(["-c", &run])
-        .arg(env::current_exe().unwrap())
-        .env(MARK, "1")
-        .output();
-    let output = output.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    false
-}
-
 #[test]
 fn cache_of_ten_thousand_files_keeps_no_descriptors_and_leaves_no_mappings() {
-    if !alone(
-        "limits::cache_of_ten_thousand_files_keeps_no_descriptors_and_leaves_no_mappings",
+    if !alone_after(
         "ulimit -n 64",
+        "limits::cache_of_ten_thousand_files_keeps_no_descriptors_and_leaves_no_mappings",
     ) {
         return;
     }
@@ -79,7 +59,7 @@ fn cache_of_ten_thousand_files_keeps_no_descriptors_and_leaves_no_mappings() {
 
 #[test]
 fn full_address_space_is_an_error() {
-    if !alone("limits::full_address_space_is_an_error", "ulimit -v 400000") {
+    if !alone_after("ulimit -v 400000", "limits::full_address_space_is_an_error") {
         return;
     }
     let directory = Directory::new();

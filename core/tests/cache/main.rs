@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 mod allocations;
+#[path = "../../../tests/src/alone.rs"]
+mod alone;
 #[cfg(feature = "compress")]
 mod compressed;
 mod guarantees;

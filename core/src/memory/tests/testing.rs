@@ -1,11 +1,11 @@
-//! Test support: the list of mappings, and tests in processes of their own.
+//! Test support: the list of mappings, and children.
 #![allow(unsafe_code)]
 
 use core::ops::Range;
-use std::env;
-use std::process::Command;
 use std::string::{String, ToString};
 use std::vec::Vec;
+
+pub(crate) use crate::testing::alone;
 
 /// One line of `/proc/self/maps`.
 pub(crate) struct Line {
@@ -32,26 +32,6 @@ fn line(text: &str) -> Line {
     let (start, end) = addresses.split_once('-').unwrap();
     let address = |text| usize::from_str_radix(text, 16).unwrap();
     Line { addresses: address(start)..address(end), access: rest[..3].to_string() }
-}
-
-/// Whether the test is the only one of its process. If not, this runs the test `test`, by its full name, in a new
-/// process and panics if it fails there.
-///
-/// For tests that count resources of the whole process. Miri cannot start processes and runs one test at a time.
-pub(crate) fn alone(test: &str) -> bool {
-    const MARK: &str = "SMF_TEST_ALONE";
-    if cfg!(miri) || env::var_os(MARK).is_some() {
-        return true;
-    }
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", test, "--test-threads=1", "--nocapture"])
-        .env(MARK, "1")
-        .output()
-        .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
-    std::print!("{stdout}");
-    false
 }
 
 unsafe extern "C" {
