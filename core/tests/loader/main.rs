@@ -2,12 +2,16 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
+#[path = "../../../tests/src/alone.rs"]
+mod alone;
 mod build;
 mod bytecode;
 mod loading;
+mod observers;
 mod reloading;
 #[path = "../../../tests/src/scale.rs"]
 mod scale;
+mod shared_data;
 mod sink;
 mod threads;
 

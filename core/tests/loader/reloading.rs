@@ -1,20 +1,17 @@
 //! Replacement of modules by new versions.
 
-use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::{env, fs};
 
-use smf_core::alloc_util::AttachResult;
-use smf_core::codegen::registry::{CodeRegistry, Edge, Phase};
 use smf_core::format::{Binding, SymbolKind};
-use smf_core::link::{Module, Name};
+use smf_core::link::Name;
 use smf_core::loader::epoch::Epochs;
 use smf_core::loader::{
-    LoadError, LoadEvent, LoadObserver, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader,
-    StateMigration,
+    LoadError, LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, StateMigration,
 };
 
+use crate::alone::alone;
 use crate::build::{Does, Spec};
 use crate::{address, call, call_at, collect};
 
@@ -438,229 +435,6 @@ fn refused_reload_leaves_the_old_version() {
     assert!(matches!(reload(&loader, stale, &version(2)), Err(LoadError::Stale { .. })));
 }
 
-/// A module whose `add` adds to its datum `d`, which another module reads and adds to.
-fn with_datum(value: i32) -> Spec {
-    version(value).data("other", 7).data("d", 100).function("add", Does::Adds("d"))
-}
-
-struct Shared {
-    loader: ModuleLoader,
-    module: ModuleHandle,
-    user: ModuleHandle,
-}
-
-impl Shared {
-    fn new() -> Self {
-        let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
-        let module = loader.load(b"m", with_datum(1).bytes()).unwrap();
-        let user = Spec::new().function("read", Does::Reads("d"));
-        let user = user.function("add there", Does::AddsThere("d"));
-        let user = loader.load(b"user", user.bytes()).unwrap();
-        Self { loader, module, user }
-    }
-
-    fn reload(&self, spec: &Spec) -> Result<(u32, u32), LoadError> {
-        let bytes = spec.bytes();
-        let done = self.loader.reload(self.module, bytes, StateMigration::Copy, &mut |_| {})?;
-        Ok((done.migrated.symbols, done.kept))
-    }
-
-    /// The sums that each side reads, after it added something.
-    fn sums(&self) -> [i64; 3] {
-        let Self { loader, module, user } = self;
-        [
-            call(loader, *module, "add", &[1]),
-            call(loader, *user, "read", &[]),
-            call(loader, *user, "add there", &[10]),
-        ]
-    }
-}
-
-#[test]
-fn data_referenced_by_another_module_stays_in_place() {
-    let shared = Shared::new();
-    let Shared { loader, module, user } = &shared;
-    assert_eq!(shared.sums(), [101, 101, 111]);
-    let there = address(loader, "d").unwrap();
-    // With any other data beside it and before it.
-    let other_place = || version(2).data("more", 1).data("d", 5).function("add", Does::Adds("d"));
-    for (round, new) in (1i64..).zip([with_datum(2), other_place(), with_datum(3)]) {
-        let (_, kept) = shared.reload(&new).unwrap();
-        assert_eq!((kept, address(loader, "d")), (1, Some(there)));
-        let before = 100 + 11 * round;
-        assert_eq!(shared.sums(), [before + 1, before + 1, before + 11]);
-    }
-    // A module that is loaded later finds it there as well.
-    let later = Spec::new().function("later", Does::Reads("d"));
-    let later = loader.load(b"later", later.bytes()).unwrap();
-    assert_eq!(call(loader, later, "later", &[]), 144);
-    loader.unload_all(&[*user, later]).unwrap();
-    // Without a reference to its address, the next reload migrates it.
-    assert_eq!(shared.reload(&with_datum(4)), Ok((2, 0)));
-    assert!(address(loader, "d") != Some(there));
-    assert_eq!(call(loader, *module, "add", &[1]), 145);
-    collect(loader);
-    assert_eq!(loader.statistics().retired, 0);
-}
-
-/// Code that reaches its data by 32-bit distances must be placed near data that lies below 2 GiB.
-#[test]
-fn new_version_is_placed_near_data_that_stays() {
-    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
-    let low = version(1).data("d", 100).function("add", Does::AddsLow("d"));
-    let module = loader.load(b"m", low.bytes()).unwrap();
-    let user = Spec::new().function("read", Does::Reads("d"));
-    let user = loader.load(b"user", user.bytes()).unwrap();
-    assert!(address(&loader, "d").is_some_and(|address| address < 2 << 30));
-    // Free pages elsewhere, in which the next version could otherwise be placed.
-    let elsewhere = loader.load(b"elsewhere", with_datum(1).bytes()).unwrap();
-    loader.unload(elsewhere).unwrap();
-    for round in 1..=3 {
-        let new = with_datum(round + 1).bytes();
-        let done = loader.reload(module, new, StateMigration::Copy, &mut |_| {}).unwrap();
-        assert_eq!(done.kept, 1);
-        let sum = 100 + i64::from(round);
-        assert_eq!(call(&loader, module, "add", &[1]), sum);
-        assert_eq!(call(&loader, user, "read", &[]), sum);
-    }
-}
-
-#[test]
-fn reload_is_refused_if_referenced_data_cannot_stay() {
-    let shared = Shared::new();
-    let check = |new: &Spec| {
-        let error = shared.reload(new).unwrap_err();
-        assert!(matches!(error, LoadError::DataInUse { .. }), "{error}");
-        let before = call(&shared.loader, shared.user, "read", &[]);
-        assert_eq!(shared.sums(), [before + 1, before + 1, before + 11]);
-        assert_eq!(call(&shared.loader, shared.module, "f", &[]), 1);
-        error.to_string()
-    };
-    let add = || version(2).function("add", Does::Adds("d"));
-    let expected = "m cannot be replaced: user refers to its `d` by address, and the new version \
-                    cannot use it there";
-    assert_eq!(check(&add().wide("d", 1)), expected, "another size");
-    assert_eq!(check(&version(2).function("add", Does::Returns(1))), expected, "gone");
-    assert_eq!(check(&add().pointer("d")), expected, "an address of one version");
-    assert_eq!(check(&version(2).function("d", Does::Returns(1))), expected, "a function");
-    assert_eq!(check(&add().constant("d", 100)), expected, "read-only");
-    let by_section = version(2).data("other", 7).data("d", 100);
-    let by_section = by_section.function("add", Does::AddsBySection("d"));
-    assert_eq!(check(&by_section), expected, "referred to by another symbol");
-    let image = add().data("d", 100).import(".smf.image", Binding::Global, SymbolKind::Data);
-    assert_eq!(check(&image), expected, "referred to without relocations");
-    let bytes = with_datum(2).bytes();
-    let left = shared.loader.reload(shared.module, bytes, StateMigration::Reset, &mut |_| {});
-    assert_eq!(left.unwrap_err().to_string(), expected);
-    // Data without references from other modules is not restricted.
-    shared.loader.unload(shared.user).unwrap();
-    assert_eq!(shared.reload(&add().wide("d", 1)), Ok((0, 0)));
-}
-
-/// A loader that replaces its module each time a name is looked up outside of it; that module; and the number
-/// of these lookups. A request for `absent` finds nothing from the second time on.
-fn restless() -> (Arc<ModuleLoader>, ModuleHandle, Arc<AtomicI32>) {
-    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
-    let module = loader.load(b"m", with_datum(0).bytes()).unwrap();
-    let (inner, asked) = (Arc::downgrade(&loader), Arc::new(AtomicI32::new(0)));
-    let count = asked.clone();
-    loader
-        .set_fallback_resolver(Some(Box::new(move |name: &[u8]| {
-            let (loader, round) = (inner.upgrade()?, 1 + count.fetch_add(1, Ordering::Relaxed));
-            reload(&loader, module, &with_datum(round)).unwrap();
-            if round > 1 {
-                // Data that is about to be imported stays in place, like imported data.
-                let wide = version(round).function("add", Does::Adds("d")).wide("d", 1);
-                let error = reload(&loader, module, &wide).unwrap_err();
-                assert!(error.to_string().contains("user refers to its `d`"), "{error}");
-            }
-            let found = loader.resolve(b"f").unwrap().filter(|_| name != b"absent" || round == 1);
-            found.map(|found| found.address)
-        })))
-        .unwrap();
-    (loader, module, asked)
-}
-
-#[test]
-fn data_is_first_imported_from_a_module_replaced_meanwhile() {
-    let user =
-        |hook| Spec::new().function("read", Does::Reads("d")).function("u", Does::Calls(hook));
-    let (loader, module, asked) = restless();
-    let loaded = loader.load(b"user", user("hook").bytes()).unwrap();
-    // The second attempt is the last.
-    assert_eq!(asked.load(Ordering::Relaxed), 2);
-    assert_eq!((call(&loader, loaded, "read", &[]), call(&loader, loaded, "u", &[])), (100, 2));
-    call(&loader, module, "add", &[1]);
-    assert_eq!(call(&loader, loaded, "read", &[]), 101);
-
-    // The same for a new version that imports a name which the old version did not.
-    let (loader, module, asked) = restless();
-    let loaded = loader.load(b"user", version(1).bytes()).unwrap();
-    reload(&loader, loaded, &user("hook").reloadable().function("f", Does::Returns(7))).unwrap();
-    assert_eq!((asked.load(Ordering::Relaxed), call(&loader, loaded, "read", &[])), (2, 100));
-    call(&loader, module, "add", &[1]);
-    assert_eq!(call(&loader, loaded, "read", &[]), 101);
-
-    // A failed attempt leaves no holds.
-    let (loader, module, asked) = restless();
-    let error = loader.load(b"user", user("absent").bytes()).unwrap_err();
-    assert!(matches!(error, LoadError::Link { .. }), "{error}");
-    let wide = version(9).function("add", Does::Adds("d")).wide("d", 1);
-    assert_eq!((asked.load(Ordering::Relaxed), reload(&loader, module, &wide)), (2, Ok(0)));
-    collect(&loader);
-    assert_eq!(loader.statistics().retired, 0);
-}
-
-#[test]
-fn section_relocation_to_data_beside_shared_data_is_accepted() {
-    let shared = Shared::new();
-    let spec = with_datum(2).function("beside", Does::AddsBySection("other"));
-    assert_eq!(shared.reload(&spec), Ok((1, 1)));
-    assert_eq!(call(&shared.loader, shared.module, "beside", &[1]), 8);
-    assert_eq!(shared.sums(), [101, 101, 111]);
-}
-
-#[test]
-fn referenced_constant_stays_while_it_is_unchanged() {
-    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
-    let spec = |value, constant| version(value).constant("k", constant);
-    let module = loader.load(b"m", spec(1, 5).bytes()).unwrap();
-    let user = Spec::new().function("u", Does::Reads("k"));
-    let user = loader.load(b"user", user.bytes()).unwrap();
-    let there = address(&loader, "k");
-    reload(&loader, module, &spec(2, 5)).unwrap();
-    assert_eq!((call(&loader, user, "u", &[]), address(&loader, "k")), (5, there));
-    let error = reload(&loader, module, &spec(3, 6)).unwrap_err();
-    assert!(matches!(error, LoadError::DataInUse { .. }), "{error}");
-    loader.unload(user).unwrap();
-    reload(&loader, module, &spec(3, 6)).unwrap();
-}
-
-#[test]
-fn memory_with_shared_data_is_freed_eventually() {
-    if !alone("reloading::memory_with_shared_data_is_freed_eventually") {
-        return;
-    }
-    let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
-    let spec = |value| version(value).data("a", 1).data("b", 2);
-    let module = loader.load(b"m", spec(0).bytes()).unwrap();
-    let mut before = (0, 0, 0);
-    let mut user: Option<ModuleHandle> = None;
-    for round in 0..1000 {
-        // Alternately another datum stays, in the memory of another version.
-        let (name, datum) = [("even", "a"), ("odd", "b")][round as usize % 2];
-        let new = Spec::new().function("u", Does::Reads(datum)).bytes();
-        let new = loader.load(name.as_bytes(), new).unwrap();
-        user.replace(new).into_iter().for_each(|old| loader.unload(old).unwrap());
-        reload(&loader, module, &spec(round)).unwrap();
-        assert_eq!(call(&loader, new, "u", &[]), [1, 2][round as usize % 2]);
-        if round == 100 {
-            before = footprint();
-        }
-    }
-    assert_flat(before, footprint(), 900);
-}
-
 #[test]
 fn unused_exports_may_be_removed_and_others_added() {
     let loader = ModuleLoader::new(LoaderOptions::default()).unwrap();
@@ -742,27 +516,8 @@ fn references_of_the_old_version_end_with_it() {
     loader.unload(library).unwrap();
 }
 
-/// Whether the test runs alone in its process. If not, runs the test of this name in a process of its own
-/// and fails if it fails there.
-fn alone(test: &str) -> bool {
-    const MARK: &str = "SMF_TEST_ALONE";
-    if env::var_os(MARK).is_some() {
-        return true;
-    }
-    let arguments = ["--exact", test, "--test-threads=1"];
-    let mut command = Command::new(env::current_exe().unwrap());
-    // Freed memory that the address sanitizer retains would look like a leak.
-    let options = env::var("ASAN_OPTIONS").unwrap_or_default();
-    let options = format!("{options}:quarantine_size_mb=1:thread_local_quarantine_size_kb=64");
-    command.args(arguments).env(MARK, "1").env("ASAN_OPTIONS", options);
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    false
-}
-
 /// The numbers of mappings, open files and resident pages of this process.
-fn footprint() -> (usize, usize, u64) {
+pub(super) fn footprint() -> (usize, usize, u64) {
     let maps = fs::read_to_string("/proc/self/maps").unwrap().lines().count();
     let files = fs::read_dir("/proc/self/fd").unwrap().count();
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
@@ -771,7 +526,7 @@ fn footprint() -> (usize, usize, u64) {
 
 /// Asserts that the rounds left nothing behind. A sanitizer (`SMF_TEST_SANITIZER` is set) has memory
 /// of its own, which grows: then the limit is one mapping or page in every second round.
-fn assert_flat(before: (usize, usize, u64), after: (usize, usize, u64), rounds: usize) {
+pub(super) fn assert_flat(before: (usize, usize, u64), after: (usize, usize, u64), rounds: usize) {
     assert_eq!(after.1, before.1, "open files");
     if env::var_os("SMF_TEST_SANITIZER").is_some() {
         assert!(after.0 < before.0 + rounds / 2, "{} mappings, and {} before", after.0, before.0);
@@ -803,114 +558,4 @@ fn ten_thousand_reloads_take_no_more_memory_than_a_hundred() {
     }
     assert_flat(before, footprint(), 9_900);
     assert_eq!(call(&loader, module, "add", &[1]), 6);
-}
-
-/// The events of a loader and its phases, as text.
-#[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<String>>>);
-
-impl CodeRegistry for Events {
-    fn on_phase(&self, phase: Phase, edge: Edge, subject: &[u8]) {
-        let text = format!("{} {edge:?} {}", phase.name(), subject.escape_ascii());
-        self.1.lock().unwrap().push(text);
-    }
-}
-
-impl LoadObserver for Events {
-    fn on_load(&self, _: &[u8], _: &Module<'_>) -> AttachResult {
-        Ok(None)
-    }
-
-    fn on_event(&self, event: &LoadEvent<'_>) {
-        let text = match event {
-            LoadEvent::Loaded { module, bytes } => {
-                assert!(*bytes > 0);
-                format!("load {}", module.escape_ascii())
-            }
-            LoadEvent::Unloaded { module } => format!("unload {}", module.escape_ascii()),
-            LoadEvent::Reloaded { module, bytes, symbols } => {
-                assert!(*bytes > 0);
-                format!("reload {}, {symbols} symbols", module.escape_ascii())
-            }
-            LoadEvent::Refused { module, error } => {
-                format!("refuse {}: {error}", module.escape_ascii())
-            }
-            other => panic!("{other:?}"),
-        };
-        self.0.lock().unwrap().push(text);
-    }
-}
-
-#[test]
-fn observer_is_notified_of_each_event() {
-    let events = Events::default();
-    let observer = Box::new(events.clone());
-    let loader = ModuleLoader::with_observer(LoaderOptions::default(), observer).unwrap();
-    let counter = |value| version(value).data("counter", 5);
-    loader.register_provider(b"m", counter(1).bytes()).unwrap();
-    let user = Spec::new().function("u", Does::Calls("f")).bytes();
-    let user = loader.load(b"user", user).unwrap();
-    let module = loader.find(b"m").unwrap();
-    assert_eq!(reload(&loader, module, &counter(2)), Ok(1));
-    let without = Spec::new().reloadable().function("g", Does::Returns(3));
-    assert!(reload(&loader, module, &without).is_err());
-    assert!(loader.unload(module).is_err());
-    // One event for each module.
-    loader.unload_all(&[user, module, user]).unwrap();
-    assert!(loader.load(b"broken", ModuleBytes::new(b"broken").unwrap()).is_err());
-    let events = events.0.lock().unwrap();
-    let [load_user, load, reload, refused, needed, rest @ .., broken] = &events[..] else {
-        panic!("{events:?}")
-    };
-    assert_eq!((&**load_user, &**load), ("load user", "load m"));
-    assert_eq!(reload, "reload m, 1 symbols");
-    assert!(refused.starts_with("refuse m: m: `f` is called from outside"), "{refused}");
-    assert_eq!(needed, "refuse m: m is in use: user imports from it");
-    assert_eq!(rest, ["unload user", "unload m"]);
-    assert!(broken.starts_with("refuse broken: "), "{broken}");
-}
-
-#[test]
-fn observer_is_notified_of_providers_that_a_new_version_loads() {
-    let events = Events::default();
-    let observer = Box::new(events.clone());
-    let loader = ModuleLoader::with_observer(LoaderOptions::default(), observer).unwrap();
-    let module = loader.load(b"m", version(1).bytes()).unwrap();
-    loader.register_provider(b"p", plain(2).bytes()).unwrap();
-    let new = Spec::new().reloadable().function("g", Does::Calls("f"));
-    reload(&loader, module, &new).unwrap();
-    let expected = ["load m", "load p", "reload m, 0 symbols"];
-    assert_eq!(*events.0.lock().unwrap(), expected);
-}
-
-#[test]
-fn phases_begin_and_end_in_order_also_when_loading_fails() {
-    let events = Events::default();
-    let observer = Box::new(events.clone());
-    let loader = ModuleLoader::with_observer(LoaderOptions::default(), observer).unwrap();
-    loader.register_provider(b"m", version(1).bytes()).unwrap();
-    let user = || Spec::new().function("u", Does::Calls("f"));
-    loader.load(b"user", user().bytes()).unwrap();
-    let both = |phase, module| ["Begin", "End"].map(|edge| format!("{phase} {edge} {module}"));
-    let expected = [
-        both("parse", "user"),
-        both("map", "user"),
-        both("map", "m"),
-        both("resolve", "user"),
-        both("resolve", "m"),
-        both("relocate", "user"),
-        both("relocate", "m"),
-    ];
-    assert_eq!(std::mem::take(&mut *events.1.lock().unwrap()), expected.as_flattened());
-
-    assert!(loader.load(b"broken", ModuleBytes::new(b"broken").unwrap()).is_err());
-    let missing = Spec::new().function("v", Does::Calls("missing")).bytes();
-    assert!(loader.load(b"lacks", missing).is_err());
-    let expected = [
-        both("parse", "broken"),
-        both("parse", "lacks"),
-        both("map", "lacks"),
-        both("resolve", "lacks"),
-    ];
-    assert_eq!(*events.1.lock().unwrap(), expected.as_flattened());
 }
