@@ -19,9 +19,12 @@ use smf_core::source::{Mode, SourceFile};
 use smf_loader::compile::CompileOptions;
 use smf_loader::pack::{Input, Options, SharedLibrary, pack};
 
+mod cpp;
 mod examples;
 #[path = "../../../xtask/src/library.rs"]
 mod library;
+mod processes;
+mod reach;
 mod runtime;
 #[path = "../../../tests/src/scale.rs"]
 mod scale;
@@ -457,99 +460,6 @@ fn modules_have_static_thread_local_storage_from_the_reserve() {
     }
 }
 
-/// Modules compiled without -fPIC, whose code addresses data of the host directly.
-const REACH: [(&str, &str); 5] = [
-    (
-        "data",
-        "extern void *stderr, *stdout; extern char **environ; extern long host_datum;
-         void *error_stream(void) { return stderr; } void *output_stream(void) { return stdout; }
-         void *output_address(void) { return &stdout; } char **environment(void) { return environ; }
-         void *environment_address(void) { return &environ; }
-         long add(long x) { host_datum += x; return host_datum; }
-         int is_zero(void) { return host_datum == 0; }",
-    ),
-    (
-        "near",
-        "long pushed_stream(void) { long x; __asm__ volatile(\"pushq stderr(%%rip); popq %0\" : \"=r\"(x)); return x; }",
-    ),
-    (
-        "near-host",
-        "long pushed_datum(void) { long x; __asm__ volatile(\"pushq host_datum(%%rip); popq %0\" : \"=r\"(x)); return x; }",
-    ),
-    (
-        "near-large",
-        "static char large[16 << 20]; char *keep(void) { return large; }
-         long pushed_stream_too(void) { long x; __asm__ volatile(\"pushq stderr(%%rip); popq %0\" : \"=r\"(x)); return x; }",
-    ),
-    (
-        "both",
-        "long pushed_both(void) { long x; __asm__ volatile(\"pushq stdout(%%rip); popq %0; pushq stderr(%%rip); popq %0\" : \"=r\"(x)); return x; }",
-    ),
-];
-
-/// Modules of objects for an executable, whose code holds 32-bit addresses of imports in instructions that cannot be moved, or
-/// in instructions that can.
-const FIXED: [(&str, &str); 3] = [
-    (
-        "fixed-data",
-        "extern long host_array[]; long many(long, long, long, long, long, long, long *, long);
-         long many(long a, long b, long c, long d, long e, long f, long *g, long h) { return a + b + c + d + e + f + g[1] + h; }
-         long (*volatile pointer)(long, long, long, long, long, long, long *, long) = many;
-         long go(long x) { return pointer(1, 2, 3, 4, 5, 6, host_array, x); }",
-    ),
-    (
-        "fixed-function",
-        "extern long (*host_functions[])(long); extern long host_function(long);
-         long go_there(long x) { return host_functions[x](host_functions[x] == host_function ? 5 : 6) + 1; }",
-    ),
-    (
-        "fixed-moved",
-        "extern long host_array[], host_function(long); static const long own[] = {1, 2, 4};
-         long go_on(long x) { host_array[x] += own[x]; return host_function(host_array[x]); }",
-    ),
-];
-
-/// Hosts built in three ways, which have copies of library data in the program or not.
-#[test]
-fn default_objects_reach_data_of_every_host() {
-    let directory = Path::new(SCRATCH).join("reach");
-    fs::create_dir_all(&directory).unwrap();
-    let fixed = FIXED.map(|(name, source)| (name, source, "-fno-pie"));
-    for (name, source, model) in
-        REACH.map(|(name, source)| (name, source, "-fpie")).into_iter().chain(fixed)
-    {
-        let [c, o, smf] = ["c", "o", "smf"].map(|end| directory.join(name).with_extension(end));
-        fs::write(&c, source).unwrap();
-        let mut gcc = Command::new("gcc");
-        // No flags but those that other systems than Debian do not have by default.
-        succeed(gcc.args(["-O1", model, "-fno-builtin", "-c", "-o"]).arg(&o).arg(&c));
-        let data = fs::read(&o).unwrap();
-        let packed = pack(&[Input { name, data: &data }], &Options::default()).unwrap();
-        fs::write(&smf, packed.bytes).unwrap();
-    }
-    let libraries = libraries(C);
-    for (way, flags, is_apart) in [
-        ("pie", &["-fpie", "-pie"][..], true),
-        ("no-pie", &["-fno-pie", "-no-pie"], true),
-        ("pic", &["-fPIC", "-pie"], false),
-    ] {
-        let program = Path::new(SCRATCH).join(format!("reach-{way}"));
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-pthread", "-I", INCLUDE]);
-        gcc.args(["-Wno-unused-function"]).args(flags).arg("-o").arg(&program);
-        gcc.args(["-DSMF_NO_JIT"]).arg(Path::new(SOURCES).join("reach.c"));
-        succeed(
-            gcc.args(["-lsmf_loader", "-L"])
-                .arg(libraries)
-                .arg(format!("-Wl,--disable-new-dtags,-rpath,{}", libraries.display())),
-        );
-        let apart = if is_apart { "apart" } else { "together" };
-        let low = if way == "no-pie" { "low" } else { "high" };
-        let said = succeed(Command::new(&program).arg(&directory).args([apart, low]));
-        assert!(said.contains("ok"), "{way}: {said}");
-    }
-}
-
 #[test]
 fn constructors_and_destructors_run_in_a_program_in_c() {
     let directory = Path::new(SCRATCH).join("init");
@@ -652,71 +562,6 @@ fn bytecode_is_stopped_on_small_stacks_and_in_coroutines() {
     run_with("stack", JIT, &[&module]);
 }
 
-/// Eight threads are inside the library while the process forks. Each child calls every group of exports.
-#[test]
-fn fork_of_busy_process_leaves_every_export_usable() {
-    let directory = Path::new(SCRATCH).join("fork");
-    make_modules(&directory);
-    templates::make_modules(&directory.join("templates"));
-    for (features, linking, forks) in [
-        (JIT, Linking::Shared, scale("1000", "100")),
-        (JIT, Linking::Static, scale("100", "20")),
-        (C, Linking::Static, scale("100", "20")),
-    ] {
-        let mut program = Command::new(compile("fork", features, linking));
-        let said = succeed(program.arg(&directory).arg(forks));
-        assert!(said.contains("ok"), "{said}");
-    }
-}
-
-#[test]
-fn fork_waits_for_threads_inside_of_the_systems_loader() {
-    let directory = Path::new(SCRATCH).join("fork-loading");
-    let storage = "static __thread long t = 3; long f(void) { return ++t; }";
-    let cosine = "double cos(double); long cosine(long x) { return cos(x) * 1000; }";
-    let modules = [
-        ("storage", false, storage),
-        ("static-storage", false, storage),
-        ("cosine-needed", false, cosine),
-    ];
-    compile_modules(&directory, modules.into_iter());
-    for name in ["storage", "static-storage", "cosine-needed"] {
-        let mut program = Command::new(compile("fork_loading", C, Linking::Static));
-        let module = directory.join(name).with_extension("smf");
-        let said = succeed(program.arg(scale("1000", "60")).arg(module));
-        assert!(said.contains("ok"), "{name}: {said}");
-    }
-}
-
-#[test]
-fn copies_of_the_library_do_not_share_what_they_load() {
-    let directory = Path::new(SCRATCH).join("copies");
-    let module = |number: u32| {
-        format!("static __thread long t = {number}0; long count(void) {{ return ++t; }}")
-    };
-    let (one, two) = (module(1), module(2));
-    compile_modules(&directory, [("one", false, &*one), ("two", false, &*two)].into_iter());
-    let (host, plugin) = (compile("two_copies", C, Linking::Static), directory.join("plugin.so"));
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-shared", "-fPIC", "-DPLUGIN", "-DSMF_NO_JIT", "-I", INCLUDE, "-o"]).arg(&plugin);
-    gcc.arg(Path::new(SOURCES).join("two_copies.c"));
-    link_library(&mut gcc, C, Linking::Static);
-    succeed(&mut gcc);
-    let [one, two] = ["one.smf", "two.smf"].map(|name| directory.join(name));
-    let said = succeed(Command::new(host).arg(plugin).arg(one).arg(two));
-    assert!(said.contains("ok"), "{said}");
-}
-
-#[test]
-fn fork_after_library_was_closed_runs_no_handler() {
-    let program = Path::new(SCRATCH).join("unload");
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&program);
-    succeed(gcc.arg(Path::new(SOURCES).join("unload.c")).arg("-ldl"));
-    let said = succeed(Command::new(program).arg(libraries(C).join("libsmf_loader.so")));
-    assert!(said.contains("ok"), "{said}");
-}
-
 /// The C programs in the guide.
 fn guide_programs() -> Vec<String> {
     let chapters = [include_str!("../../src/guide/exec.md"), include_str!("../../src/guide/c.md")];
@@ -795,68 +640,6 @@ fn libraries_export_the_functions_of_the_header() {
         declared.sort_unstable();
         assert_eq!(exported, declared, "{features}");
     }
-}
-
-/// A C++ program uses the header and sees no exception, not even from a callback's caller.
-#[test]
-fn cpp_program_loads_and_calls_modules() {
-    for compiler in ["g++", "clang++"].into_iter().filter(|compiler| has(compiler)) {
-        for linking in [Linking::Static, Linking::Shared] {
-            let program = Path::new(SCRATCH).join(format!("client-{compiler}-{linking:?}"));
-            let mut build = Command::new(compiler);
-            build.args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread"]);
-            build.args(["-I", INCLUDE, "-o"]).arg(&program);
-            build.arg(Path::new(SOURCES).join("client.cpp"));
-            link_library(&mut build, JIT, linking);
-            succeed(&mut build);
-            let said = succeed(&mut Command::new(program));
-            assert!(said.contains("ok"), "{said}");
-        }
-    }
-}
-
-#[test]
-fn cpp_objects_own_what_they_stand_for() {
-    for compiler in ["g++", "clang++"].into_iter().filter(|compiler| has(compiler)) {
-        let program = Path::new(SCRATCH).join(format!("owning-{compiler}"));
-        let mut build = Command::new(compiler);
-        build.args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread"]);
-        build.args(["-I", INCLUDE, "-o"]).arg(&program);
-        build.arg(Path::new(SOURCES).join("owning.cpp"));
-        link_library(&mut build, C, Linking::Static);
-        succeed(&mut build);
-        assert_eq!(succeed(&mut Command::new(program)), "ok\n");
-    }
-}
-
-#[test]
-fn pkg_config_builds_a_program() {
-    if !has("pkg-config") {
-        return;
-    }
-    let place = Path::new(SCRATCH).join("pkg-config");
-    fs::create_dir_all(&place).unwrap();
-    let template = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/smf.pc.in")).unwrap();
-    // The command in its first lines.
-    let filled = template
-        .replace("@prefix@", "/usr/local")
-        .replace("@libdir@", libraries(C).to_str().unwrap())
-        .replace("@includedir@", INCLUDE)
-        .replace("@library@", library::name(false))
-        .replace("@private@", "")
-        .replace("@version@", env!("CARGO_PKG_VERSION"));
-    fs::write(place.join("smf.pc"), filled).unwrap();
-    let ask = |what: &[&str]| {
-        let mut ask = Command::new("pkg-config");
-        succeed(ask.args(what).arg("smf").env("PKG_CONFIG_PATH", &place)).trim().to_owned()
-    };
-    assert_eq!(ask(&["--modversion"]), env!("CARGO_PKG_VERSION"));
-    let flags = ask(&["--cflags", "--libs", "--static"]);
-    let program = place.join("hooks");
-    let mut gcc = Command::new("gcc");
-    gcc.arg("-o").arg(&program).arg(Path::new(SOURCES).join("hooks.c")).args(flags.split(' '));
-    succeed(&mut gcc);
-    succeed(Command::new(&program).env("LD_LIBRARY_PATH", libraries(C)));
 }
 
 /// Code of a module is callable through its bare address while the module is loaded. In the tagged convention the results are
