@@ -166,25 +166,18 @@ fn clippy() -> Result<Outcome, Error> {
 /// The tests of the workspace, with the command that the README names.
 fn test(set: Set) -> Result<Outcome, Error> {
     let tests = cargo("test --no-fail-fast").env("CI", "1");
-    count_tests(if set == Set::Full { tests.env("SMF_EXHAUSTIVE", "1") } else { tests })
+    passed(if set == Set::Full { tests.env("SMF_EXHAUSTIVE", "1") } else { tests })
 }
 
 /// The core without decoders: compressed sections are errors there. The tests of the workspace have the decoders. Then the
 /// execution manager with all back ends, on its own tests and on random programs, and the examples of `serde` and `tracing`.
 fn features() -> Result<Outcome, Error> {
-    let tests = [
+    all_passed(&[
         "test --package smf-core --test cache --test link",
         "test --package smf-loader --lib --features cranelift,serde,tracing -- exec:: events::",
         "test --package smf-loader --doc --features cranelift,serde,tracing -- events inspect::",
         "test --package smf-clif --test agree",
-    ];
-    let mut passed = 0;
-    for test in tests {
-        if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
-            passed += count;
-        }
-    }
-    Ok(Outcome::Passed(passed))
+    ])
 }
 
 /// The LLVM back end: its lints, the tests of the execution manager, random programs, and the command.
@@ -194,28 +187,24 @@ fn llvm() -> Result<Outcome, Error> {
     }
     let lints = "clippy --package smf-loader --features llvm,cranelift,c-api --all-targets --quiet";
     cargo(lints).args(["--", "-D", "warnings"]).run()?;
-    let tests = [
+    all_passed(&[
         "test --package smf-loader --lib --features llvm -- exec::",
         "test --package smf-clif --test agree --features llvm",
         "test --package smf-cli --test cli --features llvm -- source::",
-    ];
-    let mut passed = 1;
-    for test in tests {
-        if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
-            passed += count;
-        }
-    }
-    Ok(Outcome::Passed(passed))
+    ])
 }
 
-/// A command of cargo, `test` and its arguments, that builds the core fast.
-fn cargo_unoptimised(test: &str) -> Command {
-    let (command, rest) = test.split_once(' ').unwrap_or((test, ""));
-    cargo(command).args(UNOPTIMISED).args(rest.split_whitespace())
+/// Runs `cargo` with each of the lines, in builds of the core that are made faster than its tests run.
+fn all_passed(tests: &[&str]) -> Result<Outcome, Error> {
+    let unoptimised = "--config profile.dev.package.smf-core.opt-level=0";
+    let counts = tests.iter().map(|test| count_tests(cargo(&format!("{unoptimised} {test}"))));
+    counts.sum::<Result<u64, Error>>().map(Outcome::Passed)
 }
 
-/// Builds the core faster than its tests run.
-const UNOPTIMISED: [&str; 2] = ["--config", "profile.dev.package.smf-core.opt-level=0"];
+/// Runs tests.
+fn passed(tests: Command) -> Result<Outcome, Error> {
+    count_tests(tests).map(Outcome::Passed)
+}
 
 /// Lock-free steps in every order in which threads can take them. The build is separate, because all of it is compiled
 /// with the atomics of the model checker.
@@ -226,7 +215,7 @@ fn models() -> Result<Outcome, Error> {
     // The models take seconds; a build that is optimised for shipping takes minutes.
     let tests = tests.env("CARGO_PROFILE_RELEASE_LTO", "off");
     let tests = tests.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-    count_tests(tests.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
+    passed(tests.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
 }
 
 /// The tests of the core in an interpreter that finds undefined behaviour.
@@ -245,7 +234,7 @@ fn sanitizer(name: &str) -> Result<Outcome, Error> {
 }
 
 /// Runs tests and counts those that passed.
-fn count_tests(tests: Command) -> Result<Outcome, Error> {
+fn count_tests(tests: Command) -> Result<u64, Error> {
     let mut passed = 0;
     tests.for_each_line(|line| {
         println!("{line}");
@@ -254,7 +243,7 @@ fn count_tests(tests: Command) -> Result<Outcome, Error> {
     if passed == 0 {
         return Err(Error::Findings(1, "a filter that matches no test"));
     }
-    Ok(Outcome::Passed(passed))
+    Ok(passed)
 }
 
 /// The number in a line such as `test result: ok. 12 passed; 0 failed; ...`.
@@ -306,17 +295,10 @@ fn browser() -> Result<Outcome, Error> {
     if !command("chromium --version").succeeds() {
         return Ok(Outcome::Skipped("chromium is not installed".to_owned()));
     }
-    let pages = [
+    all_passed(&[
         "test --package smf-cli --test cli -- --ignored map::browser_",
         "test --package xtask -- --ignored bench_page::",
-    ];
-    let mut passed = 0;
-    for page in pages {
-        if let Outcome::Passed(count) = count_tests(cargo(page))? {
-            passed += count;
-        }
-    }
-    Ok(Outcome::Passed(passed))
+    ])
 }
 
 /// Static programs of musl: one in C with the static library, and the examples of the crate.
@@ -328,16 +310,10 @@ fn musl() -> Result<Outcome, Error> {
     if !command("musl-gcc --version").succeeds() {
         return Ok(Outcome::Skipped("musl-gcc is not installed".to_owned()));
     }
-    let mut passed = 0;
-    for test in [
+    all_passed(&[
         "test --test c_api -- --ignored static_program_of_musl",
         "test --package smf-loader --examples --features pack,jit --target x86_64-unknown-linux-musl",
-    ] {
-        if let Outcome::Passed(count) = count_tests(cargo_unoptimised(test))? {
-            passed += count;
-        }
-    }
-    Ok(Outcome::Passed(passed))
+    ])
 }
 
 /// Removes the packages of the workspace that an earlier verification unpacked: cargo takes one of the same version for
@@ -429,7 +405,7 @@ fn emulated(target: &str, name: &str, tests: &str, filters: &[&str]) -> Result<O
         // They count the mappings of their process, to which the emulator adds its own.
         .args(["--skip", "faults::"]);
     let tests = tests.env(&format!("CARGO_TARGET_{variable}_LINKER"), &linker);
-    count_tests(tests.env(&format!("CARGO_TARGET_{variable}_RUNNER"), &runner))
+    passed(tests.env(&format!("CARGO_TARGET_{variable}_RUNNER"), &runner))
 }
 
 /// Whether the standard library for `target` is installed.
