@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::error::{At, Error};
 use crate::shell::{Command, cargo, command, target};
-use crate::{api, deb, freestanding, fuzz, header, reproducible, samples, sanitize, tidy};
+use crate::{api, deb, freestanding, fuzz, header, reproducible, sanitize, tidy};
 
 /// The result of a step.
 enum Outcome {
@@ -47,7 +47,7 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
     Step { name, set: Set::Full, run }
 }
 
-const STEPS: [Step; 24] = [
+const STEPS: [Step; 23] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
     push("api", |_| api::run(&[]).map(|()| Outcome::Passed(1))),
     push("header", |_| header::run().map(|()| Outcome::Passed(1))),
@@ -57,7 +57,6 @@ const STEPS: [Step; 24] = [
     push("features", |_| features()),
     push("models", |_| models()),
     push("docs", |_| docs()),
-    push("samples", |_| samples::run().map(|()| Outcome::Passed(1))),
     push("newcomer", newcomer),
     push("freestanding", |_| freestanding::run().map(Outcome::Passed)),
     push("architectures", |_| architectures()),

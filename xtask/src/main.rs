@@ -15,7 +15,6 @@ mod install;
 mod library;
 mod load_order;
 mod reproducible;
-mod samples;
 mod sanitize;
 mod sbom;
 mod shell;
@@ -71,7 +70,8 @@ fn main() -> ExitCode {
         "ci" => ci::run(arguments),
         "tidy" => tidy::run(),
         "figures" => tidy::print_figures(arguments.first().map_or(shell::root(), Path::new)),
-        "samples" => samples::run(),
+        // The tests of the command include them.
+        "samples" => cargo("test --package smf-cli --test cli -- samples::").run(),
         "bench" => bench(arguments),
         "api" => api::run(arguments),
         "header" => header::run(),

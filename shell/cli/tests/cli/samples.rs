@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{GOOD, contains, fails, inspected, ok, sample};
+use super::{GOOD, contains, fails, inspected, ok, sample, smf, text};
 
 /// The invalid samples, and words that the error must contain.
 const BAD: [(&str, &[&str]); 18] = [
@@ -46,6 +46,50 @@ fn bad_samples_are_refused_with_their_fault() {
         }
         fails(&["inspect", "--json", &file]);
         fails(&["convert", &file, "-o", "/dev/null", "--layout", "native"]);
+    }
+}
+
+/// The names and lengths of the samples in a directory below theirs.
+fn files(below: &str) -> Vec<(String, u64)> {
+    let entries = fs::read_dir(sample(below)).unwrap().map(Result::unwrap);
+    let is_sample = |name: &str| name.ends_with(".smf") || name.ends_with(".lsm");
+    let files = entries.map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        (format!("{below}{name}"), entry.metadata().unwrap().len())
+    });
+    files.filter(|(name, _)| is_sample(name)).collect()
+}
+
+/// The samples were built byte by byte and are never written again.
+#[test]
+fn samples_are_listed_with_their_lengths() {
+    let list = fs::read_to_string(sample("EXPECTED.md")).unwrap();
+    let rows = list.lines().filter_map(|line| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        Some((cells.next()?.to_owned(), cells.next()?.parse::<u64>().ok()?))
+    });
+    let mut listed: Vec<_> = rows.collect();
+    let mut found = [files(""), files("bad/")].concat();
+    listed.sort();
+    found.sort();
+    assert_eq!(found, listed);
+}
+
+/// A malformed sample may succeed or end with one line; it never ends by a signal.
+#[test]
+fn samples_are_inspected_and_verified_or_refused_in_one_line() {
+    for (name, _) in [files(""), files("bad/")].concat() {
+        for command in [&["inspect"][..], &["inspect", "--json"], &["verify"]] {
+            let output = smf(&[command, &[&name]].concat());
+            let errors = text(&output.stderr);
+            let is_refused = errors.starts_with("error: ") && errors.lines().count() == 1;
+            let is_fine = match output.status.code() {
+                Some(0) => true,
+                Some(1) => name.starts_with("bad/") && is_refused,
+                _ => false,
+            };
+            assert!(is_fine, "{name}: {command:?}: {}: {errors}", output.status);
+        }
     }
 }
 
