@@ -134,24 +134,39 @@ impl HostSymbols {
     /// script or not installed. The system's loader reads the library without further checks.
     ///
     /// # Errors
-    /// The error of the system for the name as given.
+    /// The error of the system for the last name of which it finds a library; if it finds none, for the name as given.
     ///
     /// # Safety
     /// The caller trusts the library that the system finds: its tables, its code and its initialisers, which run before
     /// this returns.
     pub unsafe fn add_library(&mut self, name: &str) -> Result<(), HostLibraryError> {
         let numbered = (0..=MAX_VERSION).rev().map(|number| format!("lib{name}.so.{number}"));
-        let mut short = std::iter::once(format!("lib{name}.so")).chain(numbered);
+        let short = std::iter::once(format!("lib{name}.so")).chain(numbered);
         // SAFETY: the caller's contract.
-        let library = unsafe { open(name) }.or_else(|error| {
+        let mut library = unsafe { open(name) };
+        for short in short.take_while(|_| !name.contains('/')) {
+            if library.is_ok() {
+                break;
+            }
             // SAFETY: as above.
-            let mut by_short_name = || short.find_map(|name| unsafe { open(&name) }.ok());
-            let found = if name.contains('/') { None } else { by_short_name() };
-            found.ok_or_else(|| HostLibraryError { name: name.into(), error })
-        })?;
+            let tried = unsafe { open(&short) };
+            if tried.as_ref().err().is_none_or(|error| !is_absent(&short, error)) {
+                library = tried;
+            }
+        }
+        let library = library.map_err(|error| HostLibraryError { name: name.into(), error })?;
         self.sources.push(Source::new(library));
         Ok(())
     }
+}
+
+/// Whether the system found no file of the library, as glibc (`NAME: cannot open shared object file: No such ...`) and musl
+/// (`Error loading shared library NAME: No such ...`) state it. That a library which it requires is absent is another error.
+fn is_absent(name: &str, error: &libloading::Error) -> bool {
+    let text = open_error(error).to_string();
+    let before = text.strip_suffix("No such file or directory").unwrap_or("");
+    let name = format!("{name}: ");
+    before.starts_with(&name) || before.ends_with(&name)
 }
 
 /// # Safety

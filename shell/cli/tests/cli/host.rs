@@ -55,6 +55,36 @@ fn host_library_resolves_remaining_imports() {
 }
 
 #[test]
+fn reason_why_a_library_that_is_found_does_not_load_is_reported() {
+    let directory = scratch("host-unloadable");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    fs::write(path("a.c"), "int absent(void); int f(void) { return absent(); }\n").unwrap();
+    fs::write(path("b.c"), "int absent(void) { return 0; }\n").unwrap();
+    let link = |args: &[&str]| {
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-Wl,-z,now"]).args(args).current_dir(&directory);
+        assert!(compiler.status().unwrap().success());
+    };
+    link(&["a.c", "-o", "libundefined.so"]);
+    link(&["b.c", "-o", "libdependency.so"]);
+    link(&["a.c", "-L.", "-ldependency", "-o", "libdependent.so"]);
+    fs::remove_file(path("libdependency.so")).unwrap();
+    for (name, why) in [
+        ("undefined", "libundefined.so: undefined symbol: absent"),
+        ("libundefined.so", "libundefined.so: undefined symbol: absent"),
+        ("dependent", "libdependency.so: cannot open shared object file"),
+        ("neither", "host library neither: neither: cannot open shared object file"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smf"));
+        command.args(["run", "packed.smf", "answer", "--host-library", name]);
+        command.current_dir(super::sample(".")).env("LD_LIBRARY_PATH", &directory);
+        let error = text(&command.output().unwrap().stderr);
+        // musl has other words.
+        assert!(error.contains(why) || !cfg!(target_env = "gnu"), "{name}: {error}");
+    }
+}
+
+#[test]
 fn line_that_a_program_has_begun_is_printed() {
     let file = file("begun-line", "rt_print_i64");
     let program = file.replace("calls", "program");
