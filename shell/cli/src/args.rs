@@ -13,10 +13,11 @@ use crate::{
 /// Loads, runs, verifies and links SMF modules.
 ///
 /// Results go to standard output. A failure is one `error: ...` line on standard error and exit
-/// status 1. Wrong usage is exit status 2: options and arguments that the command does not accept, or
-/// that do not fit the file or the function that is called. A file argument of `-` is standard input
-/// or output; inputs may also be pipes, such as `<(COMMAND)` of a shell. Every command reads every
-/// layout: native, packed, compact and dynlib.
+/// status 1. Wrong usage is exit status 2: options and arguments that the command
+/// does not accept, or that do not fit the file or the function that is called. A file argument of `-`
+/// is standard input or output; inputs may also be pipes, such as `<(COMMAND)` of a shell. Every command
+/// reads every layout: native, packed, compact and dynlib; but the sections and symbols of a dynlib are
+/// those of its shared object, which `smf extract` writes.
 #[derive(Parser)]
 #[command(name = "smf", version, disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {

@@ -84,7 +84,7 @@ pub(crate) struct DisasmArgs {
 
 pub(crate) fn disasm(args: &DisasmArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
-    let smf = output::module(&args.file, &data)?;
+    let smf = output::module_with_sections(&args.file, &data)?;
     let Some(table) = smf.functions().at(&args.file)? else {
         let text = machine_code::disassemble(&smf, args.name.as_deref()).at(&args.file)?;
         return output::put(text.as_bytes());

@@ -82,7 +82,7 @@ pub(crate) fn sections<'d>(smf: &Smf<'d>) -> Result<Vec<Section<'d>>, FormatErro
 pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
     for file in &args.files {
         let data = output::read(file)?;
-        let smf = output::module(file, &data)?;
+        let smf = output::module_with_sections(file, &data)?;
         let (linked, mut symbols) = symbols(&smf).at(file)?;
         symbols.retain(|symbol| {
             (!args.undefined || symbol.is_import()) && (!args.exports || symbol.is_export())
@@ -162,7 +162,7 @@ pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
     let mut is_first = true;
     for file in &args.files {
         let data = output::read(file)?;
-        let smf = output::module(file, &data)?;
+        let smf = output::module_with_sections(file, &data)?;
         let (sections, sizes) = (sections(&smf).at(file)?, Sizes::of(&smf).at(file)?);
         let name = output::one_line(&file.to_string_lossy());
         output::to_stdout(|out| {
@@ -188,7 +188,7 @@ pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
 
 pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
     let data = output::read(&args.file)?;
-    let smf = output::module(&args.file, &data)?;
+    let smf = output::module_with_sections(&args.file, &data)?;
     let (linked, mut symbols) = symbols(&smf).at(&args.file)?;
     symbols.retain(|symbol| symbol.defined && symbol.size > 0 && symbol.section.is_some());
     let all: u64 = symbols.iter().map(|symbol| symbol.size).sum();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
 use smf_core::Printable;
-use smf_core::format::{File, Smf};
+use smf_core::format::{File, Layout, Smf};
 use smf_loader::files::{self, Input, system_error};
 use smf_loader::inspect::{self, Selection};
 
@@ -175,6 +175,18 @@ pub(crate) fn module<'d>(path: &Path, data: &'d [u8]) -> Result<Smf<'d>, Failure
     let file = File::parse(data).at(path)?;
     let hint = "this is an archive: name one of its modules, as in ARCHIVE:NAME (`smf lib list` shows them)";
     file.module().ok_or_else(|| Failure::of(path, hint))
+}
+
+/// As [`module`], for commands that show the sections and symbols of a module.
+pub(crate) fn module_with_sections<'d>(path: &Path, data: &'d [u8]) -> Result<Smf<'d>, Failure> {
+    let smf = module(path, data)?;
+    match smf.layout() {
+        Layout::Dynlib => {
+            let why = "a dynlib has no sections and symbols but those of its shared object, which `smf extract` writes";
+            Err(Failure::of(path, why))
+        }
+        _ => Ok(smf),
+    }
 }
 
 /// Shows a module or an archive, after checking everything that is shown.

@@ -76,7 +76,7 @@ fn bytecode_is_assembled_disassembled_and_run() {
         &fails(&["disasm", "packed.smf", "none"]),
         &["no function `none`; it has `answer`, `add`"],
     );
-    contains(&fails(&["disasm", "dynlib.smf"]), &["no bytecode"]);
+    contains(&fails(&["disasm", "compact.smf"]), &["no bytecode"]);
     fs::write(&source, "function f, 0, 0\nADD_I64\nPUSH\n").unwrap();
     contains(&fails(&["asm", &source, "-o", &again]), &["line 3", "1"]);
     fs::write(&source, "function f, 0, 0\nRET 0\nfunction g, 0, 0\n").unwrap();

@@ -175,3 +175,13 @@ fn filter_applies_to_the_rows_of_the_note() {
     assert!(note.all(|line| line.contains("Map")), "{rows}");
     assert!(shown("no such name").ends_with("\nnote\n"));
 }
+
+#[test]
+fn dynlib_is_refused_where_its_sections_or_symbols_are_shown() {
+    for command in ["nm", "size", "top", "disasm"] {
+        contains(
+            &fails(&[command, "dynlib.smf"]),
+            &["dynlib.smf: a dynlib has no", "`smf extract`"],
+        );
+    }
+}
