@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use smf_core::format::{Binding, FormatError, Section, SectionKind, Smf, Symbol, SymbolKind};
 
@@ -80,35 +80,37 @@ pub(crate) fn sections<'d>(smf: &Smf<'d>) -> Result<Vec<Section<'d>>, FormatErro
 }
 
 pub(crate) fn nm(args: &NmArgs) -> Result<(), Failure> {
-    for file in &args.files {
-        let data = output::read(file)?;
-        let smf = output::module_with_sections(file, &data)?;
-        let (linked, mut symbols) = symbols(&smf).at(file)?;
-        symbols.retain(|symbol| {
-            (!args.undefined || symbol.is_import()) && (!args.exports || symbol.is_export())
-        });
-        if args.size_sort {
-            symbols.sort_by_key(|symbol| symbol.size);
-        } else {
-            symbols.sort_by_key(|symbol| symbol.name());
-        }
-        output::to_stdout(|out| {
-            if args.files.len() > 1 {
-                writeln!(out, "\n{}:", output::one_line(&file.to_string_lossy()))?;
-            }
-            for symbol in &symbols {
-                let number = if args.size_sort { symbol.size } else { symbol.value };
-                let number = match symbol.is_import() {
-                    true => " ".repeat(16),
-                    false => format!("{number:016x}"),
-                };
-                let (letter, name) = (letter(&linked, symbol), output::printable(symbol.name()));
-                writeln!(out, "{number} {letter} {name}")?;
-            }
-            Ok(())
-        })?;
+    output::for_each_file(&args.files, |file| list(args, file))
+}
+
+/// Lists the symbols of one module.
+fn list(args: &NmArgs, file: &Path) -> Result<(), Failure> {
+    let data = output::read(file)?;
+    let smf = output::module_with_sections(file, &data)?;
+    let (linked, mut symbols) = symbols(&smf).at(file)?;
+    symbols.retain(|symbol| {
+        (!args.undefined || symbol.is_import()) && (!args.exports || symbol.is_export())
+    });
+    if args.size_sort {
+        symbols.sort_by_key(|symbol| symbol.size);
+    } else {
+        symbols.sort_by_key(|symbol| symbol.name());
     }
-    Ok(())
+    output::to_stdout(|out| {
+        if args.files.len() > 1 {
+            writeln!(out, "\n{}:", output::one_line(&file.to_string_lossy()))?;
+        }
+        for symbol in &symbols {
+            let number = if args.size_sort { symbol.size } else { symbol.value };
+            let number = match symbol.is_import() {
+                true => " ".repeat(16),
+                false => format!("{number:016x}"),
+            };
+            let (letter, name) = (letter(&linked, symbol), output::printable(symbol.name()));
+            writeln!(out, "{number} {letter} {name}")?;
+        }
+        Ok(())
+    })
 }
 
 /// The kind of a symbol, as `nm` of binutils shows it.
@@ -160,11 +162,12 @@ impl Sizes {
 
 pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
     let mut is_first = true;
-    for file in &args.files {
+    output::for_each_file(&args.files, |file| {
         let data = output::read(file)?;
         let smf = output::module_with_sections(file, &data)?;
         let (sections, sizes) = (sections(&smf).at(file)?, Sizes::of(&smf).at(file)?);
         let name = output::one_line(&file.to_string_lossy());
+        let has_heading = std::mem::replace(&mut is_first, false);
         output::to_stdout(|out| {
             if args.sections {
                 writeln!(out, "{name}:\n        size    in file  section")?;
@@ -175,15 +178,13 @@ pub(crate) fn size(args: &SizeArgs) -> Result<(), Failure> {
                 }
                 return Ok(());
             }
-            if is_first {
+            if has_heading {
                 writeln!(out, "      text       data        bss       rest       file  name")?;
             }
             let Sizes { text, data, bss, rest, file } = sizes;
             writeln!(out, "{text:>10} {data:>10} {bss:>10} {rest:>10} {file:>10}  {name}")
-        })?;
-        is_first = false;
-    }
-    Ok(())
+        })
+    })
 }
 
 pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {

@@ -189,6 +189,24 @@ pub(crate) fn module_with_sections<'d>(path: &Path, data: &'d [u8]) -> Result<Sm
     }
 }
 
+/// Does something with each file. The failure of one is reported, and the others follow.
+pub(crate) fn for_each_file(
+    paths: &[PathBuf],
+    mut show: impl FnMut(&Path) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut failed = false;
+    for path in paths {
+        match show(path) {
+            Err(Failure::Because(message)) => {
+                report("error", &message);
+                failed = true;
+            }
+            shown => shown?,
+        }
+    }
+    if failed { Err(Failure::Reported) } else { Ok(()) }
+}
+
 /// Shows a module or an archive, after checking everything that is shown.
 pub(crate) fn show(
     path: &Path,

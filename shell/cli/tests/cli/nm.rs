@@ -185,3 +185,16 @@ fn dynlib_is_refused_where_its_sections_or_symbols_are_shown() {
         );
     }
 }
+
+#[test]
+fn files_behind_one_that_cannot_be_read_are_shown() {
+    for (command, shown) in [("nm", "\npacked.smf:\n"), ("size", "packed.smf\n")] {
+        let output = smf(&[command, "absent.smf", "app.smf", "bad/empty.smf", "packed.smf"]);
+        let errors = text(&output.stderr);
+        assert_eq!((output.status.code(), errors.lines().count()), (Some(1), 2), "{errors}");
+        contains(&errors, &["error: absent.smf: ", "error: bad/empty.smf: "]);
+        contains(&text(&output.stdout), &["app.smf", shown]);
+    }
+    let sizes = text(&smf(&["size", "absent.smf", "app.smf"]).stdout);
+    assert!(sizes.starts_with("      text "), "{sizes}");
+}
