@@ -1,6 +1,7 @@
 //! `smf nm`, `smf size` and `smf top`: symbols and sizes, in the habit of binutils.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,8 @@ pub(crate) struct SizeArgs {
 }
 
 /// Shows the largest symbols and sections of a module
+///
+/// A share is that of all symbols together, where names of the same bytes count once, or of all sections.
 #[derive(clap::Args)]
 pub(crate) struct TopArgs {
     /// The module
@@ -192,7 +195,9 @@ pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
     let smf = output::module_with_sections(&args.file, &data)?;
     let (linked, mut symbols) = symbols(&smf).at(&args.file)?;
     symbols.retain(|symbol| symbol.defined && symbol.size > 0 && symbol.section.is_some());
-    let all: u64 = symbols.iter().map(|symbol| symbol.size).sum();
+    // Names of the same bytes, such as those of the constructors of a C++ class, count once.
+    let places = symbols.iter().map(|symbol| (symbol.section, symbol.value, symbol.size));
+    let all = places.collect::<BTreeSet<_>>().iter().map(|(.., size)| size).sum();
     symbols.sort_by_key(|symbol| Reverse(symbol.size));
     let mut sections = sections(&smf).at(&args.file)?;
     sections.retain(|section| section.memory_size() > 0);

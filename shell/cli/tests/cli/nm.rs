@@ -198,3 +198,16 @@ fn files_behind_one_that_cannot_be_read_are_shown() {
     let sizes = text(&smf(&["size", "absent.smf", "app.smf"]).stdout);
     assert!(sizes.starts_with("      text "), "{sizes}");
 }
+
+#[test]
+fn share_of_a_symbol_is_that_of_its_bytes_under_all_its_names() {
+    let directory = scratch("top-aliases");
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let source = "int f(int a) { return a * 3 + 1; }\nint g(int) __attribute__((alias(\"f\")));\n";
+    fs::write(path("a.c"), source).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-c", "-O1", "a.c"]).current_dir(&directory);
+    assert!(compiler.status().unwrap().success());
+    ok(&["pack", &path("a.o"), "-o", &path("a.smf")]);
+    contains(&ok(&["top", &path("a.smf")]), &[" 100.0%  T f\n", " 100.0%  T g\n"]);
+}
