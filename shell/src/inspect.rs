@@ -496,6 +496,19 @@ mod tests {
     }
 
     #[test]
+    fn no_key_of_the_json_of_a_note_is_repeated() {
+        let many: Vec<_> = (0..70).map(|number| format!("t{number:02} |x|\n {number}\n")).collect();
+        let note = "extra |x, y, x|\n 1, 2, 3\n".to_owned() + &many.concat() + &many.concat();
+        let note = smf_core::format::note::Note::parse(note.as_bytes(), 0).unwrap();
+        let mut out = Vec::new();
+        json::write_note(&note, &mut out).unwrap();
+        let rows = |number| format!(r#","t{number:02}":[{{"x":"{number}"}},{{"x":"{number}"}}]"#);
+        let rows: Vec<_> = (0..70).map(rows).collect();
+        let expected = format!(r#"{{"extra":[{{"x":"1","y":"2"}}]{}}}"#, rows.concat());
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
     fn invalid_name_is_escaped() {
         let mut data = PACKED.to_vec();
         let at = data.windows(6).position(|window| window == b"answer").unwrap();

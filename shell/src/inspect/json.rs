@@ -2,6 +2,7 @@
 //!
 //! A row of a table is an [`Object`]; a table is a [`Stream`] of rows. Invalid UTF-8 in names is replaced.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
@@ -12,16 +13,12 @@ use smf_core::format::ext::prelink::Prelink;
 use smf_core::format::functions::Function;
 use smf_core::format::layout_phase::{PhaseSpan, phases};
 use smf_core::format::note::Note;
-use smf_core::format::sdn::{Document, Row, Table};
+use smf_core::format::sdn::{Document, Table};
 use smf_core::format::template::{Template, TemplateKind};
 use smf_core::format::{File, FormatError, Library, Reloc, Section, Smf, Symbol, library};
 
 use super::properties::{NamedProperty, properties};
 use super::{InitFunction, Parts, Report, ThreadStorage, init_functions, prelink, shown_sections};
-
-/// The number of tables of a note that are merged by name. Further repeated names become repeated keys, so that
-/// the time stays linear.
-const MERGED_TABLES: usize = 64;
 
 impl Serialize for Report<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -279,35 +276,39 @@ struct NoteObject<'d>(Document<'d>);
 
 impl Serialize for NoteObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let tables = || self.0.tables();
-        let mut merged = Vec::new();
-        let mut map = serializer.serialize_map(None)?;
-        for table in tables() {
+        let mut names = Vec::new();
+        let mut tables: HashMap<&str, Vec<Table<'_>>> = HashMap::new();
+        for table in self.0.tables() {
             let table = table.map_err(S::Error::custom)?;
-            let name = table.name();
-            if merged.contains(&name) {
-                continue;
+            let same = tables.entry(table.name()).or_default();
+            if same.is_empty() {
+                names.push(table.name());
             }
-            if merged.len() < MERGED_TABLES {
-                merged.push(name);
-                let is_named = |table: &Result<Table<'_>, _>| {
-                    table.as_ref().map_or(true, |table| table.name() == name)
-                };
-                map.serialize_entry(name, &Stream(|| note_rows(tables().filter(is_named))))?;
-            } else {
-                map.serialize_entry(name, &Stream(|| note_rows(std::iter::once(Ok(table)))))?;
-            }
+            same.push(table);
+        }
+        let mut map = serializer.serialize_map(None)?;
+        for name in names {
+            let same = tables.remove(name).unwrap_or_default();
+            map.serialize_entry(name, &Stream(|| note_rows(&same)))?;
         }
         map.end()
     }
 }
 
-fn note_rows<'d>(
-    tables: impl Iterator<Item = Result<Table<'d>, FormatError>>,
-) -> impl Iterator<Item = Result<Object<'d>, FormatError>> {
-    rows_of(tables, |table| {
-        let cells = move |row: Row<'d>| row.cells().map(|cell| cell.to_string().into());
-        table.rows().map(move |row| Ok(Object(table.columns().zip(cells(row?)).collect())))
+/// The rows of tables of one name. Of columns of one name the first is shown, as
+/// [`Table::column`] finds them.
+fn note_rows<'d>(tables: &[Table<'d>]) -> impl Iterator<Item = Result<Object<'d>, FormatError>> {
+    tables.iter().flat_map(|table| {
+        let mut known = HashSet::new();
+        let keys = table.columns().map(|column| known.insert(column).then_some(column));
+        let keys: Vec<_> = keys.collect();
+        table.rows().map(move |row| {
+            let cells = row?.cells();
+            let pairs = keys.iter().zip(cells);
+            Ok(Object(
+                pairs.filter_map(|(key, cell)| Some(((*key)?, cell.to_string().into()))).collect(),
+            ))
+        })
     })
 }
 
