@@ -52,7 +52,9 @@ pub(super) fn write_module(
         write_symbols(smf, selected, out)?;
     }
     if all {
-        write_phases(smf, out)?;
+        if selected.filter.is_empty() {
+            write_phases(smf, out)?;
+        }
         write_init_functions("constructors", smf, b".init_array", selected, out)?;
         write_init_functions("destructors", smf, b".fini_array", selected, out)?;
         write_functions(smf, selected, out)?;
@@ -315,7 +317,7 @@ fn write_note(parts: &Parts<'_>, selected: &Selection<'_>, out: &mut impl Write)
     writeln!(out, "\nnote")?;
     let is_shown = |row: &Result<Row<'_>, _>| {
         let row = row.as_ref();
-        row.map_or(true, |row| row.cells().any(|cell| selected.has(cell.raw().as_bytes())))
+        row.map_or(true, |row| row.cells().any(|cell| selected.has(cell.to_string().as_bytes())))
     };
     for table in note.document().tables() {
         let table: Table<'_> = table.map_err(io::Error::other)?;

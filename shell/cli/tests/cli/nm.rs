@@ -174,6 +174,10 @@ fn filter_applies_to_the_rows_of_the_note() {
     let mut note = rows.lines().skip_while(|line| *line != "note").filter(|l| l.contains("=\""));
     assert!(note.all(|line| line.contains("Map")), "{rows}");
     assert!(shown("no such name").ends_with("\nnote\n"));
+    // Cells are compared without the quotes and escapes of the text.
+    let quoted = ok(&["inspect", "--filter", "quote \"here\"", "note-zero-size.smf"]);
+    contains(&quoted, &["\n  possible\n    id="]);
+    assert!(!ok(&["inspect", "packed.smf", "--filter", "zzz"]).contains("phases"));
 }
 
 #[test]
