@@ -1,7 +1,9 @@
 //! `smf asm` and `smf disasm`, and calls of bytecode functions for `smf run`.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, NasmFormatter};
@@ -14,7 +16,7 @@ use smf_core::loader::ModuleRef;
 use smf_core::vm::{CallError, Engine, X64Compiler};
 
 use crate::output::{self, At, Failure, with_line};
-use crate::{generic, machine_code, objects};
+use crate::{generic, machine_code, objects, trace};
 
 /// The column for instruction bytes; few instructions have more.
 const BYTES_IN_A_LINE: usize = 10;
@@ -203,6 +205,7 @@ pub(crate) fn call(
         why + &output::suggestions("has", names)
     });
     let index = index.at(path)?;
+    let _span = trace::span("call", name.map_or(path, |name| Path::new(OsStr::from_bytes(name))));
     objects::call(engine, index, args).map_err(|error| match error {
         CallError::Arguments { .. } => Failure::usage_of(path, error),
         error => Failure::of(path, error),

@@ -453,7 +453,6 @@ fn arguments(
 /// Calls the requested function. Returns the result and the lines that show it.
 fn call(args: &Args, loader: &Loader, module: ModuleHandle) -> Result<(i64, String), Failure> {
     let module = &loader.modules().get(module).at(&args.file)?;
-    let _span = trace::span("call", args.name.as_deref().map_or(&args.file, Path::new));
     if let Some(engine) = module.engine() {
         if args.returns.is_some() {
             return Err(Failure::usage_of(&args.file, "--returns does not apply to bytecode"));
@@ -487,6 +486,7 @@ fn call_code(
     // SAFETY: the module stays loaded until the process ends, and its file declares a function at the
     // address: machine code is trusted. The memory of the arguments outlives the call.
     let run = || unsafe { call::call_values(address, &words) };
+    let span = trace::span("call", args.name.as_deref().map_or(&args.file, Path::new));
     // The functions of `smf compile` take their stack as those of source in memory do.
     let returned = match signature {
         Some(_) => {
@@ -495,6 +495,7 @@ fn call_code(
         }
         None => run(),
     };
+    drop(span);
     let returned = returned.map_err(|error| match error {
         TrapError::Bytecode(_) => Failure::Because(loaded_code::describe(error)),
         error => Failure::of(&args.file, loaded_code::describe(error)),

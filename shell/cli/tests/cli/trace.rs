@@ -180,6 +180,12 @@ fn run_that_fails_leaves_a_trace() {
     let events = found["traceEvents"].as_array().unwrap();
     let refused = events.iter().find(|event| event["name"] == "refuse").unwrap();
     assert!(refused["args"]["error"].as_str().unwrap().contains("broken.smf"));
+    // No function is called.
+    for args in [&["bcod.smf", "nosuch"][..], &["bcod.smf", "answer", "x"]] {
+        let (output, found) = trace(&place, args);
+        assert_ne!(output.status.code(), Some(0));
+        assert!(!paths(&slices(&found)).contains(&"call"), "{args:?}");
+    }
     let watched = smf(&["trace", "bcod.smf", "answer", "--watch", "-o", "x.json"]);
     assert!(text(&watched.stderr).contains("--watch does not apply to traces"));
 }
@@ -218,4 +224,15 @@ fn run_that_fails_is_reported_if_the_trace_cannot_be_written() {
         &lines,
         &["trace.json: cannot write the file", "\nerror: bcod.smf: no function `nosuch`"],
     );
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn call_that_does_not_begin_has_no_slice() {
+    let place = scratch("trace-no-call");
+    for args in [&["packed.smf", "nosuch"][..], &["packed.smf", "add", "x"]] {
+        let (output, found) = trace(&place, args);
+        assert_ne!(output.status.code(), Some(0));
+        assert!(!paths(&slices(&found)).contains(&"call"), "{args:?}");
+    }
 }
