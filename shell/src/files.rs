@@ -105,7 +105,7 @@ pub enum ReadError {
 
 /// The archive and the module in `ARCHIVE:MODULE`, where both names may contain `:`; `None` if a file has this name, or none
 /// has the name of the archive.
-pub(crate) fn module_of_archive(path: &Path) -> Option<(&Path, &str)> {
+pub fn module_of_archive(path: &Path) -> Option<(&Path, &str)> {
     let text = path.to_str()?;
     if !text.contains(':') || path.exists() {
         return None;

@@ -44,7 +44,7 @@ use crate::{crash, loaded_code, progress};
 /// running a program.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The module, or an archive
+    /// The module: a file, or one of an archive as ARCHIVE:NAME
     file: PathBuf,
     /// The symbol of the instance, such as `fn$Vec$i64`, or a template, such as `max<f64>` or `max`
     ///
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// lies in memory, such as i64:3,1,2. Other functions take up to 8 arguments, and missing ones are 0.
     #[arg(value_name = "ARG", allow_negative_numbers = true, value_parser = argument())]
     args: Vec<OsString>,
-    /// The module of the archive
+    /// The module, if the file is an archive; as ARCHIVE:NAME
     #[arg(long, value_name = "NAME")]
     module: Option<String>,
     /// A module or an archive that may provide what instances call, also as instances of its templates
@@ -79,6 +79,16 @@ pub(crate) struct Args {
     /// Report progress on standard error
     #[arg(long)]
     verbose: bool,
+}
+
+impl Args {
+    /// The file, and the name of the module in it if it is an archive.
+    fn module(&self) -> (&Path, Option<&str>) {
+        match (&self.module, files::module_of_archive(&self.file)) {
+            (None, Some((archive, name))) => (archive, Some(name)),
+            (name, _) => (&self.file, name.as_deref()),
+        }
+    }
 }
 
 /// Registers instances, and warns of those that `--update` leaves out.
@@ -134,8 +144,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let jit = JitInstantiator::new(config, CodeMemory::default())
         .and_then(|jit| jit.with_observer(Observed)?.with_symbols(symbols))
         .at(&args.file)?;
-    let path = args.file.as_os_str().as_bytes();
-    match &args.module {
+    let (file, module) = args.module();
+    let path = file.as_os_str().as_bytes();
+    match module {
         Some(name) => jit.load_archived_metadata(path, name),
         None => jit.load_smf_metadata(path),
     }
@@ -146,7 +157,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     loader.modules().set_fallback_resolver(Some(Box::new(fallback))).at(&args.file)?;
     register_providers(loader, resolver.instantiator(), &args.with)?;
     // A module with templates need not be loadable; an error is reported if the instance needs the module.
-    let module = loader.load_module(&args.file, args.module.as_deref());
+    let module = loader.load_module(file, module);
     if let Err(LoadFileError::Load(LoadError::Link { error: LinkError::Dynlib, .. })) = module {
         let why = "a dynlib has no templates; call its functions with `smf run`";
         return Err(Failure::of(&args.file, why));

@@ -114,6 +114,10 @@ fn kept_code_is_reused_and_traps_name_the_instance() {
             "division by zero in function `fn$inner$i64` at offset 0x28 of the template's";
         assert!(stderr.contains(expected), "{stderr}");
     }
+    let member = format!("{archive}:m");
+    let output = smf(&["jit", &member, "fn$quotient$i64", "84", "2", "--keep-code", "--verbose"]);
+    assert_eq!(text(&output.stdout), "42\n", "{}", text(&output.stderr));
+    contains(&text(&output.stderr), &["[jit] fn$quotient$i64: cached code"]);
     assert!(smf(&["verify", module, archive]).status.success());
     let shown = text(&smf(&["inspect", module]).stdout);
     assert!(shown.contains(".smf.code"), "{shown}");
