@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use smf_core::format::write::library::{self, LibraryWriteError, NamedModule};
-use smf_core::format::{File, Library, Smf};
+use smf_core::format::{File, Library};
 
 use crate::examples;
 use crate::output::{self, At, Failure};
@@ -66,7 +66,7 @@ pub(crate) fn run(command: &Command) -> Result<(), Failure> {
             let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
             let mut named: Vec<NamedModule<'_>> = Vec::with_capacity(inputs.len());
             for ((name, file), data) in modules.iter().zip(&inputs) {
-                Smf::parse(data).at(file)?;
+                output::module(file, data)?;
                 named.push((name, data));
             }
             let archive = encode(&named).map_err(|why| match why {

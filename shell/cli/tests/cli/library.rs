@@ -27,6 +27,8 @@ fn archive_is_created_listed_and_extracted() {
     let error = fails(&["lib", "create", "-o", out, "b=lib.smf", "a=lib.smf", "a=app.smf"]);
     contains(&error, &["`a=lib.smf` and `a=app.smf` have the same name\n"]);
     contains(&fails(&["lib", "create", "-o", out, "a=bad/empty.smf"]), &["bad/empty.smf"]);
+    let error = fails(&["lib", "create", "-o", out, "a=library.lsm"]);
+    contains(&error, &["library.lsm: this is an archive: name one of its modules"]);
     let long = format!("{}=lib.smf", "x".repeat(64));
     contains(&fails(&["lib", "create", "-o", out, &long]), &["63"]);
 }
