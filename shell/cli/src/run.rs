@@ -552,9 +552,15 @@ fn no_function(name: Option<&OsStr>, module: &ModuleRef<'_>) -> String {
         Some((name, Some(symbol))) if symbol.kind != SymbolKind::Function => {
             format!("`{name}` is not a function but of kind {}", symbol.kind)
         }
+        Some((name, Some(symbol))) if symbol.is_export() => {
+            format!("`{name}` lies in a section that is not loaded")
+        }
         Some((name, Some(_))) => format!("`{name}` is local to the module"),
     };
-    let callable = |symbol: &Symbol<'_>| symbol.is_export() && symbol.kind == SymbolKind::Function;
+    let callable = |symbol: &Symbol<'_>| {
+        let is_function = symbol.is_export() && symbol.kind == SymbolKind::Function;
+        is_function && module.function(symbol.name()).is_some()
+    };
     let functions = smf.symbols().iter().flatten().filter(callable);
     why + &output::suggestions("exports", functions.map(|symbol| symbol.name()))
 }

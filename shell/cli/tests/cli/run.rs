@@ -3,6 +3,10 @@
 use std::fs;
 
 use serde_json::{Value, json};
+#[cfg(target_arch = "x86_64")]
+use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
+#[cfg(target_arch = "x86_64")]
+use smf_core::format::{Header, Layout, SectionKind, SymbolKind};
 
 use super::{contains, fails, ok, scratch, smf, text};
 
@@ -130,4 +134,27 @@ fn stats_option_prints_counters_as_json() {
     let source = counters(&[source.to_str().unwrap(), "answer"]);
     assert_eq!((&source["managers"][0]["functions"], &source["version"]), (&json!(1), &json!(1)));
     assert!(source["managers"][0]["code_bytes"].as_u64() > Some(0), "{source}");
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn function_in_a_section_that_is_not_loaded_is_not_called_local() {
+    let section = |kind, name| NewSection { kind, name, ..NewSection::code(&[0xc3]) };
+    let symbol = |name, section| NewSymbol {
+        name,
+        kind: SymbolKind::Function,
+        place: Place::Section(section),
+        ..NewSymbol::default()
+    };
+    let module = Module {
+        layout: Layout::Packed,
+        header: Header::default(),
+        stub: &[],
+        sections: &[section(SectionKind::Code, b".text"), section(SectionKind::Debug, b".dbg")],
+        symbols: &[symbol(b"loaded", 0), symbol(b"other", 1)],
+    };
+    let path = scratch("run-not-loaded").join("a.smf");
+    fs::write(&path, module.to_vec().unwrap()).unwrap();
+    let error = fails(&["run", path.to_str().unwrap(), "other"]);
+    contains(&error, &["`other` lies in a section that is not loaded; it exports `loaded`\n"]);
 }
