@@ -13,7 +13,7 @@ use crate::{
 /// Loads, runs, verifies and links SMF modules.
 ///
 /// Results go to standard output. A failure is one `error: ...` line on standard error and exit
-/// status 1. Wrong usage is exit status 2: options and arguments that the command
+/// status 1 (of `smf diff`: 2). Wrong usage is exit status 2: options and arguments that the command
 /// does not accept, or that do not fit the file or the function that is called. A file argument of `-`
 /// is standard input or output; inputs may also be pipes, such as `<(COMMAND)` of a shell. Every command
 /// reads every layout: native, packed, compact and dynlib; but the sections and symbols of a dynlib are

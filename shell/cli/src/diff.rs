@@ -17,7 +17,7 @@ use crate::output::{self, At, Failure};
 /// `+` is only in the second module, `-` only in the first, `~` in both with another kind, size or contents. Contents are
 /// compared after decompression, and as they are in the files: code that refers to parts of the module that have moved
 /// differs too. A section with other contents is shown unless one of its symbols or templates is. The exit status is 0 if
-/// the files are equal and 1 if they differ.
+/// the files are equal, 1 if they differ, and 2 if the command fails, as that of diff(1) and cmp(1).
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The first module

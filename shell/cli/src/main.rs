@@ -62,7 +62,7 @@ use output::Failure;
 #[global_allocator]
 static ALLOCATOR: allocator::OrExit = allocator::OrExit;
 
-/// The exit status for wrong usage, as that of clap.
+/// The exit status for wrong usage, as that of clap, and for failures of `smf diff`.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -84,7 +84,8 @@ fn main() -> ExitCode {
         Command::Run(args) => return finish(run::run(args)),
         Command::Trace(args) => return finish(trace::run(args)),
         Command::Eval(args) => return finish(eval::run(args)),
-        Command::Diff(args) => return finish(diff::run(args)),
+        // Status 1 states a difference.
+        Command::Diff(args) => return finish_as(diff::run(args), ExitCode::from(USAGE)),
         Command::Compile(args) => compile::run(args),
         Command::Check(args) => check::run(args),
         Command::Help(args) => help::run(args),
@@ -117,6 +118,11 @@ fn main() -> ExitCode {
 
 /// The end of the command, which has failed if the output of a program is lost, other than because the reader closed the pipe.
 fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
+    finish_as(done, ExitCode::FAILURE)
+}
+
+/// As [`finish`], with the exit status of failures.
+fn finish_as(done: Result<ExitCode, Failure>, failed: ExitCode) -> ExitCode {
     host_functions::flush();
     let is_lost = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
     let lost = host_functions::output_error().filter(is_lost).map_or(Ok(()), Err);
@@ -124,13 +130,13 @@ fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
         Ok(code) => code,
         Err(Failure::Because(message)) => {
             output::report("error", &message);
-            ExitCode::FAILURE
+            failed
         }
         Err(Failure::Usage(message)) => {
             output::report("error", &message);
             ExitCode::from(USAGE)
         }
-        Err(Failure::Reported) => ExitCode::FAILURE,
+        Err(Failure::Reported) => failed,
         // The reader closed the pipe.
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
@@ -140,7 +146,7 @@ fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
                 "error",
                 &format!("cannot write to standard output: {}", system_error(&error)),
             );
-            ExitCode::FAILURE
+            failed
         }
     }
 }
