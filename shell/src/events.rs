@@ -72,7 +72,7 @@
 //! # }
 //! ```
 
-mod log;
+pub(crate) mod log;
 mod probes;
 #[cfg(feature = "tracing")]
 mod subscriber;

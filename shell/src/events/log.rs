@@ -37,7 +37,7 @@ fn read() -> Option<Form> {
 }
 
 /// The value of an environment variable, if it is one of these; others are reported, except the empty one.
-fn value<'v>(name: &str, values: &[&'v str]) -> Option<&'v str> {
+pub(crate) fn value<'v>(name: &str, values: &[&'v str]) -> Option<&'v str> {
     let found = std::env::var_os(name).filter(|found| !found.is_empty())?;
     let known = values.iter().copied().find(|value| found == *value);
     if known.is_none() {

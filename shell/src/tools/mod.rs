@@ -42,6 +42,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use smf_core::alloc_util::{AllocError, try_collect, try_push};
 
+use crate::events::log::value;
 use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::unlocked_write;
@@ -142,15 +143,17 @@ fn read_environment() {
     if std::mem::replace(&mut *is_read, true) {
         return;
     }
-    let request = |name, enable: &dyn Fn(&Path) -> Result<(), ToolError>| {
-        let value = std::env::var_os(name).filter(|value| !value.is_empty() && value != "0");
-        if let Some(Err(error)) = value.map(|value| enable(Path::new(&value))) {
-            report(&error);
-        }
-    };
-    request("SMF_PERF_MAP", &|_| enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open));
-    request("SMF_JITDUMP", &|path| enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(path)));
-    request("SMF_GDB", &|_| switch_on_gdb());
+    let is_requested = |name| value(name, &["0", "1"]) == Some("1");
+    let perf_map =
+        is_requested("SMF_PERF_MAP").then(|| enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open));
+    let directory =
+        std::env::var_os("SMF_JITDUMP").filter(|value| !value.is_empty() && value != "0");
+    let jitdump = directory
+        .map(|directory| enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(Path::new(&directory))));
+    let gdb = is_requested("SMF_GDB").then(switch_on_gdb);
+    for error in [perf_map, jitdump, gdb].into_iter().flatten().filter_map(Result::err) {
+        report(&error);
+    }
     // Last, so that other threads wait for the lock until then.
     ON.fetch_and(!UNREAD, Ordering::Relaxed);
 }

@@ -92,6 +92,25 @@ fn unknown_level_or_form_is_reported_once() {
     }
 }
 
+/// Found: any value but 0 enabled them.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn unknown_value_does_not_enable_a_tool() {
+    for tool in ["SMF_PERF_MAP", "SMF_GDB"] {
+        for (value, said) in [("no", true), ("0", false), ("", false)] {
+            let mut smf = Command::new(env!("CARGO_BIN_EXE_smf"));
+            smf.env(tool, value).env_remove("SMF_LOG").current_dir(sample("."));
+            let smf = smf.args(["run", "packed.smf", "answer"]).stdout(Stdio::null());
+            let child = smf.stderr(Stdio::piped()).spawn().unwrap();
+            let map = format!("/tmp/perf-{}.map", child.id());
+            let report = format!("smf: {tool} is `{value}`, which is unknown; known: 0, 1\n");
+            let expected = if said { report } else { String::new() };
+            assert_eq!(text(&child.wait_with_output().unwrap().stderr), expected);
+            assert!(fs::remove_file(map).is_err(), "{tool}={value}");
+        }
+    }
+}
+
 #[test]
 fn file_that_cannot_be_read_is_a_line() {
     let place = scratch("events-unreadable");
