@@ -160,8 +160,8 @@ impl Queue {
         }
         let behind = index.saturating_add(1);
         let end = behind.saturating_add(READAHEAD_WINDOW).min(self.total);
-        let readahead_calls = self.readahead_end.fetch_max(end, Relaxed);
-        readahead_calls.max(behind)..end
+        let announced_end = self.readahead_end.fetch_max(end, Relaxed);
+        announced_end.max(behind)..end
     }
 
     /// Whether this thread may end because another one continues.
@@ -243,14 +243,14 @@ mod tests {
     struct Script<F> {
         at: F,
         reads: Vec<AtomicU32>,
-        readahead_end: Vec<AtomicU32>,
+        readahead_calls: Vec<AtomicU32>,
     }
 
     impl<F: Fn(usize, u32) -> Result<u64, CacheError> + Sync> Script<F> {
         /// `at` receives the index of a file and how often it has been read before.
         fn new(total: usize, at: F) -> Self {
             let zeroes = || (0..total).map(|_| AtomicU32::new(0)).collect();
-            Self { at, reads: zeroes(), readahead_end: zeroes() }
+            Self { at, reads: zeroes(), readahead_calls: zeroes() }
         }
 
         fn run(
@@ -276,7 +276,7 @@ mod tests {
 
     impl<F: Fn(usize, u32) -> Result<u64, CacheError> + Sync> Job for Script<F> {
         fn readahead(&self, index: usize) {
-            self.readahead_end[index].fetch_add(1, Relaxed);
+            self.readahead_calls[index].fetch_add(1, Relaxed);
         }
 
         fn read(&self, index: usize) -> Result<FileRead, CacheError> {
@@ -364,7 +364,7 @@ mod tests {
         let script = Script::new(200, |_, _| Ok(1));
         script.run(1, ReadAhead::Always);
         let readahead_calls: Vec<_> =
-            script.readahead_end.iter().map(|count| count.load(Relaxed)).collect();
+            script.readahead_calls.iter().map(|count| count.load(Relaxed)).collect();
         assert_eq!(
             (readahead_calls[0], &readahead_calls[1..]),
             (0, &[1; 199][..]),
@@ -372,10 +372,10 @@ mod tests {
         );
         let script = Script::new(200, |_, _| Ok(1));
         script.run(3, ReadAhead::Always);
-        assert!(script.readahead_end.iter().all(|count| count.load(Relaxed) <= 1));
+        assert!(script.readahead_calls.iter().all(|count| count.load(Relaxed) <= 1));
         let script = Script::new(200, |_, _| Ok(1));
         script.run(2, ReadAhead::Never);
-        assert!(script.readahead_end.iter().all(|count| count.load(Relaxed) == 0));
+        assert!(script.readahead_calls.iter().all(|count| count.load(Relaxed) == 0));
     }
 
     #[test]
@@ -387,7 +387,7 @@ mod tests {
             Ok(1)
         });
         script.run(1, ReadAhead::WhenSlow);
-        let readahead_calls = |index: usize| script.readahead_end[index].load(Relaxed);
+        let readahead_calls = |index: usize| script.readahead_calls[index].load(Relaxed);
         assert_eq!(
             (12..=10 + READAHEAD_RUN).map(readahead_calls).sum::<u32>(),
             READAHEAD_RUN as u32 - 1
