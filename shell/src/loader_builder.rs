@@ -197,6 +197,8 @@ impl LoaderBuilder {
 mod tests {
     use std::path::Path;
 
+    use smf_core::link::Resolve;
+
     use super::*;
     use crate::loader::LoadFileError;
 
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn each_option_reaches_the_loader() {
+    fn each_method_sets_its_option() {
         let builder = Loader::builder()
             .reload_unmarked(true)
             .duplicate_exports(DuplicateExports::Refuse)
@@ -221,7 +223,6 @@ mod tests {
         assert_eq!((options.kept_bytes, options.max_replaced_bytes), (1, 2));
         assert_eq!(options.tiers, Tiers::Interpret);
         assert_eq!(options.file_policy, FilePolicy::Copy);
-        builder.build().unwrap();
     }
 
     #[test]
@@ -230,10 +231,25 @@ mod tests {
         let error = load_app(&Loader::builder().build().unwrap()).unwrap_err();
         assert!(error.to_string().contains("`scale`"), "{error}");
         load_app(&Loader::builder().define("scale", 1).build().unwrap()).unwrap();
-        let loader = Loader::builder().process_symbols();
-        // SAFETY: the mathematics library of the system.
-        let loader = unsafe { loader.host_library("m") }.unwrap().build().unwrap();
-        assert!(loader.modules().resolve(b"malloc").unwrap().is_some());
+        // A library that defines a function of libc.
+        let directory = std::env::temp_dir().join(format!("smf-labs-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let [source, library] = ["labs.c", "liblabs.so"].map(|name| directory.join(name));
+        std::fs::write(&source, "long labs(long number) { return number; }\n").unwrap();
+        let mut compiler = std::process::Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-fno-builtin", "-o"]).args([&library, &source]);
+        assert!(compiler.status().unwrap().success());
+        let address = |builder: LoaderBuilder| {
+            // SAFETY: the library has no initialisers.
+            let builder = unsafe { builder.host_library(library.to_str().unwrap()) }.unwrap();
+            builder.build().unwrap().modules().resolve(b"labs").unwrap().unwrap().address
+        };
+        let of_process = HostSymbols::of_process().unwrap().resolve(b"labs");
+        let in_process = address(Loader::builder().process_symbols());
+        assert_eq!(Some(in_process), of_process);
+        assert_ne!(address(Loader::builder()), in_process);
+        assert_eq!(address(Loader::builder().process_symbols().define("labs", 1)), 1);
+        std::fs::remove_dir_all(directory).unwrap();
         // SAFETY: nothing is opened, because there is no such library.
         let absent = unsafe { Loader::builder().host_library("no-such-library") };
         assert!(absent.err().unwrap().to_string().contains("no-such-library"));

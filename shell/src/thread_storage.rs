@@ -289,7 +289,16 @@ mod tests {
     /// Error texts of the C API have at most 255 bytes, and begin with the name of the module.
     #[test]
     fn refusal_is_a_short_sentence() {
-        for reason in [NOT_GRANTED, NO_STATIC, NO_STATIC_SYMBOL, STATIC_RETAINED, NO_MEMORY_FILE] {
+        for reason in [
+            NOT_GRANTED,
+            NO_STATIC,
+            ALIGNMENT,
+            NO_STATIC_SYMBOL,
+            STATIC_RETAINED,
+            NO_MEMORY_FILE,
+            NO_MACHINE,
+            NO_SYSTEM_LOADER,
+        ] {
             let (section, size, alignment) = (10, MAX_SIZE as u64, 4096);
             let error = LinkError::ThreadLocalStorage { section, size, alignment, reason };
             assert!(error.to_string().len() < 230, "{error}");

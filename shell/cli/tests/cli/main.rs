@@ -50,7 +50,7 @@ mod trace;
 mod verify;
 
 /// The valid samples.
-const GOOD: [&str; 22] = [
+const GOOD: [&str; 24] = [
     "app-native.smf",
     "app.smf",
     "bcod.smf",
@@ -59,6 +59,7 @@ const GOOD: [&str; 22] = [
     "compressed-zstd.smf",
     "driver.smf",
     "dynlib.smf",
+    "elf-object.smf",
     "lib.smf",
     "library.lsm",
     "native-stub219.smf",
@@ -68,6 +69,7 @@ const GOOD: [&str; 22] = [
     "packed-leading.smf",
     "packed.smf",
     "properties.smf",
+    "records.smf",
     "relative.smf",
     "services.smf",
     "stub-cat.smf",
