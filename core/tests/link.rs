@@ -142,6 +142,7 @@ struct Builder {
     bss: u64,
     symbols: Vec<NewSymbol<'static>>,
     relocs: Vec<(&'static str, Vec<Reloc>)>,
+    entry_point: u64,
 }
 
 const CODE: u16 = 0;
@@ -201,9 +202,9 @@ impl Builder {
             table.alignment = 8;
             sections.push(table);
         }
-        let (layout, header) = (Layout::Packed, Header::default());
-        let module =
-            NewModule { layout, header, stub: &[], sections: &sections, symbols: &self.symbols };
+        let header = Header { entry_point: self.entry_point, ..Header::default() };
+        let (layout, symbols) = (Layout::Packed, &self.symbols);
+        let module = NewModule { layout, header, stub: &[], sections: &sections, symbols };
         module.to_vec().unwrap()
     }
 
@@ -233,6 +234,23 @@ const LEA_RIP: [u8; 8] = [0x48, 0x8d, 0x05, 0, 0, 0, 0, 0xc3];
 const JUMP: [u8; 5] = [0xe9, 0, 0, 0, 0];
 /// `mov eax, 0; ret`, with its operand at 1.
 const MOV_EAX: [u8; 6] = [0xb8, 0, 0, 0, 0, 0xc3];
+
+#[test]
+fn entry_point_outside_of_the_code_is_refused() {
+    let _alone = alone();
+    let mut module = Builder { entry_point: 5, ..Builder::default() };
+    module.function("main", &MOV_EAX);
+    let error = module.load_with(&NoImports, |loaded| {
+        assert_eq!(loaded.entry_point(), loaded.function(b"main").map(|main| main + 5));
+    });
+    assert_eq!(error, None);
+    module.entry_point = 6;
+    let file = module.file();
+    let smf = Smf::parse(&file).unwrap();
+    let error = LinkError::from(smf.verify().unwrap_err());
+    assert!(error.to_string().starts_with("the entry point 0x6 lies outside"), "{error}");
+    assert_eq!(Image::map(&smf).err(), Some(error));
+}
 
 #[test]
 fn each_relocation_kind_computes_the_documented_value() {

@@ -380,6 +380,7 @@ fn linked_object<'d>(smf: &Smf<'d>) -> Result<Option<Box<Smf<'d>>>> {
         smf.check_compressed(&section)?;
     }
     let Some(code) = object else {
+        smf.verify_entry_point()?;
         return if has_contents { Ok(None) } else { Err(LinkError::NoCode) };
     };
     let object = try_box(smf.object_in(&code)?)?;

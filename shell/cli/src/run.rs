@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -518,7 +519,7 @@ fn call_code(
     Ok((status, lines.map(|line| line + "\n").collect()))
 }
 
-/// The address of a function, which must be one of the module.
+/// The address of a function, which must lie in the code of the module.
 fn checked_address(
     name: Option<&OsStr>,
     module: &ModuleRef<'_>,
@@ -526,10 +527,9 @@ fn checked_address(
 ) -> Result<u64, String> {
     let address = found.ok_or_else(|| no_function(name, module))?;
     // The address of a dynlib's function comes from the system's loader, that of a function of bytecode is an entry for it.
-    let is_own = module.smf().is_none() || module.engine().is_some() || module.contains(address);
-    is_own
-        .then_some(address)
-        .ok_or_else(|| "the function is outside the module's memory".to_owned())
+    let is_in = |code: Range<usize>| usize::try_from(address).is_ok_and(|at| code.contains(&at));
+    let is_own = module.smf().is_none() || module.engine().is_some() || module.code().any(is_in);
+    is_own.then_some(address).ok_or_else(|| "the function is outside the module's code".to_owned())
 }
 
 /// Explains why there is no function to call, and names those that could be called.

@@ -115,7 +115,8 @@ impl<'d> Smf<'d> {
         })
     }
 
-    fn verify_entry_point(&self) -> Result<()> {
+    /// Checks that the entry point of the header lies in the code.
+    pub(crate) fn verify_entry_point(&self) -> Result<()> {
         let offset = self.header().entry_point;
         let at = self.header_offset + self.layout().header_fields().entry_point as u64;
         let is_inside = self.code().is_some_and(|code| offset < code.memory_size());

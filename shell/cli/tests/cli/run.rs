@@ -3,9 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-#[cfg(target_arch = "x86_64")]
-use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
-#[cfg(target_arch = "x86_64")]
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
 use smf_core::format::{Header, Layout, SectionKind, SymbolKind};
 
 use super::{contains, fails, ok, scratch, smf, text};
@@ -49,6 +47,20 @@ fn functions_of_samples_return_documented_results() {
         let args: Vec<_> = std::iter::once(&"run").chain(args).copied().collect();
         assert_eq!(ok(&args), format!("{result}\n"), "{args:?}");
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn function_outside_of_the_code_is_not_called() {
+    let data = NewSection::new(SectionKind::Data, b".data", Payload::Bytes(&[0xc3]));
+    let sections = [NewSection::code(&[0xc3]), data];
+    let symbols = [NewSymbol { name: b"f", place: Place::Section(1), ..NewSymbol::default() }];
+    let (layout, header) = (Layout::Packed, Header::default());
+    let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+    let file = scratch("run-data").join("data.smf");
+    fs::write(&file, module.to_vec().unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    contains(&fails(&["run", file, "f"]), &["the function is outside the module's code"]);
 }
 
 #[test]
