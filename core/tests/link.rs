@@ -253,6 +253,26 @@ fn entry_point_outside_of_the_code_is_refused() {
 }
 
 #[test]
+fn relocation_against_a_symbol_of_a_section_that_is_not_loaded_is_refused() {
+    let _alone = alone();
+    for (value, kind) in [(0, RelocKind::Abs64), (4, RelocKind::Abs64), (0, RelocKind::Pc32)] {
+        let relocs = [Reloc { offset: 0, symbol: 0, kind, addend: 0 }];
+        let debug = NewSection::new(SectionKind::Debug, b".debug", Payload::Bytes(&[0; 8]));
+        let table = NewSection::new(SectionKind::Reloc, b".rela", Payload::Relocs(&relocs));
+        let sections = [NewSection::code(&[0xc3; 8]), debug, table];
+        let (kind, place) = (SymbolKind::Data, Place::Section(1));
+        let symbols = [NewSymbol { name: b"unloaded", kind, place, value, ..NewSymbol::default() }];
+        let (layout, header) = (Layout::Packed, Header::default());
+        let module =
+            NewModule { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+        let file = module.to_vec().unwrap();
+        let error = load(&Smf::parse(&file).unwrap(), &NoImports).err().map(|e| e.to_string());
+        let expected = "relocation 0 of section 2: its symbol `unloaded` has no address";
+        assert_eq!(error.as_deref(), Some(expected), "{value}");
+    }
+}
+
+#[test]
 fn each_relocation_kind_computes_the_documented_value() {
     let _alone = alone();
     let rodata = 0x1122_3344_5566_7788u64.to_le_bytes().to_vec();

@@ -71,14 +71,14 @@ impl<'d> ImageLayout<'d> {
         let prelink = Prelink::of(smf)?.filter(|_| page <= prelink::PAGE);
         let count = smf.sections().len();
         let (sections, mut sizes) = (try_filled(count, &None)?, try_filled(count, &0)?);
-        // The end of the offsets that need no further check: 0 for a section that is not loaded.
+        // Ends of symbols below it need no further check. It is 0 for a section that is not loaded.
         let mut limits = try_filled(count, &0u64)?;
         let (mut alignment, mut code_bytes) = (1, 0u64);
         let each = sizes.iter_mut().zip(&mut limits).zip(smf.sections().iter());
         for ((size, limit), section) in each {
             *size = section.memory_size();
             if section.kind.is_loaded() {
-                *limit = *size;
+                *limit = size.saturating_add(1);
                 alignment = section.alignment.max(alignment);
             }
             if section.kind == SectionKind::Code {
@@ -105,7 +105,7 @@ impl<'d> ImageLayout<'d> {
                 SymbolPlace::Import { .. } => self.next_import(),
                 SymbolPlace::Section { section, value, size } => {
                     match (limits.get(to_usize(section)), value.checked_add(size)) {
-                        (Some(limit), Some(end)) if end <= *limit => {
+                        (Some(limit), Some(end)) if end < *limit => {
                             SymbolAddress::Section(section, value)
                         }
                         _ => self.locate_outside_limit(smf, index, limits)?,
@@ -140,13 +140,13 @@ impl<'d> ImageLayout<'d> {
             symbol.check_place(self.sizes.get(number).copied().unwrap_or(0))?;
         }
         if !section.kind.is_loaded() {
-            return Ok(SymbolAddress::Section(section.index, 0));
+            return Ok(SymbolAddress::None);
         }
         symbol.check_place(u64::MAX)?;
         let end = symbol.value.saturating_add(symbol.size);
         if let Some((limit, size)) = limits.get_mut(number).zip(self.sizes.get_mut(number)) {
             *size = end.max(*size);
-            *limit = *size;
+            *limit = size.saturating_add(1);
         }
         Ok(SymbolAddress::Section(section.index, symbol.value))
     }
@@ -504,14 +504,14 @@ mod tests {
                 for (place, address) in places.into_iter().zip(&layout.symbols) {
                     let expected = match place {
                         SymbolPlace::Nowhere => None,
+                let is_loaded = |section: &u32| smf.section(*section).unwrap().kind.is_loaded();
                         SymbolPlace::Import { .. } => import.next().copied(),
-                        SymbolPlace::Section { section, value, .. } => {
-                            let loaded = smf.section(section).unwrap().kind.is_loaded();
-                            Some(starts[to_usize(section)] + if loaded { value } else { 0 })
-                        }
+                        SymbolPlace::Section { section, value, .. } => Some(section)
+                            .filter(is_loaded)
+                            .map(|section| starts[to_usize(section)] + value),
                     };
                     assert_eq!(address.resolve(&starts, &imports), expected);
-                    assert_eq!(*address == SymbolAddress::None, place == SymbolPlace::Nowhere);
+                    assert_eq!(*address == SymbolAddress::None, expected.is_none());
                 }
             }
             // A well-formed file may be impossible to link here.
