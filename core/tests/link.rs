@@ -273,6 +273,26 @@ fn relocation_against_a_symbol_of_a_section_that_is_not_loaded_is_refused() {
 }
 
 #[test]
+fn constructors_are_read_in_every_section_of_the_name() {
+    let _alone = alone();
+    let array = |at: &'static [u8; 8]| {
+        NewSection::new(SectionKind::RoData, b".init_array", Payload::Bytes(at))
+    };
+    let sections = [NewSection::code(&[0xc3]), array(&[0; 8])];
+    let load_error = |sections: &[NewSection<'_>]| {
+        let (layout, header) = (Layout::Packed, Header::default());
+        let module = NewModule { layout, header, stub: &[], sections, symbols: &[] };
+        let file = module.to_vec().unwrap();
+        Image::map(&Smf::parse(&file).unwrap()).unwrap().check().err()
+    };
+    let entry = |section| Some(LinkError::InitArrayEntry { section, offset: 0, address: 0 });
+    assert_eq!(load_error(&sections), entry(1));
+    let [code, second] = sections;
+    let empty = NewSection::new(SectionKind::RoData, b".init_array", Payload::Bytes(&[]));
+    assert_eq!(load_error(&[code, empty, second]), entry(2));
+}
+
+#[test]
 fn each_relocation_kind_computes_the_documented_value() {
     let _alone = alone();
     let rodata = 0x1122_3344_5566_7788u64.to_le_bytes().to_vec();

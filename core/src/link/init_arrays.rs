@@ -1,6 +1,6 @@
 //! The arrays of constructors and destructors in a linked image.
 //!
-//! The sections `.init_array` and `.fini_array` hold addresses of 8 bytes each, which the linker has relocated. They are
+//! The sections called `.init_array` and `.fini_array` hold addresses of 8 bytes each, which the linker has relocated. They are
 //! read once and checked: every entry is an address in the code of the module.
 
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use super::error::{LinkError, Result};
 use super::host_services::InitFunctions;
 use super::layout::ImageLayout;
 use super::special_imports::{DSO_HANDLE, REQUIRES_CONSTRUCTORS};
-use crate::alloc_util::{try_collect, try_with_capacity};
+use crate::alloc_util::{try_collect, try_push};
 use crate::format::ext::ifunc;
 use crate::format::{Binding, Section, SectionKind, Smf, SymbolPlace};
 
@@ -40,9 +40,12 @@ impl InitArrays {
         memory: &[u8],
         has_handlers: bool,
     ) -> Result<Self> {
-        let read = |name| match init_section(smf, name) {
-            Some(section) => entries(smf, layout, base, memory, &section),
-            None => Ok(Vec::new()),
+        let read = |name| {
+            let mut addresses = Vec::new();
+            for section in init_sections(smf, name) {
+                read_entries(smf, layout, (base, memory), &section, &mut addresses)?;
+            }
+            Ok::<_, LinkError>(addresses)
         };
         let (constructors, destructors) = (read(b".init_array")?, read(b".fini_array")?);
         let has_init = has_handlers || !constructors.is_empty() || !destructors.is_empty();
@@ -61,14 +64,16 @@ impl InitArrays {
     }
 }
 
-/// The array called `name`. The kind is checked because other readers of the format use names freely.
-fn init_section<'d>(smf: &Smf<'d>, name: &[u8]) -> Option<Section<'d>> {
-    smf.sections().named(name).filter(|section| section.kind == SectionKind::RoData)
+/// The sections called `name`. The kind is checked because other readers of the format use names freely.
+fn init_sections<'d>(smf: &Smf<'d>, name: &'static [u8]) -> impl Iterator<Item = Section<'d>> {
+    let is_array =
+        move |section: &Section<'_>| section.kind == SectionKind::RoData && section.name == name;
+    smf.sections().iter().filter(is_array)
 }
 
 /// Whether `smf` has constructors or destructors.
 pub fn has_init_functions(smf: &Smf<'_>) -> bool {
-    let is_filled = |name| init_section(smf, name).is_some_and(|section| section.virtual_size != 0);
+    let is_filled = |name| init_sections(smf, name).any(|section| section.virtual_size != 0);
     is_filled(b".init_array") || is_filled(b".fini_array")
 }
 
@@ -78,13 +83,14 @@ pub fn runs_code_at_load(smf: &Smf<'_>) -> bool {
     has_init_functions(smf) || smf.symbols().has_import(&[REQUIRES_CONSTRUCTORS, ifunc::NAME])
 }
 
-fn entries(
+/// Appends the entries of one array to `addresses`.
+fn read_entries(
     smf: &Smf<'_>,
     layout: &ImageLayout<'_>,
-    base: u64,
-    memory: &[u8],
+    (base, memory): (u64, &[u8]),
     array: &Section<'_>,
-) -> Result<Vec<u64>> {
+    addresses: &mut Vec<u64>,
+) -> Result<()> {
     let (section, size) = (array.index, array.memory_size());
     if !size.is_multiple_of(ENTRY as u64) {
         return Err(LinkError::InitArraySize { section, size });
@@ -95,16 +101,15 @@ fn entries(
     });
     let bytes = bytes.ok_or(LinkError::TooLarge)?;
     let words = bytes.as_chunks::<ENTRY>().0;
-    let mut addresses = try_with_capacity(words.len())?;
     let code = code_ranges(smf, layout, base)?;
     for (offset, word) in (0u64..).step_by(ENTRY).zip(words) {
         let address = u64::from_le_bytes(*word);
         if !code.iter().any(|(start, end)| (*start..*end).contains(&address)) {
             return Err(LinkError::InitArrayEntry { section, offset, address });
         }
-        addresses.push(address);
+        try_push(addresses, address)?;
     }
-    Ok(addresses)
+    Ok(())
 }
 
 /// The start and the end of each code section.
