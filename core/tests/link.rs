@@ -407,6 +407,18 @@ fn weak_import_may_be_missing() {
 }
 
 #[test]
+fn distance_to_a_missing_weak_import_is_refused_as_undefined() {
+    let _alone = alone();
+    let mut module = Builder::default();
+    let absent = module.symbol("absent", SymbolKind::Data, Place::Import, 0);
+    module.symbols[absent as usize].binding = Binding::Weak;
+    let lea = module.function("lea", &LEA_RIP);
+    module.reloc(".rela", lea + 3, absent, RelocKind::Pc32, -4);
+    let error = module.load_with(&NoImports, |_| panic!("linked")).unwrap().to_string();
+    assert!(error.contains("the weak import `absent`, which nothing defines"), "{error}");
+}
+
+#[test]
 fn relocation_against_symbol_without_address_is_refused() {
     let _alone = alone();
     let mut module = Builder::default();

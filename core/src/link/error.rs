@@ -79,6 +79,11 @@ pub enum LinkError {
         "the relocation {kind} against the import `{symbol}` cannot reach 0x{target:x} from 0x{place:x}, because {}", out_of_reach(*.kind)
     )]
     Unreachable { kind: RelocKind, symbol: Name, place: u64, target: u64 },
+    /// A distance to a weak import that nothing defines, and whose address is therefore 0.
+    #[error(
+        "the relocation {kind} at 0x{place:x} against the weak import `{symbol}`, which nothing defines, cannot reach address 0; compile the objects that use it with -fPIC"
+    )]
+    UndefinedWeak { kind: RelocKind, symbol: Name, place: u64 },
     /// A relocation on an instruction without a matching operand.
     #[error(
         "the relocation {kind} against `{symbol}` does not apply to the instruction 0x{word:08x} at 0x{place:x}"

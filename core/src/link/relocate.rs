@@ -346,6 +346,9 @@ impl Relocator<'_, '_> {
         let is_import = address.is_some_and(SymbolAddress::is_import)
             && matches!(kind, Pc32 | Arm64Page21 | Abs32 | Abs32S);
         self.named(reloc, |symbol| match error {
+            PatchError::Range if is_import && operands.symbol == 0 => {
+                LinkError::UndefinedWeak { kind, symbol, place }
+            }
             PatchError::Range if is_import => {
                 LinkError::Unreachable { kind, symbol, place, target }
             }
