@@ -8,7 +8,7 @@ use smf_core::format::error::{ElfError, RelocError, SectionError, SymbolError};
 use smf_core::format::error::{ElfErrorKind, ElfPart};
 use smf_core::format::write::{Module as NewModule, NewSection, Payload};
 use smf_core::format::{
-    Arch, Binding, FormatError, Header, Layout, RelocKind, SectionFlags, SectionKind, Smf,
+    Arch, Binding, FormatError, Header, Layout, Limits, RelocKind, SectionFlags, SectionKind, Smf,
     SymbolKind, SymbolPlace,
 };
 
@@ -216,6 +216,21 @@ fn malformed_object_section_is_refused_with_its_cause() {
     let (total, limit, at) = ((1 << 40) + 78, 4 << 30, section(4, 0) as u64);
     let huge = FormatError::Section(SectionError::VirtualSize { total, limit, at });
     assert_eq!(verdict(&[(section(4, SIZE) + 5, &[1])]), Err(huge));
+}
+
+#[test]
+fn memory_of_an_object_has_the_limit_of_the_caller() {
+    let file = patched(&[(section(4, SIZE) + 4, &[1])]);
+    let (total, at) = ((4 << 30) + 78, section(4, 0) as u64);
+    let parse = |virtual_size| {
+        let limits = Limits { virtual_size, ..Limits::default() };
+        Smf::parse_within(&file, limits).unwrap().linked().map(drop)
+    };
+    assert_eq!(parse(5 << 30), Ok(()));
+    for limit in [total - 1, 4096] {
+        let error = SectionError::VirtualSize { total, limit, at };
+        assert_eq!(parse(limit), Err(FormatError::Section(error)));
+    }
 }
 
 #[test]

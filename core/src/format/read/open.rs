@@ -98,7 +98,7 @@ impl<'d> Smf<'d> {
             None => implied_strings(data, table, at),
         };
         let symbols = Symbols::new(table, strings, sections, (found.code, found.data));
-        Ok(Smf { header: bytes, header_offset: at, symbols })
+        Ok(Smf { header: bytes, header_offset: at, max_memory: limit, symbols })
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Smf<'d> {
     /// The undecoded header.
     pub(crate) header: &'d [u8; NATIVE_HEADER],
     pub(crate) header_offset: u64,
+    /// The maximum memory of the sections, in bytes.
+    pub(crate) max_memory: u64,
     /// Contains the section table, which contains the file.
     pub(crate) symbols: Symbols<'d>,
 }
@@ -105,7 +107,7 @@ impl<'d> Smf<'d> {
 
     /// The object in a section for which [`Section::holds_object`] holds.
     pub(crate) fn object_in(&self, code: &Section<'d>) -> Result<Smf<'d>> {
-        let symbols = elf::open::open(&self.sections(), self.header().arch, code)?;
+        let symbols = elf::open::open(&self.sections(), self.header().arch, code, self.max_memory)?;
         Ok(Smf { symbols, ..*self })
     }
 

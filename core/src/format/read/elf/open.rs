@@ -12,7 +12,6 @@ use crate::format::read::elf::section::{
     SHT_STRTAB, SHT_SYMTAB, contents, header, names, reloc_target_header,
 };
 use crate::format::read::elf::symbol::{self, Common};
-use crate::format::read::limits::Limits;
 use crate::format::read::section::{Section, Sections};
 use crate::format::read::symbol::Symbols;
 use crate::format::wire::{
@@ -31,18 +30,23 @@ const E_SHOFF: usize = 40;
 const E_SHENTSIZE: usize = 58;
 const E_SHNUM: usize = 60;
 
-/// Opens the object in `code`, a code section of `smf`.
+/// Opens the object in `code`, a code section of `file`, whose sections may take `max_memory` bytes of memory.
 ///
 /// # Errors
 /// An object that cannot be linked, or another section of the module that must be loaded with it.
-pub(crate) fn open<'d>(file: &Sections<'d>, arch: Arch, code: &Section<'d>) -> Result<Symbols<'d>> {
+pub(crate) fn open<'d>(
+    file: &Sections<'d>,
+    arch: Arch,
+    code: &Section<'d>,
+    max_memory: u64,
+) -> Result<Symbols<'d>> {
     if !ALL_FILES {
         let (part, kind, at) = (ElfPart::Object, ElfErrorKind::NotBuilt, code.offset);
         return Err(ElfError::Part { part, kind, at }.into());
     }
     check_beside(file, code)?;
     let mut sections = section_table(file, arch, code)?;
-    let found = Walk::new(&sections, code).check_all()?;
+    let found = Walk::new(&sections, code, max_memory).check_all()?;
     sections.symtab = found.symtab.unwrap_or(0);
     sections.has_commons = found.has_commons;
     let strings = symbol::strings(&sections);
@@ -120,14 +124,16 @@ struct Walk<'s, 'd> {
     contents_left: u64,
     /// The memory of the sections so far, in bytes.
     memory: u64,
+    /// The maximum of `memory`.
+    max_memory: u64,
     found: Found,
 }
 
 impl<'s, 'd> Walk<'s, 'd> {
-    fn new(sections: &'s Sections<'d>, code: &Section<'_>) -> Self {
+    fn new(sections: &'s Sections<'d>, code: &Section<'_>, max_memory: u64) -> Self {
         let names = names(sections).unwrap_or(&[]);
         let (contents_left, found) = (code.data.len() as u64, Found::default());
-        Walk { sections, names, contents_left, memory: 0, found }
+        Walk { sections, names, contents_left, memory: 0, max_memory, found }
     }
 
     fn check_all(mut self) -> Result<Found> {
@@ -235,9 +241,8 @@ impl<'s, 'd> Walk<'s, 'd> {
     }
 
     fn take_memory(&mut self, size: u64, at: u64) -> Result<()> {
-        let limit = Limits::default().virtual_size;
         self.memory = self.memory.saturating_add(size);
-        let total = self.memory;
+        let (total, limit) = (self.memory, self.max_memory);
         if total > limit {
             Err(SectionError::VirtualSize { total, limit, at }.into())
         } else {

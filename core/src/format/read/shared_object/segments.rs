@@ -6,6 +6,7 @@
 use crate::format::error::{
     FormatError, Result, SharedObjectErrorKind as Kind, SharedObjectPart as Part, ensure,
 };
+use crate::format::read::limits::MAX_MEMORY;
 use crate::format::read::shared_object::image::{
     Image, PF_R, PF_W, PF_X, Range, Segment, View, refuse,
 };
@@ -21,8 +22,6 @@ const PT_GNU_STACK: u32 = 0x6474_e551;
 const PT_GNU_RELRO: u32 = 0x6474_e552;
 const PT_GNU_PROPERTY: u32 = 0x6474_e553;
 
-/// The maximum memory of an object in bytes, as for modules of other layouts.
-const MAX_MEMORY: u64 = 4 << 30;
 /// The maximum alignment of a segment, in bytes.
 const MAX_ALIGNMENT: u64 = 1 << 30;
 /// The maximum size of thread-local data, in bytes. The loader must allocate it in each thread or abort the process.
