@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use smf_core::format::MAX_NAME;
 use smf_core::format::ext::hash_index::{self, PROBES};
 use smf_core::format::write::convert::convert;
-use smf_core::format::write::{Module, NewSection, NewSymbol, Place};
+use smf_core::format::write::{Module, NewSection, NewSymbol, Place, WriteError};
 use smf_core::format::{
     Binding, FormatError, Header, Layout, SectionKind, Smf, Symbol, SymbolIndex, SymbolKind,
 };
@@ -153,12 +153,25 @@ fn name_is_found_up_to_the_maximum_length_only() {
     let smf = Smf::parse(&file).unwrap();
     names.iter().for_each(|name| assert_same(&of(&smf), &smf, name));
     assert!(of(&smf).find(&names[0]).is_some());
-    // A name that readers refuse is not found, for any index.
-    let symbols = [symbol(&names[1], Binding::Global, Place::Unstated)];
-    let file = indexed(Layout::Packed, &symbols);
+}
+
+#[test]
+fn name_beyond_the_maximum_length_is_neither_written_nor_found() {
+    let (name, long) = (vec![b'x'; MAX_NAME], vec![b'x'; MAX_NAME + 1]);
+    let symbols_of =
+        |name| [name, &b""[..]].map(|name| symbol(name, Binding::Global, Place::Unstated));
+    let (layout, header) = (Layout::Packed, Header::default());
+    let (sections, symbols) = (&[NewSection::code(&CODE)], &symbols_of(&long)[..]);
+    let module = Module { layout, header, stub: &[], sections, symbols };
+    assert_eq!(module.to_vec(), Err(WriteError::SymbolName(0)));
+    // It ends at the NUL of the empty name behind it.
+    let index = hash_index::encode(symbols).unwrap();
+    let mut file = file(layout, &symbols_of(&name), Some(&index));
+    let end = file.windows(2).rposition(|bytes| bytes == b"x\0").unwrap() + 1;
+    file[end] = b'x';
     let smf = Smf::parse(&file).unwrap();
-    assert_same(&of(&smf), &smf, &names[1]);
-    assert_eq!(of(&smf).find(&names[1]), None);
+    assert_same(&of(&smf), &smf, &long);
+    assert_eq!(of(&smf).find(&long), None);
 }
 
 #[test]

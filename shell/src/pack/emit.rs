@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use ::object::elf;
 use smf_core::format::ext::{debug_addresses, hash_index, ifunc, needed, prelink, tls};
-use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place, WriteError};
 use smf_core::format::{
-    Binding, Flags, Header, Layout, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
+    Binding, Flags, Header, Layout, MAX_NAME, Reloc, SectionFlags, SectionKind, SymbolFlags,
+    SymbolKind,
 };
 
 use smf_core::link::{DSO_HANDLE, REQUIRES_CONSTRUCTORS, REQUIRES_UNWINDING};
@@ -59,8 +60,7 @@ pub(super) fn emit(
     symbols.extend(others);
     let weak = keeps_resolved.then(|| weak_symbols(addresses.program, &symbols));
     let weak = &weak.unwrap_or_default();
-    let storage_name = |symbol: &NewSymbol<'_>| [tls::EXPORT, symbol.name].concat();
-    let names: Vec<_> = of_storage.iter().map(storage_name).collect();
+    let names: Vec<_> = of_storage.iter().map(|of| [tls::EXPORT, of.name].concat()).collect();
     symbols
         .extend(of_storage.iter().zip(&names).map(|(&symbol, name)| NewSymbol { name, ..symbol }));
     symbols.extend(options.debug_info.then(|| local_functions(addresses)).into_iter().flatten());
@@ -101,6 +101,20 @@ pub(super) fn emit(
     header.flags.0 |= if additions.debug_info.outputs.is_empty() { 0 } else { Flags::DEBUG_INFO };
     let tables = Tables { relocs, needed, needs_prelink, symbols: &symbols, additions };
     write(header, options, &addresses.outputs, file, &tables)
+        .map_err(|error| name_symbol(error, addresses.program, &symbols))
+}
+
+/// The error of a symbol name that is too long for readers, with the name and its object instead of a number.
+fn name_symbol(error: PackError, program: &Program<'_>, symbols: &[NewSymbol<'_>]) -> PackError {
+    let PackError::Write(WriteError::SymbolName(index)) = error else { return error };
+    let name = symbols.get(index as usize).map_or(&[][..], |symbol| symbol.name);
+    // Names of thread-local symbols have a prefix.
+    let is_it =
+        |symbol: &Symbol<'_>| symbol.name.len() > MAX_NAME / 2 && name.ends_with(symbol.name);
+    let object = program.objects.iter().find(|object| object.symbols.iter().any(is_it));
+    let object = object.map(|object| object.name.clone()).unwrap_or_default();
+    let reason = "its name is longer than the 16,383 bytes that a module can state";
+    PackError::BrokenSymbol { object, symbol: text(name), reason }
 }
 
 fn runs_code_at_load(addresses: &ModuleLayout<'_, '_>) -> bool {

@@ -109,7 +109,7 @@ pub enum PackError {
     /// The contents of a section are malformed.
     #[error("{place}: {reason}, at offset 0x{offset:x}")]
     SectionContents { place: String, reason: &'static str, offset: u64 },
-    /// A symbol is not valid ELF.
+    /// A symbol is not valid ELF, or a module cannot express it.
     #[error("{object}, symbol `{symbol}`: {reason}")]
     BrokenSymbol { object: String, symbol: String, reason: &'static str },
     /// An archive refers to its members by path.

@@ -197,6 +197,16 @@ fn symbol_version_is_stripped() {
 }
 
 #[test]
+fn symbol_whose_name_is_too_long_for_a_module_is_named_with_its_object() {
+    let function = |name: &str| asm(&format!(".globl {name}\n{name}: ret\n"));
+    let name = "a".repeat(16_384);
+    packed(&function(&name[1..]));
+    let error = refusal(&function(&name));
+    let reason = "its name is longer than the 16,383 bytes that a module can state";
+    assert!(error.starts_with("a.o, symbol `aaaa") && error.ends_with(reason), "{error}");
+}
+
+#[test]
 fn absolute_symbol_is_a_number() {
     let user = asm(r#"
         .data

@@ -10,6 +10,11 @@ use crate::format::wire::bytes::has_zero;
 /// The maximum length of a symbol name, in bytes.
 pub const MAX_NAME: usize = 16_383;
 
+/// Whether readers accept a symbol name.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    name.len() <= MAX_NAME && !name.contains(&0)
+}
+
 /// Whether `strings` starts with `name` and its NUL.
 pub(crate) fn starts_with_name(strings: &[u8], name: &[u8]) -> bool {
     strings.get(name.len()) == Some(&0) && strings.starts_with(name)
@@ -34,7 +39,7 @@ fn is_same_short(name: &[u8], first: &[u8]) -> bool {
 }
 
 fn is_same_long(name: &[u8], first: &[u8]) -> bool {
-    name.len() <= MAX_NAME && name == first && !name.contains(&0)
+    name == first && is_name(name)
 }
 
 /// Whether two words are equal and contain no NUL.

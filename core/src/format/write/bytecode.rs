@@ -4,17 +4,19 @@
 use alloc::vec::Vec;
 
 use crate::alloc_util::{try_reserve, try_with_capacity};
+use crate::format::error::ensure;
 use crate::format::model::{Flags, Header, SectionKind};
 use crate::format::read::constants::{self, Constant};
 use crate::format::read::functions::{ENTRY, HEADER, MAGIC, VERSION};
 use crate::format::wire::Layout;
+use crate::format::wire::name::is_name;
 use crate::format::write::error::WriteError;
 use crate::format::write::module::{Module, NewSection, Payload};
 
 /// A function for [`write_functions`].
 #[derive(Clone, Copy, Debug)]
 pub struct NewFunction<'a> {
-    /// The name, without a NUL.
+    /// The name, without a NUL; at most [`MAX_NAME`](crate::format::MAX_NAME) bytes.
     pub name: &'a [u8],
     /// The number of arguments.
     pub params: u16,
@@ -31,7 +33,7 @@ pub struct NewFunction<'a> {
 ///
 /// # Errors
 /// [`WriteError::TooLarge`] if functions, code or names exceed 32-bit offsets; [`WriteError::SymbolName`] for a name
-/// with a NUL; [`WriteError::OutOfMemory`].
+/// with a NUL or more than 16,383 bytes; [`WriteError::OutOfMemory`].
 pub fn write_functions(functions: &[NewFunction<'_>], flags: Flags) -> Result<Vec<u8>, WriteError> {
     write_program(functions, &[], flags)
 }
@@ -59,9 +61,7 @@ pub fn write_program(
     let mut entry_point = 0;
     for (function, index) in functions.iter().zip(0..) {
         let NewFunction { name, params, locals, code: own } = *function;
-        if name.contains(&0) {
-            return Err(WriteError::SymbolName(index));
-        }
+        ensure(is_name(name), WriteError::SymbolName(index))?;
         let [begin, length, name_offset] = [next, own.len(), names.len()]
             .map(|number| u32::try_from(number).map_err(|_| WriteError::TooLarge));
         code.extend(begin?.to_le_bytes());
@@ -125,6 +125,7 @@ mod tests {
     use std::vec;
 
     use super::*;
+    use crate::format::MAX_NAME;
     use crate::format::read::smf::Smf;
 
     #[test]
@@ -160,7 +161,9 @@ mod tests {
         let text = [Constant::Nil, Constant::Text(b"a\0")];
         let refused = write_program(&functions, &text, Flags(0));
         assert_eq!(refused, Err(WriteError::ConstantText(1)));
-        let name = NewFunction { name: b"a\0b", ..functions[0] };
-        assert_eq!(write_functions(&[name], Flags(0)), Err(WriteError::SymbolName(0)));
+        for name in [&b"a\0b"[..], &[b'x'; MAX_NAME + 1]] {
+            let name = NewFunction { name, ..functions[0] };
+            assert_eq!(write_functions(&[name], Flags(0)), Err(WriteError::SymbolName(0)));
+        }
     }
 }

@@ -35,8 +35,8 @@ pub enum WriteError {
     /// A symbol kind without a number in the layout.
     #[error("symbol {0}: the layout has no number for the kind {1}")]
     SymbolKind(u32, SymbolKind),
-    /// A symbol name with a NUL.
-    #[error("symbol {0}: its name holds a NUL")]
+    /// A symbol name with a NUL, or of more bytes than readers accept.
+    #[error("symbol {0}: its name is longer than 16,383 bytes or holds a NUL")]
     SymbolName(u32),
     /// A string in the constant pool with a NUL.
     #[error("constant {0}: its string holds a NUL")]

@@ -14,6 +14,7 @@ use crate::format::error::ensure;
 use crate::format::model::{
     Binding, Header, Reloc, SectionFlags, SectionKind, SymbolFlags, SymbolKind,
 };
+use crate::format::wire::name::is_name;
 use crate::format::wire::{
     IMPORT_SECTION, Layout, MAX_ALIGNMENT, NATIVE_HEADER, NATIVE_SECTION, PACKED_HEADER,
     PACKED_SECTION, RELOC, SECTION_NAME, SYMBOL, note_name,
@@ -97,7 +98,7 @@ pub enum Payload<'a> {
 /// A description of a symbol.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSymbol<'a> {
-    /// The name, without a NUL.
+    /// The name, without a NUL; at most [`MAX_NAME`](crate::format::MAX_NAME) bytes.
     pub name: &'a [u8],
     /// The kind of entity that the symbol names.
     pub kind: SymbolKind,
@@ -303,7 +304,7 @@ impl<'a> Module<'a> {
     fn check_symbol(&self, index: u32, symbol: &NewSymbol<'_>) -> Result<(), WriteError> {
         let kind = WriteError::SymbolKind(index, symbol.kind);
         self.layout.symbol_number(symbol.kind).ok_or(kind)?;
-        ensure(!symbol.name.contains(&0), WriteError::SymbolName(index))?;
+        ensure(is_name(symbol.name), WriteError::SymbolName(index))?;
         let sayable = match (symbol.place, self.layout) {
             (Place::Section(section), Layout::Native) => {
                 self.default_section(symbol.kind) == Some(usize::from(section))
