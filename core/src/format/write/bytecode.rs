@@ -126,7 +126,10 @@ mod tests {
 
     use super::*;
     use crate::format::MAX_NAME;
+    use crate::format::model::SymbolKind;
     use crate::format::read::smf::Smf;
+    use crate::format::write::convert::{Dropped, convert};
+    use crate::format::write::module::NewSymbol;
 
     #[test]
     fn writing_round_trips() {
@@ -165,5 +168,33 @@ mod tests {
             let name = NewFunction { name, ..functions[0] };
             assert_eq!(write_functions(&[name], Flags(0)), Err(WriteError::SymbolName(0)));
         }
+    }
+
+    /// The names of both are in one string table.
+    #[test]
+    fn conversion_of_bytecode_with_symbols_drops_these_and_preserves_the_functions() {
+        let functions =
+            [b"main", b"next"].map(|name| NewFunction { name, params: 0, locals: 0, code: &[1] });
+        let plain = write_functions(&functions, Flags(0)).unwrap();
+        let plain = Smf::parse(&plain).unwrap();
+        let section = |kind| {
+            let section = plain.sections().of_kind(kind).unwrap();
+            NewSection::new(kind, section.name, Payload::Bytes(section.data))
+        };
+        let sections = [SectionKind::Code, SectionKind::StrTab].map(section);
+        let symbols = [NewSymbol { name: b"a symbol", ..NewSymbol::default() }];
+        let (layout, header) = (Layout::Native, Header::default());
+        let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+        let file = module.to_vec().unwrap();
+        let smf = Smf::parse(&file).unwrap();
+        smf.verify().unwrap();
+        let converted = convert(&smf, Layout::Packed).unwrap();
+        // Its offset in the table of both is 1.
+        let symbol = Dropped::Symbol { name: b"ain", kind: SymbolKind::Function };
+        assert_eq!(converted.dropped, [symbol]);
+        let smf = Smf::parse(&converted.bytes).unwrap();
+        smf.verify().unwrap();
+        let names = smf.functions().unwrap().unwrap().iter().map(|found| found.unwrap().name());
+        assert!(names.eq([b"main", b"next"]));
     }
 }

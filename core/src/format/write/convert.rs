@@ -39,7 +39,8 @@ pub enum Dropped<'d> {
         /// The kind of the section.
         kind: SectionKind,
     },
-    /// A symbol whose kind has no number in the layout, or whose section cannot be stated.
+    /// A symbol whose kind has no number in the layout, or whose section cannot be stated; a symbol beside bytecode, whose
+    /// functions need none.
     #[error("symbol {} ({kind})", Printable(name))]
     Symbol {
         /// The name of the symbol.
@@ -204,9 +205,11 @@ impl<'d> Conversion<'d> {
     }
 
     fn convert_symbols(&mut self) -> Result<()> {
+        // The string table of bytecode, which holds the names of its functions, cannot be rebuilt from symbols.
+        let is_bytecode = self.smf.functions()?.is_some();
         for symbol in self.smf.symbols().iter() {
             let symbol = symbol?;
-            match self.new_symbol(&symbol) {
+            match self.new_symbol(&symbol).filter(|_| !is_bytecode) {
                 Some(new) => {
                     self.note_details(&symbol, &new);
                     self.symbol_numbers.push(u32::try_from(self.symbols.len()).ok());
