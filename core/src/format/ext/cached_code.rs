@@ -72,7 +72,6 @@ const FIXED: usize = 36;
 #[cfg(feature = "alloc")]
 const FIXED_RELOC: usize = 20;
 /// The fixed fields of the frames of a function.
-#[cfg(feature = "alloc")]
 const FIXED_FRAMES: usize = 10;
 
 /// The target of a relocation of cached code.
@@ -154,7 +153,7 @@ fn section_of<'d>(smf: &Smf<'d>) -> Option<Section<'d>> {
 }
 
 /// Checks what [`Smf::verify`] checks. If the payload of `smf` is of this version, it must consist of whole records,
-/// each with a matching hash and valid relocations. Readers skip a record that does not.
+/// each with a matching hash, whole frames, and valid relocations inside of the code. Readers skip a record that does not.
 ///
 /// # Errors
 /// [`ExtensionError::CachedCodeHeader`], [`ExtensionError::CachedCodeRecord`].
@@ -171,8 +170,7 @@ pub(crate) fn check(smf: &Smf<'_>) -> Result<()> {
         at: at.saturating_add(start as u64),
     };
     for (start, record) in records(payload) {
-        let code = CachedCode::read(record);
-        let is_sound = code.is_some_and(|code| code.relocations().all(|reloc| reloc.is_some()));
+        let is_sound = CachedCode::read(record).is_some_and(|code| code.is_sound());
         ensure(is_sound, broken(index, start))?;
         (index, end) = (index + 1, start.saturating_add(record.len()));
     }
@@ -244,6 +242,15 @@ impl<'d> CachedCode<'d> {
             frames,
             relocations: head.rest(),
         })
+    }
+
+    /// Whether the frames end with the last one, and every relocation is valid and inside of the code.
+    fn is_sound(&self) -> bool {
+        let frames = self.frames().fold(0, |len, of| len + FIXED_FRAMES + of.instructions.len());
+        let is_inside = |reloc: CachedReloc<'_>| {
+            u64::from(reloc.offset) + reloc.kind.width() <= self.code.len() as u64
+        };
+        frames == self.frames.len() && self.relocations().all(|reloc| reloc.is_some_and(is_inside))
     }
 
     /// The relocations. If the bytes of a relocation are invalid, the last item is `None`.
@@ -368,6 +375,9 @@ impl<'d> CachedTarget<'d> {
 fn read_reloc<'d>(from: &mut Cursor<'d>) -> Option<CachedReloc<'d>> {
     let (offset, addend) = (from.u32()?, from.u64()?.cast_signed());
     let kind = Layout::Native.reloc_kind(from.u8()?);
+    if matches!(kind, RelocKind::Unknown(_)) {
+        return None;
+    }
     let target = from.u8()?;
     let lengths = [from.u16()?, from.u16()?, from.u16()?].map(usize::from);
     let [name, arguments, interface] = lengths;
@@ -503,22 +513,31 @@ mod tests {
             let is_whole = len == HEADER || len == HEADER + record.len();
             assert_eq!(verify(&payload[..len]).0.is_ok(), is_whole, "{len} bytes");
         }
-        // The hash matches, and the relocations are invalid.
-        let mut record = record.clone();
-        let target = record.len() - 7;
-        record[target] = 0xff;
-        let sum = hash(&record[RECORD..]);
-        record[4..RECORD].copy_from_slice(&sum.to_le_bytes());
-        assert!(CachedCode::read(&record).is_some());
-        let payload = encode([&record[..]].into_iter()).unwrap();
-        assert!(matches!(
-            verify(&payload).0,
-            Err(FormatError::Extension(ExtensionError::CachedCodeRecord { index: 0, .. }))
-        ));
+        // The hash matches. The record ends with a relocation of 20 bytes, behind 3 others and the frames.
+        let last = record.len() - FIXED_RELOC;
+        let first = CachedCode::read(&record).unwrap().relocations.len();
+        let frames = record.len() - first - FIXED_FRAMES;
+        for (at, byte) in
+            [(last, 9), (last + 3, 0xff), (last + 12, 200), (last + 13, 4), (frames + 8, 1)]
+        {
+            let mut record = record.clone();
+            record[at] = byte;
+            let sum = hash(&record[RECORD..]);
+            record[4..RECORD].copy_from_slice(&sum.to_le_bytes());
+            assert!(CachedCode::read(&record).is_some());
+            let payload = encode([&record[..]].into_iter()).unwrap();
+            assert!(
+                matches!(
+                    verify(&payload).0,
+                    Err(FormatError::Extension(ExtensionError::CachedCodeRecord { index: 0, .. }))
+                ),
+                "{at}"
+            );
+        }
     }
 
     #[test]
-    fn relocations_of_kind_none_end_the_list() {
+    fn malformed_relocation_ends_the_list() {
         let code = CachedCode::new(Arch::X86_64, b"f", 0, b"");
         let parts = code.encode(&relocs(), &FRAMES).unwrap();
         let all = CachedCode::read(&parts).unwrap().relocations;
@@ -527,10 +546,13 @@ mod tests {
             let found: Vec<_> = cut.relocations().collect();
             assert!(found.len() <= 4 && found.iter().rev().skip(1).all(Option::is_some));
         }
-        let mut unknown = all.to_vec();
-        unknown[13] = 4;
-        let unknown = CachedCode { relocations: &unknown, ..code };
-        assert!(unknown.relocations().eq([None]));
+        // The kind and the target of the first relocation.
+        for (at, number) in [(12, 200), (13, 4)] {
+            let mut unknown = all.to_vec();
+            unknown[at] = number;
+            let unknown = CachedCode { relocations: &unknown, ..code };
+            assert!(unknown.relocations().eq([None]), "{at}");
+        }
     }
 
     #[test]
