@@ -168,6 +168,9 @@ fn needed_libraries(
     if names.is_empty() {
         return Ok(None);
     }
+    if names.len() > needed::MAX_LIBRARIES as usize {
+        return Err(PackError::TooManyLibraries { count: names.len() });
+    }
     needed::encode(&names).ok().flatten().ok_or(PackError::TooLarge).map(Some)
 }
 

@@ -164,6 +164,9 @@ pub enum PackError {
     /// A name that a needed library cannot have.
     #[error("the name `{name}` of a needed library {error}")]
     LibraryName { name: String, error: NeededNameError },
+    /// More needed libraries than a module can state.
+    #[error("the module would need {count} shared libraries, more than the maximum of 1,024")]
+    TooManyLibraries { count: usize },
     /// The entry point is undefined.
     #[error("the entry point `{name}` is defined in no input")]
     EntryMissing { name: String },

@@ -319,6 +319,15 @@ pub enum ExtensionError {
         "section {section}, .smf.needed states {stated} names, but has {found}, at offset {at:#x}"
     )]
     NeededCount { section: u32, stated: u32, found: u32, at: u64 },
+    /// More names than a module may have.
+    #[error(
+        "section {section}, .smf.needed states {stated} names, more than the {} that a module may need, at offset {at:#x}",
+        crate::format::ext::needed::MAX_LIBRARIES
+    )]
+    NeededTooMany { section: u32, stated: u32, at: u64 },
+    /// Bytes behind the last name.
+    #[error("section {section}, .smf.needed: bytes behind the last name, at offset {at:#x}")]
+    NeededEnd { section: u32, at: u64 },
     /// A name that is not that of a shared library.
     #[error("section {section}, .smf.needed: name {index} {kind}, at offset {at:#x}")]
     NeededName { section: u32, index: u32, kind: NeededNameError, at: u64 },

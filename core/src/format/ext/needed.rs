@@ -62,7 +62,8 @@ impl<'d> NeededLibraries<'d> {
     /// Parses the section and checks every name.
     ///
     /// # Errors
-    /// [`ExtensionError::NeededHeader`], [`ExtensionError::NeededCount`], [`ExtensionError::NeededName`].
+    /// [`ExtensionError::NeededHeader`], [`ExtensionError::NeededTooMany`], [`ExtensionError::NeededCount`],
+    /// [`ExtensionError::NeededName`], [`ExtensionError::NeededEnd`].
     pub fn parse(section: &Section<'d>) -> Result<Self> {
         let (payload, at, section) = (section.data, section.offset, section.index);
         let header = ExtensionError::NeededHeader { section, at };
@@ -71,10 +72,12 @@ impl<'d> NeededLibraries<'d> {
         let names = Self(payload.get(HEADER..).ok_or(header)?);
         let count_at = at.saturating_add(8);
         let count = |found| ExtensionError::NeededCount { section, stated, found, at: count_at };
+        let too_many = ExtensionError::NeededTooMany { section, stated, at: count_at };
+        ensure(stated <= MAX_LIBRARIES, too_many)?;
         let mut end = 0;
         let mut found = 0;
         for (index, name) in (0u32..).zip(names.iter()) {
-            ensure(index < stated.min(MAX_LIBRARIES), count(index.saturating_add(1)))?;
+            ensure(index < stated, count(index.saturating_add(1)))?;
             let at = at.saturating_add((HEADER + end) as u64);
             let error = |kind| ExtensionError::NeededName { section, index, kind, at };
             check_name(name).map_err(error)?;
@@ -84,8 +87,10 @@ impl<'d> NeededLibraries<'d> {
             }
             (end, found) = (end + 1 + name.len(), index + 1);
         }
-        // The rest is shorter than its length states.
-        ensure(found == stated && end == names.0.len(), count(found))?;
+        ensure(found == stated, count(found))?;
+        let at = at.saturating_add((HEADER + end) as u64);
+        // They are fewer than their length states.
+        ensure(end == names.0.len(), ExtensionError::NeededEnd { section, at })?;
         Ok(names)
     }
 
@@ -187,6 +192,12 @@ mod tests {
             FormatError::Extension(ExtensionError::NeededCount { section, stated, found, at }) => {
                 ExtensionError::NeededCount { section, stated, found, at: at - start }
             }
+            FormatError::Extension(ExtensionError::NeededTooMany { section, stated, at }) => {
+                ExtensionError::NeededTooMany { section, stated, at: at - start }
+            }
+            FormatError::Extension(ExtensionError::NeededEnd { section, at }) => {
+                ExtensionError::NeededEnd { section, at: at - start }
+            }
             FormatError::Extension(ExtensionError::NeededName { section, index, kind, at }) => {
                 ExtensionError::NeededName { section, index, kind, at: at - start }
             }
@@ -236,7 +247,7 @@ mod tests {
         let good = encoded(&[b"ab", b"c"]);
         let count =
             |stated, found| Err(ExtensionError::NeededCount { section: 1, stated, found, at: 8 });
-        for (stated, found) in [(0, 1), (1, 2), (3, 2), (u32::MAX, 2)] {
+        for (stated, found) in [(0, 1), (1, 2), (3, 2), (MAX_LIBRARIES, 2)] {
             let mut payload = good.clone();
             payload[8..12].copy_from_slice(&stated.to_le_bytes());
             assert_eq!(read(&payload), count(stated, found));
@@ -244,10 +255,12 @@ mod tests {
         assert_eq!(read(&good[..good.len() - 1]), count(2, 1));
         let mut longer = good.clone();
         longer.push(9);
-        assert_eq!(read(&longer), count(2, 2));
+        assert_eq!(read(&longer), Err(ExtensionError::NeededEnd { section: 1, at: 17 }));
         let many: Vec<_> = (0..=MAX_LIBRARIES).map(|number| std::format!("{number}")).collect();
         let many: Vec<_> = many.iter().map(|name| name.as_bytes()).collect();
-        assert_eq!(read(&encoded(&many)), count(MAX_LIBRARIES + 1, MAX_LIBRARIES + 1));
+        let too_many = Err(ExtensionError::NeededTooMany { section: 1, stated: 1025, at: 8 });
+        assert_eq!(read(&encoded(&many)), too_many);
+        assert_eq!(read(&encoded(&many[1..])).unwrap().len(), 1024);
     }
 
     #[test]

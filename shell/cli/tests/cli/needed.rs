@@ -101,6 +101,16 @@ fn needed_libraries_find_each_others_symbols() {
 }
 
 #[test]
+fn more_needed_libraries_than_a_module_can_state_are_refused_with_their_number() {
+    let (object, out) = object("needed-many", "int f(void) { return 1; }");
+    let names: Vec<_> = (0..1025).map(|number| format!("--needed=lib{number}.so")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let error = fails(&[&["pack", &object, "-o", &out][..], &names].concat());
+    contains(&error, &["would need 1025 shared libraries, more than the maximum of 1,024"]);
+    ok(&[&["pack", &object, "-o", &out][..], &names[1..]].concat());
+}
+
+#[test]
 fn needed_libraries_survive_conversion() {
     let (object, out) = object("needed-convert", MODE);
     packed(&["pack", &object, "-o", &out, "--layout", "native", "--needed", "libm.so.6"]);
