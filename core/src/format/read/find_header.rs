@@ -5,7 +5,7 @@
 //! Offsets count from `smf_data_offset`. If that is 0 and the tables do not fit, the stub is undeclared, and the search
 //! determines the only base at which everything fits.
 
-use crate::format::error::{FormatError, HeaderError, Result};
+use crate::format::error::{FormatError, HeaderError, Result, SectionError};
 use crate::format::model::{Header, SectionKind};
 use crate::format::read::open::{RawHeader, section_table};
 use crate::format::read::{Limits, Smf};
@@ -118,11 +118,16 @@ fn with_stub(head: RawHeader<'_>, limits: Limits) -> Result<Smf<'_>> {
     match Smf::open(head, declared_base(head), limits) {
         Ok(smf) if is_plausible(&smf) => Ok(smf),
         Ok(_) if is_legacy(data, at) => Err(HeaderError::Legacy { at }.into()),
-        here => match find_base(head, limits)? {
-            Some(base) => Smf::open(head, base, limits),
-            // Without another base, the declared one applies, and so does its error.
-            None => here.map_err(|error| legacy_or(data, at, error)),
-        },
+        here => {
+            // The number of sections does not depend on the base.
+            let has_too_many =
+                matches!(here, Err(FormatError::Section(SectionError::TooMany { .. })));
+            match if has_too_many { None } else { find_base(head, limits)? } {
+                Some(base) => Smf::open(head, base, limits),
+                // Without another base, the declared one applies, and so does its error.
+                None => here.map_err(|error| legacy_or(data, at, error)),
+            }
+        }
     }
 }
 
@@ -334,6 +339,7 @@ mod tests {
 
     use super::*;
     use crate::format::read::section::Section;
+    use crate::format::write::module::{Module, NewSection, NewSymbol, Payload};
     use crate::testing::some;
 
     const SAMPLES: [&[u8]; 6] = [
@@ -376,5 +382,20 @@ mod tests {
         }
         let tenth = (at_once + searched) / 10;
         assert!(searched > tenth && at_once > tenth, "{at_once} {searched}");
+    }
+
+    #[test]
+    fn too_many_sections_are_refused_without_a_search_for_a_stub() {
+        let section = NewSection::new(SectionKind::Debug, b"d", Payload::Bytes(&[]));
+        let (sections, symbols) = (std::vec![section; 4097], std::vec![NewSymbol::default(); 4001]);
+        let sections = [&[NewSection::code(&[0xc3])], &sections[1..]].concat();
+        let (layout, header) = (Layout::Packed, Header::default());
+        let module = Module { layout, header, stub: &[], sections: &sections, symbols: &symbols };
+        let file = module.to_vec().unwrap();
+        let error = Smf::parse(&file).unwrap_err();
+        assert!(
+            matches!(error, FormatError::Section(SectionError::TooMany { count: 4097, .. })),
+            "{error}"
+        );
     }
 }
