@@ -65,7 +65,7 @@ pub(super) struct ImageLayout<'d> {
 
 impl<'d> ImageLayout<'d> {
     /// Lays out the image of `smf` on pages of `page` bytes. Checks every symbol, and every relocation except 64-bit
-    /// absolute addresses.
+    /// absolute addresses, and those that the writer has resolved, whose pages of the file are not read.
     pub(super) fn new(smf: &Smf<'d>, page: u64) -> Result<Box<Self>> {
         // On larger pages two protections would share one.
         let prelink = Prelink::of(smf)?.filter(|_| page <= prelink::PAGE);
@@ -210,10 +210,13 @@ impl<'d> ImageLayout<'d> {
         let mut asked = try_filled(self.symbols.len(), &false)?;
         for table in smf.reloc_tables() {
             let table = &table?;
+            if self.is_resolved_table(table) {
+                continue;
+            }
             let mut from = 0;
             while let Some((index, reloc)) = next_other(table, from) {
                 from = index + 1;
-                if !self.is_near_import(&reloc) || self.is_resolved_table(table) {
+                if !self.is_near_import(&reloc) {
                     continue;
                 }
                 let Some(asked) = asked.get_mut(to_usize(reloc.symbol)) else { continue };
@@ -501,10 +504,10 @@ mod tests {
                 let imports: Vec<_> = (0..u64::from(layout.imports)).map(|n| n << 16).collect();
                 assert_eq!(places.len(), layout.symbols.len());
                 let mut import = imports.iter();
+                let is_loaded = |section: &u32| smf.section(*section).unwrap().kind.is_loaded();
                 for (place, address) in places.into_iter().zip(&layout.symbols) {
                     let expected = match place {
                         SymbolPlace::Nowhere => None,
-                let is_loaded = |section: &u32| smf.section(*section).unwrap().kind.is_loaded();
                         SymbolPlace::Import { .. } => import.next().copied(),
                         SymbolPlace::Section { section, value, .. } => Some(section)
                             .filter(is_loaded)

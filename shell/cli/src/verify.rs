@@ -18,7 +18,8 @@ use crate::progress;
 /// Prints `FILE: ok` for each valid file, and `error: FILE: message, at offset 0x..` on standard error for
 /// others. Sections are decompressed, bytecode is verified, and the tables of a dynlib's shared object are
 /// checked without opening it. Modules for this machine are relocated, and what a load checks of them is checked,
-/// but for imports. For an archive, the index, all hashes and all modules are checked.
+/// but for imports; so are the relocations that a load does not read, because the packer has applied them. For an
+/// archive, the index, all hashes and all modules are checked.
 ///
 /// With `--cfi`, exported functions and places whose address is taken must begin with ENDBR64 (x86-64) or BTI
 /// (aarch64). Each one that does not is reported, and whether the properties of the module state the protection.

@@ -3,7 +3,8 @@
 //! Code that accesses data by a 32-bit distance must be relocated for that distance, and SMF lets the loader place each
 //! section. A linker that chooses the placement can resolve the distances in the file, so that no code page is written
 //! at load time. This note states the placement and the relocation sections that are resolved for it. Relocations carry
-//! their addends, so a loader that ignores the note applies those sections too, with the same result.
+//! their addends, so a loader that ignores the note applies those sections too, with the same result. A loader that supports
+//! the note need not read them.
 //!
 //! Not every distance can be expressed as a relocation, and a linker may leave relocations out. Code with such a
 //! resolved distance works in this placement only. Its file imports [`NAME`], the address of the image. A loader that
