@@ -75,12 +75,12 @@ impl<'d> RelocTable<'d> {
     /// The index of the first relocation that has an unknown kind, refers to none of `symbols` symbols, or writes
     /// outside the target section; and that relocation.
     pub(crate) fn first_broken(&self, symbols: u64) -> Option<(usize, Reloc)> {
-        let room = self.target.memory_size();
+        let size = self.target.memory_size();
         let is_broken = |reloc: &Reloc| {
             let end = reloc.offset.checked_add(reloc.kind.width());
             matches!(reloc.kind, RelocKind::Unknown(_))
                 || u64::from(reloc.symbol) >= symbols
-                || end.is_none_or(|end| end > room)
+                || end.is_none_or(|end| end > size)
         };
         self.iter().enumerate().find(|(_, reloc)| is_broken(reloc))
     }

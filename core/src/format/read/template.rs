@@ -146,8 +146,8 @@ impl<'d> Templates<'d> {
         let at = at.saturating_add(GTPL_HEADER as u64);
         let mut templates =
             Self { entries, at, container, count, has_opaque_bodies: false, bodies: None };
-        let room = entries.len() / MIN_GTPL_TEMPLATE;
-        if let Some(index) = u32::try_from(room).ok().filter(|&room| room < count) {
+        let max_count = entries.len() / MIN_GTPL_TEMPLATE;
+        if let Some(index) = u32::try_from(max_count).ok().filter(|&max| max < count) {
             return Err(TemplateError::Truncated { index, at }.into());
         }
         if let Container::Records { version } = container {

@@ -17,7 +17,8 @@ pub enum WriteError {
     /// A stub in the native layout, which has its header at the start of the file.
     #[error("a native module starts with its header and cannot have a stub")]
     StubInNative,
-    /// More than 65,534 sections, or 2^32 bytes or more before a table.
+    /// More than 65,534 sections; 2^32 or more symbols or bytes of a stub; functions of bytecode whose offsets exceed 32 bits;
+    /// a file that exceeds the address space.
     #[error("the module is too large for its tables")]
     TooLarge,
     /// A section kind without a number in the layout.

@@ -133,8 +133,8 @@ fn with_payload(
     let body = file.get(..file.len() - tail.len()).ok_or(RewriteError::Differs)?;
     let shared = overlaps(smf, Some(section.index), &old);
     let stays = old.end == body.len() && !shared;
-    let room = file.len().checked_add(payload.len()).and_then(|len| len.checked_add(8));
-    let mut new = try_with_capacity(room.ok_or(RewriteError::TooLarge)?)?;
+    let len = file.len().checked_add(payload.len()).and_then(|len| len.checked_add(8));
+    let mut new = try_with_capacity(len.ok_or(RewriteError::TooLarge)?)?;
     new.extend_from_slice(body);
     if stays {
         new.truncate(old.start);
@@ -279,8 +279,8 @@ fn at_end(smf: &Smf<'_>) -> Result<Vec<u8>, RewriteError> {
     let old = place_of_table(smf)?;
     let table = file.get(old.clone()).ok_or(RewriteError::Differs)?;
     // Includes padding and the new entry.
-    let room = [file.len(), table.len(), 8, stride].into_iter().try_fold(0, usize::checked_add);
-    let mut new = try_with_capacity(room.ok_or(RewriteError::TooLarge)?)?;
+    let len = [file.len(), table.len(), 8, stride].into_iter().try_fold(0, usize::checked_add);
+    let mut new = try_with_capacity(len.ok_or(RewriteError::TooLarge)?)?;
     new.extend_from_slice(file.get(..file.len() - tail.len()).ok_or(RewriteError::Differs)?);
     if !overlaps(smf, None, &old) {
         new.get_mut(old).unwrap_or(&mut []).fill(0);

@@ -33,8 +33,8 @@ pub enum LibraryReplaceError {
         /// The index of the module, from 0.
         index: u32,
     },
-    /// The allocator has no memory for the new archive.
-    #[error("out of memory for the new archive")]
+    /// The new archive does not fit the memory or the address space.
+    #[error("the new archive does not fit into memory")]
     TooLarge,
 }
 
