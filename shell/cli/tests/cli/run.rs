@@ -3,7 +3,9 @@
 use std::fs;
 
 use serde_json::{Value, json};
+#[cfg(target_arch = "x86_64")]
 use smf_core::format::write::{Module, NewSection, NewSymbol, Payload, Place};
+#[cfg(target_arch = "x86_64")]
 use smf_core::format::{Header, Layout, SectionKind, SymbolKind};
 
 use super::{contains, fails, ok, scratch, smf, text};
