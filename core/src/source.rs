@@ -112,7 +112,6 @@ use diagnostic::{Diagnostics, File};
 use lower::generator::{self, Generator};
 use names::Names;
 use program::{Context, Externals, Program, Source};
-use ty::TypeError;
 
 /// The longest text of a file, in bytes.
 pub const MAX_TEXT: usize = 64 << 20;
@@ -275,10 +274,7 @@ fn with_program(
     if diagnostics.out_of_memory {
         return Err(AllocError);
     }
-    let program = match Program::new(&sources, &names, diagnostics, context) {
-        Ok(program) => program,
-        Err(TypeError::Memory | TypeError::Nesting | TypeError::Count) => return Err(AllocError),
-    };
+    let program = Program::new(&sources, &names, diagnostics, context).map_err(|_| AllocError)?;
     let mut generator = Generator::new(program, core::mem::take(&mut memory.0));
     generator.program.collect();
     let unit = run(&mut generator)?;

@@ -428,6 +428,11 @@ impl<'p, 's> Program<'p, 's> {
                 let message = format_args!("a type nests deeper than {limit} levels");
                 self.error(source, span, Code::InstanceLimit, message);
             }
+            Err(TypeError::Size) => {
+                let limit = super::ty::MAX_TYPE_SIZE;
+                let message = format_args!("a type has more than {limit} parts");
+                self.error(source, span, Code::InstanceLimit, message);
+            }
         }
         TypeId::ERROR
     }

@@ -1,7 +1,8 @@
 //! Types after resolution: interned, so that equal types have equal numbers.
 //!
-//! A type is a [`Head`] applied to parts. The nesting of a type is bounded by [`MAX_TYPE_NESTING`], so that walks over
-//! a type may recurse.
+//! A type is a [`Head`] applied to parts. Its nesting is bounded by [`MAX_TYPE_NESTING`], so that walks over a type may
+//! recurse, and its size by [`MAX_TYPE_SIZE`], so that they end: types share their parts, and a walk visits a part wherever
+//! it stands.
 
 use alloc::vec::Vec;
 
@@ -11,6 +12,9 @@ use crate::ir::Scalar;
 
 /// The deepest nesting of a type: a polymorphic recursion ends there.
 pub(super) const MAX_TYPE_NESTING: u8 = 16;
+
+/// The most parts of a type, with those of its parts.
+pub(super) const MAX_TYPE_SIZE: u32 = 1 << 16;
 
 /// The most types of a run.
 const MAX_TYPES: usize = 1 << 20;
@@ -53,7 +57,10 @@ struct Entry {
     start: u32,
     len: u32,
     depth: u8,
+    /// The number of its parts and theirs, and 1.
+    size: u32,
     has_params: bool,
+    has_view: bool,
 }
 
 /// Why a type is not made.
@@ -61,6 +68,8 @@ struct Entry {
 pub(super) enum TypeError {
     /// It nests deeper than [`MAX_TYPE_NESTING`].
     Nesting,
+    /// It has more than [`MAX_TYPE_SIZE`] parts.
+    Size,
     /// There are too many types.
     Count,
     Memory,
@@ -175,7 +184,8 @@ impl TypeId {
 impl Types {
     pub(super) fn new() -> Result<Self, TypeError> {
         let mut entries = try_with_capacity(2 * FIXED.len())?;
-        let entry = |&head| Entry { head, start: 0, len: 0, depth: 1, has_params: false };
+        let (start, len, depth, size, has_params, has_view) = (0, 0, 1, 1, false, false);
+        let entry = |&head| Entry { head, start, len, depth, size, has_params, has_view };
         entries.extend(FIXED.iter().map(entry));
         Ok(Self { entries, ..Self::default() })
     }
@@ -203,6 +213,11 @@ impl Types {
         self.entry(id).is_some_and(|entry| entry.has_params)
     }
 
+    /// Whether a value of the type has the address of an array that belongs to a caller.
+    pub(super) fn has_view(&self, id: TypeId) -> bool {
+        self.entry(id).is_some_and(|entry| entry.has_view)
+    }
+
     pub(super) fn intern(&mut self, head: Head, parts: &[TypeId]) -> Result<TypeId, TypeError> {
         if let Some(fixed) = TypeId::fixed(head) {
             return Ok(fixed);
@@ -220,18 +235,24 @@ impl Types {
         if depth > MAX_TYPE_NESTING {
             return Err(TypeError::Nesting);
         }
+        let size = inner.clone().fold(1_u32, |size, entry| size.saturating_add(entry.size));
+        if size > MAX_TYPE_SIZE {
+            return Err(TypeError::Size);
+        }
         if self.entries.len() >= MAX_TYPES {
             return Err(TypeError::Count);
         }
         let has_params =
             matches!(head, Head::Param(_)) || inner.clone().any(|entry| entry.has_params);
+        let has_view = head == Head::View || inner.clone().any(|entry| entry.has_view);
         let start = u32::try_from(self.parts.len()).map_err(|_| TypeError::Count)?;
         let len = u32::try_from(parts.len()).map_err(|_| TypeError::Count)?;
         for &part in parts {
             try_push(&mut self.parts, part)?;
         }
         let number = u32::try_from(self.entries.len()).map_err(|_| TypeError::Count)?;
-        try_push(&mut self.entries, Entry { head, start, len, depth, has_params })?;
+        let entry = Entry { head, start, len, depth, size, has_params, has_view };
+        try_push(&mut self.entries, entry)?;
         self.index.insert(hash, number)?;
         Ok(TypeId(number))
     }

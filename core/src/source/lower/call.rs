@@ -511,7 +511,9 @@ impl Body<'_, '_, '_> {
     fn changes_caller(&self, info: &FunctionInfo) -> bool {
         let params = self.unit.program.param_list(info.params);
         info.receiver() == Receiver::Mutable
-            || params.iter().any(|param| param.mutable && self.has_view(param.ty))
+            || params
+                .iter()
+                .any(|param| param.mutable && self.unit.program.types.has_view(param.ty))
     }
 
     /// What is called, and the type of its result.

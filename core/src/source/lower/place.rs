@@ -295,12 +295,6 @@ impl Body<'_, '_, '_> {
         is_computed && self.root_variable(id).is_some_and(|variable| variable.mutable)
     }
 
-    /// Whether a value of the type has the address of an array that belongs to a caller.
-    pub(super) fn has_view(&self, ty: TypeId) -> bool {
-        let types = &self.unit.program.types;
-        self.head(ty) == Head::View || types.parts(ty).iter().any(|&part| self.has_view(part))
-    }
-
     /// Whether a function may write to memory behind pointers: its body is not known, calls functions, or assigns to more
     /// than variables.
     pub(super) fn may_write(&self, info: &FunctionInfo) -> bool {

@@ -95,7 +95,7 @@ impl<'p> Body<'_, 'p, '_> {
             return self.bind_error(pattern);
         }
         let is_changed = mutable || self.root_variable(id).is_some_and(|from| from.mutable);
-        if self.has_view(value.ty) && is_changed {
+        if self.unit.program.types.has_view(value.ty) && is_changed {
             self.refuse_copy(value.ty, self.span(id));
             return self.bind_error(pattern);
         }
@@ -309,7 +309,7 @@ impl<'p> Body<'_, 'p, '_> {
             self.not_assignable(variable.name, self.span(target));
             return;
         }
-        if self.has_view(ty) {
+        if self.unit.program.types.has_view(ty) {
             return self.refuse_copy(ty, span);
         }
         let typed = match op {

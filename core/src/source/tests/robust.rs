@@ -141,7 +141,6 @@ fn limits_are_errors_with_names() {
     }
 }
 
-/// Each import is compared with the names of all files.
 /// Found: 100 kB of text that took 4 GB.
 #[test]
 fn data_of_constants_is_bounded() {
@@ -177,4 +176,24 @@ fn empty_lines_of_a_template_text_are_bounded() {
         with_lines("#:line\t-1\n#:line\tx\n#:line\n").unwrap(),
         "#:line\t-1\n#:line\tx\n#:line\n"
     );
+}
+
+#[test]
+fn types_of_few_lines_with_many_parts_are_refused() {
+    let tuple = |part: &str| format!("({})", [part; 8].join(", "));
+    let generic = format!("fn f<T>(x: T) -> i64: f({})\nfn main() -> i64: f(1)\n", tuple("x"));
+    assert_eq!(errors_of(&generic), ["1: E1503: a type has more than 65536 parts"]);
+    let aliases = |of: &dyn Fn(&str) -> String| -> String {
+        let alias = |level: usize| format!("type A{} = {}\n", level + 1, of(&format!("A{level}")));
+        "type A0 = fn(i64) -> i64\n".to_string() + &(0..13).map(alias).collect::<String>()
+    };
+    for of in [&tuple as &dyn Fn(&str) -> String, &|part| format!("fn{} -> i64", tuple(part))] {
+        for body in ["    val k = a\n    1\n", "    a\n"] {
+            let text = aliases(of) + "fn h(a: A13) -> i64:\n" + body;
+            assert!(errors_of(&text)[0].contains("more than 65536 parts"), "{text}");
+        }
+    }
+    // What a text states itself is not too much.
+    let wide = format!("fn f(x: ({})) -> i64: x.0\n", ["i64"; 20_000].join(", "));
+    assert_eq!(errors_of(&wide), [""; 0]);
 }
