@@ -307,7 +307,7 @@ pub(super) struct Stmt {
     pub(super) span: Span,
 }
 
-/// Statements, and the names of the functions that the block declares.
+/// Statements.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Block {
     pub(super) statements: List,
@@ -406,7 +406,7 @@ pub(super) struct StructDecl {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct VariantDecl {
     pub(super) word: Word,
-    /// Numbers of [`Tree::fields`]; unnamed fields have the empty name of their position.
+    /// Numbers of [`Tree::fields`]; unnamed fields are called `_`.
     pub(super) fields: List,
     pub(super) discriminant: Option<ExprId>,
 }
@@ -586,16 +586,40 @@ impl Tree {
         rest.take_while(move |&&call| end_of(call) <= span.end).map(|&call| ExprId(call))
     }
 
-    /// What the statements in a part of the text assign to.
-    pub(super) fn assigned_in(&self, span: Span) -> impl Iterator<Item = ExprId> {
+    /// The statements in a part of the text.
+    fn statements_in(&self, span: Span) -> impl Iterator<Item = StmtKind> {
         // Nodes are numbered in the order in which they end.
         let first = self.statements.partition_point(|statement| statement.span.end <= span.start);
         let rest = self.statements.get(first..).unwrap_or(&[]).iter();
         let inside = rest.take_while(move |statement| statement.span.end <= span.end);
-        inside.filter_map(move |statement| match statement.kind {
-            StmtKind::Assign { target, .. } if statement.span.start >= span.start => Some(target),
+        inside.filter(move |statement| statement.span.start >= span.start).map(|s| s.kind)
+    }
+
+    /// What the statements in a part of the text assign to.
+    pub(super) fn assigned_in(&self, span: Span) -> impl Iterator<Item = ExprId> {
+        self.statements_in(span).filter_map(|statement| match statement {
+            StmtKind::Assign { target, .. } => Some(target),
             _ => None,
         })
+    }
+
+    /// Whether a part of the text declares a name, as a variable or a function.
+    pub(super) fn declares_in(&self, span: Span, name: Name) -> bool {
+        let is_function = |statement| match statement {
+            StmtKind::Function(number) => {
+                entry(&self.functions, number).is_some_and(|decl| decl.word.name == name)
+            }
+            _ => false,
+        };
+        self.statements_in(span).any(is_function) || self.binds_in(span, name)
+    }
+
+    /// Whether a part of the text has a variable with a name.
+    pub(super) fn binds_in(&self, span: Span, name: Name) -> bool {
+        let first = self.patterns.partition_point(|pattern| pattern.span.end <= span.start);
+        let rest = self.patterns.get(first..).unwrap_or(&[]).iter();
+        let mut inside = rest.take_while(|pattern| pattern.span.end <= span.end);
+        inside.any(|pattern| pattern.kind == PatternKind::Bind(name))
     }
 
     /// The numbers of a list.

@@ -32,7 +32,7 @@ impl Body<'_, '_, '_> {
         let tree = self.tree;
         match name {
             Name::PRINT | Name::EPRINT | Name::PRINT_RAW => {
-                self.print(name, arguments, span);
+                self.print(name, arguments);
                 return Some(Typed::UNIT);
             }
             Name::RANGE => {
@@ -73,20 +73,27 @@ impl Body<'_, '_, '_> {
     /// Whether a call of a function or method of the language has this number of arguments, without names; an error
     /// otherwise.
     fn has_arguments(&mut self, name: Name, wanted: u32, arguments: List, span: Span) -> bool {
-        let tree = self.tree;
-        let mut names =
-            tree.entries(&tree.arguments, arguments).filter_map(|argument| argument.name);
-        if let Some(word) = names.next() {
-            let (text, param) = (self.name(name), self.name(word.name));
-            let message = format_args!("`{text}` has no parameter `{param}`");
-            self.error(word.span, Code::BadCall, message);
-        } else if arguments.len != wanted {
-            self.wrong_argument_count(name, wanted, arguments.len, (span, None));
-        } else {
-            return true;
+        let text = self.name(name);
+        if self.has_names(format_args!("`{text}`"), arguments) {
+            return false;
         }
+        if arguments.len != wanted {
+            self.wrong_argument_count(name, wanted, arguments.len, (span, None));
+            self.skip_arguments(arguments);
+        }
+        arguments.len == wanted
+    }
+
+    /// Whether arguments have names, which is an error where the parameters of what is called have none.
+    pub(super) fn has_names(&mut self, callee: fmt::Arguments<'_>, arguments: List) -> bool {
+        let tree = self.tree;
+        let mut list = tree.entries(&tree.arguments, arguments);
+        let Some(word) = list.find_map(|argument| argument.name) else { return false };
+        let param = self.name(word.name);
+        let message = format_args!("{callee} has no parameter `{param}`");
+        self.error(word.span, Code::BadCall, message);
         self.skip_arguments(arguments);
-        false
+        true
     }
 
     /// `len(x)`, `abs(x)`, `sqrt(x)` and `floor(x)`.

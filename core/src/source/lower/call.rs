@@ -88,10 +88,7 @@ impl Body<'_, '_, '_> {
         if let Some(variable) = self.variable(name) {
             return self.call_value(variable.value, arguments, want, span);
         }
-        if let Some(number) = self.inner_function(name) {
-            return self.call_function(number, types, None, arguments, want, span);
-        }
-        match self.unit.program.item(self.source, name) {
+        match self.item(name) {
             Some(Item::Function(number)) => {
                 self.call_function(number, types, None, arguments, want, span)
             }
@@ -169,6 +166,9 @@ impl Body<'_, '_, '_> {
         let Some((&result, params)) = parts.split_last() else { return Typed::ERROR };
         let tree = self.tree;
         let list = tree.entries(&tree.arguments, arguments);
+        if self.has_names(format_args!("a function value"), arguments) {
+            return Typed::new(result, Value::None);
+        }
         if list.len() != params.len() {
             let (wanted, found) = (params.len(), arguments.len);
             let s = plural::s(wanted);

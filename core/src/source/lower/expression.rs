@@ -84,6 +84,20 @@ impl<'p, 's> Body<'_, 'p, 's> {
         self.variables.get(index).copied()
     }
 
+    /// What a name that is no variable stands for: a function inside this one or one around it, or an item of the file.
+    pub(super) fn item(&self, name: Name) -> Option<Item> {
+        let inner = self.inner_function(name).map(Item::Function);
+        inner.or_else(|| self.unit.program.item(self.source, name))
+    }
+
+    /// Whether a name that the language has is not declared otherwise.
+    pub(super) fn is_builtin(&self, name: Name) -> bool {
+        let program = &self.unit.program;
+        self.variable(name).is_none()
+            && self.item(name).is_none()
+            && program.external(self.name(name)).is_none()
+    }
+
     pub(super) fn add_variable(&mut self, name: Name, value: Typed, mutable: bool) {
         let entry = (self.walk, count(&self.variables));
         let shadowed = try_replace(&mut self.unit.visible, name.0, (0, 0), entry);
@@ -116,10 +130,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 false => variable.value,
             };
         }
-        if let Some(function) = self.inner_function(name) {
-            return self.function_value(function, &[], want, span);
-        }
-        match self.unit.program.item(self.source, name) {
+        match self.item(name) {
             Some(Item::Const(number)) => self.constant(number, want, span),
             Some(Item::Function(number)) => self.function_value(number, &[], want, span),
             Some(Item::Struct(_) | Item::Enum(_) | Item::Alias(_)) => {

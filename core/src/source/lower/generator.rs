@@ -817,15 +817,8 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
     pub(super) fn is_captured(&self, name: Name) -> bool {
         let Some(outer) = self.unit.outer_function(self.number) else { return false };
         let Some(info) = self.unit.program.function(outer) else { return false };
-        let span = info.decl.span;
-        let inside = |other: Span| other.start >= span.start && other.end <= span.end;
-        let is_param = self.unit.program.param_list(info.params).iter().any(|p| p.name == name);
-        let is_bound = self
-            .tree
-            .patterns
-            .iter()
-            .any(|pattern| pattern.kind == PatternKind::Bind(name) && inside(pattern.span));
-        is_param || is_bound
+        let mut params = self.unit.program.param_list(info.params).iter();
+        params.any(|param| param.name == name) || self.tree.binds_in(info.decl.span, name)
     }
 }
 

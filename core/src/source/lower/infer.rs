@@ -85,7 +85,7 @@ impl Body<'_, '_, '_> {
     fn generic_item(&self, id: ExprId) -> Option<Item> {
         let program = &self.unit.program;
         let ExprKind::Name(name) = self.tree.expr(id).kind else { return None };
-        let item = program.item(self.source, name).filter(|_| self.variable(name).is_none())?;
+        let item = self.item(name).filter(|_| self.variable(name).is_none())?;
         let type_params = match item {
             Item::Function(number) => program.function(number)?.type_params,
             Item::Struct(number) => at(&program.structs, number)?.type_params,

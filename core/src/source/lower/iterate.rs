@@ -53,8 +53,11 @@ impl Body<'_, '_, '_> {
             ExprKind::Range { start, end, inclusive } => (Some(start), end, inclusive),
             ExprKind::Call { callee, arguments } => {
                 let ExprKind::Name(Name::RANGE) = self.tree.expr(callee).kind else { return None };
-                if self.unit.program.item(self.source, Name::RANGE).is_some() {
+                if !self.is_builtin(Name::RANGE) {
                     return None;
+                }
+                if self.has_names(format_args!("`range`"), arguments) {
+                    return Some(None);
                 }
                 let values = self.tree.entries(&self.tree.arguments, arguments).map(|a| a.value);
                 let (mut values, count) = (values.clone(), values.len());
@@ -242,7 +245,11 @@ impl Body<'_, '_, '_> {
         let passes = self.tree.calls_in(span).any(|call| match self.tree.expr(call).kind {
             ExprKind::Call { callee, arguments } => {
                 let callee = self.tree.expr(callee).kind;
-                if let ExprKind::Name(Name::PRINT | Name::EPRINT | Name::PRINT_RAW) = callee {
+                if let ExprKind::Name(name @ (Name::PRINT | Name::EPRINT | Name::PRINT_RAW)) =
+                    callee
+                    && self.is_builtin(name)
+                    && !self.tree.declares_in(span, name)
+                {
                     return false;
                 }
                 if iterated == Iterated::Pointee {

@@ -36,15 +36,14 @@ struct Printed {
 }
 
 impl Body<'_, '_, '_> {
-    pub(super) fn print(&mut self, name: Name, arguments: List, span: Span) {
-        let tree = self.tree;
+    pub(super) fn print(&mut self, name: Name, arguments: List) {
+        let (tree, text) = (self.tree, self.name(name));
+        if self.has_names(format_args!("`{text}`"), arguments) {
+            return;
+        }
         let mut line = Line { is_error: name == Name::EPRINT, ..Line::default() };
         let last = tree.entries(&tree.arguments, arguments).last().map(|argument| argument.value);
         for (index, argument) in tree.entries(&tree.arguments, arguments).enumerate() {
-            if argument.name.is_some() {
-                let message = format_args!("`print` has no named arguments");
-                self.error(span, Code::BadCall, message);
-            }
             if index > 0 {
                 self.add_bytes(&mut line.text, b" ");
             }

@@ -9,14 +9,18 @@ impl Program<'_, '_> {
         (self.context.externals)(name).is_some()
     }
 
-    /// Declares the function `name` in a file if the host has it; its number. What an address stands for is not known: such a
-    /// function is declared in the source.
-    pub(in crate::source) fn declare_external(&mut self, source: u32, word: Word) -> Option<u32> {
-        let signature = (self.context.externals)(self.name(word.name))?;
+    /// The function of the host that is called without a declaration. What an address stands for is not known: such a function
+    /// is declared in the source.
+    pub(in crate::source) fn external(&self, name: &str) -> Option<ExternalSignature> {
+        let signature = (self.context.externals)(name)?;
         let mut types = signature.params.iter().chain(&signature.result);
-        if types.any(|&scalar| scalar == Scalar::Pointer) {
-            return None;
-        }
+        let has_address = types.any(|&scalar| scalar == Scalar::Pointer);
+        (!has_address).then_some(signature)
+    }
+
+    /// Declares the function `name` in a file if the host has it; its number.
+    pub(in crate::source) fn declare_external(&mut self, source: u32, word: Word) -> Option<u32> {
+        let signature = self.external(self.name(word.name))?;
         let params = List { start: count(&self.params), len: count(&signature.params) };
         for scalar in signature.params {
             let (name, ty) = (Name::UNDERSCORE, TypeId::scalar(scalar));

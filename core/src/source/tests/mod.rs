@@ -19,5 +19,6 @@ mod random;
 mod refusals;
 mod robust;
 mod run;
+mod scopes;
 mod syntax;
 mod templates;
