@@ -29,7 +29,7 @@ use super::syntax::*;
 use super::token::Span;
 use super::trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 use super::ty::{Head, TypeId};
-use crate::alloc_util::{try_push, try_replace};
+use crate::alloc_util::{AllocError, try_push, try_replace};
 use crate::ir::{Data, FileName, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
 
 mod aggregate;
@@ -42,6 +42,7 @@ mod exhaustive;
 mod expression;
 pub(super) mod generator;
 mod infer;
+mod inner;
 mod iterate;
 mod literal;
 mod method;
@@ -213,6 +214,8 @@ struct Body<'g, 'p, 's> {
     /// The type parameters, and `Self`.
     types: Vec<(Name, TypeId)>,
     variables: Vec<Variable>,
+    /// The open blocks with functions, by their scopes, each with the number of the next variable at its start.
+    scopes: Vec<(u32, u32)>,
     loops: Vec<Loop>,
     /// Whether a jump goes to a target, by its number.
     used: Vec<bool>,

@@ -382,16 +382,12 @@ pub(super) fn instance(
     Ok(())
 }
 
-/// Puts the module in front of the symbol of a function that a function of an earlier file has, and a number where that is
-/// not enough.
+/// Puts the module in front of the symbol that a function of an earlier file or block has, and a number where that is not
+/// enough.
 pub(super) fn separate_symbols(
     generator: &mut Generator<'_, '_>,
     unit: &mut TranslationUnit,
 ) -> Result<(), AllocError> {
-    // The names of one file are distinct.
-    if unit.files.len() < 2 {
-        return Ok(());
-    }
     let all = duplicates(unit)?;
     if all.is_empty() {
         return Ok(());

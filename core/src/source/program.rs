@@ -461,7 +461,7 @@ impl<'p, 's> Program<'p, 's> {
 
     // Names.
 
-    fn item_hash(source: u32, name: Name) -> u32 {
+    pub(super) fn item_hash(source: u32, name: Name) -> u32 {
         (source.wrapping_mul(0x9e37_79b1) ^ name.0).wrapping_mul(0x85eb_ca6b)
     }
 

@@ -34,7 +34,8 @@ pub struct SourcePlace {
 #[derive(Clone, Debug)]
 pub struct FunctionDefinition {
     /// Its symbol: the name, `Type.method`, `outer.inner`, or the mangled name for type arguments such as `max$f64`. Where
-    /// several files have one, those of the later ones are behind their modules, and behind a number if that is not enough.
+    /// several files or blocks have one, those of the later ones are behind their modules, and behind a number if that is not
+    /// enough.
     pub symbol: String,
     /// The name of the generic function that it is an instance of, and the type arguments.
     pub instance_of: Option<(String, Vec<Type>)>,

@@ -22,8 +22,8 @@ impl Body<'_, '_, '_> {
         let block = self.tree.block(id);
         let tree = self.tree;
         let (variables, slots) = (self.variables.len(), self.slots_in_use());
-        let statements = tree.list(block.statements);
-        self.declare_inner(statements);
+        let (scopes, statements) = (self.scopes.len(), tree.list(block.statements));
+        self.open_scope(id, statements);
         let mut result = Typed::UNIT;
         let mut was_reachable = self.reachable;
         for (index, &number) in statements.iter().enumerate() {
@@ -52,6 +52,7 @@ impl Body<'_, '_, '_> {
             };
         }
         self.drop_variables(variables);
+        self.scopes.truncate(scopes);
         // Values in memory are in the slots of the block.
         if !matches!(result.value, Value::Place(_) | Value::Pair(..)) {
             self.free_slots(slots);

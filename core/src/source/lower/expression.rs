@@ -80,8 +80,8 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     pub(super) fn variable(&self, name: Name) -> Option<Variable> {
         let &(walk, index) = at(&self.unit.visible, name.0)?;
-        let index = usize::try_from(index).ok().filter(|_| walk == self.walk)?;
-        self.variables.get(index).copied()
+        let is_visible = walk == self.walk && !self.is_hidden(name, index);
+        at(&self.variables, index).copied().filter(|_| is_visible)
     }
 
     /// What a name that is no variable stands for: a function inside this one or one around it, or an item of the file.

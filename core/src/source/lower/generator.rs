@@ -4,6 +4,7 @@
 //! functions behind them, until none is left. The depth of instantiation, the number of instances and the nesting of
 //! types are bounded.
 
+use super::inner::InnerFunctions;
 use super::*;
 use crate::alloc_util::{
     AllocError, try_box, try_copy_str, try_reserve, try_to_string, try_with_capacity,
@@ -28,7 +29,7 @@ const MAX_INSTANCES: usize = 1 << 16;
 const MAX_INFERENCE: u32 = 20;
 
 /// Stands for the number of a function where there is none.
-const NO_FUNCTION: u32 = u32::MAX;
+pub(super) const NO_FUNCTION: u32 = u32::MAX;
 
 /// What a call goes to.
 pub(super) enum Callee {
@@ -73,9 +74,7 @@ pub(in crate::source) struct Generator<'p, 's> {
     pub(in crate::source) instances: Vec<Instance>,
     pub(in crate::source) arguments: Vec<TypeId>,
     index: HashIndex,
-    /// Functions inside functions: the outer one, the name, the number, the declaration in the tree.
-    inner: Vec<(u32, Name, u32, u32)>,
-    inner_index: HashIndex,
+    pub(super) inner: InnerFunctions,
     /// The number of generic calls without type arguments, and the place of the first one.
     pub(in crate::source) unresolved: (usize, Option<(u32, Span)>),
     inferring: u32,
@@ -123,8 +122,7 @@ impl<'p, 's> Generator<'p, 's> {
             instances: Vec::new(),
             arguments: Vec::new(),
             index: HashIndex::default(),
-            inner: Vec::new(),
-            inner_index: HashIndex::default(),
+            inner: InnerFunctions::default(),
             unresolved: (0, None),
             inferring: 0,
             has_too_many: false,
@@ -511,20 +509,9 @@ impl<'p, 's> Generator<'p, 's> {
         Some(result)
     }
 
-    /// The number of a function inside another one.
-    fn inner_function(&self, outer: u32, name: Name) -> Option<u32> {
-        let same = |number: u32| {
-            at(&self.inner, number).is_some_and(|inner| (inner.0, inner.1) == (outer, name))
-        };
-        let found = self.inner_index.find(Self::instance_hash(outer, &[TypeId(name.0)]), same)?;
-        at(&self.inner, found).map(|inner| inner.2)
-    }
-
     /// The function that contains a function.
     pub(in crate::source) fn outer_function(&self, number: u32) -> Option<u32> {
-        // Their numbers ascend.
-        let found = self.inner.binary_search_by_key(&number, |inner| inner.2).ok()?;
-        self.inner.get(found).map(|inner| inner.0)
+        self.inner.outer_function(number)
     }
 }
 
@@ -547,6 +534,9 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
         body.instance_depth = instance_depth;
         body.number = number;
         body.is_script = info.decl.is_script;
+        if let Some(scope) = body.unit.inner.scope_of(number) {
+            body.push(|body| &mut body.scopes, (scope, 0));
+        }
         if let Some(ty) = info.self_type {
             let ty = body.substituted(ty, types, info.decl.word.span);
             body.push(|body| &mut body.types, (Name::SELF_TYPE, ty));
@@ -598,6 +588,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             messages: Vec::new(),
             data: Vec::new(),
             probed: Vec::new(),
+            scopes: Vec::new(),
             number: NO_FUNCTION,
             walk: unit.next_walk(),
             is_script: false,
@@ -761,64 +752,6 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             self.builder.trap(TRAP_ASSERT);
         }
         self.drop_variables(0);
-    }
-
-    // Functions inside functions.
-
-    /// Declares the functions of a block.
-    pub(super) fn declare_inner(&mut self, statements: &[u32]) {
-        let (tree, outer, source) = (self.tree, self.number, self.source);
-        for &statement in statements {
-            let StmtKind::Function(number) = tree.stmt(StmtId(statement)).kind else { continue };
-            let Some(decl) = entry(&tree.functions, number) else { continue };
-            let name = decl.word.name;
-            if let Some(known) = self.unit.inner_function(outer, name) {
-                let known = self.unit.inner.iter().find(|inner| inner.2 == known);
-                if known.is_some_and(|inner| inner.3 != number) {
-                    let text = self.name(name);
-                    let message = format_args!("`{text}` is declared twice");
-                    self.error(decl.word.span, Code::DuplicateName, message);
-                }
-                continue;
-            }
-            if !decl.type_params.is_empty() {
-                let span = decl.word.span;
-                self.refuse(span, "a generic function inside a function", "declare it outside");
-                self.program().note_missing(source, name);
-                continue;
-            }
-            let function = self.program().add_function(source, decl, None);
-            // Once, so that an error is reported although the body around it is only looked at for its type.
-            self.program().unmuted(|program| program.resolve_signature(function));
-            let index = count(&self.unit.inner);
-            let hash = Generator::instance_hash(outer, &[TypeId(name.0)]);
-            let pushed = try_push(&mut self.unit.inner, (outer, name, function, number));
-            let pushed = pushed.and(self.unit.inner_index.insert(hash, index));
-            self.program().diagnostics.allocated(pushed);
-        }
-    }
-
-    /// A function that this one or the one around it declares.
-    pub(super) fn inner_function(&self, name: Name) -> Option<u32> {
-        if self.unit.inner.is_empty() {
-            return None;
-        }
-        let mut outer = self.number;
-        for _ in 0..MAX_DEPTH {
-            if let Some(found) = self.unit.inner_function(outer, name) {
-                return Some(found);
-            }
-            outer = self.unit.outer_function(outer)?;
-        }
-        None
-    }
-
-    /// Whether a name is a variable of a function around this one.
-    pub(super) fn is_captured(&self, name: Name) -> bool {
-        let Some(outer) = self.unit.outer_function(self.number) else { return false };
-        let Some(info) = self.unit.program.function(outer) else { return false };
-        let mut params = self.unit.program.param_list(info.params).iter();
-        params.any(|param| param.name == name) || self.tree.binds_in(info.decl.span, name)
     }
 }
 

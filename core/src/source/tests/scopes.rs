@@ -1,8 +1,10 @@
 //! What names stand for.
 
 use std::format;
+use std::vec::Vec;
 
 use super::run::*;
+use crate::source::Mode;
 
 #[test]
 fn names_of_arguments_of_a_function_value_are_refused() {
@@ -50,4 +52,63 @@ fn declared_function_precedes_that_of_the_language_in_a_loop() {
         range.replace("range", "numbers")
     );
     assert_eq!(run(&text, "f", &[]), 103);
+}
+
+/// The result of `f`, whether its result type is written or follows from its body.
+fn result(text: &str) -> i64 {
+    let found = run(text, "f", &[]);
+    let inferred = text.replace("fn f() -> i64:", "fn f():");
+    assert_ne!(inferred, text);
+    assert_eq!(run(&inferred, "f", &[]), found, "{text}");
+    found
+}
+
+#[test]
+fn function_of_a_block_is_known_in_the_block() {
+    let helper = "fn helper() -> i64: 1\n";
+    let inner = "        fn helper() -> i64: 2\n";
+    let f = "fn f() -> i64:\n";
+    assert_eq!(result(&format!("{helper}{f}    if false:\n{inner}    helper()\n")), 1);
+    let text = format!(
+        "{helper}{f}    val a = helper()\n    var b = 0\n    if true:\n{inner}        b = helper()\n    \
+         a * 100 + b * 10 + helper()\n"
+    );
+    assert_eq!(result(&text), 121);
+    // In front of its declaration, in blocks inside, and in functions inside.
+    let text = format!(
+        "{helper}{f}    var n = 0\n    if true:\n        fn other() -> i64: helper() * 10\n        n = helper()\n        \
+         if true: n += other() + helper() * 100\n{inner}    n\n"
+    );
+    assert_eq!(result(&text), 222);
+    let text = format!("{f}    if true:\n{inner}        pass\n    helper()\n");
+    assert_eq!(errors_of(&text), ["5: E1301: name `helper` not found"]);
+    let text = format!(
+        "{f}    val n = 1\n    match n:\n        case 1:\n            fn g() -> i64: 5\n            pass\n        case _: pass\n    g()\n"
+    );
+    assert_eq!(errors_of(&text), ["8: E1301: name `g` not found"]);
+}
+
+#[test]
+fn blocks_have_functions_of_one_name() {
+    let text = "fn f() -> i64:\n    var n = 0\n    if n == 0:\n        fn g() -> i64: 2\n        n += g()\n    else:\n        \
+                fn g() -> i64: 3\n        n += g()\n    for i in 0..2:\n        fn g() -> i64: 30\n        n += g()\n    n\n";
+    assert_eq!(result(text), 62);
+    let unit = unit_of(text, Mode::Compile);
+    let mut symbols: Vec<_> = unit.functions.iter().map(|f| f.symbol.as_str()).collect();
+    symbols.sort_unstable();
+    assert_eq!(symbols, ["2.t.f.g", "f", "f.g", "t.f.g"]);
+    let text = "fn f() -> i64:\n    fn g() -> i64: 2\n    fn g() -> i64: 3\n    g()\n";
+    assert_eq!(errors_of(text), ["3: E1302: `g` is declared twice"]);
+    assert_eq!(
+        errors_of(&text.replace(" f() -> i64", " f()")),
+        ["3: E1302: `g` is declared twice"]
+    );
+}
+
+#[test]
+fn function_of_a_block_hides_variables_outside_and_is_hidden_inside() {
+    let text = "fn one() -> i64: 1\nfn f() -> i64:\n    val g = one\n    var n = g()\n    if true:\n        \
+                fn g() -> i64: 2\n        n = n * 10 + g()\n        if true:\n            val g = one\n            \
+                n = n * 10 + g()\n        n = n * 10 + g()\n    n * 10 + g()\n";
+    assert_eq!(result(text), 12121);
 }
