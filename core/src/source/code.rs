@@ -45,7 +45,7 @@ codes! {
     UnknownModule "E1303" "A module that was not given to the compiler.",
     UnknownField "E1304" "A field, method or variant that the type does not have.",
     NotAssignable "E1305" "An assignment to a name or place that is not mutable.",
-    BadLabel "E1306" "A label without its loop, or `break` outside of a loop.",
+    BadLabel "E1306" "A label without its loop, `break` outside of a loop, or `return` outside of a function.",
     ImportCycle "E1307" "Modules that import each other.",
     TypeMismatch "E1401" "A value of another type than the one that its position requires.",
     MissingParameterType "E1402" "A parameter without a type.",

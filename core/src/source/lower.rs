@@ -58,6 +58,9 @@ const MAX_DEPTH: u32 = 300;
 /// Stands for the number of a text where there is none.
 const NO_TEXT: u32 = u32::MAX;
 
+/// Stands for the number of a function where there is none: in the value of a constant, parameter or field.
+const NO_FUNCTION: u32 = u32::MAX;
+
 /// The most bytes of stack slots of a function.
 const MAX_FRAME: u32 = 1 << 20;
 
@@ -207,8 +210,8 @@ struct Body<'g, 'p, 's> {
     tree: &'p Tree,
     source: u32,
     builder: Box<FunctionBuilder>,
-    /// The name of the source, in the builder.
-    file: FileName,
+    /// The name of the source, in the builder; `None` in a value of another file, which has the place that needs it.
+    file: Option<FileName>,
     /// The line of the declaration.
     line: u32,
     /// The type parameters, and `Self`.
@@ -401,7 +404,9 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let Some(source) = self.unit.program.source(self.source) else { return 0 };
         let (line, start) = source.file.line(span.start);
         let column = u16::try_from(span.start.saturating_sub(start) + 1).unwrap_or(0);
-        self.builder.location(line, column, Some(self.file));
+        if self.file.is_some() {
+            self.builder.location(line, column, self.file);
+        }
         self.has_dead |= !self.reachable;
         line
     }

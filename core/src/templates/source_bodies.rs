@@ -39,7 +39,7 @@ use crate::trap::trap_hook;
 use crate::types::Type;
 
 /// The version of the front end and the code generator, for cached code.
-const VERSION: u32 = ir_bodies::CODEGEN_VERSION ^ 0x5350_4c04;
+const VERSION: u32 = ir_bodies::CODEGEN_VERSION ^ 0x5350_4c05;
 
 /// The alignment of the functions of an instance, in bytes.
 const ALIGN: usize = 16;

@@ -433,11 +433,17 @@ impl Body<'_, '_, '_> {
     /// The default of a field, as seen from its file.
     fn default_field(&mut self, default: ExprId, source: u32, field: &Field, place: Place) {
         let to = Self::inside(place, field.offset);
-        self.default(source, default, |body| _ = body.fill(default, field.ty, to));
+        self.default((source, None), default, |body| _ = body.fill(default, field.ty, to));
     }
 
-    /// Computes the default of a parameter or field of another file, which does not need itself.
-    pub(super) fn default(&mut self, source: u32, default: ExprId, lower: impl FnOnce(&mut Self)) {
+    /// Computes the default of a parameter or field of a file and scope, which does not need itself.
+    pub(super) fn default(
+        &mut self,
+        place: (u32, Option<u32>),
+        default: ExprId,
+        lower: impl FnOnce(&mut Self),
+    ) {
+        let source = place.0;
         if self.defaults.contains(&(source, default)) {
             let span = self.unit.program.source(source).map(|file| file.tree.expr(default).span);
             let message = format_args!("a default that needs itself has no value");
@@ -445,28 +451,34 @@ impl Body<'_, '_, '_> {
             return program.error(source, span.unwrap_or_default(), Code::NotConstant, message);
         }
         self.push(|body| &mut body.defaults, (source, default));
-        self.elsewhere(source, lower);
+        self.elsewhere(place, lower);
         self.defaults.pop();
     }
 
-    /// Runs `lower` with the names of another file, without variables.
-    pub(super) fn elsewhere<T: Default>(
+    /// Computes a value that belongs to no function: with the names of its file and of the functions of a scope, and with
+    /// nothing that the function has which needs the value.
+    pub(super) fn elsewhere(
         &mut self,
-        source: u32,
-        lower: impl FnOnce(&mut Self) -> T,
-    ) -> T {
-        let Some(other) = self.unit.program.source(source) else { return T::default() };
-        let tree = core::mem::replace(&mut self.tree, &other.tree);
-        let file = core::mem::replace(&mut self.source, source);
+        (source, scope): (u32, Option<u32>),
+        lower: impl FnOnce(&mut Self),
+    ) {
+        let Some(Source { tree, .. }) = self.unit.program.source(source) else { return };
+        let walk = self.unit.next_walk();
+        let outer = (self.tree, self.source, self.file, self.walk, self.number, self.is_script);
+        self.file = self.file.filter(|_| source == self.source);
+        (self.tree, self.source) = (tree, source);
+        (self.walk, self.number, self.is_script) = (walk, NO_FUNCTION, false);
+        let types = core::mem::take(&mut self.types);
+        let loops = core::mem::take(&mut self.loops);
+        let scopes = core::mem::take(&mut self.scopes);
         let variables = core::mem::take(&mut self.variables);
-        let walk = core::mem::replace(&mut self.walk, self.unit.next_walk());
-        let result = lower(self);
+        if let Some(scope) = scope {
+            self.push(|body| &mut body.scopes, (scope, 0));
+        }
+        lower(self);
         self.drop_variables(0);
-        self.walk = walk;
-        self.variables = variables;
-        self.tree = tree;
-        self.source = file;
-        result
+        (self.types, self.loops, self.scopes, self.variables) = (types, loops, scopes, variables);
+        (self.tree, self.source, self.file, self.walk, self.number, self.is_script) = outer;
     }
 
     /// `E.A` without arguments: a variant or a constant of a type.

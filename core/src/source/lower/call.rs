@@ -452,7 +452,8 @@ impl Body<'_, '_, '_> {
             };
             let ty = self.known_type(ty, bindings).unwrap_or(TypeId::ERROR);
             let mut value = Typed::ERROR;
-            self.default(call.info.source, default, |body| {
+            let declared = (call.info.source, self.unit.inner.scope_of(call.number));
+            self.default(declared, default, |body| {
                 let span = body.span(default);
                 value = body.expr(default, Want::of(ty));
                 if mutable {

@@ -28,9 +28,6 @@ const MAX_INSTANCES: usize = 1 << 16;
 /// The deepest chain of functions whose results follow from each other.
 const MAX_INFERENCE: u32 = 20;
 
-/// Stands for the number of a function where there is none.
-pub(super) const NO_FUNCTION: u32 = u32::MAX;
-
 /// What a call goes to.
 pub(super) enum Callee {
     /// The number of an instance: of the function in the unit.
@@ -205,23 +202,22 @@ impl<'p, 's> Generator<'p, 's> {
         if self.program.diagnostics.has_errors() {
             return;
         }
-        let params = self.program.functions.iter().filter(|info| !info.is_generic());
-        let params = params.flat_map(|info| {
+        let functions = (0..).zip(&self.program.functions).filter(|(_, info)| !info.is_generic());
+        let params = functions.flat_map(|(number, info)| {
             let params = self.program.param_list(info.params).iter();
-            params.filter_map(|param| Some((info.source, param.default?, param.ty)))
+            let place = (info.source, self.inner.scope_of(number));
+            params.filter_map(move |param| Some((place, param.default?, param.ty)))
         });
         let structs = self.program.structs.iter().filter(|info| info.type_params == 0);
         let fields = structs.flat_map(|info| {
             let fields = range(&self.program.fields, info.fields).iter();
-            fields.filter_map(|field| Some((info.source, field.default?, field.ty)))
+            fields.filter_map(|field| Some(((info.source, None), field.default?, field.ty)))
         });
         let defaults = crate::alloc_util::try_collect(params.chain(fields));
-        for (source, default, ty) in
-            self.program.diagnostics.allocated(defaults).unwrap_or_default()
+        for (place, default, ty) in self.program.diagnostics.allocated(defaults).unwrap_or_default()
         {
-            let Some(mut body) = Body::empty(self, source, 0, None) else { return };
-            body.expr_as(default, ty);
-            body.drop_variables(0);
+            let Some(mut body) = Body::empty(self, place.0, 0, None) else { return };
+            body.default(place, default, |body| _ = body.expr_as(default, ty));
             body.recycle();
         }
     }
@@ -566,7 +562,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             tree: &file.tree,
             source,
             builder,
-            file: name,
+            file: Some(name),
             line: 0,
             types: Vec::new(),
             variables,

@@ -1,7 +1,6 @@
 //! Functions inside functions. Each is known in the block that declares it, as a variable is, and in the blocks and
 //! functions inside that.
 
-use super::generator::NO_FUNCTION;
 use super::*;
 
 /// A block that declares functions.

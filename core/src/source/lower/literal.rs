@@ -83,7 +83,7 @@ impl Body<'_, '_, '_> {
         let ty = info.decl.ty.map(|ty| self.program().resolve(info.source, ty, &[]));
         let want = Want { ty: ty.or(want.ty), ..want };
         let mut value = Typed::ERROR;
-        self.elsewhere(info.source, |body| {
+        self.elsewhere((info.source, None), |body| {
             let typed = body.expr(info.decl.value, want);
             value = match ty {
                 Some(ty) => body.coerce(typed, ty, body.span(info.decl.value)),

@@ -628,6 +628,10 @@ impl<'p> Body<'_, 'p, '_> {
     }
 
     fn return_value(&mut self, value: Option<ExprId>, span: Span) {
+        if self.number == NO_FUNCTION {
+            self.error(span, Code::BadLabel, format_args!("`return` outside of a function"));
+            return self.leave();
+        }
         match value {
             None => self.finish_with(Typed::UNIT, span),
             Some(id) => {
@@ -680,7 +684,10 @@ impl<'p> Body<'_, 'p, '_> {
             }
             None => NO_TEXT,
         };
-        self.push(|body| &mut body.messages, (span.start, text));
+        // It is found by its place.
+        if self.file.is_some() {
+            self.push(|body| &mut body.messages, (span.start, text));
+        }
         let holds = self.target();
         self.condition(condition, true, holds);
         if self.reachable {

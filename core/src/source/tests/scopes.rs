@@ -1,10 +1,10 @@
-//! What names stand for.
+//! What names stand for: in blocks, in values that belong to no function, and of the language.
 
 use std::format;
 use std::vec::Vec;
 
 use super::run::*;
-use crate::source::Mode;
+use crate::source::{Mode, SourceFile, compile};
 
 #[test]
 fn names_of_arguments_of_a_function_value_are_refused() {
@@ -111,4 +111,83 @@ fn function_of_a_block_hides_variables_outside_and_is_hidden_inside() {
                 fn g() -> i64: 2\n        n = n * 10 + g()\n        if true:\n            val g = one\n            \
                 n = n * 10 + g()\n        n = n * 10 + g()\n    n * 10 + g()\n";
     assert_eq!(result(text), 12121);
+}
+
+/// The errors of a program that consists of `t` and a module `lib`.
+fn program(text: &str, lib: &str) -> crate::source::Compiled {
+    let module = |module, text| SourceFile { name: module, module, text };
+    compile(&[module("t", text), module("lib", lib)], Mode::Compile).unwrap()
+}
+
+#[test]
+fn defaults_and_constants_see_the_functions_around_their_declaration() {
+    let limit = "fn limit() -> i64: 1\n";
+    let inner = "    fn limit() -> i64: 2\n";
+    let text = format!(
+        "{limit}fn g(x: i64 = limit()) -> i64: x\nfn f() -> i64:\n{inner}    g() * 10 + limit()\n"
+    );
+    assert_eq!(result(&text), 12);
+    let text = format!(
+        "{limit}struct S:\n    x: i64 = limit()\nfn f() -> i64:\n{inner}    S().x * 10 + limit()\n"
+    );
+    assert_eq!(result(&text), 12);
+    let text = format!("{limit}const L = limit\nfn f() -> i64:\n{inner}    L() * 10 + limit()\n");
+    assert_eq!(result(&text), 12);
+    // The default of a function inside another one, also where another block has the name.
+    let text = format!(
+        "{limit}fn f() -> i64:\n{inner}    fn g(x: i64 = limit()) -> i64: x\n    var n = g()\n    if true:\n        \
+         fn limit() -> i64: 3\n        n = n * 10 + g()\n    n\n"
+    );
+    assert_eq!(result(&text), 22);
+}
+
+#[test]
+fn defaults_and_constants_do_not_see_the_types_of_a_caller() {
+    let types = "type T = f64\n";
+    for declared in [
+        "fn h(x: f64 = (2.5 as T) as f64) -> f64: x\nfn g<T>(y: T) -> f64: h()\n",
+        "struct S:\n    x: f64 = (2.5 as T) as f64\nfn g<T>(y: T) -> f64: S().x\n",
+        "const XS = [(2.5 as T) as f64, 1.0]\nfn g<T>(y: T) -> f64: XS[0]\n",
+    ] {
+        let text = format!("{types}{declared}fn f() -> i64: (g(3) * 10.0) as i64\n");
+        assert_eq!(run(&text, "f", &[]), 25, "{text}");
+    }
+}
+
+#[test]
+fn return_in_a_default_or_constant_is_refused() {
+    let value = "if true: return 5 else: 3";
+    let refused = |line| [format!("{line}: E1306: `return` outside of a function")];
+    for (text, line) in [
+        (format!("const A = {value}\nfn f() -> i64: A + 1\n"), 1),
+        (format!("const A = {value}\nfn f() -> text:\n    print A\n    \"a\"\n"), 1),
+        (format!("const A = {value}\n"), 1),
+        (format!("fn g(x: i64 = ({value})) -> i64: x\nfn f() -> i64: g()\n"), 1),
+        (format!("fn g(x: i64 = ({value})) -> i64: x\n"), 1),
+        (format!("struct S:\n    x: i64 = ({value})\nfn f() -> i64: S().x\n"), 2),
+    ] {
+        assert_eq!(errors_of(&text), refused(line), "{text}");
+    }
+    let text = "struct S:\n    x: i64 = if true:\n        fn g() -> i64: 2\n        g()\n    else: 3\nfn f() -> i64: S().x\n";
+    assert_eq!(
+        errors_of(text),
+        ["3: E1201: a function inside a constant or default is not supported: declare it outside"]
+    );
+    let text = "const A = if true: break else: 3\nfn f() -> i64:\n    for i in 0..3:\n        print A\n    1\n";
+    assert_eq!(errors_of(text)[0], "1: E1306: `break` outside of a loop");
+}
+
+#[test]
+fn traps_in_values_of_a_module_are_where_a_function_needs_them() {
+    let lib = "\n\n\n\n\nfn zero() -> i64: 0\npub fn g(x: i64 = 10 / zero()) -> i64: x\n\
+               pub struct S:\n    x: i64 = 10 / zero()\npub const A = 10 / [0][0]\n";
+    for value in ["lib.g()", "lib.S().x", "lib.A"] {
+        let compiled = program(&format!("use lib\nfn f() -> i64:\n    {value}\n"), lib);
+        let unit = compiled.unit.as_ref();
+        let unit = unit.unwrap_or_else(|| panic!("{:#?}", messages(&compiled)));
+        let ir = &unit.functions[unit.find("f").unwrap()].ir;
+        let function = crate::ir::Function::parse(ir).unwrap();
+        let mut places = function.locations().map(|location| (location.file, location.line));
+        assert!(places.all(|(file, line)| file == Some("t") && line <= 3), "{value}");
+    }
 }
