@@ -219,6 +219,8 @@ struct Body<'g, 'p, 's> {
     variables: Vec<Variable>,
     /// The open blocks with functions, by their scopes, each with the number of the next variable at its start.
     scopes: Vec<(u32, u32)>,
+    /// The number of open blocks.
+    blocks: u32,
     loops: Vec<Loop>,
     /// Whether a jump goes to a target, by its number.
     used: Vec<bool>,

@@ -24,6 +24,7 @@ impl Body<'_, '_, '_> {
         let (variables, slots) = (self.variables.len(), self.slots_in_use());
         let (scopes, statements) = (self.scopes.len(), tree.list(block.statements));
         self.open_scope(id, statements);
+        self.blocks += 1;
         let mut result = Typed::UNIT;
         let mut was_reachable = self.reachable;
         for (index, &number) in statements.iter().enumerate() {
@@ -53,6 +54,7 @@ impl Body<'_, '_, '_> {
         }
         self.drop_variables(variables);
         self.scopes.truncate(scopes);
+        self.blocks -= 1;
         // Values in memory are in the slots of the block.
         if !matches!(result.value, Value::Place(_) | Value::Pair(..)) {
             self.free_slots(slots);

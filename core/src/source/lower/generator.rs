@@ -585,6 +585,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             data: Vec::new(),
             probed: Vec::new(),
             scopes: Vec::new(),
+            blocks: 0,
             number: NO_FUNCTION,
             walk: unit.next_walk(),
             is_script: false,

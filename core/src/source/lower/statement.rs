@@ -353,7 +353,7 @@ impl<'p> Body<'_, 'p, '_> {
         self.error_with_note(span, Code::NotAssignable, message, note);
     }
 
-    /// An assignment to a name that is no variable; in a script it declares one.
+    /// An assignment to a name that is no variable; at the top level of a script it declares one.
     fn assign_unknown(&mut self, name: Name, op: Option<BinaryOp>, value: ExprId, span: Span) {
         let text = self.name(name);
         if let Some(Item::Const(_)) = self.unit.program.item(self.source, name) {
@@ -361,7 +361,7 @@ impl<'p> Body<'_, 'p, '_> {
         } else if self.is_script && op.is_none() && name == Name::MAIN {
             // `main = e` is the result of the script.
             return self.return_value(Some(value), span);
-        } else if self.is_script && op.is_none() && self.loops.is_empty() {
+        } else if self.is_script && op.is_none() && self.blocks == 1 {
             let typed = self.expr(value, Want::NOTHING);
             let typed = self.settle(typed);
             let owned = self.owned(typed, true, None, span);

@@ -191,3 +191,17 @@ fn traps_in_values_of_a_module_are_where_a_function_needs_them() {
         assert!(places.all(|(file, line)| file == Some("t") && line <= 3), "{value}");
     }
 }
+
+#[test]
+fn variable_of_a_script_is_declared_at_its_top_level() {
+    let unknown = |line| [format!("{line}: E1301: name `totl` not found")];
+    for (text, line) in [
+        ("total = 0\nif true:\n    totl = 5\nprint total\n", 3),
+        ("total = 0\nif true: totl = 5\nprint total\n", 2),
+        ("match 1:\n    case 1: totl = 5\n    case _: pass\n", 2),
+        ("for i in 0..2:\n    totl = 5\n", 2),
+    ] {
+        assert_eq!(errors_of(text), unknown(line), "{text}");
+    }
+    assert_eq!(output("total = 0\nif true:\n    total = 5\nprint total\n"), "5\n");
+}
