@@ -102,6 +102,7 @@ pub use code::Code;
 pub use diagnostic::{Diagnostic, Severity};
 pub(crate) use parts::{Part, first_part};
 pub use program::Mode;
+pub(crate) use program::operation::fits;
 pub use trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT, TrapCause};
 pub use unit::{
     Assertion, Compiled, Constant, ConstantValue, ExternalFunction, ExternalSignature,

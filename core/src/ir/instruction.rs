@@ -139,6 +139,17 @@ impl Instruction {
         matches!(self.opcode, Opcode::TrapCompare(_)) && is_wide
     }
 
+    /// The immediate number of the type that it names, if it has one.
+    #[cfg(feature = "source")]
+    pub(crate) fn typed_number(&self) -> Option<i32> {
+        let is_number = |operand: &OperandKind| match operand {
+            OperandKind::Number => true,
+            OperandKind::Second(_) | OperandKind::Short => self.immediate,
+            _ => false,
+        };
+        self.opcode.operands().iter().any(is_number).then(|| self.number())
+    }
+
     /// The immediate number that stands for the second operand.
     #[inline]
     pub fn number(&self) -> i32 {

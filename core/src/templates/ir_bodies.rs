@@ -228,13 +228,8 @@ static SCALARS: [(Scalar, Type); 12] = [
     (Scalar::Pointer, Type::Pointer),
 ];
 
-/// Whether IR has operations for values of this type.
-#[cfg(feature = "source")]
-pub(super) fn is_scalar(ty: &Type) -> bool {
-    scalar_of(ty).is_some()
-}
-
-fn scalar_of(ty: &Type) -> Option<Scalar> {
+/// The scalar that IR has for values of this type.
+pub(super) fn scalar_of(ty: &Type) -> Option<Scalar> {
     if matches!(ty, Type::Named { .. }) {
         return None;
     }

@@ -4,8 +4,8 @@
 //! Simple compiler, whose texts become a function. The [front end](crate::source) makes the instance and the functions that it
 //! calls besides; all of them become one piece of code that begins with the instance.
 //!
-//! A source template that has IR is compiled from its IR for scalar type arguments, if they have the operations that
-//! it needs; otherwise from its text.
+//! A source template that has IR is compiled from its IR for scalar type arguments, if they have the numbers and the
+//! operations that it needs; otherwise from its text.
 //!
 //! Parameters and results follow the [calling convention](crate::source#calling-convention) of the front end, so that
 //! structs, tuples and fixed arrays can be passed. Functions that the text declares as `extern fn` are requested from
@@ -32,7 +32,9 @@ use crate::format::ext::source_template::{NewSourceTemplate, SourceTemplate, is_
 use crate::format::template::TemplateKind;
 use crate::format::template_record::TemplateRecord;
 use crate::format::write::WriteError;
-use crate::ir::{Arguments, CalleeKind, Function, FunctionInstance, Verified};
+use crate::ir::{
+    Arguments, CalleeKind, Function, FunctionInstance, Instruction, Scalar, ValueType, Verified,
+};
 use crate::memory::lock::Lock;
 use crate::source::{self, SourceFile, Template, TranslationUnit, TypeParam};
 use crate::trap::trap_hook;
@@ -85,7 +87,7 @@ impl Compiler for SourceBodies {
     ) -> Result<Compiled> {
         let body = SourceTemplate::parse(request.body);
         let body = body.ok_or_else(|| CompileError::because("its body is damaged"))?;
-        if !body.ir.is_empty() && request.arguments.iter().all(ir_bodies::is_scalar) {
+        if !body.ir.is_empty() && has_literals(body.ir, request.arguments) {
             let from_ir = CompileRequest { body: body.ir, ..*request };
             match self.ir.compile(&from_ir, environment) {
                 // The IR needs an operation that the types do not have: the front end explains it.
@@ -251,6 +253,24 @@ fn renamed(mut ty: Type, params: &[TypeParam]) -> Result<Type, AllocError> {
 fn name_of<'r>(request: &CompileRequest<'r>) -> Result<&'r str> {
     let name = core::str::from_utf8(request.template);
     name.map_err(|_| CompileError::because("its name is not UTF-8"))
+}
+
+/// Whether the type arguments are scalars, and each number of a type parameter is a value of its argument. The IR would
+/// convert the others; as literals of the source they are errors.
+fn has_literals(ir: &[u8], arguments: &[Type]) -> bool {
+    let is_value = |number: i32, parameter: u8| {
+        let ty = arguments.get(usize::from(parameter)).and_then(ir_bodies::scalar_of);
+        ty.is_some_and(|ty| match ty {
+            Scalar::Bool | Scalar::Pointer => false,
+            _ => ty.is_float() || source::fits(number.into(), ty),
+        })
+    };
+    let is_right = |instruction: Instruction| match (instruction.ty(), instruction.typed_number()) {
+        (Some(ValueType::Parameter(parameter)), Some(number)) => is_value(number, parameter),
+        _ => true,
+    };
+    arguments.iter().all(|ty| ir_bodies::scalar_of(ty).is_some())
+        && Function::parse(ir).is_ok_and(|body| body.instructions().flatten().all(is_right))
 }
 
 /// Runs the front end. `file` is the name of the source in line tables.

@@ -594,3 +594,43 @@ fn concrete_object_is_a_function_of_the_module() {
     assert_eq!(taker.take_object(Some(&functions), "gone").unwrap().kind(), "not found");
     assert_eq!(taker.take_object(Some(&functions), "max").unwrap().kind(), "template");
 }
+
+#[test]
+fn constants_are_those_of_the_concrete_type() {
+    let text = "fn add<T>(a: T) -> T: a + 300\n\
+                fn above<T>(a: T) -> bool: a > -1\n\
+                fn large<T>(a: T) -> T: if a == a: 100000 else: a\n\
+                fn one<T>(a: T) -> T: if a == a: 1 else: a\n\
+                fn shifted<T>(a: T) -> T: a << 9\n\
+                fn inverted<T>(a: T) -> T: ~a\n\
+                fn arm<T>(a: T) -> i64:\n    match a:\n        case 200: 1\n        case _: 2\n\
+                fn sum<T>(n: T) -> T:\n    var t = n\n    for i in 0..n: t = t + i\n    t\n";
+    let jit = jit(&compiled(text, &[]));
+    for (symbol, expected) in [
+        ("add$u8", "the number does not fit `u8`"),
+        ("above$u8", "the number does not fit `u8`"),
+        ("above$u64", "the number does not fit `u64`"),
+        ("large$i16", "the number does not fit `i16`"),
+        ("arm$i8", "the number does not fit `i8`"),
+        ("large$bool", "expected `bool`, found `i64`"),
+        ("one$bool", "expected `bool`, found `i64`"),
+        ("inverted$bool", "`~` has no meaning for `bool`"),
+        ("sum$f64", "a range of `f64` has no steps"),
+    ] {
+        let found = error(&jit, symbol);
+        assert!(found.contains(expected), "{symbol}: {found}");
+    }
+    for (symbol, argument, expected) in [
+        ("add$i16", 1, 301),
+        ("above$i8", 3, 1),
+        ("large$u32", 3, 100_000),
+        // The count is taken modulo the width.
+        ("shifted$u8", 3, 6),
+        ("inverted$i64", 3, -4),
+        ("arm$u8", 200, 1),
+        ("sum$i64", 3, 6),
+    ] {
+        assert_eq!(run(&instance(&jit, symbol), &[argument]), Ok(expected), "{symbol}");
+    }
+    assert_eq!(run_floats(&instance(&jit, "add$f64"), &[0.5]), 300.5);
+}

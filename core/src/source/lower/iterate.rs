@@ -99,7 +99,11 @@ impl Body<'_, '_, '_> {
         };
         let is_integer = match self.head(first.ty) {
             Head::Scalar(scalar) => !scalar.is_float() && scalar != Scalar::Bool,
-            Head::Param(_) => true,
+            Head::Param(_) => {
+                // The IR of a loop would take floats as well.
+                self.opaque();
+                true
+            }
             _ => false,
         };
         if !is_integer {

@@ -545,6 +545,10 @@ impl Body<'_, '_, '_> {
             let message = format_args!("`{op}` has no meaning for `{text}`");
             return self.error(span, Code::NoOperation, message);
         }
+        if is_param && unary == Unary::Not {
+            // The IR has it for a bool as well.
+            self.opaque();
+        }
         let value = self.settle(value);
         let from = self.local_of(value);
         let result = self.new_local(value.ty);

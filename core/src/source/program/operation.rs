@@ -46,7 +46,7 @@ pub(in crate::source) fn wrap(value: i128, scalar: Scalar) -> i128 {
 }
 
 /// Whether `value` is a value of `scalar`.
-fn fits(value: i128, scalar: Scalar) -> bool {
+pub(crate) fn fits(value: i128, scalar: Scalar) -> bool {
     wrap(value, scalar) == value
 }
 

@@ -284,3 +284,13 @@ fn possible_instances_are_those_that_can_be_made() {
     assert!(listed > 100, "{listed}");
     assert!(unit_of(&text, Mode::Manager).templates.iter().all(|t| t.possible.is_empty()));
 }
+
+/// The IR would have them for other types than the language.
+#[test]
+fn complement_and_range_of_a_type_parameter_are_made_of_the_text() {
+    let text = "fn inverted<T>(a: T) -> T: ~a\nfn negated<T>(a: T) -> T: -a\n\
+                fn sum<T>(n: T) -> T:\n    var t = n\n    for i in 0..n: t = t + i\n    t\n";
+    let unit = unit_of(text, Mode::Compile);
+    let found: Vec<_> = unit.templates.iter().map(|one| (&*one.name, one.ir.is_some())).collect();
+    assert_eq!(found, [("inverted", false), ("negated", true), ("sum", false)]);
+}
