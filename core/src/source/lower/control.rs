@@ -329,7 +329,7 @@ impl Body<'_, '_, '_> {
                 self.leave();
             }
         } else {
-            self.not_exhaustive((arms, covered), &merge, subject.ty, span);
+            self.not_exhaustive(covered, &merge, subject.ty, span);
         }
         self.bind(end);
         self.merged(&merge)
@@ -347,18 +347,11 @@ impl Body<'_, '_, '_> {
         ExprId(own.copied().unwrap_or(value.0))
     }
 
-    fn not_exhaustive(
-        &mut self,
-        (arms, covered): (List, Exhaustive),
-        merge: &Merge,
-        ty: TypeId,
-        span: Span,
-    ) {
+    fn not_exhaustive(&mut self, covered: Exhaustive<'_>, merge: &Merge, ty: TypeId, span: Span) {
         let has_value = merge.is_used && merge.ty.is_some_and(|ty| ty != TypeId::UNIT);
         if !has_value || merge.has_conflict {
             return;
         }
-        let missing = self.missing(arms, ty);
         let text = self.type_text(ty);
         if covered == Exhaustive::Unknown {
             let message = format_args!(
@@ -372,12 +365,12 @@ impl Body<'_, '_, '_> {
             return;
         }
         let message = format_args!("the match has no arm for some values of `{text}`");
-        match missing {
-            Some(name) => {
+        match covered {
+            Exhaustive::No(Some(name)) => {
                 let note = format_args!("`{name}` is missing");
                 self.error_with_note(span, Code::NotExhaustive, message, note);
             }
-            None => {
+            _ => {
                 let note = format_args!("add `case _:`");
                 self.error_with_note(span, Code::NotExhaustive, message, note);
             }

@@ -17,9 +17,10 @@ pub(super) const MAX_COLUMNS: usize = 100;
 
 /// Which values of its subject a match has an arm for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exhaustive {
+pub(super) enum Exhaustive<'s> {
     Yes,
-    No,
+    /// The first variant that has values without an arm, if the subject has variants.
+    No(Option<&'s str>),
     /// The patterns are beyond [`MAX_ROWS`] or [`MAX_COLUMNS`].
     Unknown,
 }
@@ -57,6 +58,8 @@ struct Search {
     rows_left: usize,
     /// By the number of an arm: whether a value reaches it.
     reached: Vec<bool>,
+    /// The first variant of the subject that is not covered.
+    missing: Option<usize>,
 }
 
 impl Search {
@@ -67,6 +70,13 @@ impl Search {
     fn reach(&mut self, row: &Row) {
         if let Some(reached) = self.reached.get_mut(row.arm) {
             *reached = true;
+        }
+    }
+
+    /// Notes that a variant of the column at `depth` is not covered.
+    fn miss(&mut self, variant: Option<usize>, depth: usize) {
+        if depth == 0 {
+            self.missing = self.missing.into_iter().chain(variant).min();
         }
     }
 }
@@ -81,17 +91,18 @@ enum Test {
     Other,
 }
 
-impl Body<'_, '_, '_> {
+impl<'s> Body<'_, '_, 's> {
     /// Whether every value of `ty` matches an arm without guard. Warns of arms that no value reaches.
-    pub(super) fn arms_cover(&mut self, arms: List, ty: TypeId) -> Exhaustive {
+    pub(super) fn arms_cover(&mut self, arms: List, ty: TypeId) -> Exhaustive<'s> {
         let reached = try_filled(self.tree.entries(&self.tree.arms, arms).count(), &false);
         let reached = self.program().diagnostics.allocated(reached).unwrap_or_default();
-        let mut search = Search { rows_left: MAX_ROWS, reached };
+        let mut search = Search { rows_left: MAX_ROWS, reached, missing: None };
         let mut covered = self.examine(arms, ty, &mut search);
         if search.rows_left == 0 {
             // That there is an arm for each value may take fewer rows to see.
             search.rows_left = MAX_ROWS;
             search.reached.fill(true);
+            search.missing = None;
             covered = self.examine(arms, ty, &mut search);
         }
         if !self.unit.program.diagnostics.has_errors() {
@@ -105,7 +116,18 @@ impl Body<'_, '_, '_> {
         match self.program().diagnostics.allocated(covered) {
             Some(true) => Exhaustive::Yes,
             _ if search.rows_left == 0 => Exhaustive::Unknown,
-            _ => Exhaustive::No,
+            _ => Exhaustive::No(search.missing.and_then(|variant| self.variant_name(ty, variant))),
+        }
+    }
+
+    fn variant_name(&self, ty: TypeId, variant: usize) -> Option<&'s str> {
+        match self.head(ty) {
+            Head::Enum(number) => {
+                let variant = self.unit.program.enum_variants(number).get(variant)?;
+                Some(self.name(variant.name))
+            }
+            Head::Scalar(Scalar::Bool) => Some(if variant == 0 { "false" } else { "true" }),
+            _ => None,
         }
     }
 
@@ -184,7 +206,11 @@ impl Body<'_, '_, '_> {
                 Some(row.map(|row| Row { is_partial: row.is_partial || is_unknown, ..row }))
             });
             let kept = try_collect_all(kept)?;
-            covered &= self.rows_cover(kept, rest, depth.saturating_add(1), search)?;
+            if !self.rows_cover(kept, rest, depth.saturating_add(1), search)? {
+                covered = false;
+                let has_row = |variant: &usize| own.binary_search_by_key(variant, |o| o.0).is_ok();
+                search.miss((0..variants).find(|variant| !has_row(variant)), depth);
+            }
         }
         for group in own.chunk_by(is_same) {
             let variant = group.first().map_or(0, |first| first.0);
@@ -197,7 +223,10 @@ impl Body<'_, '_, '_> {
             let kept = numbers.iter().filter_map(|&row| rows.get(row).zip(tests.get(row)));
             let kept = kept.map(|(row, &test)| self.with_fields((row, test), &fields));
             let kept = try_collect_all(kept)?;
-            covered &= self.rows_cover(kept, &types, depth.saturating_add(1), search)?;
+            if !self.rows_cover(kept, &types, depth.saturating_add(1), search)? {
+                covered = false;
+                search.miss(Some(variant), depth);
+            }
         }
         Ok(covered)
     }
@@ -263,32 +292,22 @@ impl Body<'_, '_, '_> {
         let all = (lowest(scalar), lowest(scalar).checked_add(1_i128 << scalar.bits())?);
         let Some(&Some(pattern)) = row.tests.first() else { return Some(all) };
         let (source, kind) = (self.source, self.tree.pattern(pattern).kind);
-        let mut value = |id| match self.program().evaluate(source, id, Some(ty))?.value {
+        let mut value = |id| self.program().evaluate(source, id, Some(ty));
+        let ([start, end], inclusive) = match kind {
+            PatternKind::Range { start, end, inclusive } => {
+                ([value(start)?, value(end)?], inclusive)
+            }
+            PatternKind::Value(id) => ([value(id)?; 2], true),
+            _ => match self.pattern_constant(pattern) {
+                Some(number) => ([self.program().constant(number)?; 2], true),
+                None => return (self.test_of(row, ty) == Test::Nothing).then_some(all),
+            },
+        };
+        let integer = |value| match self.unit.program.convert_literal(value, ty)?.value {
             ConstValue::Integer(value) => Some(value),
             _ => None,
         };
-        match kind {
-            PatternKind::Range { start, end, inclusive } => {
-                Some((value(start)?, value(end)?.checked_add(inclusive.into())?))
-            }
-            PatternKind::Value(id) => {
-                value(id).and_then(|value| Some((value, value.checked_add(1)?)))
-            }
-            PatternKind::Bind(name) => match self.unit.program.item(source, name) {
-                Some(Item::Const(number)) => match self.program().constant(number)?.value {
-                    ConstValue::Integer(value) => Some((value, value.checked_add(1)?)),
-                    _ => None,
-                },
-                _ => Some(all),
-            },
-            _ => match self.module_constant(pattern) {
-                Some(number) => match self.program().constant(number)?.value {
-                    ConstValue::Integer(value) => Some((value, value.checked_add(1)?)),
-                    _ => None,
-                },
-                None => matches!(self.test_of(row, ty), Test::Nothing).then_some(all),
-            },
-        }
+        Some((integer(start)?, integer(end)?.checked_add(inclusive.into())?))
     }
 
     /// The pattern, unless it matches every value of the type by itself.
@@ -296,7 +315,7 @@ impl Body<'_, '_, '_> {
         let is_open = match self.tree.pattern(pattern).kind {
             PatternKind::Wildcard | PatternKind::Error | PatternKind::Typed(..) => true,
             PatternKind::Bind(name) => {
-                !self.is_constant(name) && self.variant_of(ty, name).is_none()
+                self.pattern_constant(pattern).is_none() && self.variant_of(ty, name).is_none()
             }
             _ => false,
         };
@@ -337,11 +356,11 @@ impl Body<'_, '_, '_> {
             PatternKind::Wildcard | PatternKind::Error | PatternKind::Typed(..) => Test::Nothing,
             PatternKind::Bind(name) => match variant(name) {
                 Some(index) => Test::Variant(index),
-                None if self.is_constant(name) => Test::Other,
+                None if self.pattern_constant(pattern).is_some() => Test::Other,
                 None => Test::Nothing,
             },
             PatternKind::Tuple(_) => Test::Variant(0),
-            PatternKind::Variant { .. } if self.module_constant(pattern).is_some() => Test::Other,
+            PatternKind::Variant { .. } if self.pattern_constant(pattern).is_some() => Test::Other,
             // It is refused.
             PatternKind::Variant { .. } if matches!(self.head(ty), Head::Struct(_)) => {
                 Test::Nothing

@@ -1,119 +1,21 @@
-//! Patterns: tests, bindings, and which values a match covers.
+//! Patterns: tests and bindings.
 
 use super::*;
 use crate::ir::Condition;
 use crate::plural;
 
-/// The values that the arms of a match cover, as far as that is known: by the number of a variant or bool, whether an arm
-/// does.
-#[derive(Default)]
-struct Coverage(Vec<bool>);
-
-impl Coverage {
-    fn has(&self, value: usize) -> bool {
-        self.0.get(value).copied().unwrap_or(false)
-    }
-}
-
-impl<'s> Body<'_, '_, 's> {
-    fn cover_pattern(&mut self, coverage: &mut Coverage, ty: TypeId, pattern: PatternId) {
-        match self.tree.pattern(pattern).kind {
-            PatternKind::Or(parts) => {
-                let tree = self.tree;
-                for &part in tree.list(parts) {
-                    self.cover_pattern(coverage, ty, PatternId(part));
-                }
+impl Body<'_, '_, '_> {
+    /// The constant that a pattern names, as `K` or `module.K`.
+    pub(super) fn pattern_constant(&self, pattern: PatternId) -> Option<u32> {
+        let (file, name) = match self.tree.pattern(pattern).kind {
+            PatternKind::Bind(name) => (self.source, name),
+            PatternKind::Variant { path: Some(path), variant, has_fields: false, .. } => {
+                (self.module_prefix(path)?, variant)
             }
-            PatternKind::Value(value) => {
-                if let ExprKind::Bool(value) = self.tree.expr(value).kind {
-                    self.add_covered(coverage, value.into());
-                }
-            }
-            PatternKind::Bind(name) => {
-                if let Some((index, _)) = self.variant_of(ty, name) {
-                    self.add_covered(coverage, index);
-                }
-            }
-            PatternKind::Variant { variant, .. } if self.module_constant(pattern).is_none() => {
-                let Some((index, _)) = self.variant_of(ty, variant) else { return };
-                let fields = self.payload(ty, usize::try_from(index).unwrap_or(usize::MAX));
-                let mut parts = fields.iter().enumerate();
-                if parts.all(|(position, field)| {
-                    let part = self.pattern_of_field(pattern, field, position);
-                    part.is_none_or(|part| self.is_irrefutable(part, field.ty))
-                }) {
-                    self.add_covered(coverage, index);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn add_covered(&mut self, coverage: &mut Coverage, value: i128) {
-        let Ok(value) = u32::try_from(value) else { return };
-        let added = try_replace(&mut coverage.0, value, false, true);
-        self.program().diagnostics.allocated(added);
-    }
-
-    /// Whether every value of the type matches.
-    fn is_irrefutable(&mut self, pattern: PatternId, ty: TypeId) -> bool {
-        let tree = self.tree;
-        match tree.pattern(pattern).kind {
-            PatternKind::Wildcard | PatternKind::Error | PatternKind::Typed(..) => true,
-            PatternKind::Bind(name) => {
-                !self.is_constant(name) && self.variant_of(ty, name).is_none()
-            }
-            PatternKind::Tuple(parts) => {
-                let fields = match self.head(ty) {
-                    Head::Tuple => self.program().fields_of(ty, 0),
-                    _ => return true,
-                };
-                tree.list(parts)
-                    .iter()
-                    .zip(fields)
-                    .all(|(&part, field)| self.is_irrefutable(PatternId(part), field.ty))
-            }
-            PatternKind::Or(parts) => {
-                tree.list(parts).iter().any(|&part| self.is_irrefutable(PatternId(part), ty))
-            }
-            // It is refused.
-            PatternKind::Variant { .. } => matches!(self.head(ty), Head::Struct(_)),
-            _ => false,
-        }
-    }
-
-    pub(super) fn is_constant(&self, name: Name) -> bool {
-        matches!(self.unit.program.item(self.source, name), Some(Item::Const(_)))
-    }
-
-    /// The constant that a pattern `module.K` names.
-    pub(super) fn module_constant(&self, pattern: PatternId) -> Option<u32> {
-        let PatternKind::Variant { path: Some(path), variant, has_fields: false, .. } =
-            self.tree.pattern(pattern).kind
-        else {
-            return None;
+            _ => return None,
         };
-        match self.unit.program.item(self.module_prefix(path)?, variant) {
+        match self.unit.program.item(file, name) {
             Some(Item::Const(number)) => Some(number),
-            _ => None,
-        }
-    }
-
-    /// The name of a value that no arm covers.
-    pub(super) fn missing(&mut self, arms: List, ty: TypeId) -> Option<&'s str> {
-        let tree = self.tree;
-        let mut coverage = Coverage::default();
-        for arm in tree.entries(&tree.arms, arms).filter(|arm| arm.guard.is_none()) {
-            self.cover_pattern(&mut coverage, ty, arm.pattern);
-        }
-        match self.head(ty) {
-            Head::Scalar(Scalar::Bool) => Some(if coverage.has(1) { "false" } else { "true" }),
-            Head::Enum(number) => {
-                let variants = self.unit.program.enum_variants(number);
-                let mut variants = (0..).zip(variants);
-                let missing = variants.find(|&(index, _)| !coverage.has(index));
-                missing.map(|(_, variant)| self.unit.program.name(variant.name))
-            }
             _ => None,
         }
     }
@@ -146,7 +48,7 @@ impl<'s> Body<'_, '_, 's> {
             PatternKind::Tuple(parts) => self.test_tuple(parts, value, span, fails),
             PatternKind::Variant { path, owner, variant, fields, has_fields } => {
                 let names = (owner, variant);
-                if let Some(number) = self.module_constant(pattern) {
+                if let Some(number) = self.pattern_constant(pattern) {
                     let right = self.constant(number, Want::of(value.ty), span);
                     return self.test_equal(value, right, span, fails);
                 }
@@ -433,23 +335,40 @@ impl<'s> Body<'_, '_, 's> {
         );
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         let payload = self.program().fields_of(value.ty, index);
-        let tree = self.tree;
         if has_fields && fields.len() != payload.len() {
             return self.field_count(variant, payload.len(), fields, span);
         }
+        self.test_fields((variant, fields), (place, &payload), span, fails);
+    }
+
+    /// The patterns of a payload, one for each field.
+    fn test_fields(
+        &mut self,
+        (variant, fields): (Name, List),
+        (place, payload): (Place, &[Field]),
+        span: Span,
+        fails: Target,
+    ) {
+        let (tree, name) = (self.tree, self.name(variant));
+        let filled = crate::alloc_util::try_filled(payload.len(), &false);
+        let mut done = self.program().diagnostics.allocated(filled).unwrap_or_default();
         for (position, field) in tree.entries(&tree.pattern_fields, fields).enumerate() {
-            let by_name = |f: &&Field| Some(f.name) == field.name;
-            let target = match field.name {
-                Some(_) => payload.iter().find(by_name),
-                None => payload.get(position),
+            let index = match field.name {
+                Some(name) => payload.iter().position(|field| field.name == name),
+                None => Some(position),
             };
-            let Some(target) = target else {
-                let variant = self.name(variant);
+            let found = index.and_then(|at| payload.get(at).zip(done.get_mut(at)));
+            let Some((target, done)) = found else {
                 let field = field.name.map_or("", |field| self.name(field));
-                let message = format_args!("variant `{variant}` has no field `{field}`");
+                let message = format_args!("variant `{name}` has no field `{field}`");
                 self.error(span, Code::UnknownField, message);
                 continue;
             };
+            if core::mem::replace(done, true) {
+                let field = self.name(target.name);
+                let message = format_args!("field `{field}` of `{name}` has two patterns");
+                self.error(span, Code::BadPattern, message);
+            }
             let loaded = self.load(Self::inside(place, target.offset), target.ty);
             self.test(field.pattern, loaded, fails);
         }

@@ -213,3 +213,58 @@ fn name_in_a_pattern_that_is_written_as_a_variant_or_constant_has_to_be_one() {
         assert_eq!(errors_of(&text), [""; 0], "{arm}");
     }
 }
+
+#[test]
+fn note_names_a_variant_that_is_not_covered() {
+    let head = "enum E:\n    A(b: bool)\n    B(x: i8, y: i8)\n    C\n";
+    for (subject, arms, missing) in [
+        ("E", "A(true)|A(false)|C", Some("B")),
+        ("E", "A(true)|A(false)|B(0, _)|C", Some("B")),
+        ("E", "A(true)|C|B(_, _)", Some("A")),
+        ("E", "A(_)|B(-128..=-1, _)|B(0..=127, _)", Some("C")),
+        ("E", "A(_) if true|B(_, _)|C", Some("A")),
+        ("bool", "true", Some("false")),
+        ("bool", "false", Some("true")),
+        ("i8", "0", None),
+        ("(E, bool)", "(E.C, _)", None),
+    ] {
+        let cases: String = arms.split('|').map(|arm| format!("        case {arm}: 1\n")).collect();
+        let text = format!("{head}fn f(e: {subject}) -> i64:\n    match e:\n{cases}");
+        let found = compiled(&text, Mode::Compile).diagnostics;
+        let found: Vec<_> = found.iter().map(|d| (&*d.message, d.note.as_deref())).collect();
+        let message = format!("the match has no arm for some values of `{subject}`");
+        let note = missing.map(|name| format!("`{name}` is missing"));
+        let note = note.as_deref().unwrap_or("add `case _:`");
+        assert_eq!(found, [(&*message, Some(note))], "{arms}");
+    }
+}
+
+#[test]
+fn pattern_has_each_field_once() {
+    let head = "enum N:\n    V(x: i64, y: i64)\nfn f(n: N) -> i64:\n    match n:\n";
+    for (fields, field) in [("x: a, x: 3", "x"), ("y: a, b", "y"), ("y: a, y: b", "y")] {
+        let text = format!("{head}        case V({fields}): 1\n        case _: 2\n");
+        let expected = format!("5: E1410: field `{field}` of `V` has two patterns");
+        assert_eq!(errors_of(&text), [expected], "{fields}");
+    }
+    let text =
+        format!("{head}        case V(y: a, x: b): a * 10 + b\nfn g() -> i64: f(N.V(1, 2))\n");
+    assert_eq!(run(&text, "g", &[]), 21);
+}
+
+#[test]
+fn hexadecimal_pattern_is_the_value_that_it_has_in_the_type() {
+    let head = "const LAST = 0xFFFF_FFFF_FFFF_FFFF\nfn f(x: i64) -> i64:\n    match x:\n";
+    let text = format!(
+        "{head}        case 0xFFFF_FFFF_FFFF_FFFF: 1\n        \
+         case 0x8000_0000_0000_0000..=0xFFFF_FFFF_FFFF_FFFE: 2\n        case _: 3\n"
+    );
+    assert_eq!(errors_of(&text), [""; 0]);
+    assert_eq!([-1, -5, 7].map(|x| run(&text, "f", &[x])), [1, 2, 3]);
+    let text = format!(
+        "{head}        case LAST: 1\n        case 0x8000_0000_0000_0000..LAST: 2\n        \
+         case 0..=0x7FFF_FFFF_FFFF_FFFF: 3\n"
+    );
+    assert_eq!(errors_of(&text), [""; 0]);
+    assert_eq!([-1, -5, 7].map(|x| run(&text, "f", &[x])), [1, 2, 3]);
+}
