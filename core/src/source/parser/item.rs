@@ -12,11 +12,8 @@ const ATTRIBUTES: &[&str] = &[
     "inline",
     "always_inline",
     "no_mangle",
-    "repr",
-    "packed",
     "export",
     "entry",
-    "align",
     "no_gc",
     "no_alloc",
     "gc",
@@ -222,6 +219,11 @@ impl Parser<'_, '_> {
         let (span, text) = (self.span(), self.text(self.span()));
         if ["gpu_kernel", "naked", "section", "cfg", "extern", "interrupt"].contains(&text) {
             let message = format_args!("attribute `@{text}` is not supported");
+            self.error(span, Code::Refused, message);
+        } else if ["repr", "packed", "align"].contains(&text) {
+            let message = format_args!(
+                "attribute `@{text}` is not supported: the fields of a struct lie as in C"
+            );
             self.error(span, Code::Refused, message);
         } else if !ATTRIBUTES.contains(&text) {
             let message = format_args!("unknown attribute `@{text}`");

@@ -446,3 +446,12 @@ fn lines_with_only_the_mark_of_documentation_enclose_a_block() {
     assert_eq!(run(&format!("///\n{f}"), "f", &[]), 7);
     assert_eq!(run(&format!("/// One.\n///\n{f}///\n"), "f", &[]), 7);
 }
+
+#[test]
+fn attributes_of_layout_are_refused() {
+    for attribute in ["@packed", "@repr(C)", "@align(16)", "#[repr(C)]"] {
+        let found = messages(&std::format!("{attribute}\nstruct P:\n    a: u8\n    b: i64\n"));
+        let error = found.iter().find(|message| message.contains("E1201"));
+        assert!(error.is_some_and(|error| error.contains("lie as in C")), "{attribute}: {found:?}");
+    }
+}
