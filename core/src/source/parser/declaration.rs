@@ -155,31 +155,52 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// `where T: A + B, U: C`: the bounds replace those of the parameters.
+    /// `where T: A + B, U: C`: the bounds are added to those of the parameters.
     fn where_clause(&mut self, params: List) {
         if !self.is_word(Name::WHERE) {
             return;
         }
         self.bump();
+        let mut added = Vec::new();
         while self.is(TokenKind::Word) {
             let word = self.word("a type parameter");
             if !self.expect(TokenKind::Colon, "`:` and a bound") {
-                return;
+                break;
             }
             let bounds = self.bounds();
-            let start = usize::try_from(params.start).unwrap_or(usize::MAX);
-            let own = self.tree.type_params.get_mut(start..).unwrap_or(&mut []);
-            let param = own.iter_mut().take(params.len()).find(|p| p.word.name == word.name);
-            match param {
-                Some(param) => param.bounds = bounds,
-                None => {
-                    let message = format_args!("`where` names no type parameter of the function");
-                    self.error(word.span, Code::UnknownType, message);
-                }
+            let is_same = |param: TypeParam| param.word.name == word.name;
+            let index = self.tree.entries(&self.tree.type_params, params).position(is_same);
+            if let Some(index) = index {
+                self.diagnostics.push(&mut added, (index, bounds));
+            } else {
+                let message = format_args!("`where` names no type parameter of the function");
+                self.error(word.span, Code::UnknownType, message);
             }
             if !self.eat(TokenKind::Comma) {
-                return;
+                break;
             }
+        }
+        added.sort_unstable_by_key(|&(index, bounds)| (index, bounds.start));
+        for group in added.chunk_by(|one, two| one.0 == two.0) {
+            self.add_bounds(params, group);
+        }
+    }
+
+    /// Makes one list of the bounds of a type parameter and of those of `where`, which have its number.
+    fn add_bounds(&mut self, params: List, group: &[(usize, List)]) {
+        let number = group.first().map_or(usize::MAX, |first| first.0);
+        let param = self.tree.entries(&self.tree.type_params, params).nth(number);
+        let Some(param) = param else { return };
+        let mark = self.scratch.len();
+        for list in [param.bounds].into_iter().chain(group.iter().map(|added| added.1)) {
+            for &bound in self.tree.list(list) {
+                self.diagnostics.push(&mut self.scratch, bound);
+            }
+        }
+        let bounds = self.list_since(mark);
+        let start = usize::try_from(params.start).unwrap_or(usize::MAX);
+        if let Some(param) = self.tree.type_params.get_mut(start.saturating_add(number)) {
+            param.bounds = bounds;
         }
     }
 

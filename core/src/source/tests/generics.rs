@@ -68,3 +68,22 @@ fn generic_function_with_its_types_is_a_value() {
         1
     );
 }
+
+#[test]
+fn bounds_of_where_are_added() {
+    let refused = |bound: &str| format!("does not have the operations of `{bound}`");
+    for (head, bound) in [
+        ("fn g<T: Int>(x: T) -> T where T: Num: x", "Int"),
+        ("fn g<T>(x: T) -> T where T: Int, T: Num: x", "Int"),
+        ("fn g<T>(x: T) -> T where T: Num, T: Int: x", "Int"),
+        ("fn g<T: Num>(x: T) -> T where T: Int & Signed: x", "Int"),
+        ("fn g<A: Num, T: Num>(a: A, x: T) -> T where T: Signed, A: Signed, A: Int: x", "Int"),
+    ] {
+        let arguments = if head.contains("a: A") { "2.5, 1" } else { "2.5" };
+        let found = errors_of(&format!("{head}\nfn h(): print g({arguments})\n"));
+        assert!(found.len() == 1 && found[0].contains(&refused(bound)), "{head}: {found:?}");
+        let arguments = if head.contains("a: A") { "2, 1.5" } else { "2" };
+        let text = format!("{head}\nfn main(): print g({arguments})\n");
+        assert_eq!(errors_of(&text), [""; 0], "{head}");
+    }
+}
