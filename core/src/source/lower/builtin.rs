@@ -355,7 +355,7 @@ impl Body<'_, '_, '_> {
     }
 
     /// Whether a type has the operations of a bound; `None` for an unknown bound.
-    fn has_bound(&self, ty: TypeId, bound: &str) -> Option<bool> {
+    fn has_bound(&mut self, ty: TypeId, bound: &str) -> Option<bool> {
         if matches!(self.head(ty), Head::Param(_)) {
             return Some(true);
         }
@@ -364,9 +364,7 @@ impl Body<'_, '_, '_> {
         let is_float = scalar.is_some_and(Scalar::is_float);
         Some(match bound {
             "Ord" | "PartialOrd" | "Comparable" | "Compare" => is_number,
-            "Eq" | "PartialEq" | "Equatable" | "Hash" => {
-                matches!(self.repr(ty), Repr::Scalar(_))
-            }
+            "Eq" | "PartialEq" | "Equatable" | "Hash" => self.has_equality(ty).is_ok(),
             "Add" | "Sub" | "Mul" | "Div" | "Neg" | "Num" | "Number" | "Numeric" => is_number,
             "Rem" | "Int" | "Integer" | "Integral" | "BitAnd" | "BitOr" | "BitXor" | "Shl"
             | "Shr" => is_number && !is_float,

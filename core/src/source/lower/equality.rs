@@ -4,7 +4,16 @@ use super::*;
 use crate::ir::{Binary, Condition};
 
 /// The most scalars that one comparison compares.
-const MAX_SCALARS: usize = 256;
+pub(super) const MAX_SCALARS: usize = 256;
+
+/// Why values of a type have no `==`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoEquality {
+    /// A part of them, or the type itself, has none.
+    Part(TypeId),
+    /// They have more than [`MAX_SCALARS`] parts.
+    Size,
+}
 
 impl Body<'_, '_, '_> {
     /// `left == right` or `left != right` of structs or tuples of one type whose fields are scalars, structs and tuples;
@@ -21,7 +30,7 @@ impl Body<'_, '_, '_> {
             return None;
         }
         let mut scalars = Vec::new();
-        self.scalars_of(left.ty, 0, &mut scalars)?;
+        self.add_scalars(left.ty, 0, &mut scalars).ok()?;
         let result = self.builder.local(Scalar::Bool);
         self.builder.constant(Scalar::Bool, result, 1);
         for (ty, offset) in scalars {
@@ -39,38 +48,32 @@ impl Body<'_, '_, '_> {
         Some(Typed::local(TypeId::BOOL, result))
     }
 
-    /// The type of the first part of a struct or tuple that has no `==`.
-    pub(super) fn not_compared(&mut self, ty: TypeId) -> Option<TypeId> {
-        match (self.head(ty), self.repr(ty)) {
-            (Head::Struct(_) | Head::Tuple, Repr::Memory) => {
-                let fields = self.program().fields_of(ty, 0);
-                fields.iter().find_map(|field| self.not_compared(field.ty))
-            }
-            (Head::Scalar(_) | Head::Enum(_), Repr::Scalar(ValueType::Scalar(_))) => None,
-            _ => Some(ty),
-        }
+    /// Whether values of the type have `==`.
+    pub(super) fn has_equality(&mut self, ty: TypeId) -> Result<(), NoEquality> {
+        self.add_scalars(ty, 0, &mut Vec::new())
     }
 
-    /// The scalars of a struct or tuple with their offsets; `None` if it has something else, or too many.
-    fn scalars_of(
+    /// Adds the scalars that are compared, with their offsets.
+    fn add_scalars(
         &mut self,
         ty: TypeId,
         offset: u32,
         scalars: &mut Vec<(TypeId, u32)>,
-    ) -> Option<()> {
+    ) -> Result<(), NoEquality> {
         match (self.head(ty), self.repr(ty)) {
             (Head::Struct(_) | Head::Tuple, Repr::Memory) => {
                 for field in self.program().fields_of(ty, 0) {
-                    self.scalars_of(field.ty, offset.saturating_add(field.offset), scalars)?;
+                    self.add_scalars(field.ty, offset.saturating_add(field.offset), scalars)?;
                 }
-                Some(())
             }
-            (Head::Scalar(_) | Head::Enum(_), Repr::Scalar(ValueType::Scalar(_)))
-                if scalars.len() < MAX_SCALARS =>
-            {
-                self.program().diagnostics.push(scalars, (ty, offset))
+            (_, Repr::Scalar(ValueType::Scalar(_))) if scalars.len() >= MAX_SCALARS => {
+                return Err(NoEquality::Size);
             }
-            _ => None,
+            (_, Repr::Scalar(ValueType::Scalar(_))) => {
+                self.program().diagnostics.push(scalars, (ty, offset));
+            }
+            _ => return Err(NoEquality::Part(ty)),
         }
+        Ok(())
     }
 }

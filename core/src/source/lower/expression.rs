@@ -193,6 +193,9 @@ impl<'p, 's> Body<'_, 'p, 's> {
             _ if is_function => Some(
                 "a call has its arguments in parentheses, and has them also without arguments: `print()`",
             ),
+            "self" | "Self" if !self.defaults.is_empty() => {
+                Some("a default has no receiver, and names the type in the place of `Self`")
+            }
             "self" => Some(
                 "`self` is the receiver of a method in an `impl`; one whose name starts with `from_` or `with_` has none",
             ),

@@ -1,5 +1,6 @@
 //! Arithmetic, comparisons and prefix operators.
 
+use super::equality::{MAX_SCALARS, NoEquality};
 use super::*;
 use crate::ir::{Binary, Condition, Unary};
 use crate::source::program::operation::beside;
@@ -238,14 +239,18 @@ impl Body<'_, '_, '_> {
         let note = match self.head(left) {
             Head::Enum(_) if is_equality => "a variant is tested by `x is E.A`, or by `match`",
             Head::Array(_) | Head::View if is_equality => "compare the elements in a loop",
-            Head::Struct(_) | Head::Tuple if is_equality => {
-                let text = match self.not_compared(left) {
-                    Some(part) => self.type_text(part),
-                    None => return self.error(place, Code::NoOperation, message),
-                };
-                let note = format_args!("a part of it is of type `{text}`, which has no `{op}`");
-                return self.error_with_note(place, Code::NoOperation, message, note);
-            }
+            Head::Struct(_) | Head::Tuple if is_equality => match self.has_equality(left) {
+                Err(NoEquality::Part(part)) => {
+                    let text = self.type_text(part);
+                    let note =
+                        format_args!("a part of it is of type `{text}`, which has no `{op}`");
+                    return self.error_with_note(place, Code::NoOperation, message, note);
+                }
+                _ => {
+                    let note = format_args!("it has more than {MAX_SCALARS} parts");
+                    return self.error_with_note(place, Code::NoOperation, message, note);
+                }
+            },
             _ => return self.error(place, Code::NoOperation, message),
         };
         self.error_with_note(place, Code::NoOperation, message, format_args!("{note}"))

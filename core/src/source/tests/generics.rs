@@ -87,3 +87,34 @@ fn bounds_of_where_are_added() {
         assert_eq!(errors_of(&text), [""; 0], "{head}");
     }
 }
+
+#[test]
+fn bound_of_equality_is_what_compares() {
+    let head = "struct P:\n    x: i64\n    y: (bool, f64)\nstruct A:\n    x: [i64; 2]\nenum C:\n    R\n    G\n\
+                enum V:\n    N(i64)\nfn same<T: Eq>(a: T, b: T) -> bool: a == b\n\
+                fn any<T>(a: T, b: T) -> bool: a == b\n";
+    for (value, holds) in [
+        ("P(1, (true, 2.5))", true),
+        ("(1, C.G)", true),
+        ("C.R", true),
+        ("1.5", true),
+        ("A([1, 2])", false),
+        ("[1, 2]", false),
+        ("V.N(1)", false),
+        ("\"a\"", false),
+    ] {
+        for name in ["same", "any"] {
+            let text = format!("{head}fn f() -> bool: {name}({value}, {value})\n");
+            let found = errors_of(&text);
+            assert_eq!(found.is_empty(), holds, "{name} {value}: {found:?}");
+            assert!(!holds || run(&text, "f", &[]) == 1, "{name} {value}");
+        }
+    }
+}
+
+#[test]
+fn pointers_in_structs_are_compared() {
+    let text = "struct S:\n    p: *const i64\n    n: i64\n\
+                fn f(p: *const i64, q: *const i64) -> bool: S(p, 1) == S(q, 1)\n";
+    assert_eq!([run(text, "f", &[8, 8]), run(text, "f", &[8, 16])], [1, 0]);
+}

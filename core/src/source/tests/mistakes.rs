@@ -248,3 +248,28 @@ fn call_with_too_many_parameters_is_refused_before_its_arguments() {
     let text = format!("fn f({}) -> i64: 1\nfn g() -> i64: f(x)\n", params.join(", "));
     assert_eq!(errors_of(&text), ["2: E1006: a call has at most 255 arguments"]);
 }
+
+#[test]
+fn comparison_of_too_many_parts_says_so() {
+    let text = |count: usize| {
+        format!(
+            "struct S:\n    x: ({})\nfn f(a: S, b: S) -> bool: a == b\n",
+            ["i8"].repeat(count).join(", ")
+        )
+    };
+    assert_eq!(errors_of(&text(256)), [""; 0]);
+    let expected = "==: `==` has no meaning for `S` and `S` (it has more than 256 parts)";
+    assert_eq!(marked(&text(257)), [expected]);
+}
+
+#[test]
+fn default_has_no_receiver() {
+    let note = "a default has no receiver, and names the type in the place of `Self`";
+    for (default, name) in [("self.m", "self"), ("Self.k()", "Self")] {
+        let text = format!(
+            "struct S:\n    m: i64\n    static fn k() -> i64: 3\n    fn g(x: i64 = {default}) -> i64: x\n"
+        );
+        let expected = format!("{name}: name `{name}` not found ({note})");
+        assert_eq!(marked(&text), [expected], "{default}");
+    }
+}
