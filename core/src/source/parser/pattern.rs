@@ -132,6 +132,7 @@ impl Parser<'_, '_> {
         let behind = self.token_at(2).kind;
         self.is(TokenKind::Colon)
             && ty.kind == TokenKind::Word
+            && ty.name != Name::LOOP
             && matches!(
                 behind,
                 TokenKind::Colon | TokenKind::If | TokenKind::FatArrow | TokenKind::Arrow

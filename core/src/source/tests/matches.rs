@@ -268,3 +268,10 @@ fn hexadecimal_pattern_is_the_value_that_it_has_in_the_type() {
     assert_eq!(errors_of(&text), [""; 0]);
     assert_eq!([-1, -5, 7].map(|x| run(&text, "f", &[x])), [1, 2, 3]);
 }
+
+#[test]
+fn loop_is_the_body_of_an_arm() {
+    let text =
+        "fn f(x: i64) -> i64:\n    match x:\n        case 1: 10\n        case n: loop: return n\n";
+    assert_eq!([1, 7].map(|x| run(text, "f", &[x])), [10, 7]);
+}
