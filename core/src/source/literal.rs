@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 
 use super::code::Code;
-use super::program::operation::rounded;
 use crate::alloc_util::{AllocError, try_push};
 use crate::ir::Scalar;
 
@@ -108,13 +107,17 @@ fn float(text: &str) -> Result<Number, LiteralError> {
         len += 1;
     }
     let digits = buffer.get(..len).and_then(|bytes| core::str::from_utf8(bytes).ok());
-    let value = digits.and_then(|digits| digits.parse::<f64>().ok());
+    let value = digits.and_then(|digits| match ty {
+        // By way of an f64 it would be rounded twice.
+        Some(Scalar::F32) => digits.parse::<f32>().ok().map(f64::from),
+        _ => digits.parse::<f64>().ok(),
+    });
     let value = value.ok_or(bad("the number is malformed"))?;
+    if ty == Some(Scalar::F32) && value.is_infinite() {
+        return Err(bad("the number does not fit `f32`"));
+    }
     if value.is_infinite() {
         return Err(bad("the number does not fit `f64`"));
-    }
-    if ty == Some(Scalar::F32) && rounded(value, Scalar::F32).is_infinite() {
-        return Err(bad("the number does not fit `f32`"));
     }
     if ty.is_some_and(|ty| !ty.is_float()) {
         return Err(bad("a number with a fraction has no integer type"));
@@ -134,9 +137,13 @@ pub(super) fn escape(rest: &str) -> Result<(char, usize), LiteralError> {
         LiteralError { code: Code::BadEscape, message: "the escape has no hexadecimal digits" };
     let hex = |from: usize, len: usize| {
         let digits = rest.get(from..from + len).ok_or(error)?;
-        let value = u32::from_str_radix(digits, 16).map_err(|_| error)?;
+        // A sign would be accepted in front of them.
+        if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(error);
+        }
+        let value = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
         let message = "no character has this number: they are at most 10FFFF, without D800 to DFFF";
-        char::from_u32(value).ok_or(LiteralError { message, ..error })
+        value.ok_or(LiteralError { message, ..error })
     };
     let first = rest.chars().next().ok_or(error)?;
     let simple = match first {
@@ -151,7 +158,7 @@ pub(super) fn escape(rest: &str) -> Result<(char, usize), LiteralError> {
         'x' => return Ok((hex(1, 2)?, 3)),
         'u' if rest.as_bytes().get(1) == Some(&b'{') => {
             let len = rest.find('}').and_then(|end| end.checked_sub(2)).ok_or(error)?;
-            return Ok((hex(2, len.min(8))?, len + 3));
+            return Ok((hex(2, len)?, len + 3));
         }
         'u' => return Ok((hex(1, 4)?, 5)),
         // Any other escaped character is itself.
@@ -198,6 +205,8 @@ mod tests {
             ("2.5e3", 2500.0, None),
             ("2.5e-1", 0.25, None),
             ("7.5f32", 7.5, Some(Scalar::F32)),
+            // Just below the middle between two values, which the nearest f64 is.
+            ("1.00000017881393432617187499f32", 1.000_000_119_209_289_6, Some(Scalar::F32)),
         ] {
             assert_eq!(number(text), Ok(Number::Float(f64::to_bits(value), ty)), "{text}");
         }
@@ -213,12 +222,15 @@ mod tests {
             ("x41z", 'A', 3),
             ("u00e9", 'é', 5),
             ("u{1F600}", '😀', 8),
+            ("u{000000041}", 'A', 12),
             ("q", 'q', 1),
             ("\"", '"', 1),
         ] {
             assert_eq!(escape(text), Ok((character, len)), "{text}");
         }
-        for text in ["", "x", "xg0", "u{}", "u{d800}", "u12"] {
+        for text in
+            ["", "x", "xg0", "x+4", "u{}", "u{+41}", "u+041", "u{d800}", "u{100000041}", "u12"]
+        {
             assert!(escape(text).is_err(), "{text}");
         }
     }
