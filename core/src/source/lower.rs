@@ -29,7 +29,7 @@ use super::syntax::*;
 use super::token::Span;
 use super::trap::{TRAP_ASSERT, TRAP_BOUNDS, TRAP_EXPONENT};
 use super::ty::{Head, TypeId};
-use crate::alloc_util::{AllocError, try_push, try_replace};
+use crate::alloc_util::{AllocError, try_collect, try_push, try_replace};
 use crate::ir::{Data, FileName, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
 
 mod aggregate;
@@ -383,6 +383,12 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     fn head(&self, ty: TypeId) -> Head {
         self.unit.program.types.head(ty)
+    }
+
+    /// The parts of a type, copied.
+    fn parts_of(&mut self, ty: TypeId) -> Vec<TypeId> {
+        let parts = try_collect(self.unit.program.types.parts(ty).iter().copied());
+        self.program().diagnostics.allocated(parts).unwrap_or_default()
     }
 
     fn scalar(&self, ty: TypeId) -> Option<Scalar> {

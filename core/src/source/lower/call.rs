@@ -160,9 +160,7 @@ impl Body<'_, '_, '_> {
             self.skip_arguments(arguments);
             return Typed::ERROR;
         }
-        let parts = self.unit.program.types.parts(callee.ty).iter().copied();
-        let parts = crate::alloc_util::try_collect(parts);
-        let parts = self.program().diagnostics.allocated(parts).unwrap_or_default();
+        let parts = self.parts_of(callee.ty);
         let Some((&result, params)) = parts.split_last() else { return Typed::ERROR };
         let tree = self.tree;
         let list = tree.entries(&tree.arguments, arguments);
@@ -413,7 +411,7 @@ impl Body<'_, '_, '_> {
         let want = Want { changed_by: None, ..want };
         let value = match by.is_view && self.is_computed_part(id) {
             true => {
-                let place = self.mutable_place(id);
+                let place = self.assigned_place(id);
                 place.map_or(Typed::ERROR, |(place, ty)| Typed::new(ty, Value::Place(place)))
             }
             false => self.expr_kind(id, want),

@@ -2,7 +2,6 @@
 
 use super::operator::{Spans, condition_of};
 use super::*;
-use crate::ir::Condition;
 
 impl Body<'_, '_, '_> {
     /// Goes to `target` when the condition is `expected`, and goes on otherwise.
@@ -165,7 +164,7 @@ impl Body<'_, '_, '_> {
         let left = self.local_of(left);
         let right = self.branch_operand(right);
         if expected || is_exact {
-            let condition = if expected { condition } else { negated(condition) };
+            let condition = if expected { condition } else { condition.inverse() };
             let label = self.jump_label(target);
             return self.builder.branch(condition, ty, left, right, label);
         }
@@ -269,17 +268,5 @@ impl Body<'_, '_, '_> {
             }
             _ => value,
         }
-    }
-}
-
-/// The condition that holds where `condition` does not, for values with an order.
-fn negated(condition: Condition) -> Condition {
-    match condition {
-        Condition::Equal => Condition::NotEqual,
-        Condition::NotEqual => Condition::Equal,
-        Condition::Less => Condition::GreaterEqual,
-        Condition::LessEqual => Condition::Greater,
-        Condition::Greater => Condition::LessEqual,
-        Condition::GreaterEqual => Condition::Less,
     }
 }

@@ -16,6 +16,13 @@ pub(super) struct Merge {
     is_used: bool,
 }
 
+impl Merge {
+    fn new(want: Want, is_used: bool) -> Self {
+        let (ty, value) = (None, Value::None);
+        Self { want, ty, value, is_of_literal: false, has_conflict: false, is_used }
+    }
+}
+
 impl Body<'_, '_, '_> {
     /// The statements of a block; its last expression is its value when `is_used`.
     pub(super) fn block(&mut self, id: BlockId, want: Want, is_used: bool) -> Typed {
@@ -60,11 +67,6 @@ impl Body<'_, '_, '_> {
             self.free_slots(slots);
         }
         if self.reachable || result.ty == TypeId::ERROR { result } else { Typed::NEVER }
-    }
-
-    pub(super) fn merge(&mut self, want: Want, is_used: bool) -> Merge {
-        let (ty, value) = (None, Value::None);
-        Merge { want, ty, value, is_of_literal: false, has_conflict: false, is_used }
     }
 
     /// What a branch is asked for.
@@ -232,7 +234,7 @@ impl Body<'_, '_, '_> {
         is_used: bool,
     ) -> Typed {
         let tree = self.tree;
-        let mut merge = self.merge(want, is_used);
+        let mut merge = Merge::new(want, is_used);
         let end = self.target();
         for &[condition, body] in tree.list(branches).as_chunks().0 {
             let next = self.target();
@@ -301,7 +303,7 @@ impl Body<'_, '_, '_> {
         // An arm may assign to the variable: the match has a number above those of its arms.
         let last = self.last_of(arms, value);
         let subject = self.stable(subject, value, last);
-        let mut merge = self.merge(want, is_used);
+        let mut merge = Merge::new(want, is_used);
         let end = self.target();
         for arm in tree.entries(&tree.arms, arms) {
             let next = self.target();

@@ -325,10 +325,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let types = self.resolve_all(types);
         if name == Name::SELF_TYPE {
             let ty = self.types.iter().rev().find(|entry| entry.0 == name)?.1;
-            let parts = self.unit.program.types.parts(ty).iter().copied();
-            let parts = crate::alloc_util::try_collect(parts);
-            let head = self.head(ty);
-            return Some((head, self.program().diagnostics.allocated(parts)?));
+            return Some((self.head(ty), self.parts_of(ty)));
         }
         match self.unit.program.item(source, name)? {
             Item::Struct(number) => Some((Head::Struct(number), types)),
@@ -337,10 +334,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
                 let span = self.span(id);
                 let place = (self.source, span);
                 let ty = self.program().named(place, source, name, &types, &[]);
-                let parts = self.unit.program.types.parts(ty).iter().copied();
-                let parts = crate::alloc_util::try_collect(parts);
-                let head = self.head(ty);
-                Some((head, self.program().diagnostics.allocated(parts)?))
+                Some((self.head(ty), self.parts_of(ty)))
             }
             _ => None,
         }

@@ -1,7 +1,6 @@
 //! Calls with `.`: methods, static methods, variants with payloads and functions of modules.
 
 use super::*;
-use crate::alloc_util::try_collect;
 
 impl Body<'_, '_, '_> {
     pub(super) fn call_member(
@@ -57,9 +56,7 @@ impl Body<'_, '_, '_> {
             }
             return self.not_callable(name, arguments, span);
         };
-        let parts = self.unit.program.types.parts(ty).iter().copied();
-        let parts = try_collect(parts);
-        let parts = self.program().diagnostics.allocated(parts).unwrap_or_default();
+        let parts = self.parts_of(ty);
         self.construct(number, &parts, arguments, want, span)
     }
 
@@ -192,7 +189,7 @@ impl Body<'_, '_, '_> {
             self.skip_arguments(arguments);
             return Typed::ERROR;
         }
-        let Some((place, ty)) = self.mutable_place(base) else {
+        let Some((place, ty)) = self.assigned_place(base) else {
             self.skip_arguments(arguments);
             return Typed::ERROR;
         };

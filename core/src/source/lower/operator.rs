@@ -132,9 +132,8 @@ impl Body<'_, '_, '_> {
         left: Typed,
         right: Typed,
         op: BinaryOp,
-        spans: impl Into<Spans>,
+        spans: Spans,
     ) -> Option<(Typed, Typed)> {
-        let spans = spans.into();
         let span = spans.whole;
         if left.ty.fits_all() || right.ty.fits_all() {
             return None;

@@ -148,17 +148,11 @@ impl Body<'_, '_, '_> {
 
     /// Goes to `fails` unless the condition holds for integers.
     fn branch_unless(&mut self, condition: Condition, left: Typed, right: Typed, fails: Target) {
-        let negated = match condition {
-            Condition::Equal => Condition::NotEqual,
-            Condition::GreaterEqual => Condition::Less,
-            Condition::Less => Condition::GreaterEqual,
-            _ => Condition::Greater,
-        };
         let ty = self.value_type(left.ty);
         let left = self.local_of(left);
         let right = self.branch_operand(right);
         let label = self.jump_label(fails);
-        self.builder.branch(negated, ty, left, right, label);
+        self.builder.branch(condition.inverse(), ty, left, right, label);
     }
 
     fn test_range(

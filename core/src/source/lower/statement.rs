@@ -384,8 +384,8 @@ impl<'p> Body<'_, 'p, '_> {
         self.expr(value, Want::NOTHING);
     }
 
-    /// The place that is assigned to, whose variable has to be mutable.
-    fn assigned_place(&mut self, target: ExprId) -> Option<(Place, TypeId)> {
+    /// The place of a variable or a part of one that an assignment or a call changes. The variable has to be mutable.
+    pub(super) fn assigned_place(&mut self, target: ExprId) -> Option<(Place, TypeId)> {
         if self.depth >= MAX_DEPTH {
             return None;
         }
@@ -528,10 +528,11 @@ impl<'p> Body<'_, 'p, '_> {
             return self.element(variable.value, index, span);
         }
         let (place, ty) = match self.tree.expr(base).kind {
-            ExprKind::Unary(..) | ExprKind::Name(_) | ExprKind::Field(..) => {
-                self.assigned_base(base)?
-            }
-            ExprKind::TupleField(..) | ExprKind::Index(..) => self.assigned_base(base)?,
+            ExprKind::Unary(..)
+            | ExprKind::Name(_)
+            | ExprKind::Field(..)
+            | ExprKind::TupleField(..)
+            | ExprKind::Index(..) => self.assigned_base(base)?,
             _ => {
                 let message = format_args!("a value that is not stored is not assigned to");
                 self.error(span, Code::NotAssignable, message);
@@ -551,11 +552,6 @@ impl<'p> Body<'_, 'p, '_> {
             let message = format_args!("memory behind `{text}` is not mutable");
             self.error(span, Code::NotAssignable, message);
         }
-    }
-
-    /// The place of a variable or a part of one, as the receiver of a method that changes it.
-    pub(super) fn mutable_place(&mut self, id: ExprId) -> Option<(Place, TypeId)> {
-        self.assigned_place(id)
     }
 
     fn while_loop(&mut self, label: Option<Name>, condition: ExprId, body: BlockId) {
