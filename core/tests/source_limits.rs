@@ -12,12 +12,15 @@ use smf_core::source::{Mode, SourceFile, compile, imports};
 std::thread_local! {
     /// The bytes that this thread has allocated and not freed, and their maximum.
     static LIVE: Cell<(i64, i64)> = const { Cell::new((0, 0)) };
+    /// The bytes of all allocations of this thread.
+    static ALLOCATED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The allocator of the system, counted for each thread. A reallocation counts as an allocation, a copy and a release.
 struct Counting;
 
 fn count(bytes: i64) {
+    let _ = ALLOCATED.try_with(|all| all.set(all.get() + u64::try_from(bytes).unwrap_or(0)));
     // Thread-local storage may be gone while the thread ends.
     let _ = LIVE.try_with(|live| {
         let (now, peak) = live.get();
@@ -108,5 +111,52 @@ fn time_is_in_proportion_to_the_source() {
         let seconds = (processor_time() - start).as_secs_f64();
         let limit = (text.len() as f64 / f64::from(1 << 20)).max(0.1);
         assert!(seconds <= limit, "{name}: {seconds} s for {} bytes", text.len());
+    }
+}
+
+/// Twice the source takes about twice the work, where lists are copied: counted in bytes.
+#[test]
+#[cfg_attr(miri, ignore = "takes too long")]
+fn copied_bytes_are_in_proportion_to_the_source() {
+    let repeat =
+        |count: usize, part: &dyn Fn(usize) -> String| -> String { (0..count).map(part).collect() };
+    let fields = |count: usize| {
+        let (fields, sum) = (
+            repeat(count, &|i| format!("    f{i}: i64\n")),
+            repeat(count, &|i| format!(" + s.f{i}")),
+        );
+        format!("struct S:\n{fields}fn f(s: S) -> i64: 0{sum}\n")
+    };
+    let assigned = |count: usize| {
+        let (fields, lines) = (
+            repeat(count, &|i| format!("    f{i}: i64\n")),
+            repeat(count, &|i| format!("    s.f{i} = 1\n")),
+        );
+        format!("struct S:\n{fields}fn f(mut s: S):\n{lines}")
+    };
+    let elements = |count: usize| {
+        let (types, sum) =
+            (repeat(count, &|_| "i64, ".into()), repeat(count, &|i| format!(" + s.{i}")));
+        format!("fn f(s: ({types})) -> i64: 0{sum}\n")
+    };
+    let parameters = |count: usize| {
+        repeat(count, &|i| format!("struct S{i}:\n    x: i64\nfn f{i}(s: S{i}) -> i64: s.x\n"))
+    };
+    let kinds: [(&str, &dyn Fn(usize) -> String); 4] = [
+        ("fields", &fields),
+        ("assigned fields", &assigned),
+        ("elements of a tuple", &elements),
+        ("types of parameters", &parameters),
+    ];
+    for (name, source) in kinds {
+        let [one, two] = [500, 1000].map(|count| {
+            let text = source(count);
+            let before = ALLOCATED.get();
+            let file = SourceFile { name: "a.spl", module: "a", text: &text };
+            assert!(compile(&[file], Mode::Compile).unwrap().unit.is_some(), "{name}");
+            ALLOCATED.get() - before
+        });
+        println!("{name}: {one} bytes, {two} for twice the source");
+        assert!(two < one * 5 / 2, "{name}: {one} bytes, {two} for twice the source");
     }
 }

@@ -253,6 +253,7 @@ struct Body<'g, 'p, 's> {
     data: Vec<(u32, Data)>,
     /// Types of expressions that were asked for in advance: file, expression, type, whether it is a literal's.
     probed: Vec<(u32, ExprId, TypeId, bool)>,
+    probed_index: HashIndex,
     /// The number of the walk, by which names find its variables.
     walk: u32,
     /// The number of the function.

@@ -339,8 +339,11 @@ impl Body<'_, '_, '_> {
         bindings: &mut [Option<TypeId>],
     ) -> Option<Vec<Typed>> {
         let tree = self.tree;
-        let filled = crate::alloc_util::try_filled(call.info.params.len(), &Typed::ERROR);
-        let mut values = self.program().diagnostics.allocated(filled)?;
+        let count = call.info.params.len();
+        // The receiver comes in front of them.
+        let reserved = crate::alloc_util::try_with_capacity(count.saturating_add(1));
+        let mut values = self.program().diagnostics.allocated(reserved)?;
+        values.resize(count, Typed::ERROR);
         let list = tree.entries(&tree.arguments, call.arguments);
         let last = list.clone().next_back().map(|argument| argument.value);
         let mut is_wrong = false;
@@ -474,7 +477,7 @@ impl Body<'_, '_, '_> {
         let tree = self.tree;
         let changes_caller = self.changes_caller(&call.info);
         let has_pointees = values.iter().chain(&call.receiver).any(Typed::is_pointee);
-        let may_write = has_pointees && self.may_write(&call.info);
+        let may_write = has_pointees && self.may_write(call.number, &call.info);
         for (index, value) in values.iter_mut().enumerate() {
             let param = self.unit.program.param_list(call.info.params).get(index).copied();
             let Some(param) = param else { continue };
@@ -490,20 +493,17 @@ impl Body<'_, '_, '_> {
                 return Typed::ERROR;
             }
         }
-        let mut all = Vec::new();
         if let Some(mut receiver) = call.receiver {
             let is_changed = changes_caller || may_write && receiver.is_pointee();
             if is_changed && call.info.receiver() == Receiver::Value {
                 receiver = self.copied(receiver, call.span);
             }
-            self.push_value(&mut all, receiver);
-        }
-        for value in values {
-            self.push_value(&mut all, value);
+            self.push_value(&mut values, receiver);
+            values.rotate_right(1);
         }
         let Some((callee, result)) = self.callee(call, types) else { return Typed::ERROR };
         self.locate(call.span);
-        self.emit(callee, &all, result, call.want, call.span)
+        self.emit(callee, &values, result, call.want, call.span)
     }
 
     /// Whether a call may change memory of the caller, which its arguments must not share then.
@@ -585,7 +585,8 @@ impl Body<'_, '_, '_> {
         want: Want,
         span: Span,
     ) -> Typed {
-        let mut locals = Vec::new();
+        let mut locals = core::mem::take(&mut self.unit.locals);
+        locals.clear();
         let repr = self.repr(result);
         let place = match repr {
             Repr::Memory => Some(self.destination(result, want, span)),
@@ -608,6 +609,7 @@ impl Body<'_, '_, '_> {
             _ => None,
         };
         self.emit_call(&callee, to, &locals);
+        self.unit.locals = locals;
         match (to, place) {
             (Some(to), _) => Typed::local(result, to),
             (None, Some(place)) => {

@@ -223,13 +223,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
     /// imported module, and what stands behind it.
     pub(super) fn owner_of(&mut self, name: Name) -> Option<(&'s str, &'static str)> {
         if let Some(own) = self.variable(Name::SELF) {
-            let head = self.head(own.value.ty);
-            let is_field = |field: &Field| field.name == name;
-            if matches!(head, Head::Struct(_))
-                && self.program().fields_of(own.value.ty, 0).iter().any(is_field)
-            {
+            if self.program().field(own.value.ty, name).is_some() {
                 return Some(("self", ""));
             }
+            let head = self.head(own.value.ty);
             if self.unit.program.method(head, name).is_some() {
                 return Some(("self", "()"));
             }
@@ -388,12 +385,11 @@ impl<'p, 's> Body<'_, 'p, 's> {
         if self.is_template && self.unit.program.types.has_params(value.ty) {
             return self.opaque();
         }
-        if let (Head::Struct(_), Value::Place(place)) = (self.head(value.ty), value.value) {
-            let fields = self.program().fields_of(value.ty, 0);
-            if let Some(field) = fields.iter().find(|field| field.name == name) {
-                let loaded = self.load(Self::inside(place, field.offset), field.ty);
-                return Typed { temporary: value.temporary, ..loaded };
-            }
+        if let Value::Place(place) = value.value
+            && let Some(field) = self.program().field(value.ty, name)
+        {
+            let loaded = self.load(Self::inside(place, field.offset), field.ty);
+            return Typed { temporary: value.temporary, ..loaded };
         }
         if let Some(result) = self.length(value, name) {
             return result;
@@ -420,12 +416,11 @@ impl<'p, 's> Body<'_, 'p, 's> {
         if self.is_template && self.unit.program.types.has_params(value.ty) {
             return self.opaque();
         }
-        if let (Head::Tuple, Value::Place(place)) = (self.head(value.ty), value.value) {
-            let fields = self.program().fields_of(value.ty, 0);
-            if let Some(field) = at(&fields, index) {
-                let loaded = self.load(Self::inside(place, field.offset), field.ty);
-                return Typed { temporary: value.temporary, ..loaded };
-            }
+        if let Value::Place(place) = value.value
+            && let Some(field) = self.program().tuple_field(value.ty, index)
+        {
+            let loaded = self.load(Self::inside(place, field.offset), field.ty);
+            return Typed { temporary: value.temporary, ..loaded };
         }
         self.no_tuple_field(value.ty, index, span)
     }

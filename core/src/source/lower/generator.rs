@@ -83,6 +83,10 @@ pub(in crate::source) struct Generator<'p, 's> {
     spare: Spare,
     /// By the number of a constant: whether it is known, and the bytes of one that is data.
     constant_data: Vec<(bool, Option<ConstantData>)>,
+    /// The memory of the list of what a call passes.
+    pub(super) locals: Vec<Local>,
+    /// By the number of a function: whether it may write to memory behind pointers, once that is asked for.
+    pub(super) writers: Vec<Option<bool>>,
     /// The places of errors in instances of generic functions, each with its code.
     pub(super) instance_errors: Vec<(u32, u32, Code)>,
     /// Bytes of constants that may still be copied to read-only data.
@@ -127,6 +131,8 @@ impl<'p, 's> Generator<'p, 's> {
             walks,
             spare,
             constant_data: Vec::new(),
+            locals: Vec::new(),
+            writers: Vec::new(),
             instance_errors: Vec::new(),
             data_left: MAX_DATA,
         }
@@ -586,6 +592,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             probed: Vec::new(),
             scopes: Vec::new(),
             blocks: 0,
+            probed_index: HashIndex::default(),
             number: NO_FUNCTION,
             walk: unit.next_walk(),
             is_script: false,

@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::*;
-use crate::alloc_util::try_collect;
+use crate::alloc_util::hash;
 use crate::plural;
 
 /// How deep an expression is searched for literals.
@@ -331,7 +331,13 @@ impl Body<'_, '_, '_> {
     /// The type of an expression, without its instructions.
     pub(super) fn type_of(&mut self, id: ExprId) -> (TypeId, bool) {
         let source = self.source;
-        if let Some(known) = self.probed.iter().find(|known| (known.0, known.1) == (source, id)) {
+        let key = u64::from(source) << 32 | u64::from(id.0);
+        let hash = hash::fnv1a_32(&key.to_le_bytes());
+        let is_same = |number| {
+            at(&self.probed, number).is_some_and(|known| (known.0, known.1) == (source, id))
+        };
+        let known = self.probed_index.find(hash, is_same);
+        if let Some(known) = known.and_then(|number| at(&self.probed, number)) {
             return (known.2, known.3);
         }
         let builder = core::mem::take(&mut *self.builder);
@@ -344,6 +350,8 @@ impl Body<'_, '_, '_> {
         self.messages.truncate(messages);
         (*self.builder, self.data, self.slots) = (builder, data, slots);
         (self.reachable, self.frame, self.has_dead) = (reachable, frame, dead);
+        let inserted = self.probed_index.insert(hash, count(&self.probed));
+        self.program().diagnostics.allocated(inserted);
         self.push(|body| &mut body.probed, (source, id, typed.ty, typed.flexible));
         (typed.ty, typed.flexible)
     }

@@ -213,12 +213,11 @@ impl Body<'_, '_, '_> {
             self.skip_arguments(arguments);
             return self.opaque();
         }
-        if let (Head::Struct(_), Value::Place(place)) = (self.head(value.ty), value.value) {
-            let fields = self.program().fields_of(value.ty, 0);
-            if let Some(field) = fields.iter().find(|field| field.name == name) {
-                let callee = self.load(Self::inside(place, field.offset), field.ty);
-                return self.call_value(callee, arguments, want, span);
-            }
+        if let Value::Place(place) = value.value
+            && let Some(field) = self.program().field(value.ty, name)
+        {
+            let callee = self.load(Self::inside(place, field.offset), field.ty);
+            return self.call_value(callee, arguments, want, span);
         }
         if let Some(result) = self.builtin_method(value, name, arguments, span) {
             return result;

@@ -295,9 +295,19 @@ impl Body<'_, '_, '_> {
         is_computed && self.root_variable(id).is_some_and(|variable| variable.mutable)
     }
 
-    /// Whether a function may write to memory behind pointers: its body is not known, calls functions, or assigns to more
-    /// than variables.
-    pub(super) fn may_write(&self, info: &FunctionInfo) -> bool {
+    /// Whether a function may write to memory behind pointers. Its body is looked through once.
+    pub(super) fn may_write(&mut self, number: u32, info: &FunctionInfo) -> bool {
+        if let Some(&Some(known)) = at(&self.unit.writers, number) {
+            return known;
+        }
+        let may_write = self.has_writes(info);
+        let noted = try_replace(&mut self.unit.writers, number, None, Some(may_write));
+        self.program().diagnostics.allocated(noted);
+        may_write
+    }
+
+    /// Whether the body of a function is not known, calls functions, or assigns to more than variables.
+    fn has_writes(&self, info: &FunctionInfo) -> bool {
         let source = self.unit.program.source(info.source);
         let Some((source, body)) = source.zip(info.decl.body) else { return true };
         let tree = &source.tree;

@@ -424,11 +424,7 @@ impl<'p> Body<'_, 'p, '_> {
                     self.opaque();
                     return None;
                 }
-                let fields = match self.head(ty) {
-                    Head::Struct(_) => self.program().fields_of(ty, 0),
-                    _ => Vec::new(),
-                };
-                let Some(field) = fields.iter().find(|field| field.name == name) else {
+                let Some(field) = self.program().field(ty, name) else {
                     self.no_field(ty, name, span);
                     return None;
                 };
@@ -460,11 +456,7 @@ impl<'p> Body<'_, 'p, '_> {
             self.opaque();
             return None;
         }
-        let fields = match self.head(ty) {
-            Head::Tuple => self.program().fields_of(ty, 0),
-            _ => Vec::new(),
-        };
-        let Some(field) = at(&fields, index) else {
+        let Some(field) = self.program().tuple_field(ty, index) else {
             self.no_tuple_field(ty, index, span);
             return None;
         };

@@ -244,21 +244,39 @@ impl Program<'_, '_> {
         }
     }
 
+    /// The fields of a struct or tuple, or of variant `variant` of an enum, in [`Layouts::fields`].
+    fn field_list(&mut self, ty: TypeId, variant: usize) -> List {
+        let Layout::Done { fields, .. } = self.layout(ty) else { return List::default() };
+        let Head::Enum(number) = self.types.head(ty) else { return fields };
+        let variants = self.enum_variants(number);
+        let Some((first, own)) = variants.first().zip(variants.get(variant)) else {
+            return List::default();
+        };
+        // Those of all variants are adjacent, as the declared ones are.
+        let before = own.fields.start.saturating_sub(first.fields.start);
+        List { start: fields.start.saturating_add(before), len: own.fields.len }
+    }
+
     /// The fields of a struct or tuple, or of variant `variant` of an enum.
     pub(in crate::source) fn fields_of(&mut self, ty: TypeId, variant: usize) -> Vec<Field> {
-        let Layout::Done { fields, .. } = self.layout(ty) else { return Vec::new() };
-        let list = match self.types.head(ty) {
-            Head::Enum(number) => {
-                let variants = self.enum_variants(number);
-                let before: u32 = variants.iter().take(variant).map(|v| v.fields.len).sum();
-                let len = variants.get(variant).map_or(0, |variant| variant.fields.len);
-                List { start: fields.start.saturating_add(before), len }
-            }
-            _ => fields,
-        };
+        let list = self.field_list(ty, variant);
         let copied = range(&self.layouts.fields, list).iter().copied();
         let copied = crate::alloc_util::try_collect(copied);
         self.diagnostics.allocated(copied).unwrap_or_default()
+    }
+
+    /// A field of a struct, by its name; `None` for other types.
+    pub(in crate::source) fn field(&mut self, ty: TypeId, name: Name) -> Option<Field> {
+        let Head::Struct(_) = self.types.head(ty) else { return None };
+        let list = self.field_list(ty, 0);
+        range(&self.layouts.fields, list).iter().find(|field| field.name == name).copied()
+    }
+
+    /// A field of a tuple, by its number; `None` for other types.
+    pub(in crate::source) fn tuple_field(&mut self, ty: TypeId, index: u32) -> Option<Field> {
+        let Head::Tuple = self.types.head(ty) else { return None };
+        let list = self.field_list(ty, 0);
+        at(range(&self.layouts.fields, list), index).copied()
     }
 
     /// Bytes from one element of an array to the next.

@@ -6,11 +6,31 @@
 use core::fmt::Write;
 
 use super::*;
-use crate::alloc_util::{AllocError, hash, try_filled, try_resize};
+use crate::alloc_util::{AllocError, hash, try_resize};
 
 /// The hashes by type.
 #[derive(Default)]
-pub(in crate::source) struct TypeHashes(Vec<Option<u64>>);
+pub(in crate::source) struct TypeHashes {
+    known: Vec<Option<u64>>,
+    places: Places,
+}
+
+/// The place in the order of [`TypeHasher::met`] of a struct or enum, by its number.
+#[derive(Default)]
+struct Places {
+    structs: Vec<Option<u32>>,
+    enums: Vec<Option<u32>>,
+}
+
+impl Places {
+    fn of(&mut self, head: Head) -> Option<&mut Option<u32>> {
+        match head {
+            Head::Struct(number) => at_mut(&mut self.structs, number),
+            Head::Enum(number) => at_mut(&mut self.enums, number),
+            _ => None,
+        }
+    }
+}
 
 impl TypeHashes {
     /// The hash of the types of the parameters of a function and of its result.
@@ -28,12 +48,12 @@ impl TypeHashes {
 
     fn of_type(&mut self, program: &Program<'_, '_>, ty: TypeId) -> Result<u64, AllocError> {
         let index = usize::try_from(ty.0).map_err(|_| AllocError)?;
-        let wanted = index.saturating_add(1).max(self.0.len());
-        try_resize(&mut self.0, wanted, None)?;
-        let known = self.0.get_mut(index).ok_or(AllocError)?;
+        let wanted = index.saturating_add(1).max(self.known.len());
+        try_resize(&mut self.known, wanted, None)?;
+        let known = self.known.get_mut(index).ok_or(AllocError)?;
         match *known {
             Some(hash) => Ok(hash),
-            None => Ok(*known.insert(program.type_hash(ty)?)),
+            None => Ok(*known.insert(program.type_hash(ty, &mut self.places)?)),
         }
     }
 }
@@ -61,16 +81,21 @@ impl Write for Hasher {
 }
 
 impl Program<'_, '_> {
-    fn type_hash(&self, ty: TypeId) -> Result<u64, AllocError> {
-        let structs = try_filled(self.structs.len(), &None)?;
-        let enums = try_filled(self.enums.len(), &None)?;
+    fn type_hash(&self, ty: TypeId, places: &mut Places) -> Result<u64, AllocError> {
+        try_resize(&mut places.structs, self.structs.len(), None)?;
+        try_resize(&mut places.enums, self.enums.len(), None)?;
         let (hasher, met) = (Hasher::default(), Vec::new());
-        let mut types = TypeHasher { program: self, hasher, structs, enums, met };
+        let mut types = TypeHasher { program: self, hasher, places, met };
         types.add(ty)?;
         let mut declared = 0;
         while let Some(&ty) = types.met.get(declared) {
             types.add_declaration(ty)?;
             declared += 1;
+        }
+        for &ty in &types.met {
+            if let Some(place) = types.places.of(self.types.head(ty)) {
+                *place = None;
+            }
         }
         Ok(types.hasher.0)
     }
@@ -81,9 +106,8 @@ impl Program<'_, '_> {
 struct TypeHasher<'a, 'p, 's> {
     program: &'a Program<'p, 's>,
     hasher: Hasher,
-    /// The place in `met` of a struct, by its number.
-    structs: Vec<Option<u32>>,
-    enums: Vec<Option<u32>>,
+    /// Without entries between two hashes.
+    places: &'a mut Places,
     met: Vec<TypeId>,
 }
 
@@ -91,11 +115,7 @@ impl TypeHasher<'_, '_, '_> {
     fn add(&mut self, ty: TypeId) -> Result<(), AllocError> {
         let program = self.program;
         let head = program.types.head(ty);
-        let place = match head {
-            Head::Struct(number) => at_mut(&mut self.structs, number),
-            Head::Enum(number) => at_mut(&mut self.enums, number),
-            _ => None,
-        };
+        let place = self.places.of(head);
         let next = count(&self.met);
         // Writing to a hasher does not fail.
         let _ = match (place.map(|place| *place.get_or_insert(next)), head) {
