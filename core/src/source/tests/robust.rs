@@ -1,8 +1,7 @@
-//! Mutated programs: no panic, bounded time, and IR that the verifier accepts.
+//! Mutated, deep and long programs: no panic, and IR that the verifier accepts.
 
 use std::format;
 use std::string::{String, ToString};
-use std::time::{Duration, Instant};
 use std::vec::Vec;
 
 use super::random::{Random, SEEDS};
@@ -78,7 +77,7 @@ fn mutated_tokens_are_refused_or_verified() {
 }
 
 #[test]
-fn deep_and_long_programs_are_compiled_or_refused_in_bounded_time() {
+fn deep_and_long_programs_are_compiled_or_refused() {
     let nested = |open: &str, close: &str, count: usize| {
         format!("fn f(x: i64) -> i64: {}x{}\n", open.repeat(count), close.repeat(count))
     };
@@ -114,12 +113,10 @@ fn deep_and_long_programs_are_compiled_or_refused_in_bounded_time() {
         "fn f() -> i64:\n    val a = [[[[0; 100]; 100]; 100]; 100]\n    1\n".to_string(),
     ];
     for text in texts {
-        let start = Instant::now();
         let compiled = compiled(&text, Mode::Manager);
         if let Some(unit) = &compiled.unit {
             verify(unit, "long");
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "{}", &text[..60]);
     }
 }
 
