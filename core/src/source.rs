@@ -76,6 +76,7 @@
 mod advice;
 mod code;
 mod diagnostic;
+mod imports;
 mod layout;
 mod lexer;
 mod literal;
@@ -92,14 +93,14 @@ mod trap;
 mod ty;
 mod unit;
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::alloc_util::{AllocError, try_copy_str, try_push, try_with_capacity};
+use crate::alloc_util::{AllocError, try_push, try_with_capacity};
 use crate::types::Type;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Severity};
+pub use imports::imports;
 pub(crate) use parts::{Part, first_part};
 pub use program::Mode;
 pub(crate) use program::operation::fits;
@@ -205,27 +206,6 @@ pub(crate) fn is_same_text(one: &str, other: &str) -> Result<bool, AllocError> {
         Ok((files, own))
     }
     Ok(unnamed(one)? == unnamed(other)?)
-}
-
-/// The modules that the text asks for by `use`: paths with dots.
-///
-/// # Errors
-/// No memory. What does not parse has no imports.
-pub fn imports(text: &str) -> Result<Vec<String>, AllocError> {
-    let file = File::new("", text)?;
-    let mut names = Names::default();
-    let mut diagnostics = Diagnostics::new();
-    let tree = parser::parse(&file, &mut names, &mut diagnostics)?;
-    let mut modules = Vec::new();
-    for import in &tree.uses {
-        let mut path = String::new();
-        for (index, &part) in tree.list(import.path).iter().enumerate() {
-            crate::alloc_util::try_push_str(&mut path, if index == 0 { "" } else { "." })?;
-            crate::alloc_util::try_push_str(&mut path, names.text(names::Name(part)))?;
-        }
-        try_push(&mut modules, try_copy_str(&path)?)?;
-    }
-    Ok(modules)
 }
 
 /// Whether a line begins a declaration, and no statement of a script.

@@ -1,7 +1,7 @@
 //! Programs of Simple source: a file, and the modules that it uses.
 //!
 //! `use a.b` names the file `a/b.spl` below the directory of the program's first file, or below that of the file that
-//! uses it; or the item `b` of the file `a.spl`. A module that is not found there is an error of the
+//! uses it; or the item `b` of the file `a.spl` ([`imports`]). A module that is not found there is an error of the
 //! [compiler](smf_core::source::compile), as are modules that use each other.
 
 use std::path::{Path, PathBuf};
@@ -57,8 +57,6 @@ pub enum ProgramError {
 struct ProgramFile {
     name: String,
     module: String,
-    /// Where modules are looked for beside the directory of the program.
-    directory: PathBuf,
     text: String,
 }
 
@@ -100,55 +98,44 @@ impl Program {
     /// # Errors
     /// As [`read`](Self::read), for the modules.
     pub fn from_text(name: &str, directory: &Path, text: String) -> Result<Self, ProgramError> {
-        let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy();
-        let first = ProgramFile {
-            name: name.to_owned(),
-            module: stem.into_owned(),
-            directory: directory.to_owned(),
-            text,
-        };
+        let first = ProgramFile { name: name.to_owned(), module: first_module(name), text };
         let mut program = Self { files: vec![first], paths: Vec::new() };
         let mut next = 0;
         while let Some(file) = program.files.get(next) {
-            let own = file.directory.clone();
-            for import in imports(&file.text)? {
-                program.add(directory, &own, &import)?;
+            for modules in imports(&file.module, &file.text)? {
+                for module in modules {
+                    if program.add(directory, module)? {
+                        break;
+                    }
+                }
             }
             next += 1;
         }
         Ok(program)
     }
 
-    /// Adds the module that an import names, if there is such a file and the program does not have it.
-    fn add(&mut self, root: &Path, own: &Path, import: &str) -> Result<(), ProgramError> {
-        let parent = import.rsplit_once('.').map(|(parent, _)| parent);
-        for path in std::iter::once(import).chain(parent) {
-            let path = path.replace('.', "/");
-            let find = |relative: &str| {
-                let mut files = [root, own].into_iter().map(|directory| directory.join(relative));
-                files.find(|file| file.is_file())
-            };
-            if let Some(file) = find(&(path.clone() + "/__init__.spl")) {
-                return Err(ProgramError::Package { file });
-            }
-            let Some(file) = find(&(path + ".spl")) else { continue };
-            let below = file.strip_prefix(root).unwrap_or(&file).with_extension("");
-            let parts = below.iter().map(|part| part.to_string_lossy());
-            let module = parts.collect::<Vec<_>>().join(".");
-            if self.files.iter().any(|known| known.module == module) {
-                return Ok(());
-            }
-            if self.files.len() >= MAX_FILES {
-                return Err(ProgramError::TooManyFiles);
-            }
-            let text = text(&file, &read(&file)?)?;
-            let name = file.to_string_lossy().into_owned();
-            let directory = file.parent().unwrap_or(root).to_owned();
-            self.files.push(ProgramFile { name, module, directory, text });
-            self.paths.push(file);
-            return Ok(());
+    /// Adds a module unless the program has it; whether there is one of this name.
+    fn add(&mut self, directory: &Path, module: String) -> Result<bool, ProgramError> {
+        if self.files.iter().any(|known| known.module == module) {
+            return Ok(true);
         }
-        Ok(())
+        let path = directory.join(module.replace('.', "/"));
+        let package = path.join("__init__.spl");
+        if package.is_file() {
+            return Err(ProgramError::Package { file: package });
+        }
+        let path = path.with_added_extension("spl");
+        if !path.is_file() {
+            return Ok(false);
+        }
+        if self.files.len() >= MAX_FILES {
+            return Err(ProgramError::TooManyFiles);
+        }
+        let text = text(&path, &read(&path)?)?;
+        let name = path.to_string_lossy().into_owned();
+        self.files.push(ProgramFile { name, module, text });
+        self.paths.push(path);
+        Ok(true)
     }
 
     /// The paths of the modules that the first file uses, directly or through others.
@@ -162,6 +149,16 @@ impl Program {
         let file =
             files.map(|ProgramFile { name, module, text, .. }| SourceFile { name, module, text });
         file.collect()
+    }
+}
+
+/// The module of the first file: one in brackets, which no `use` names, if no `use` can name the file.
+fn first_module(name: &str) -> String {
+    let path = Path::new(name);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    match path.extension().is_some_and(|extension| extension == "spl") && !stem.contains('.') {
+        true => stem.into_owned(),
+        false => format!("<{}>", stem.replace('.', "_")),
     }
 }
 
@@ -231,6 +228,12 @@ mod tests {
         let program = Program::read(&root.join("main.spl")).unwrap();
         let modules: Vec<&str> = program.files().iter().map(|file| file.module).collect();
         assert_eq!(modules, ["main", "geo.shape", "geo.deep.base", "geo.unit"]);
+        // A module is not mistaken for a program of the same name.
+        write("tool.spl", "");
+        write("tool", "use tool\n");
+        let program = Program::read(&root.join("tool")).unwrap();
+        let modules: Vec<&str> = program.files().iter().map(|file| file.module).collect();
+        assert_eq!(modules, ["<tool>", "tool"]);
         write("geo/unit.spl", "\u{e9}");
         std::fs::write(root.join("main.spl"), b"# \xff").unwrap();
         let error = Program::read(&root.join("main.spl")).unwrap_err();

@@ -19,9 +19,11 @@ pub fn check_tokens(text: &str) {
     assert_eq!(lengths.iter().sum::<usize>(), text.len());
 }
 
-/// The text is parsed without a panic.
+/// The text is parsed without a panic, and its imports by themselves too.
 pub fn check_syntax(text: &str) {
-    let _ = imports(text).expect("memory");
+    let _ = imports("a.fuzz", text).expect("memory");
+    let file = SourceFile { name: "fuzz.spl", module: "fuzz", text };
+    let _ = compile(&[file], Mode::Compile).expect("memory");
 }
 
 /// The text is refused with errors, or becomes IR that the verifier accepts. Functions without parameters are

@@ -60,6 +60,18 @@ pub(super) fn parse<'s>(
     Ok(parser.tree)
 }
 
+/// Parses the imports of a file, and as little else as possible.
+pub(super) fn parse_imports<'s>(
+    file: &File<'s>,
+    names: &mut Names<'s>,
+    diagnostics: &mut Diagnostics,
+) -> Result<Tree, AllocError> {
+    let tokens = layout::tokens(file, names, diagnostics)?;
+    let mut parser = Parser::new(file, tokens, Tree::default(), names, diagnostics);
+    parser.imports();
+    Ok(parser.tree)
+}
+
 /// Whether the text begins with a declaration.
 pub(super) fn begins_declaration<'s>(
     file: &File<'s>,

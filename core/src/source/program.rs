@@ -57,6 +57,15 @@ impl Item {
     }
 }
 
+/// What a `use` of a file imports from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Import {
+    /// The number of a file.
+    pub(super) module: u32,
+    /// Whether the last name of the path is that of an item of the module.
+    names_item: bool,
+}
+
 /// A parsed file.
 pub(super) struct Source<'s> {
     pub(super) file: File<'s>,
@@ -194,6 +203,8 @@ pub(super) struct Program<'p, 's> {
     pub(super) diagnostics: Diagnostics,
     context: Context<'p>,
     pub(super) types: Types,
+    /// By the number of a file: its imports in their order, `None` without a module.
+    imports: Vec<Vec<Option<Import>>>,
     items: Vec<(u32, Name, Item)>,
     /// The numbers of items that `use module.*` has added.
     imported_whole: Vec<u32>,
@@ -278,6 +289,7 @@ impl<'p, 's> Program<'p, 's> {
             diagnostics,
             context,
             types: Types::new()?,
+            imports: try_with_capacity(sources.len())?,
             items: try_with_capacity(functions)?,
             imported_whole: Vec::new(),
             item_index: HashIndex::with_capacity(functions)?,
@@ -472,6 +484,11 @@ impl<'p, 's> Program<'p, 's> {
         };
         let number = self.item_index.find(Self::item_hash(source, name), same)?;
         at(&self.items, number).map(|item| item.2)
+    }
+
+    /// The imports of a file in their order, `None` without a module.
+    pub(super) fn imports_of(&self, source: u32) -> &[Option<Import>] {
+        at(&self.imports, source).map_or(&[], Vec::as_slice)
     }
 
     /// The modules that a file imports: their names there, and their numbers.

@@ -450,10 +450,8 @@ fn reached(program: &Program<'_, '_>, first: u32) -> Result<Vec<bool>, AllocErro
     while let Some(file) = open.pop() {
         let Some(place) = at_mut(&mut reached, file).filter(|place| !**place) else { continue };
         *place = true;
-        for import in program.source(file).map_or(&[][..], |source| &source.tree.uses) {
-            if let Some(target) = program.imported_module(file, import) {
-                try_push(&mut open, target)?;
-            }
+        for import in program.imports_of(file).iter().flatten() {
+            try_push(&mut open, import.module)?;
         }
     }
     Ok(reached)

@@ -13,7 +13,8 @@ use crate::types::Type;
 pub struct SourceFile<'s> {
     /// How diagnostics and line tables name it.
     pub name: &'s str,
-    /// Its name in `use`: the path below the root with dots, such as `geometry.shapes`.
+    /// Its name: the path below the directory of the program with dots, such as `geometry.shapes`. `use units` of that
+    /// file is the module `units`, or `geometry.units` if there is no such file.
     pub module: &'s str,
     /// The source.
     pub text: &'s str,

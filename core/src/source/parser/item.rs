@@ -30,25 +30,8 @@ impl Parser<'_, '_> {
             if self.diagnostics.out_of_memory {
                 break;
             }
-            let before = self.at;
-            self.failed = false;
-            match self.kind() {
-                TokenKind::Newline | TokenKind::Dedent => {
-                    self.bump();
-                }
-                TokenKind::Indent => {
-                    let message = format_args!("an indented line without a block in front of it");
-                    self.error(self.span(), Code::BadIndentation, message);
-                    self.bump();
-                    // Declarations are made all the same.
-                    if !self.kind().starts_declaration() {
-                        self.skip_block();
-                    }
-                }
-                _ => self.item(),
-            }
-            if self.at == before {
-                self.bump();
+            if !self.skip_between_items() {
+                self.next_item();
             }
         }
         self.tree.script = self.list_since(mark);
@@ -58,6 +41,52 @@ impl Parser<'_, '_> {
         if !self.tree.script.is_empty() && !self.is_call_of_main() {
             self.script_function();
         }
+    }
+
+    /// The imports: parses the lines at the top level that have a word with which one begins.
+    pub(super) fn imports(&mut self) {
+        while !self.is(TokenKind::End) {
+            if self.skip_between_items() {
+                continue;
+            }
+            let (start, mut has_import) = (self.at, false);
+            while !matches!(self.kind(), TokenKind::Newline | TokenKind::End) {
+                let is_word = self.is(TokenKind::Word);
+                has_import |= self.is(TokenKind::Use)
+                    || is_word && matches!(self.text(self.span()), "import" | "from");
+                self.bump();
+            }
+            let (end, is_head) = (self.at, self.last_kind() == TokenKind::Colon);
+            if has_import {
+                self.go_to(start);
+                while self.at < end {
+                    self.next_item();
+                }
+            } else if is_head && self.open_block() {
+                self.skip_block();
+            }
+        }
+    }
+
+    /// Skips a token between items, or a block without a head; whether there is one.
+    fn skip_between_items(&mut self) -> bool {
+        match self.kind() {
+            TokenKind::Newline | TokenKind::Dedent => {
+                self.bump();
+            }
+            TokenKind::Indent => {
+                self.failed = false;
+                let message = format_args!("an indented line without a block in front of it");
+                self.error(self.span(), Code::BadIndentation, message);
+                self.bump();
+                // Declarations are made all the same.
+                if !self.kind().starts_declaration() {
+                    self.skip_block();
+                }
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Whether the only statement at the top level is `main()`.
@@ -95,6 +124,16 @@ impl Parser<'_, '_> {
             TokenKind::At | TokenKind::HashBracket => true,
             TokenKind::Word => self.foreign_function(start) || self.soft_item(start),
             _ => kind.starts_declaration(),
+        }
+    }
+
+    /// An item, or a token that starts none.
+    fn next_item(&mut self) {
+        let before = self.at;
+        self.failed = false;
+        self.item();
+        if self.at == before {
+            self.bump();
         }
     }
 

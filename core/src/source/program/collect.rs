@@ -1,7 +1,8 @@
 //! From syntax trees to declarations: names first, then imports, then types and signatures.
 
 use super::*;
-use crate::alloc_util::hash;
+use crate::alloc_util::{AllocError, hash};
+use crate::source::imports::{candidates, joined};
 
 /// Implementations for more type arguments cannot have a method of the same name: a call compares them one by one.
 const MAX_METHODS: usize = 256;
@@ -12,6 +13,8 @@ impl<'p> Program<'p, '_> {
         for number in 0..count(self.sources) {
             self.declare(number);
         }
+        let found = self.find_modules();
+        self.diagnostics.allocated(found);
         self.check_cycles();
         for number in 0..count(self.sources) {
             self.import(number);
@@ -224,57 +227,95 @@ impl<'p> Program<'p, '_> {
 
     // Imports.
 
+    /// Finds the modules of all imports.
+    fn find_modules(&mut self) -> Result<(), AllocError> {
+        let mut index = HashIndex::with_capacity(self.sources.len())?;
+        let hash = |module: &str| hash::fnv1a_32(module.as_bytes());
+        let sources = self.sources;
+        let find = |index: &HashIndex, module: &str| {
+            let is_same = |number| at(sources, number).is_some_and(|known| known.module == module);
+            index.find(hash(module), is_same)
+        };
+        for (number, source) in (0..).zip(sources) {
+            if find(&index, source.module).is_none() {
+                index.insert(hash(source.module), number)?;
+            }
+        }
+        for source in sources {
+            let mut imports = try_with_capacity(source.tree.uses.len())?;
+            for decl in &source.tree.uses {
+                let path = source.tree.list(decl.path);
+                let meant = candidates(source.module, self.names, path, decl.items)?;
+                let import = meant.iter().find_map(|candidate| {
+                    let module = find(&index, &candidate.module)?;
+                    Some(Import { module, names_item: candidate.names_item })
+                });
+                imports.push(import);
+            }
+            try_push(&mut self.imports, imports)?;
+        }
+        Ok(())
+    }
+
     fn import(&mut self, number: u32) {
         let Some(tree) = self.source(number).map(|source| &source.tree) else { return };
-        for decl in &tree.uses {
-            let path = tree.list(decl.path);
+        for (index, decl) in tree.uses.iter().enumerate() {
+            let import = self.imports_of(number).get(index).copied().flatten();
+            let Some(Import { module, names_item }) = import else {
+                self.unknown_module(number, tree, decl);
+                continue;
+            };
             match decl.items {
-                UseItems::Module(alias) => self.import_module(number, decl, path, alias),
-                UseItems::All => {
-                    if self.module(number, decl.span, path).is_none() {
-                        self.note_missing(number, Name::NONE);
-                    }
+                UseItems::Module(alias) if names_item => {
+                    let name = tree.list(decl.path).last().map_or(Name::NONE, |&last| Name(last));
+                    self.import_name(number, decl.span, module, [name, alias]);
                 }
+                UseItems::Module(alias) => self.import_module(number, decl.span, module, alias),
                 UseItems::Names(list) => {
-                    let module = self.module(number, decl.span, path);
                     for pair in tree.list(list).as_chunks().0 {
-                        let [name, alias] = pair.map(Name);
-                        match module {
-                            Some(module) => {
-                                self.import_name(number, decl.span, module, [name, alias]);
-                            }
-                            None => self.note_missing(number, alias),
-                        }
+                        self.import_name(number, decl.span, module, pair.map(Name));
                     }
                 }
+                UseItems::All => {}
             }
         }
         // Now, as a name that is imported by itself precedes that of a module that is imported whole.
-        for decl in tree.uses.iter().filter(|decl| matches!(decl.items, UseItems::All)) {
-            if let Some(module) = self.find_module(tree.list(decl.path)) {
+        for (index, decl) in tree.uses.iter().enumerate() {
+            let import = self.imports_of(number).get(index).copied().flatten();
+            if let (UseItems::All, Some(Import { module, .. })) = (decl.items, import) {
                 self.import_all(number, module);
             }
         }
     }
 
-    /// `use a.b`: the module, or the item `b` of module `a`.
-    fn import_module(&mut self, number: u32, decl: &UseDecl, path: &[u32], alias: Name) {
-        if let Some(module) = self.find_module(path) {
-            let item = Item::Module(module);
-            if self.item(number, alias).is_some_and(|known| known != item) {
-                let name = self.name(alias);
-                let message = format_args!("`{name}` is declared twice");
-                return self.error(number, decl.span, Code::DuplicateName, message);
+    fn import_module(&mut self, number: u32, span: Span, module: u32, alias: Name) {
+        let item = Item::Module(module);
+        if self.item(number, alias).is_some_and(|known| known != item) {
+            let name = self.name(alias);
+            let message = format_args!("`{name}` is declared twice");
+            return self.error(number, span, Code::DuplicateName, message);
+        }
+        self.insert_item(number, alias, item);
+    }
+
+    /// Reports an import without a module, and notes the names that it would have declared.
+    fn unknown_module(&mut self, number: u32, tree: &Tree, decl: &UseDecl) {
+        let path = tree.list(decl.path);
+        let message = format_args!("module `{}` not found", joined(self.names, path, "."));
+        let file = joined(self.names, path, "/");
+        let note = format_args!(
+            "its file is `{file}.spl`, below the directory of the program or of this file"
+        );
+        let kind = (Severity::Error, Code::UnknownModule);
+        self.report(number, decl.span, kind, message, Some(note));
+        match decl.items {
+            UseItems::Module(alias) => self.note_missing(number, alias),
+            UseItems::All => self.note_missing(number, Name::NONE),
+            UseItems::Names(list) => {
+                for [_, alias] in tree.list(list).as_chunks().0 {
+                    self.note_missing(number, Name(*alias));
+                }
             }
-            return self.insert_item(number, alias, item);
-        }
-        if let Some((&last, rest)) = path.split_last()
-            && let Some(module) = self.find_module(rest)
-        {
-            return self.import_name(number, decl.span, module, [Name(last), alias]);
-        }
-        if self.module(number, decl.span, path).is_none() {
-            self.note_missing(number, alias);
         }
     }
 
@@ -364,56 +405,6 @@ impl<'p> Program<'p, '_> {
                 self.error(number, span, Code::DuplicateName, message);
             }
         }
-    }
-
-    /// The module with this path, or an error.
-    fn module(&mut self, number: u32, span: Span, path: &[u32]) -> Option<u32> {
-        let found = self.find_module(path);
-        if found.is_none() {
-            let names = self.names;
-            let joined = |separator| {
-                fmt::from_fn(move |f| {
-                    for (index, &part) in path.iter().enumerate() {
-                        f.write_str(if index == 0 { "" } else { separator })?;
-                        f.write_str(names.text(Name(part)))?;
-                    }
-                    Ok(())
-                })
-            };
-            let message = format_args!("module `{}` not found", joined("."));
-            let file = joined("/");
-            let note = format_args!(
-                "its file is `{file}.spl`, below the directory of the program or of this file"
-            );
-            let kind = (Severity::Error, Code::UnknownModule);
-            self.report(number, span, kind, message, Some(note));
-        }
-        found
-    }
-
-    /// A module whose name is the path, or ends with it, or ends the path.
-    pub(super) fn find_module(&self, path: &[u32]) -> Option<u32> {
-        if path.is_empty() {
-            return None;
-        }
-        let parts = || path.iter().map(|&part| self.names.text(Name(part)));
-        let agrees = |module: &str| {
-            let mut left = module.rsplit('.');
-            let mut right = parts().rev();
-            loop {
-                match (left.next(), right.next()) {
-                    (Some(one), Some(two)) if one == two => {}
-                    (None, _) | (_, None) => return true,
-                    _ => return false,
-                }
-            }
-        };
-        let exact = |module: &str| module.split('.').eq(parts());
-        let find = |test: &dyn Fn(&str) -> bool| {
-            let found = self.sources.iter().position(|source| test(source.module));
-            found.and_then(|number| u32::try_from(number).ok())
-        };
-        find(&exact).or_else(|| find(&agrees))
     }
 
     // Types.

@@ -21,17 +21,17 @@ impl Program<'_, '_> {
         for first in 0..count(self.sources) {
             self.enter_module(&mut states, &mut path, first);
             while let Some(&mut (module, ref mut next)) = path.last_mut() {
-                let import = self.source(module).and_then(|source| source.tree.uses.get(*next));
+                let index = *next;
                 *next += 1;
-                let Some(import) = import else {
+                let Some(&import) = self.imports_of(module).get(index) else {
                     set(&mut states, module, Search::Done);
                     path.pop();
                     continue;
                 };
-                let Some(target) = self.imported_module(module, import) else { continue };
+                let Some(Import { module: target, .. }) = import else { continue };
                 match at(&states, target) {
                     Some(Search::New) => self.enter_module(&mut states, &mut path, target),
-                    Some(Search::Open) => self.report_cycle(&path, target, import.span),
+                    Some(Search::Open) => self.report_cycle(&path, target, index),
                     _ => {}
                 }
             }
@@ -45,14 +45,7 @@ impl Program<'_, '_> {
         }
     }
 
-    /// The module that an import names, or that declares what it names.
-    pub(in crate::source) fn imported_module(&self, module: u32, import: &UseDecl) -> Option<u32> {
-        let path = self.source(module)?.tree.list(import.path);
-        let found = self.find_module(path);
-        found.or_else(|| self.find_module(path.split_last()?.1))
-    }
-
-    fn report_cycle(&mut self, path: &[(u32, usize)], target: u32, span: Span) {
+    fn report_cycle(&mut self, path: &[(u32, usize)], target: u32, import: usize) {
         let sources = self.sources;
         let name = |number| at(sources, number).map_or("", |source| source.module);
         let start = path.iter().position(|open| open.0 == target).unwrap_or(0);
@@ -62,6 +55,8 @@ impl Program<'_, '_> {
             write!(f, "`{}`", name(target))
         });
         let Some(&(last, _)) = path.last() else { return };
+        let import = self.source(last).and_then(|source| source.tree.uses.get(import));
+        let span = import.map_or(Span::default(), |import| import.span);
         let message = format_args!("modules import each other: {shown}");
         self.error(last, span, Code::ImportCycle, message);
     }

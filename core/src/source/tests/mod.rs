@@ -5,6 +5,7 @@ mod arrays;
 mod constants;
 mod equivalent;
 mod generics;
+mod imports;
 mod literals;
 mod matches;
 mod messages;

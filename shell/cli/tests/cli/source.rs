@@ -555,3 +555,21 @@ fn ir_text_is_run() {
     let unknown = source(&directory, "b.sir", "function f() -> i64\nreturn i64 missing\nend\n");
     contains(&fails(&["run", &unknown]), &["line 2: no such local: `return i64 missing`"]);
 }
+
+#[test]
+fn import_is_the_file_beside_the_one_that_imports_it() {
+    let directory = scratch("source-beside");
+    for (name, value) in [("a", 1), ("b", 2)] {
+        source(&directory, &format!("{name}/util.spl"), &format!("fn value() -> i64: {value}\n"));
+        source(&directory, &format!("{name}/x.spl"), "use util\nfn get() -> i64: util.value()\n");
+    }
+    let text = "use a.x as one\nuse b.x as two\nfn main() -> i64: one.get() * 10 + two.get()\n";
+    runs(&source(&directory, "main.spl", text), &["main"], "12");
+    // A program of another name is no module.
+    source(&directory, "tool.spl", "fn value() -> i64: 3\n");
+    source(&directory, "my/test/tool.spl", "fn value() -> i64: 4\n");
+    let text = "#!/usr/bin/env -S smf run\nuse tool\nfn main() -> i64: tool.value()\n";
+    for name in ["tool", "my.test.spl"] {
+        runs(&source(&directory, name, text), &["main"], "3");
+    }
+}
