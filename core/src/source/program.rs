@@ -205,7 +205,10 @@ pub(super) struct Program<'p, 's> {
     pub(super) types: Types,
     /// By the number of a file: its imports in their order, `None` without a module.
     imports: Vec<Vec<Option<Import>>>,
+    /// What the files declare, in their order, and behind it what they import.
     items: Vec<(u32, Name, Item)>,
+    /// The number of items that files declare.
+    declared: u32,
     /// The numbers of items that `use module.*` has added.
     imported_whole: Vec<u32>,
     item_index: HashIndex,
@@ -291,6 +294,7 @@ impl<'p, 's> Program<'p, 's> {
             types: Types::new()?,
             imports: try_with_capacity(sources.len())?,
             items: try_with_capacity(functions)?,
+            declared: 0,
             imported_whole: Vec::new(),
             item_index: HashIndex::with_capacity(functions)?,
             methods: Vec::new(),
@@ -479,11 +483,14 @@ impl<'p, 's> Program<'p, 's> {
 
     /// What `name` stands for in a file.
     pub(super) fn item(&self, source: u32, name: Name) -> Option<Item> {
+        at(&self.items, self.item_number(source, name)?).map(|item| item.2)
+    }
+
+    fn item_number(&self, source: u32, name: Name) -> Option<u32> {
         let same = |number: u32| {
             at(&self.items, number).is_some_and(|&(s, n, _)| (s, n) == (source, name))
         };
-        let number = self.item_index.find(Self::item_hash(source, name), same)?;
-        at(&self.items, number).map(|item| item.2)
+        self.item_index.find(Self::item_hash(source, name), same)
     }
 
     /// The imports of a file in their order, `None` without a module.

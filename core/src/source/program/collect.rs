@@ -13,10 +13,11 @@ impl<'p> Program<'p, '_> {
         for number in 0..count(self.sources) {
             self.declare(number);
         }
+        self.declared = count(&self.items);
         let found = self.find_modules();
         self.diagnostics.allocated(found);
-        self.check_cycles();
-        for number in 0..count(self.sources) {
+        // What a module imports can be imported from it, but by `*`.
+        for number in self.check_cycles() {
             self.import(number);
         }
         for number in 0..count(self.sources) {
@@ -331,17 +332,15 @@ impl<'p> Program<'p, '_> {
     }
 
     fn import_all(&mut self, number: u32, module: u32) {
-        for index in 0..self.missing.len() {
-            let missing = self.missing.get(index).copied();
-            if let Some((_, name)) = missing.filter(|&(source, _)| source == module) {
-                self.note_missing(number, name);
-            }
+        let Some(tree) = self.source(module).map(|source| &source.tree) else { return };
+        for &name in &tree.refused {
+            self.note_missing(number, name);
         }
-        for index in 0..self.items.len() {
-            let Some(&(source, name, item)) = self.items.get(index) else { break };
-            if source != module || matches!(item, Item::Module(_)) {
-                continue;
-            }
+        let declared = range(&self.items, List { start: 0, len: self.declared });
+        let first = declared.partition_point(|item| item.0 < module);
+        for index in first..declared.len() {
+            let item = self.items.get(index).filter(|item| item.0 == module);
+            let Some(&(_, name, item)) = item else { break };
             match self.item(number, name) {
                 None => {
                     let imported = count(&self.items);
@@ -358,16 +357,11 @@ impl<'p> Program<'p, '_> {
 
     /// Marks a name that another module declares as well, unless the file itself declares it or imports it by name.
     fn make_ambiguous(&mut self, source: u32, name: Name) {
-        let items = &mut self.items;
-        let imported = self.imported_whole.iter().rev().copied();
-        let mut places = imported.filter_map(|number| usize::try_from(number).ok());
-        let is_here = |place: &usize| {
-            items.get(*place).is_some_and(|item| (item.0, item.1) == (source, name))
-        };
-        if let Some(place) = places.find(is_here)
-            && let Some(item) = items.get_mut(place)
+        let number = self.item_number(source, name);
+        if let Some(number) = number.filter(|n| self.imported_whole.binary_search(n).is_ok())
+            && let Some(entry) = at_mut(&mut self.items, number)
         {
-            item.2 = Item::Ambiguous;
+            entry.2 = Item::Ambiguous;
         }
     }
 

@@ -12,10 +12,12 @@ enum Search {
 }
 
 impl Program<'_, '_> {
-    /// Refuses imports that lead back to their module: the first in each cycle that is found.
-    pub(super) fn check_cycles(&mut self) {
+    /// Refuses imports that lead back to their module: the first in each cycle that is found. The modules, each behind those
+    /// that it imports.
+    pub(super) fn check_cycles(&mut self) -> Vec<u32> {
         let states = crate::alloc_util::try_filled(self.sources.len(), &Search::New);
-        let Some(mut states) = self.diagnostics.allocated(states) else { return };
+        let mut order = Vec::new();
+        let Some(mut states) = self.diagnostics.allocated(states) else { return order };
         // Modules on the path, each with the number of its next import.
         let mut path: Vec<(u32, usize)> = Vec::new();
         for first in 0..count(self.sources) {
@@ -25,6 +27,7 @@ impl Program<'_, '_> {
                 *next += 1;
                 let Some(&import) = self.imports_of(module).get(index) else {
                     set(&mut states, module, Search::Done);
+                    self.diagnostics.push(&mut order, module);
                     path.pop();
                     continue;
                 };
@@ -36,6 +39,7 @@ impl Program<'_, '_> {
                 }
             }
         }
+        order
     }
 
     fn enter_module(&mut self, states: &mut [Search], path: &mut Vec<(u32, usize)>, module: u32) {

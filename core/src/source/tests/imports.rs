@@ -105,3 +105,26 @@ fn import_may_mean_modules_of_two_directories() {
     let expected = [&["c.d", "a.b.c.d", "c", "a.b.c"][..], &["c.d", "a.b.c.d"], &["e", "a.b.e"]];
     assert_eq!(found, expected);
 }
+
+#[test]
+fn imports_do_not_depend_on_the_order_of_files() {
+    let b = ("b", "fn x() -> i64: 4\n");
+    let get = "fn main_value() -> i64: c.z()\n";
+    for import in ["use b.{x}", "use b.*", "use b.x"] {
+        let a = format!("{import}\nfn y() -> i64: x()\n");
+        let c = "use a.{x, y}\nfn z() -> i64: x() + y()\n";
+        for uses in ["use a\nuse c\n", "use c\nuse a\n"] {
+            let main = format!("{uses}{get}");
+            let [a, c] = [("a", &*a), ("c", c)];
+            assert_eq!(result(&[("t", &main), a, c, b]), 8, "{import}");
+            assert_eq!(result(&[("t", &main), c, a, b]), 8, "{import}");
+            assert_eq!(result(&[("t", &main), b, c, a]), 8, "{import}");
+        }
+    }
+    // All that a module declares is not what it imports.
+    let (a, c) = (("a", "use b.{x}\n"), ("c", "use a.*\nfn z() -> i64: x()\n"));
+    let main = ("t", "use a\nuse c\nfn main_value() -> i64: c.z()\n");
+    for files in [[main, a, c, b], [main, c, b, a]] {
+        assert_eq!(errors(&files), ["2: E1301: name `x` not found"]);
+    }
+}
