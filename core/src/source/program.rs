@@ -614,10 +614,15 @@ impl<'p, 's> Program<'p, 's> {
         })
     }
 
+    /// Whether a function is not for a file.
+    fn is_hidden(&self, source: u32, info: &FunctionInfo) -> bool {
+        let is_own = info.source == source || info.owner.is_some() || self.context.ignores_marks;
+        !is_own && self.is_private(info)
+    }
+
     /// Reports the use of a function in a file for which it is not; whether it is so.
     pub(super) fn refuse_private(&mut self, source: u32, span: Span, info: &FunctionInfo) -> bool {
-        let is_own = info.source == source || info.owner.is_some() || self.context.ignores_marks;
-        if is_own || !self.is_private(info) {
+        if !self.is_hidden(source, info) {
             return false;
         }
         let (name, module) = (self.name(info.decl.word.name), self.source(info.source));

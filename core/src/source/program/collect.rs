@@ -348,20 +348,32 @@ impl<'p> Program<'p, '_> {
                     self.push(|program| &mut program.imported_whole, imported);
                 }
                 Some(known) if known != item && name != Name::MAIN => {
-                    self.make_ambiguous(number, name);
+                    self.import_second(number, name, [known, item]);
                 }
                 Some(_) => {}
             }
         }
     }
 
-    /// Marks a name that another module declares as well, unless the file itself declares it or imports it by name.
-    fn make_ambiguous(&mut self, source: u32, name: Name) {
+    /// A name that another module declares as well, unless the file itself declares it or imports it by name: that of a
+    /// function which is not for the file yields, and others are ambiguous.
+    fn import_second(&mut self, source: u32, name: Name, [known, item]: [Item; 2]) {
+        let is_hidden = |item| match item {
+            Item::Function(number) => {
+                self.function(number).is_some_and(|info| self.is_hidden(source, &info))
+            }
+            _ => false,
+        };
+        let meant = match (is_hidden(known), is_hidden(item)) {
+            (_, true) => known,
+            (true, false) => item,
+            (false, false) => Item::Ambiguous,
+        };
         let number = self.item_number(source, name);
         if let Some(number) = number.filter(|n| self.imported_whole.binary_search(n).is_ok())
             && let Some(entry) = at_mut(&mut self.items, number)
         {
-            entry.2 = Item::Ambiguous;
+            entry.2 = meant;
         }
     }
 

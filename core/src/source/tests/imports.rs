@@ -128,3 +128,22 @@ fn imports_do_not_depend_on_the_order_of_files() {
         assert_eq!(errors(&files), ["2: E1301: name `x` not found"]);
     }
 }
+
+#[test]
+fn private_function_yields_to_one_of_another_module() {
+    let a = ("a", "pub fn f() -> i64: 1\n");
+    let b = ("b", "pub fn g() -> i64: 5\nfn f() -> i64: 2\n");
+    let c = ("c", "pub fn h() -> i64: 7\nfn f() -> i64: 3\n");
+    for uses in ["use a.*\nuse b.*\n", "use b.*\nuse a.*\n", "use b.*\nuse c.*\nuse a.*\n"] {
+        let main = format!("{uses}fn main_value() -> i64: f() + g()\n");
+        assert_eq!(result(&[("t", &main), a, b, c]), 6, "{uses}");
+    }
+    // Its own function stays, though it is marked and the other is not.
+    let main = "use a.*\nfn f() -> i64: 10\npub fn main_value() -> i64: f()\n";
+    assert_eq!(result(&[("t", main), a]), 10);
+    let main = "use b.*\nuse c.*\nfn main_value() -> i64: f() + h()\n";
+    assert_eq!(errors(&[("t", main), b, c]), ["3: E1301: function `f` is private to module `b`"]);
+    let main = "use a.*\nuse d.*\nfn main_value() -> i64: f()\n";
+    let found = errors(&[("t", main), a, ("d", a.1)]);
+    assert_eq!(found, ["3: E1302: several modules that are imported with `*` declare `f`"]);
+}
