@@ -609,7 +609,8 @@ impl<'p, 's> Program<'p, 's> {
     pub(super) fn is_private(&self, info: &FunctionInfo) -> bool {
         self.source(info.source).is_some_and(|source| {
             let tree = &source.tree;
-            let is_exported = || tree.exports.binary_search(&info.decl.word.name).is_ok();
+            let name = info.decl.word.name;
+            let is_exported = || tree.exports.binary_search_by_key(&name, |word| word.name).is_ok();
             tree.marks_functions && !info.decl.is_public && !is_exported()
         })
     }

@@ -511,8 +511,8 @@ pub(super) struct Tree {
     /// Names that a construct outside of the subset declares, such as `class`.
     pub(super) refused: Vec<Name>,
     pub(super) trait_impls: Vec<TraitImpl>,
-    /// Names in `export`, sorted.
-    pub(super) exports: Vec<Name>,
+    /// The names in `export`, sorted.
+    pub(super) exports: Vec<Word>,
     /// Whether a function is marked by `pub`, or anything by `export`: then functions without a mark are private.
     pub(super) marks_functions: bool,
 }

@@ -1,7 +1,7 @@
 //! The top level of a file: declarations, imports, attributes and statements of a script.
 
 use super::*;
-use crate::alloc_util::sort::sort;
+use crate::alloc_util::sort::sort_by_key;
 use crate::source::ty::TypeId;
 
 /// Attributes that have a meaning in Simple and none here.
@@ -37,7 +37,7 @@ impl Parser<'_, '_> {
         self.tree.script = self.list_since(mark);
         let is_marked = self.tree.functions.iter().any(|function| function.is_public);
         self.tree.marks_functions = is_marked || !self.tree.exports.is_empty();
-        sort(&mut self.tree.exports);
+        sort_by_key(&mut self.tree.exports, |word| word.name);
         if !self.tree.script.is_empty() && !self.is_call_of_main() {
             self.script_function();
         }
@@ -295,7 +295,7 @@ impl Parser<'_, '_> {
         self.bump();
         loop {
             let word = self.word("a name");
-            self.add(|tree| &mut tree.exports, word.name);
+            self.add(|tree| &mut tree.exports, word);
             if !self.eat(TokenKind::Comma) {
                 break;
             }

@@ -21,6 +21,7 @@ impl<'p> Program<'p, '_> {
             self.import(number);
         }
         for number in 0..count(self.sources) {
+            self.check_exports(number);
             self.refuse_trait_impls(number);
         }
         self.resolve_structs();
@@ -173,6 +174,21 @@ impl<'p> Program<'p, '_> {
             _ => None,
         };
         number != 0 || main.is_some_and(|main| !main.decl.is_script)
+    }
+
+    /// Refuses an `export` of a name that a file neither declares nor imports.
+    fn check_exports(&mut self, number: u32) {
+        let exports = self.source(number).map_or(&[][..], |source| &source.tree.exports);
+        for &Word { name, span } in exports.iter().filter(|word| word.name != Name::UNDERSCORE) {
+            if self.item(number, name).is_none() {
+                let text = self.name(name);
+                let message = format_args!("the file declares no `{text}`");
+                let similar = self.similar_item(number, text, |_| true);
+                let note = format_args!("a similar name is `{}`", similar.unwrap_or_default());
+                let kind = (Severity::Error, Code::UnknownName);
+                self.report(number, span, kind, message, similar.map(|_| note));
+            }
+        }
     }
 
     /// Refuses implementations of traits: not all methods of their types are known. That of a trait which is refused itself

@@ -147,3 +147,34 @@ fn private_function_yields_to_one_of_another_module() {
     let found = errors(&[("t", main), a, ("d", a.1)]);
     assert_eq!(found, ["3: E1302: several modules that are imported with `*` declare `f`"]);
 }
+
+#[test]
+fn exported_name_is_one_of_the_file() {
+    let rest = "fn helper() -> i64: 3\nfn main() -> i64: helper()\n";
+    let text = format!("export mian, helper, nosuch\n{rest}");
+    let compiled = program(&[("t", &text)]);
+    let found = messages(&compiled);
+    let expected = ["mian", "nosuch"].map(|n| format!("1: E1301: the file declares no `{n}`"));
+    assert_eq!(found, expected);
+    let notes: Vec<_> = compiled.diagnostics.iter().map(|d| d.note.as_deref()).collect();
+    assert_eq!(notes, [Some("a similar name is `main`"), None]);
+    for text in [
+        format!("export main, helper\n{rest}"),
+        format!(
+            "export K, P, E, T\nconst K = 1\nstruct P:\n    x: i64\nenum E:\n    A\ntype T = P\n{rest}"
+        ),
+        format!("use lib.{{g}}\nexport g, main\n{rest}"),
+        format!("use lib.*\nexport g\n{rest}"),
+        format!("use lib\nexport lib\n{rest}"),
+    ] {
+        assert_eq!(errors(&[("t", &text), ("lib", "fn g() -> i64: 1\n")]), [""; 0], "{text}");
+    }
+    // One mistake is one error.
+    for text in [
+        "use nosuch.{g}\nexport g\n",
+        "use nosuch.*\nexport g\n",
+        "export C\nclass C:\n    x: i64\n",
+    ] {
+        assert_eq!(errors(&[("t", text)]).len(), 1, "{text}");
+    }
+}
