@@ -176,8 +176,9 @@ fn symbol_terms(
     let own = program.types.substitute(own, types).unwrap_or(TypeId::ERROR);
     let mut terms = program.terms(program.types.parts(own))?;
     let outer = info.type_params.saturating_sub(info.decl.type_params.len);
-    for &ty in types.iter().skip(usize::try_from(outer).unwrap_or(usize::MAX)) {
-        try_push(&mut terms, program.term(ty)?)?;
+    let outer = usize::try_from(outer).unwrap_or(usize::MAX);
+    for term in program.terms(types.get(outer..).unwrap_or(&[]))? {
+        try_push(&mut terms, term)?;
     }
     Ok(terms)
 }

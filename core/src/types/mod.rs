@@ -11,6 +11,7 @@
 //! | `bool`, `text`, `ptr` | boolean, text, address |
 //! | `Name`, `Name<A, B>` (or `Name[A, B]`) | named type with its arguments |
 //! | `[A]` | array |
+//! | `[A; 3]`, `*const A`, `*mut A` | the named types `array_3<A>`, `ptr_const<A>`, `ptr_mut<A>` |
 //! | `f32x4`, `simd<A, 4>` | vector of four lanes |
 //! | `(A, B)` | tuple |
 //! | `fn(A, B) -> C` | function |

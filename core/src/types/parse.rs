@@ -185,9 +185,11 @@ impl<'t> Parser<'t> {
         let word = self.word();
         let close = match self.peek() {
             _ if word.is_empty() => return Err(self.syntax_error()),
-            // Symbols do not tell pointers apart.
+            // Their names in notes and symbols.
             _ if matches!(word, "*const" | "*mut") => {
-                return self.ty(depth + 1).map(|_| Type::Pointer);
+                let name = if word == "*mut" { "ptr_mut" } else { "ptr_const" };
+                let args = try_collect(core::iter::once(self.ty(depth + 1)?))?;
+                return Ok(Type::Named { name: try_copy_str(name)?.into_boxed_str(), args });
             }
             Some('(') if word == "fn" => return self.function(depth),
             Some('<') if word == "simd" => return self.vector(depth),
@@ -276,8 +278,15 @@ mod tests {
             ),
             ("[i64; 3]", vec![named("array_3", vec![Type::I64])]),
             (
-                "*const i64, [*mut *const Vec<T>]",
-                vec![Type::Pointer, Type::Array(Box::new(Type::Pointer))],
+                "ptr, *const i64, [*mut *const T]",
+                vec![
+                    Type::Pointer,
+                    named("ptr_const", vec![Type::I64]),
+                    Type::Array(Box::new(named(
+                        "ptr_mut",
+                        vec![named("ptr_const", vec![named("T", vec![])])],
+                    ))),
+                ],
             ),
             (
                 "[ array_2<u8> ;10 ]",

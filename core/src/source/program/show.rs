@@ -10,6 +10,10 @@ use crate::ir::Scalar;
 use crate::source::diagnostic::{UNKNOWN_TYPE, formatted};
 use crate::types::Type;
 
+/// The names of pointers as terms.
+const PTR_CONST: &str = "ptr_const";
+const PTR_MUT: &str = "ptr_mut";
+
 /// A type as it is written.
 pub(super) struct Shown<'a, 'p, 's> {
     pub(super) program: &'a Program<'p, 's>,
@@ -117,42 +121,50 @@ impl Program<'_, '_> {
         info.map_or("?", |info| self.name(info.name))
     }
 
-    /// The type as a term. An array with a length is the named type `array_N`.
+    /// The type of a value as a term.
     pub(in crate::source) fn term(&self, ty: TypeId) -> Result<Type, AllocError> {
-        let part = |index: usize| self.term(self.types.part(ty, index));
+        match self.types.head(ty) {
+            Head::Pointer(_) => Ok(Type::Pointer),
+            _ => self.term_with_targets(ty),
+        }
+    }
+
+    /// The type as a term that no other type has. An array with a length is the named type `array_N`, a pointer is
+    /// `ptr_const` or `ptr_mut` of its target.
+    fn term_with_targets(&self, ty: TypeId) -> Result<Type, AllocError> {
+        let named = |name: &str| {
+            let args = self.terms(self.types.parts(ty))?;
+            Ok(Type::Named { name: boxed(name)?, args })
+        };
         Ok(match self.types.head(ty) {
             Head::Scalar(Scalar::Bool) => Type::Bool,
             Head::Scalar(Scalar::Pointer) => Type::Pointer,
             Head::Scalar(scalar) if scalar.is_float() => Type::Float { bits: 8 * scalar.size() },
             Head::Scalar(scalar) => Type::int(8 * scalar.size(), scalar.is_signed()),
             Head::Text => Type::Text,
-            Head::Struct(_) | Head::Enum(_) => Type::Named {
-                name: boxed(self.nominal_name(ty))?,
-                args: self.terms(self.types.parts(ty))?,
-            },
-            Head::Array(length) => Type::Named {
-                name: boxed(&formatted(format_args!("array_{length}"))?)?,
-                args: self.terms(self.types.parts(ty))?,
-            },
-            Head::View => Type::Array(try_box(part(0)?)?),
+            Head::Struct(_) | Head::Enum(_) => return named(self.nominal_name(ty)),
+            Head::Array(length) => return named(&formatted(format_args!("array_{length}"))?),
+            Head::Pointer(mutable) => return named(if mutable { PTR_MUT } else { PTR_CONST }),
+            Head::View => Type::Array(try_box(self.term_with_targets(self.types.part(ty, 0))?)?),
             Head::Tuple => Type::Tuple(self.terms(self.types.parts(ty))?),
             Head::Function => {
                 let (result, params) = match self.types.parts(ty) {
                     [params @ .., result] => (*result, params),
                     [] => (TypeId::UNIT, &[][..]),
                 };
-                Type::Function { args: self.terms(params)?, result: try_box(self.term(result)?)? }
+                let result = try_box(self.term_with_targets(result)?)?;
+                Type::Function { args: self.terms(params)?, result }
             }
-            Head::Pointer(_) => Type::Pointer,
             Head::Param(number) => Type::Variable(boxed(&formatted(format_args!("T{number}"))?)?),
             Head::Unit | Head::Never | Head::Error => Type::Tuple(Vec::new()),
         })
     }
 
+    /// Type arguments as terms.
     pub(in crate::source) fn terms(&self, parts: &[TypeId]) -> Result<Vec<Type>, AllocError> {
         let mut terms = try_with_capacity(parts.len())?;
         for &part in parts {
-            terms.push(self.term(part)?);
+            terms.push(self.term_with_targets(part)?);
         }
         Ok(terms)
     }
@@ -183,6 +195,10 @@ impl Program<'_, '_> {
             Type::Named { name, .. } => {
                 if let Some(length) = name.strip_prefix("array_").and_then(|n| n.parse().ok()) {
                     return Some(self.intern(source, span, Head::Array(length), &parts));
+                }
+                if matches!(&**name, PTR_CONST | PTR_MUT) && parts.len() == 1 {
+                    let head = Head::Pointer(&**name == PTR_MUT);
+                    return Some(self.intern(source, span, head, &parts));
                 }
                 let primitive = match &**name {
                     "Int" => Some(TypeId::I64),

@@ -21,5 +21,6 @@ mod refusals;
 mod robust;
 mod run;
 mod scopes;
+mod symbols;
 mod syntax;
 mod templates;

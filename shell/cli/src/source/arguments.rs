@@ -217,6 +217,9 @@ pub(crate) fn type_name(ty: &Type) -> String {
         Type::Tuple(parts) => format!("({})", list(parts)),
         Type::Named { name, args } => match (name.strip_prefix("array_"), &**args) {
             (Some(length), [element]) => format!("[{}; {length}]", type_name(element)),
+            (_, [target]) if matches!(&**name, "ptr_const" | "ptr_mut") => {
+                format!("{} {}", name.replace("ptr_", "*"), type_name(target))
+            }
             (_, []) => name.to_string(),
             _ => format!("{name}<{}>", list(args)),
         },
