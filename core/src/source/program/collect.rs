@@ -560,7 +560,7 @@ impl<'p> Program<'p, '_> {
             let ty = self.resolve(number, decl.ty, &scope);
             let head = self.types.head(ty);
             let owner_name = match tree.ty(decl.ty).kind {
-                TypeKind::Named(name, _) => name,
+                TypeKind::Named(name, _) | TypeKind::Member(_, name, _) => name,
                 _ => Name::UNDERSCORE,
             };
             if !matches!(head, Head::Struct(_) | Head::Enum(_) | Head::Error) {

@@ -51,3 +51,10 @@ fn types_of_one_term_have_symbols_of_their_own() {
     assert_eq!(found, ["f$array._3.li64.g", "g", "t.f$array._3.li64.g"]);
     assert_eq!(run(text, "g", &[]), 8);
 }
+
+#[test]
+fn methods_of_a_type_of_another_module_have_its_name() {
+    let a = "struct P:\n    x: i64\nstruct Q:\n    x: i64\n";
+    let text = "use a\nimpl a.P:\n    fn m() -> i64: 1\nimpl a.Q:\n    fn m() -> i64: 2\n";
+    assert_eq!(symbols(&[("t", text), ("a", a)]), ["P.m", "Q.m"]);
+}
