@@ -751,7 +751,11 @@ impl<'p> Program<'p, '_> {
         if let Some(default) = param.default
             && let Some(source) = self.source(info.source)
         {
-            match source.tree.expr(default).kind {
+            let kind = match source.tree.expr(default).kind {
+                ExprKind::Unary(UnaryOp::Negate, number) => source.tree.expr(number).kind,
+                kind => kind,
+            };
+            match kind {
                 ExprKind::Bool(_) => return TypeId::BOOL,
                 ExprKind::Float(..) => return TypeId::F64,
                 ExprKind::Integer(_, Some(suffix)) => return TypeId::scalar(suffix),

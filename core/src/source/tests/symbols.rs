@@ -58,3 +58,12 @@ fn methods_of_a_type_of_another_module_have_its_name() {
     let text = "use a\nimpl a.P:\n    fn m() -> i64: 1\nimpl a.Q:\n    fn m() -> i64: 2\n";
     assert_eq!(symbols(&[("t", text), ("a", a)]), ["P.m", "Q.m"]);
 }
+
+#[test]
+fn parameter_has_the_type_of_a_negative_default() {
+    let text = "fn f(x = -1.5) -> f64: x\nfn g(x = -3) -> i64: x\nfn h(x = -3i32) -> i32: x\nfn k() -> bool: f() == -1.5\n";
+    let unit = unit_of(text, Mode::Compile);
+    let params: Vec<_> = unit.functions.iter().flat_map(|function| &function.params).collect();
+    assert_eq!(params, [&Type::F64, &Type::I64, &Type::int(32, true)]);
+    assert_eq!(manage(text, "k", &[]), 1);
+}
