@@ -215,8 +215,12 @@ fn unused_name(executable: &Executable, callee: &str) -> String {
 
 fn caller_text(name: &str, params: &[(&str, String)], callee: &str) -> String {
     let list = |parts: Vec<String>| parts.join(", ");
-    let declared = list(params.iter().map(|(name, ty)| format!("mut {name}: {ty}")).collect());
-    let passed = list(params.iter().map(|(name, _)| (*name).to_owned()).collect());
+    // A parameter would hide the callee.
+    let first = callee.split(['.', '<']).next();
+    let own = |name: &str| format!("{name}{}", if first == Some(name) { "_" } else { "" });
+    let declared = params.iter().map(|(name, ty)| format!("mut {}: {ty}", own(name)));
+    let declared = list(declared.collect());
+    let passed = list(params.iter().map(|(name, _)| own(name)).collect());
     format!("fn {name}({declared}): {callee}({passed})\n")
 }
 

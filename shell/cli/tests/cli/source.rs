@@ -573,3 +573,13 @@ fn import_is_the_file_beside_the_one_that_imports_it() {
         runs(&source(&directory, name, text), &["main"], "3");
     }
 }
+
+#[test]
+fn function_with_a_parameter_of_its_name_is_called_with_defaults() {
+    let text = "fn f(f: i64, b: i64 = 3) -> i64: f + b\nfn p0<T>(a: T, b: i64 = 4) -> i64: b\n\
+        struct P:\n    x: i64\nimpl P:\n    static fn of(P: i64, b: i64 = 5) -> i64: P + b\n";
+    let file = source(&scratch("source-own-name"), "a.spl", text);
+    runs(&file, &["f", "1"], "4");
+    runs(&file, &["p0", "1"], "4");
+    runs(&file, &["P.of", "1"], "6");
+}
