@@ -307,9 +307,16 @@ type CoreValue = smf_core::exec::Value;
 // Benchmark row: "call add by handle, from C".
 #[inline(always)]
 fn argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
-    if value.kind == i64::from(Scalar::I64.code()) {
-        return Ok(value.integer.into());
+    match value.kind == i64::from(Scalar::I64.code()) {
+        true => Ok(value.integer.into()),
+        false => other_argument(index, value),
     }
+}
+
+/// An argument of another type than `i64`.
+// Not inlined: the loop over the arguments needs the registers (the same row).
+#[inline(never)]
+fn other_argument(index: usize, value: &SmfExecValue) -> Result<CoreValue, ApiError> {
     let scalar = u8::try_from(value.kind).ok().and_then(Scalar::from_code);
     let scalar = scalar.ok_or(ArgumentError::unknown("type of a value", value.kind))?;
     match scalar {
