@@ -40,10 +40,17 @@ impl InitArrays {
         memory: &[u8],
         has_handlers: bool,
     ) -> Result<Self> {
-        let read = |name| {
+        // Empty ones say nothing, and an object may have as many as it has sections.
+        let is_filled = |section: &Section<'_>| section.memory_size() != 0;
+        let mut code = None;
+        let mut read = |name| {
             let mut addresses = Vec::new();
-            for section in init_sections(smf, name) {
-                read_entries(smf, layout, (base, memory), &section, &mut addresses)?;
+            for section in init_sections(smf, name).filter(is_filled) {
+                let code = match &code {
+                    Some(known) => known,
+                    None => code.insert(code_ranges(smf, layout, base)?),
+                };
+                read_entries(layout, code, memory, &section, &mut addresses)?;
             }
             Ok::<_, LinkError>(addresses)
         };
@@ -83,11 +90,11 @@ pub fn runs_code_at_load(smf: &Smf<'_>) -> bool {
     has_init_functions(smf) || smf.symbols().has_import(&[REQUIRES_CONSTRUCTORS, ifunc::NAME])
 }
 
-/// Appends the entries of one array to `addresses`.
+/// Appends the entries of one array, addresses in `code`, to `addresses`.
 fn read_entries(
-    smf: &Smf<'_>,
     layout: &ImageLayout<'_>,
-    (base, memory): (u64, &[u8]),
+    code: &[(u64, u64)],
+    memory: &[u8],
     array: &Section<'_>,
     addresses: &mut Vec<u64>,
 ) -> Result<()> {
@@ -101,7 +108,6 @@ fn read_entries(
     });
     let bytes = bytes.ok_or(LinkError::TooLarge)?;
     let words = bytes.as_chunks::<ENTRY>().0;
-    let code = code_ranges(smf, layout, base)?;
     for (offset, word) in (0u64..).step_by(ENTRY).zip(words) {
         let address = u64::from_le_bytes(*word);
         if !code.iter().any(|(start, end)| (*start..*end).contains(&address)) {
