@@ -22,7 +22,9 @@ use ::object::elf;
 use indexmap::IndexMap;
 use smf_core::format::ext::{debug_addresses, gnu_property, prelink};
 use smf_core::format::template::{Container, Template, TemplateKind};
-use smf_core::format::write::{Module, NewSection, NewSymbol, NewTemplates, Payload, Place};
+use smf_core::format::write::{
+    Module, NewSection, NewSymbol, NewTemplates, Payload, Place, WriteError,
+};
 use smf_core::format::{
     Arch, Binding, Flags, Header, Layout, Platform, Reloc, SectionFlags, SectionKind,
 };
@@ -91,7 +93,14 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions<'_>) -> Result<V
         sections: &sections,
         symbols: &symbols.list,
     };
-    Ok(module.to_vec()?)
+    module.to_vec().map_err(|error| match error {
+        WriteError::SymbolName(index) => {
+            let symbol = symbols.list.get(index as usize).map_or(&[][..], |symbol| symbol.name);
+            let function = String::from_utf8_lossy(symbol).chars().take(64).collect();
+            CompileError::SymbolName { function }
+        }
+        error => error.into(),
+    })
 }
 
 fn text(code: &Code) -> NewSection<'_> {

@@ -198,6 +198,12 @@ impl Exports {
                 statements.push(state("0", &format!("{name} is not a weak symbol")));
             }
         }
+        // The runtime defines none that begins with `smf_`.
+        let is_own =
+            |name: &&String| name.starts_with("smf_") || !self.functions.contains_key(*name);
+        for name in self.weak.iter().filter(is_own) {
+            statements.push(state("0", &format!("{name} is a weak symbol")));
+        }
         for (name, alias) in self.aliases.iter().filter(|(name, _)| name.starts_with("Smf")) {
             statements.push(state_type(name, &self.in_c(alias, ""), &format!("{name} is")));
         }
@@ -499,6 +505,11 @@ int64_t rt_call_2(int64_t f, int64_t a, int64_t b);
         for (from, to, expected) in [
             ("smf_one", "smf_three", "smf_three"),
             ("export_weak! { rt_jit_two; }", "", "rt_jit_two is not a weak symbol"),
+            (
+                "export_weak! { rt_jit_two; }",
+                "export_weak! { rt_jit_two; rt_jit_none; }",
+                "rt_jit_none is a weak symbol",
+            ),
             ("a: i64, b", "a: usize, b", "usize"),
             ("#[repr(C)]", "", "SmfPair is in the header alone"),
         ] {

@@ -10,7 +10,7 @@ use super::verify::{HostCall, Program};
 use crate::alloc_util::try_collect;
 use crate::alloc_util::{AllocError, try_reserve};
 #[cfg(feature = "kernel")]
-use crate::memory::{thread_id, yield_now};
+use crate::memory::thread_id;
 use crate::plural;
 use crate::trap::bytecode::Cause;
 
@@ -268,11 +268,6 @@ fn current_thread() -> u32 {
     1
 }
 
-#[cfg(not(feature = "kernel"))]
-fn yield_now() {
-    core::hint::spin_loop();
-}
-
 /// What the host tells a running program, from another thread or from a host function.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -317,27 +312,26 @@ impl Signals {
     /// Reports from inside a host function, on the thread that called it, that it has failed: the call of the
     /// program on this thread stops with [`Cause::Host`]. An `error` of 0 reports nothing.
     ///
-    /// Waits while 32 other threads have reported an error and not returned from their host functions.
+    /// While 32 other threads have reported an error and not returned from their host functions, which they may never do,
+    /// the error of one of them is lost.
     pub fn report(&self, error: u32) {
         if error == 0 {
             return;
         }
         let thread = current_thread();
-        loop {
-            if let Some(report) = self.report_of(thread) {
-                report.error.store(error, Ordering::Relaxed);
-                return;
-            }
-            let is_claimed = |report: &Report| {
-                // Acquire: the thread that had it has read its error.
-                let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
-                report.thread.compare_exchange(0, thread, acquire, relaxed).is_ok()
-            };
-            if self.reports.iter().any(is_claimed) {
-                self.reported.fetch_add(1, Ordering::Relaxed);
-            } else {
-                yield_now();
-            }
+        let is_claimed = |report: &&Report| {
+            // Acquire: the thread that had it has read its error.
+            let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
+            report.thread.compare_exchange(0, thread, acquire, relaxed).is_ok()
+        };
+        if let Some(own) = self.report_of(thread) {
+            own.error.store(error, Ordering::Relaxed);
+        } else if let Some(free) = self.reports.iter().find(is_claimed) {
+            free.error.store(error, Ordering::Relaxed);
+            self.reported.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(other) = self.reports.first() {
+            other.thread.store(thread, Ordering::Relaxed);
+            other.error.store(error, Ordering::Relaxed);
         }
     }
 

@@ -7,9 +7,9 @@
 //!
 //! Guarantees:
 //!
-//! * A malformed file is refused before any of its code can run. The exception are relocations that the
-//!   [image](crate::format::ext::prelink) has resolved: they are not read, so that only [`Smf::verify`](crate::format::Smf::verify)
-//!   refuses a malformed one.
+//! * A malformed file is refused before any of its code can run. Relocations that the
+//!   [image](crate::format::ext::prelink) has resolved are not read: only [`Smf::verify`](crate::format::Smf::verify) refuses
+//!   malformed ones.
 //! * A relocation out of range is an error that names it, never a truncated value.
 //! * An unresolved import is an error, unless it is weak.
 //! * A step that fails releases all its memory.

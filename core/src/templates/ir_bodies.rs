@@ -230,8 +230,9 @@ static SCALARS: [(Scalar, Type); 12] = [
 
 /// The scalar that IR has for values of this type.
 pub(super) fn scalar_of(ty: &Type) -> Option<Scalar> {
-    if matches!(ty, Type::Named { .. }) {
-        return None;
+    if let Type::Named { name, args } = ty {
+        let is_pointer = matches!(&**name, "ptr_const" | "ptr_mut") && args.len() == 1;
+        return is_pointer.then_some(Scalar::Pointer);
     }
     SCALARS.iter().find(|(_, known)| known == ty).map(|(scalar, _)| *scalar)
 }
@@ -599,6 +600,8 @@ mod tests {
         for ty in [Type::int(128, true), Type::Float { bits: 16 }, Type::Text, named("i8", &[])] {
             assert_eq!(scalar_of(&ty), None, "{ty}");
         }
+        assert_eq!(scalar_of(&named("ptr_const", &[Type::I64])), Some(Scalar::Pointer));
+        assert_eq!(scalar_of(&named("ptr_const", &[])), None);
     }
 
     #[test]

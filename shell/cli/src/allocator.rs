@@ -2,14 +2,18 @@
 //!
 //! The library returns an error when an allocation fails. Dependencies of the command (clap, serde, the
 //! standard library) would abort instead. This allocator prints one `error: ...` line and ends the process
-//! with status 1. On that path it neither allocates nor takes a lock. Large memory gets large pages.
+//! with status 1, or that of [`FAILURE`]. On that path it neither allocates nor takes a lock. Large memory gets large pages.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Cursor, Write};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::io::write;
 use rustix::mm::{Advice, madvise};
+
+/// The exit status when an allocation fails.
+pub(crate) static FAILURE: AtomicI32 = AtomicI32::new(1);
 
 /// The system's allocator, with large pages for large memory; ends the process when an allocation fails.
 pub(crate) struct OrExit;
@@ -99,5 +103,5 @@ fn report(size: usize) -> ! {
     let len = usize::try_from(line.position()).unwrap_or(0);
     let _ = write(io::stderr(), line.get_ref().get(..len).unwrap_or(&[]));
     // SAFETY: `_exit` has no preconditions.
-    unsafe { libc::_exit(1) }
+    unsafe { libc::_exit(FAILURE.load(Ordering::Relaxed)) }
 }

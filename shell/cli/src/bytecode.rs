@@ -205,7 +205,11 @@ pub(crate) fn call(
         why + &output::suggestions("has", names)
     });
     let index = index.at(path)?;
-    let _span = trace::span("call", name.map_or(path, |name| Path::new(OsStr::from_bytes(name))));
+    // A call with another number of arguments does not happen.
+    let is_called = |params: u16| usize::from(params) == args.len();
+    let function = engine.program().function(index).filter(|of| is_called(of.params));
+    let name = name.map_or(path, |name| Path::new(OsStr::from_bytes(name)));
+    let _span = function.map(|_| trace::span("call", name));
     objects::call(engine, index, args).map_err(|error| match error {
         CallError::Arguments { .. } => Failure::usage_of(path, error),
         error => Failure::of(path, error),

@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// lies in memory, such as i64:3,1,2. Other functions take up to 8 arguments, and missing ones are 0.
     #[arg(value_name = "ARG", allow_negative_numbers = true, value_parser = argument())]
     args: Vec<OsString>,
-    /// The module, if the file is an archive; as ARCHIVE:NAME
+    /// The module, if the file is an archive: the same as ARCHIVE:NAME
     #[arg(long, value_name = "NAME")]
     module: Option<String>,
     /// A module or an archive that may provide what instances call, also as instances of its templates

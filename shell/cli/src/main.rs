@@ -6,6 +6,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use clap::{CommandFactory, Parser};
 use smf_loader::exec::host_functions;
@@ -85,7 +86,10 @@ fn main() -> ExitCode {
         Command::Trace(args) => return finish(trace::run(args)),
         Command::Eval(args) => return finish(eval::run(args)),
         // Status 1 states a difference.
-        Command::Diff(args) => return finish_as(diff::run(args), ExitCode::from(USAGE)),
+        Command::Diff(args) => {
+            allocator::FAILURE.store(USAGE.into(), Ordering::Relaxed);
+            return finish_as(diff::run(args), ExitCode::from(USAGE));
+        }
         Command::Compile(args) => compile::run(args),
         Command::Check(args) => check::run(args),
         Command::Help(args) => help::run(args),

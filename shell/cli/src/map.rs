@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     output::check_distinct(&args.output, std::iter::once(&*args.file))?;
     check_extension(args)?;
     let data = output::read(&args.file)?;
-    let smf = output::module(&args.file, &data)?;
+    let smf = output::module_with_sections(&args.file, &data)?;
     let file = File::Module(smf);
     inspect::check(&file).at(&args.file)?;
     let text = match args.svg {

@@ -106,7 +106,7 @@ pub(crate) struct Args {
     pub(crate) interpret: bool,
     /// Compile bytecode before it runs, instead of when it becomes hot
     ///
-    /// Has no effect on machine code.
+    /// Functions that exceed a limit of the compiler are interpreted, with a warning. Has no effect on machine code.
     #[arg(long)]
     pub(crate) compile: bool,
     /// What executes source [default: native]

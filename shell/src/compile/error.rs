@@ -57,6 +57,14 @@ pub enum CompileError {
         /// The name of the function.
         function: String,
     },
+    /// A function whose symbol readers would refuse.
+    #[error(
+        "function `{function}...`: its name with its types is longer than the 16,383 bytes of a symbol"
+    )]
+    SymbolName {
+        /// The beginning of the symbol.
+        function: String,
+    },
     /// More than the format has numbers for.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -122,8 +122,8 @@ impl Body<'_, '_> {
         self.deliver(to);
     }
 
-    /// Traps if the host function that has returned `result` reported an error. All threads have one word that tells
-    /// whether any did.
+    /// Traps if the host function that has returned `result` reported an error. One word tells whether a host function of
+    /// any thread did.
     fn check_host_error(&mut self, shared: Local, result: Local) {
         self.locate();
         let (reported, error) = (self.temporary(Scalar::U32), self.temporary(Scalar::U32));

@@ -89,7 +89,7 @@ impl<'d> NeededLibraries<'d> {
         }
         ensure(found == stated, count(found))?;
         let at = at.saturating_add((HEADER + end) as u64);
-        // They are fewer than their length states.
+        // The payload ends with the last name.
         ensure(end == names.0.len(), ExtensionError::NeededEnd { section, at })?;
         Ok(names)
     }

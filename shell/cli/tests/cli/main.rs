@@ -32,6 +32,7 @@ mod map;
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod merge;
+#[cfg(target_arch = "x86_64")]
 mod merge_templates;
 #[cfg(target_arch = "x86_64")]
 mod needed;

@@ -125,7 +125,6 @@ fn instances_are_compiled_with_those_that_they_require() {
 
 /// An instance that the loader makes calls functions of the module that imports it: of its own source, and of the importer.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn instances_call_the_module_that_imports_them() {
     let dir = scratch("merge-around");
     let own = of_source(
@@ -163,7 +162,6 @@ fn instances_call_the_module_that_imports_them() {
 
 /// Templates that call each other, and the two spellings of one instance.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn instances_require_each_other_and_have_two_symbols() {
     let dir = scratch("merge-mutual");
     let [source, module] = ["m.spl", "m.smf"].map(|name| dir.join(name));
@@ -196,7 +194,6 @@ const MAX: &str = "fn max<T>(a: T, b: T) -> T:\n    if a > b: a else: b\n";
 
 /// Two modules that were packed with one template library each contain its instance.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn modules_with_the_same_instance_are_merged() {
     let dir = scratch("merge-twice");
     let library = of_source(&dir, "max", MAX);
@@ -218,7 +215,6 @@ fn modules_with_the_same_instance_are_merged() {
 
 /// An instance that a loader has recorded in the file, and one that is imported by its other spelling.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn instances_are_compiled_and_noted_under_either_name() {
     let dir = scratch("merge-recorded");
     let library = of_source(&dir, "max", MAX);
@@ -248,7 +244,6 @@ fn instances_are_compiled_and_noted_under_either_name() {
 }
 
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn instances_of_the_packer_are_described_in_the_note() {
     let dir = scratch("merge-described");
     let library = of_source(
@@ -308,7 +303,6 @@ fn templates_alone_are_merged_and_those_that_differ_are_explained() {
 
 /// The loader makes instances that require each other 50 deep, and so does the packer.
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn instances_are_compiled_as_deep_as_the_loader_makes_them() {
     let dir = scratch("merge-deep");
     let [text, library] = ["deep.sbt", "deep.smf"].map(|name| dir.join(name));

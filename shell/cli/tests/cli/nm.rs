@@ -183,11 +183,11 @@ fn filter_applies_to_the_rows_of_the_note() {
 
 #[test]
 fn dynlib_is_refused_where_its_sections_or_symbols_are_shown() {
-    for command in ["nm", "size", "top", "disasm"] {
-        contains(
-            &fails(&[command, "dynlib.smf"]),
-            &["dynlib.smf: a dynlib has no", "`smf extract`"],
-        );
+    let map = scratch("dynlib-map").join("map.html");
+    let map = ["map", "dynlib.smf", "-o", map.to_str().unwrap()];
+    let others = ["nm", "size", "top", "disasm"].map(|command| [command, "dynlib.smf"]);
+    for command in others.iter().map(|command| &command[..]).chain([&map[..]]) {
+        contains(&fails(command), &["dynlib.smf: a dynlib has no", "`smf extract`"]);
     }
 }
 

@@ -181,7 +181,9 @@ fn run_that_fails_leaves_a_trace() {
     let refused = events.iter().find(|event| event["name"] == "refuse").unwrap();
     assert!(refused["args"]["error"].as_str().unwrap().contains("broken.smf"));
     // No function is called.
-    for args in [&["bcod.smf", "nosuch"][..], &["bcod.smf", "answer", "x"]] {
+    for args in
+        [&["bcod.smf", "nosuch"][..], &["bcod.smf", "answer", "x"], &["bcod.smf", "answer", "1"]]
+    {
         let (output, found) = trace(&place, args);
         assert_ne!(output.status.code(), Some(0));
         assert!(!paths(&slices(&found)).contains(&"call"), "{args:?}");
