@@ -93,14 +93,7 @@ pub fn compile(unit: &TranslationUnit, options: &CompileOptions<'_>) -> Result<V
         sections: &sections,
         symbols: &symbols.list,
     };
-    module.to_vec().map_err(|error| match error {
-        WriteError::SymbolName(index) => {
-            let symbol = symbols.list.get(index as usize).map_or(&[][..], |symbol| symbol.name);
-            let function = String::from_utf8_lossy(symbol).chars().take(64).collect();
-            CompileError::SymbolName { function }
-        }
-        error => error.into(),
-    })
+    module.to_vec().map_err(|error| symbols.named(error))
 }
 
 fn text(code: &Code) -> NewSection<'_> {
@@ -183,6 +176,14 @@ impl<'u> Symbols<'u> {
             });
         }
         Self { list, imports }
+    }
+
+    /// An error with the name of the function instead of its number.
+    fn named(&self, error: WriteError) -> CompileError {
+        let WriteError::SymbolName(index) = error else { return error.into() };
+        let symbol = self.list.get(index as usize).map_or(&[][..], |symbol| symbol.name);
+        let function = String::from_utf8_lossy(symbol).chars().take(64).collect();
+        CompileError::SymbolName { function }
     }
 
     fn relocs(&self, code: &Code) -> Vec<Reloc> {

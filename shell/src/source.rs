@@ -158,6 +158,7 @@ fn first_module(name: &str) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     match path.extension().is_some_and(|extension| extension == "spl") && !stem.contains('.') {
         true => stem.into_owned(),
+        false if name.starts_with('<') => name.to_owned(),
         false => format!("<{}>", stem.replace('.', "_")),
     }
 }

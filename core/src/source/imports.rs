@@ -95,10 +95,8 @@ pub fn imports(module: &str, text: &str) -> Result<Vec<Vec<String>>, AllocError>
     Ok(modules)
 }
 
-/// Whether a line, no comment, has a word with which an import begins.
+/// Whether a line has a word with which an import begins.
 fn may_import(line: &str) -> bool {
-    let line = line.as_bytes().trim_ascii_start();
-    let is_comment = line.starts_with(b"#") && !line.starts_with(b"#[");
-    let mut words = line.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
-    !is_comment && words.any(|word| matches!(word, b"use" | b"import" | b"from"))
+    let mut words = line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.any(|word| matches!(word, "use" | "import" | "from"))
 }

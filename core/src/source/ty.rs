@@ -236,7 +236,7 @@ impl Types {
             return Err(TypeError::Nesting);
         }
         let size = inner.clone().fold(1_u32, |size, entry| size.saturating_add(entry.size));
-        if size > MAX_TYPE_SIZE {
+        if size.saturating_sub(1) > MAX_TYPE_SIZE {
             return Err(TypeError::Size);
         }
         if self.entries.len() >= MAX_TYPES {

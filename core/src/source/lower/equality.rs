@@ -6,6 +6,9 @@ use crate::ir::{Binary, Condition};
 /// The most scalars that one comparison compares.
 pub(super) const MAX_SCALARS: usize = 256;
 
+/// The most scalars, structs and tuples that are looked at: structs may have no scalars, or, in error, contain themselves.
+const MAX_PARTS: usize = 4 * MAX_SCALARS;
+
 /// Why values of a type have no `==`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoEquality {
@@ -30,7 +33,7 @@ impl Body<'_, '_, '_> {
             return None;
         }
         let mut scalars = Vec::new();
-        self.add_scalars(left.ty, 0, &mut scalars).ok()?;
+        self.add_scalars(left.ty, &mut scalars).ok()?;
         let result = self.builder.local(Scalar::Bool);
         self.builder.constant(Scalar::Bool, result, 1);
         for (ty, offset) in scalars {
@@ -50,29 +53,34 @@ impl Body<'_, '_, '_> {
 
     /// Whether values of the type have `==`.
     pub(super) fn has_equality(&mut self, ty: TypeId) -> Result<(), NoEquality> {
-        self.add_scalars(ty, 0, &mut Vec::new())
+        self.add_scalars(ty, &mut Vec::new())
     }
 
     /// Adds the scalars that are compared, with their offsets.
     fn add_scalars(
         &mut self,
         ty: TypeId,
-        offset: u32,
         scalars: &mut Vec<(TypeId, u32)>,
     ) -> Result<(), NoEquality> {
-        match (self.head(ty), self.repr(ty)) {
-            (Head::Struct(_) | Head::Tuple, Repr::Memory) => {
-                for field in self.program().fields_of(ty, 0) {
-                    self.add_scalars(field.ty, offset.saturating_add(field.offset), scalars)?;
+        // The next part is the last one.
+        let (mut parts, mut count) = (Vec::new(), 0);
+        self.program().diagnostics.push(&mut parts, (ty, 0_u32));
+        while let Some((ty, offset)) = parts.pop() {
+            count += 1;
+            match (self.head(ty), self.repr(ty)) {
+                (Head::Struct(_) | Head::Tuple, Repr::Memory) if count <= MAX_PARTS => {
+                    for field in self.program().fields_of(ty, 0).iter().rev() {
+                        let at = offset.saturating_add(field.offset);
+                        self.program().diagnostics.push(&mut parts, (field.ty, at));
+                    }
                 }
+                (_, Repr::Scalar(ValueType::Scalar(_))) if scalars.len() < MAX_SCALARS => {
+                    self.program().diagnostics.push(scalars, (ty, offset));
+                }
+                (Head::Struct(_) | Head::Tuple, Repr::Memory)
+                | (_, Repr::Scalar(ValueType::Scalar(_))) => return Err(NoEquality::Size),
+                _ => return Err(NoEquality::Part(ty)),
             }
-            (_, Repr::Scalar(ValueType::Scalar(_))) if scalars.len() >= MAX_SCALARS => {
-                return Err(NoEquality::Size);
-            }
-            (_, Repr::Scalar(ValueType::Scalar(_))) => {
-                self.program().diagnostics.push(scalars, (ty, offset));
-            }
-            _ => return Err(NoEquality::Part(ty)),
         }
         Ok(())
     }

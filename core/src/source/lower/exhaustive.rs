@@ -303,7 +303,9 @@ impl<'s> Body<'_, '_, 's> {
                 None => return (self.test_of(row, ty) == Test::Nothing).then_some(all),
             },
         };
-        let integer = |value| match self.unit.program.convert_literal(value, ty)?.value {
+        // A value that the type does not have is reported where it is tested.
+        let convert = |value| self.unit.program.convert_literal(value, ty).unwrap_or(value);
+        let integer = |value| match convert(value).value {
             ConstValue::Integer(value) => Some(value),
             _ => None,
         };

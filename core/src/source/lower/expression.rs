@@ -80,7 +80,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
 
     pub(super) fn variable(&self, name: Name) -> Option<Variable> {
         let &(walk, index) = at(&self.unit.visible, name.0)?;
-        let is_visible = walk == self.walk && !self.is_hidden(name, index);
+        let is_visible = walk == self.walk && !self.is_shadowed(name, index);
         at(&self.variables, index).copied().filter(|_| is_visible)
     }
 

@@ -95,9 +95,7 @@ impl Body<'_, '_, '_> {
         if known.is_none() {
             // Once, so that an error is reported although the body around it is only looked at for its type.
             let muted = core::mem::take(&mut self.program().diagnostics.muted);
-            for decl in statements.iter().filter_map(declared) {
-                self.declare_inner(scope, decl);
-            }
+            statements.iter().filter_map(declared).for_each(|decl| self.declare_inner(scope, decl));
             self.program().diagnostics.muted = muted;
         }
         let first = count(&self.variables);
@@ -140,7 +138,7 @@ impl Body<'_, '_, '_> {
     }
 
     /// Whether a function that a block inside declares has the name of the variable with this number.
-    pub(super) fn is_hidden(&self, name: Name, variable: u32) -> bool {
+    pub(super) fn is_shadowed(&self, name: Name, variable: u32) -> bool {
         let inside = self.scopes.iter().rev().take_while(|open| open.1 > variable);
         inside.map(|open| open.0).any(|scope| self.unit.inner.declared(scope, name).is_some())
     }

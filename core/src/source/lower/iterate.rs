@@ -246,13 +246,20 @@ impl Body<'_, '_, '_> {
         let span = self.tree.block(body).span;
         let assigns =
             self.tree.assigned_in(span).any(|target| self.may_be_part(target, iterated, own));
+        const PRINTERS: [Name; 3] = [Name::PRINT, Name::EPRINT, Name::PRINT_RAW];
+        // Asked once, and only if the block prints.
+        let mut has_printer = None;
+        let mut declares_printer = || {
+            let declares = || PRINTERS.iter().any(|&name| self.tree.declares_in(span, name));
+            *has_printer.get_or_insert_with(declares)
+        };
         let passes = self.tree.calls_in(span).any(|call| match self.tree.expr(call).kind {
             ExprKind::Call { callee, arguments } => {
                 let callee = self.tree.expr(callee).kind;
-                if let ExprKind::Name(name @ (Name::PRINT | Name::EPRINT | Name::PRINT_RAW)) =
-                    callee
+                if let ExprKind::Name(name) = callee
+                    && PRINTERS.contains(&name)
                     && self.is_builtin(name)
-                    && !self.tree.declares_in(span, name)
+                    && !declares_printer()
                 {
                     return false;
                 }

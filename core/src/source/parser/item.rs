@@ -14,6 +14,7 @@ const ATTRIBUTES: &[&str] = &[
     "no_mangle",
     "export",
     "entry",
+    "repr",
     "no_gc",
     "no_alloc",
     "gc",
@@ -246,6 +247,12 @@ impl Parser<'_, '_> {
         self.mistake(span, Code::Unexpected, format_args!("`{text}` stands here twice"));
     }
 
+    /// Whether `repr(C)` stands here, which every struct has.
+    fn is_repr_c(&self) -> bool {
+        let text = |ahead| self.text(self.token_at(ahead).span);
+        self.text(self.span()) == "repr" && [text(1), text(2), text(3)] == ["(", "C", ")"]
+    }
+
     /// `@name` or `@name(...)`, in front of a declaration.
     pub(super) fn attribute(&mut self) {
         let start = self.bump();
@@ -259,10 +266,9 @@ impl Parser<'_, '_> {
         if ["gpu_kernel", "naked", "section", "cfg", "extern", "interrupt"].contains(&text) {
             let message = format_args!("attribute `@{text}` is not supported");
             self.error(span, Code::Refused, message);
-        } else if ["repr", "packed", "align"].contains(&text) {
-            let message = format_args!(
-                "attribute `@{text}` is not supported: the fields of a struct lie as in C"
-            );
+        } else if ["repr", "packed", "align"].contains(&text) && !self.is_repr_c() {
+            let message =
+                format_args!("attribute `@{text}` is not supported: the layout is that of C");
             self.error(span, Code::Refused, message);
         } else if !ATTRIBUTES.contains(&text) {
             let message = format_args!("unknown attribute `@{text}`");

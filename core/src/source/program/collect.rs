@@ -180,6 +180,9 @@ impl<'p> Program<'p, '_> {
     fn check_exports(&mut self, number: u32) {
         let exports = self.source(number).map_or(&[][..], |source| &source.tree.exports);
         for &Word { name, span } in exports.iter().filter(|word| word.name != Name::UNDERSCORE) {
+            if self.diagnostics.is_full() {
+                break;
+            }
             if self.item(number, name).is_none() {
                 let text = self.name(name);
                 let message = format_args!("the file declares no `{text}`");

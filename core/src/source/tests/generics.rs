@@ -118,3 +118,20 @@ fn pointers_in_structs_are_compared() {
                 fn f(p: *const i64, q: *const i64) -> bool: S(p, 1) == S(q, 1)\n";
     assert_eq!([run(text, "f", &[8, 8]), run(text, "f", &[8, 16])], [1, 0]);
 }
+
+/// Found: the compiler overflowed its stack, or did not end.
+#[test]
+fn equality_of_structs_without_end_or_scalars_is_refused() {
+    let same = "fn same<T: Eq>(a: T) -> bool: true\n";
+    for body in ["same(a)", "a == a"] {
+        let text = format!("struct A:\n    a: A\n{same}fn f(a: A) -> bool: {body}\n");
+        assert!(!errors_of(&text).is_empty(), "{body}");
+        let mut text = String::from("struct S0:\n    pass\n");
+        for number in 1..=32 {
+            let part = number - 1;
+            text += &format!("struct S{number}:\n    a: S{part}\n    b: S{part}\n");
+        }
+        text += &format!("{same}fn f(a: S32) -> bool: {body}\n");
+        assert!(!errors_of(&text).is_empty(), "{body}");
+    }
+}

@@ -86,8 +86,9 @@ fn imports_are_those_of_the_whole_file() {
                 fn h(from: i64):\n    use inner\nif true:\n    pass\n  use twelve\nuse last";
     let lines = "use a|\u{feff}use a|#[x] use a|pub use a|@allow(all) use a|x = 1; use a|  use a|\u{e9}use a|use\\\n a|\
                  /* c */ use a|# use a|fn f(): 1 # use a|import a|from a import b|use::a|use";
+    let behind_comment = "/* head\n# end */ use lib2";
     let parts = text.char_indices().filter(|&(_, c)| c == '\n').map(|(start, _)| &text[start..]);
-    for text in parts.chain([text]).chain(lines.split('|')) {
+    for text in parts.chain([text, behind_comment]).chain(lines.split('|')) {
         let found = imports("t", text).unwrap();
         let found: Vec<&str> = found.iter().map(|names| names[0].as_str()).collect();
         let (file, mut names) = (File::new("", text).unwrap(), Names::default());

@@ -275,3 +275,17 @@ fn loop_is_the_body_of_an_arm() {
         "fn f(x: i64) -> i64:\n    match x:\n        case 1: 10\n        case n: loop: return n\n";
     assert_eq!([1, 7].map(|x| run(text, "f", &[x])), [10, 7]);
 }
+
+#[test]
+fn number_that_the_subject_does_not_have_is_one_error() {
+    for (ty, arms) in [
+        ("u8", &["0..=300"][..]),
+        ("u8", &["200i32", "0..=199", "201..=255"]),
+        ("u8", &["B", "0..=199", "201..=255"]),
+    ] {
+        let arms: String = arms.iter().map(|arm| format!("        case {arm}: 3\n")).collect();
+        let text = format!("const B: i32 = 200\nfn f(x: {ty}) -> i64:\n    match x:\n{arms}");
+        let found = errors_of(&text);
+        assert_eq!(found.len(), 1, "{text}{found:?}");
+    }
+}

@@ -217,7 +217,13 @@ fn caller_text(name: &str, params: &[(&str, String)], callee: &str) -> String {
     let list = |parts: Vec<String>| parts.join(", ");
     // A parameter would hide the callee.
     let first = callee.split(['.', '<']).next();
-    let own = |name: &str| format!("{name}{}", if first == Some(name) { "_" } else { "" });
+    let own = |name: &str| {
+        let mut own = name.to_owned();
+        while first == Some(&*own) || own != name && params.iter().any(|(other, _)| *other == own) {
+            own.push('_');
+        }
+        own
+    };
     let declared = params.iter().map(|(name, ty)| format!("mut {}: {ty}", own(name)));
     let declared = list(declared.collect());
     let passed = list(params.iter().map(|(name, _)| own(name)).collect());
