@@ -84,9 +84,9 @@ fn module_runs_at_every_level() {
 fn function_whose_symbol_no_reader_accepts_is_named() {
     let directory = scratch("compile-long-symbol");
     let parts = "1, ".repeat(5000);
-    let source = format!("fn id<T>(x: T) -> i64: 3\npub fn main() -> i64: id(({parts}1))\n");
+    let source = format!("fn id<T>(x: T) -> i64: 3\npub fn f() -> i64: id(({parts}1))\n");
     let source = write(&directory, "long.spl", &source);
-    assert_eq!(ok(&["run", &source]), "3\n");
+    assert_eq!(ok(&["run", &source, "f"]), "3\n");
     let module = directory.join("long.smf");
     let error = fails(&["compile", &source, "-o", module.to_str().unwrap()]);
     contains(&error, &["function `id$", "longer than the 16,383 bytes of a symbol"]);
