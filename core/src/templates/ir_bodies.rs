@@ -230,9 +230,8 @@ static SCALARS: [(Scalar, Type); 12] = [
 
 /// The scalar that IR has for values of this type.
 pub(super) fn scalar_of(ty: &Type) -> Option<Scalar> {
-    if let Type::Named { name, args } = ty {
-        let is_pointer = matches!(&**name, "ptr_const" | "ptr_mut") && args.len() == 1;
-        return is_pointer.then_some(Scalar::Pointer);
+    if let Type::Named { .. } = ty {
+        return ty.as_pointer().map(|_| Scalar::Pointer);
     }
     SCALARS.iter().find(|(_, known)| known == ty).map(|(scalar, _)| *scalar)
 }

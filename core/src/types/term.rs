@@ -20,6 +20,10 @@ pub const MAX_ARGUMENTS: usize = 64;
 /// The maximum number of lanes of a vector.
 pub const MAX_LANES: u32 = 1 << 16;
 
+/// The names of the types of pointers with a target, which is their only argument.
+pub(crate) const PTR_CONST: &str = "ptr_const";
+pub(crate) const PTR_MUT: &str = "ptr_mut";
+
 /// A type term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
@@ -75,6 +79,16 @@ impl Type {
     pub const I64: Self = Self::int(64, true);
     /// A float of 64 bits.
     pub const F64: Self = Self::Float { bits: 64 };
+
+    /// Whether `*const T` or `*mut T` is mutable, and the target `T`; `None` for other types.
+    pub fn as_pointer(&self) -> Option<(bool, &Self)> {
+        let Self::Named { name, args } = self else { return None };
+        match (&**name, &**args) {
+            (PTR_CONST, [target]) => Some((false, target)),
+            (PTR_MUT, [target]) => Some((true, target)),
+            _ => None,
+        }
+    }
 
     /// An integer of `bits` bits.
     pub const fn int(bits: u8, signed: bool) -> Self {

@@ -8,11 +8,7 @@ use super::*;
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_with_capacity};
 use crate::ir::Scalar;
 use crate::source::diagnostic::{UNKNOWN_TYPE, formatted};
-use crate::types::Type;
-
-/// The names of pointers as terms.
-const PTR_CONST: &str = "ptr_const";
-const PTR_MUT: &str = "ptr_mut";
+use crate::types::{PTR_CONST, PTR_MUT, Type};
 
 /// A type as it is written.
 pub(super) struct Shown<'a, 'p, 's> {

@@ -212,14 +212,14 @@ fn no_form(ty: &Type) -> String {
 /// A type as it is written in source.
 pub(crate) fn type_name(ty: &Type) -> String {
     let list = |types: &[Type]| types.iter().map(type_name).collect::<Vec<_>>().join(", ");
+    if let Some((mutable, target)) = ty.as_pointer() {
+        return format!("*{} {}", if mutable { "mut" } else { "const" }, type_name(target));
+    }
     match ty {
         Type::Array(element) => format!("[{}]", type_name(element)),
         Type::Tuple(parts) => format!("({})", list(parts)),
         Type::Named { name, args } => match (name.strip_prefix("array_"), &**args) {
             (Some(length), [element]) => format!("[{}; {length}]", type_name(element)),
-            (_, [target]) if matches!(&**name, "ptr_const" | "ptr_mut") => {
-                format!("{} {}", name.replace("ptr_", "*"), type_name(target))
-            }
             (_, []) => name.to_string(),
             _ => format!("{name}<{}>", list(args)),
         },
