@@ -1,4 +1,4 @@
-//! What an observer is told of loading, replacement and unloading.
+//! The events that an observer receives when modules are loaded, replaced and unloaded.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,6 +1,6 @@
 //! The constants of `smf.h`, by their names there. `cargo xtask header` compares the numbers.
 
-// Some are numbers of the core, which pass through without being named; the features leave out users of others.
+// Numbers that the core returns are passed on without a use of their names, and some names are used under features only.
 #![allow(dead_code)]
 
 use smf_core::format::template::TemplateKind;
