@@ -44,5 +44,4 @@ pub use infer::{Hint, HintSource, InferError, TemplateSignature, infer};
 pub use mangle::{mangle, mangle_plain};
 pub use parse::TypeError;
 pub use term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_LANES, MAX_NODES, Type, TypeList, wrong_count};
-pub(crate) use term::{PTR_CONST, PTR_MUT};
 pub use unify::{Conflict, TypeId, Unifier, UnifyError, Variables};

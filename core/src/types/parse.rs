@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_NODES, PTR_CONST, PTR_MUT, Type, parse_lanes};
+use super::term::{MAX_ARGUMENTS, MAX_DEPTH, MAX_NODES, Type, parse_lanes};
 use crate::alloc_util::{AllocError, try_box, try_collect, try_copy_str, try_push, try_to_string};
 
 /// The reason why text is not a type. Offsets are in bytes.
@@ -187,7 +187,7 @@ impl<'t> Parser<'t> {
             _ if word.is_empty() => return Err(self.syntax_error()),
             // Their names in notes and symbols.
             _ if matches!(word, "*const" | "*mut") => {
-                let name = if word == "*mut" { PTR_MUT } else { PTR_CONST };
+                let name = Type::pointer_name(word == "*mut");
                 let args = try_collect(core::iter::once(self.ty(depth + 1)?))?;
                 return Ok(Type::Named { name: try_copy_str(name)?.into_boxed_str(), args });
             }

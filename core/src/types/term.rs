@@ -21,8 +21,8 @@ pub const MAX_ARGUMENTS: usize = 64;
 pub const MAX_LANES: u32 = 1 << 16;
 
 /// The names of the types of pointers with a target, which is their only argument.
-pub(crate) const PTR_CONST: &str = "ptr_const";
-pub(crate) const PTR_MUT: &str = "ptr_mut";
+const PTR_CONST: &str = "ptr_const";
+const PTR_MUT: &str = "ptr_mut";
 
 /// A type term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +88,11 @@ impl Type {
             (PTR_MUT, [target]) => Some((true, target)),
             _ => None,
         }
+    }
+
+    /// The name of the type `*const T`, or of `*mut T`, whose only argument is the target.
+    pub(crate) const fn pointer_name(mutable: bool) -> &'static str {
+        if mutable { PTR_MUT } else { PTR_CONST }
     }
 
     /// An integer of `bits` bits.

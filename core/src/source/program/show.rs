@@ -8,7 +8,7 @@ use super::*;
 use crate::alloc_util::{AllocError, try_box, try_copy_str, try_with_capacity};
 use crate::ir::Scalar;
 use crate::source::diagnostic::{UNKNOWN_TYPE, formatted};
-use crate::types::{PTR_CONST, PTR_MUT, Type};
+use crate::types::Type;
 
 /// A type as it is written.
 pub(super) struct Shown<'a, 'p, 's> {
@@ -140,7 +140,7 @@ impl Program<'_, '_> {
             Head::Text => Type::Text,
             Head::Struct(_) | Head::Enum(_) => return named(self.nominal_name(ty)),
             Head::Array(length) => return named(&formatted(format_args!("array_{length}"))?),
-            Head::Pointer(mutable) => return named(if mutable { PTR_MUT } else { PTR_CONST }),
+            Head::Pointer(mutable) => return named(Type::pointer_name(mutable)),
             Head::View => Type::Array(try_box(self.term_with_targets(self.types.part(ty, 0))?)?),
             Head::Tuple => Type::Tuple(self.terms(self.types.parts(ty))?),
             Head::Function => {
@@ -192,9 +192,8 @@ impl Program<'_, '_> {
                 if let Some(length) = name.strip_prefix("array_").and_then(|n| n.parse().ok()) {
                     return Some(self.intern(source, span, Head::Array(length), &parts));
                 }
-                if matches!(&**name, PTR_CONST | PTR_MUT) && parts.len() == 1 {
-                    let head = Head::Pointer(&**name == PTR_MUT);
-                    return Some(self.intern(source, span, head, &parts));
+                if let Some((mutable, _)) = term.as_pointer() {
+                    return Some(self.intern(source, span, Head::Pointer(mutable), &parts));
                 }
                 let primitive = match &**name {
                     "Int" => Some(TypeId::I64),
