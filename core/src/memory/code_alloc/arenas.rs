@@ -198,11 +198,12 @@ impl Arenas {
     /// # Errors
     /// [`ExecError::Forked`].
     pub(super) fn for_each(&self, each: &mut dyn FnMut(&ArenaUse)) -> Result<()> {
+        let list = self.list()?;
+        // Under the lock, because `trim` ends the detection. A thread of the parent may have held the lock of an arena.
         if self.is_forked() {
-            // A thread of the parent may have held the lock of an arena.
             return Err(ExecError::Forked);
         }
-        for arena in self.list()?.iter() {
+        for arena in list.iter() {
             let held_bytes = arena.usage().0 as u64;
             each(&ArenaUse { code: arena.code.clone(), held_bytes });
         }

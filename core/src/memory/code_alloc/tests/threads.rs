@@ -181,3 +181,22 @@ fn block_freed_by_another_thread_is_reused() {
     assert_eq!(statistics.live_blocks, 0);
     assert!(statistics.held_bytes <= 2 << 20, "{statistics:?}");
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "takes minutes in the interpreter")]
+fn arenas_are_listed_while_another_thread_unmaps_them() {
+    let memory = CodeMemory::default();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                memory.for_each_arena(|arena| assert!(!arena.code.is_empty())).unwrap();
+            }
+        });
+        for _ in 0..500 {
+            drop(memory.allocate(16).unwrap());
+            memory.trim().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
