@@ -185,11 +185,7 @@ impl FileMapping {
 
 impl Overlay {
     fn make_private(&self) -> Result<()> {
-        let copy = match self.copy_to_memory() {
-            // The system forbids making memory executable that has been writable (`PR_SET_MDWE`).
-            Err(MemoryError::Protect { .. }) => self.copy_to_file()?,
-            copy => copy?,
-        };
+        let copy = self.copy()?;
         let size = self.size.bytes();
         // SAFETY: both ranges are whole pages of this size. The pages that are replaced belong to the mapping or to
         // an image that lists them here; the new ones have the same bytes and protection, so that every reference
@@ -201,7 +197,7 @@ impl Overlay {
         Ok(())
     }
 
-    fn copy_to_memory(&self) -> Result<Region> {
+    fn copy(&self) -> Result<Region> {
         let mut copy = WritablePages::allocate(self.size, Placement::Anywhere)?;
         copy.prefault(self.size.bytes())?;
         let into = copy.as_mut_slice();
@@ -212,13 +208,6 @@ impl Overlay {
         let (offset, size) = (PageCount::ZERO, self.size);
         let published = copy.publish(&[Segment { offset, size, protection: self.protection }])?;
         Ok(published.into_region())
-    }
-
-    fn copy_to_file(&self) -> Result<Region> {
-        // SAFETY: as in `copy_to_memory`.
-        let bytes = unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.size.bytes()) };
-        let file = code_file::with_copy(bytes).map_err(|errno| MemoryError::Open { errno })?;
-        Region::map_file(&file, MapFlags::PRIVATE, 0, self.size, self.protection)
     }
 }
 
