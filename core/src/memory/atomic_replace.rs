@@ -170,7 +170,7 @@ fn write_and_rename(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, R
         // Left by a crash, if it exists.
         sys::remove(temporary).map_err(|errno| ReplaceError::Create { errno })?;
         let new = sys::create_new(temporary).map_err(|errno| ReplaceError::Create { errno })?;
-        write_all(&new, old, bytes)?;
+        write_new(&new, old, bytes)?;
         // A writer that does not lock may have replaced the file.
         if !is_at(path, old)? {
             return Ok(false);
@@ -196,7 +196,7 @@ fn write_and_rename(path: &[u8], old: &OpenFile, bytes: &[u8]) -> Result<bool, R
 }
 
 /// Writes the new file with the ownership of the old one and synchronizes it to disk.
-fn write_all(new: &OwnedFd, old: &OpenFile, bytes: &[u8]) -> Result<(), ReplaceError> {
+fn write_new(new: &OwnedFd, old: &OpenFile, bytes: &[u8]) -> Result<(), ReplaceError> {
     let inspect = |errno| ReplaceError::Read(MemoryError::Inspect { errno });
     let wanted = sys::status(&old.descriptor).map_err(inspect)?;
     let actual = sys::status(new).map_err(inspect)?;
@@ -206,12 +206,7 @@ fn write_all(new: &OwnedFd, old: &OpenFile, bytes: &[u8]) -> Result<(), ReplaceE
     }
     // After the change of the owner, which clears some permission bits.
     sys::set_mode(new, wanted.mode).map_err(|errno| ReplaceError::Ownership { errno })?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let count = sys::write(new, rest).map_err(|errno| ReplaceError::Write { errno })?;
-        let no_space = ReplaceError::Write { errno: rustix::io::Errno::NOSPC.into() };
-        rest = rest.get(count..).filter(|_| count != 0).ok_or(no_space)?;
-    }
+    sys::write_all(new, bytes).map_err(|errno| ReplaceError::Write { errno })?;
     sys::sync_to_disk(new).map_err(|errno| ReplaceError::Sync { errno })
 }
 

@@ -17,18 +17,18 @@
 
 use core::ops::Range;
 
-use rustix::fd::OwnedFd;
-use rustix::fs::{MemfdFlags, OFlags};
+use rustix::fs::OFlags;
 use rustix::mm::MapFlags;
 
 use super::creator_file::CreatorFile;
 use super::file::OpenFile;
+use super::memory_file;
 use super::page_count::PageCount;
 use super::pages::{Segment, WritablePages};
 use super::placement::Placement;
 use super::region::Region;
 use super::sys;
-use super::types::{Advice, Errno, FileRange, MemoryError, Protection, Result};
+use super::types::{Advice, FileRange, MemoryError, Protection, Result};
 
 /// A mapping that foreign code accesses by address. Dropping it unmaps the pages.
 #[derive(Debug)]
@@ -99,8 +99,10 @@ impl FfiMapping {
         // Before the file is created: a size that the process could not map is an error.
         let size = PageCount::covering(len)?.bytes();
         let no_memory = |errno| MemoryError::Map { size, errno };
-        let file = OpenFile::inspect(memory_file(size).map_err(no_memory)?)?;
-        Self::shared(file, 0, len, protection)
+        let file = memory_file::create(c"smf-shared", size as u64).map_err(no_memory)?;
+        // The size.
+        sys::seal(&file, true).map_err(no_memory)?;
+        Self::shared(OpenFile::inspect(file)?, 0, len, protection)
     }
 
     fn shared(file: OpenFile, offset: u64, length: u64, protection: Protection) -> Result<Self> {
@@ -238,17 +240,6 @@ fn publish(pages: WritablePages, protection: Protection) -> Result<Region> {
     let size = pages.size();
     let all = Segment { offset: PageCount::ZERO, size, protection };
     Ok(pages.publish(&[all])?.into_region())
-}
-
-/// Creates a file of `size` zero bytes whose size is sealed.
-fn memory_file(size: usize) -> Result<OwnedFd, Errno> {
-    const NAME: &core::ffi::CStr = c"smf-shared";
-    let file = sys::memory_file(NAME, MemfdFlags::NOEXEC_SEAL)
-        // Kernels before 6.3 do not know the flag.
-        .or_else(|_| sys::memory_file(NAME, MemfdFlags::empty()))?;
-    sys::resize(&file, size as u64)?;
-    sys::seal(&file, true)?;
-    Ok(file)
 }
 
 #[cfg(test)]

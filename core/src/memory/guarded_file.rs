@@ -20,10 +20,10 @@ use core::ptr::NonNull;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::mm::MapFlags;
 
-use super::code_file;
 use super::creator_file::CreatorFile;
 use super::file::{CopyTo, FileBytes, LARGE, OpenFile};
 use super::lock::{Lock, LockGuard};
+use super::memory_file;
 use super::page_count::PageCount;
 use super::pages::{PublishedPages, Segment, WritablePages};
 use super::placement::Placement;
@@ -465,14 +465,14 @@ impl Way {
     }
 }
 
-/// A copy of a file, with its stamp, in a sealed memory file. `None` if the system has none, or if the file is being
-/// changed.
+/// A copy of a file, with its stamp, in a sealed memory file. `None` if the system has none of this size, or if the file is
+/// being changed.
 fn sealed_copy(file: &OpenFile) -> Result<Option<OpenFile>> {
     let size = file.stamp().size;
     if !file.is_settled() {
         return Ok(None);
     }
-    let Ok(copy) = code_file::create() else { return Ok(None) };
+    let Ok(copy) = memory_file::create(c"smf-module", size) else { return Ok(None) };
     if size >= LARGE {
         sys::wait_for_writes(&file.descriptor);
     }

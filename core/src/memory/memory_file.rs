@@ -1,5 +1,7 @@
-//! Memory files with code, for systems that forbid to make memory executable which was writable (`PR_SET_MDWE`): their pages
-//! are executable from the start.
+//! Memory files whose pages may be executable from the start, for systems that forbid to make memory executable which was
+//! writable (`PR_SET_MDWE`).
+
+use core::ffi::CStr;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::MemfdFlags;
@@ -7,23 +9,20 @@ use rustix::fs::MemfdFlags;
 use super::sys;
 use super::types::Errno;
 
-/// A memory file that can be mapped executable.
-pub(super) fn create() -> Result<OwnedFd, Errno> {
-    let create = |flags| sys::memory_file(c"smf-module", flags);
+/// A memory file of `size` zero bytes that can be mapped executable.
+pub(super) fn create(name: &CStr, size: u64) -> Result<OwnedFd, Errno> {
+    let create = |flags| sys::memory_file(name, flags);
     // Kernels before 6.3 have no flags for this. Where all are refused, no memory file is executable.
-    create(MemfdFlags::NOEXEC_SEAL)
+    let file = create(MemfdFlags::NOEXEC_SEAL)
         .or_else(|_| create(MemfdFlags::EXEC))
-        .or_else(|_| create(MemfdFlags::empty()))
+        .or_else(|_| create(MemfdFlags::empty()))?;
+    sys::resize(&file, size)?;
+    Ok(file)
 }
 
-/// A memory file with a copy of `bytes`, at offset 0.
+/// A memory file with a copy of `bytes`, the code of a module.
 pub(super) fn with_copy(bytes: &[u8]) -> Result<OwnedFd, Errno> {
-    let file = create()?;
-    sys::resize(&file, bytes.len() as u64)?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let written = sys::write(&file, rest)?;
-        rest = rest.get(written..).unwrap_or(&[]);
-    }
+    let file = create(c"smf-module", bytes.len() as u64)?;
+    sys::write_all(&file, bytes)?;
     Ok(file)
 }

@@ -38,7 +38,6 @@ compile_error!("smf-core: the feature `kernel` supports 64-bit Linux only");
 mod atomic_replace;
 mod biased_count;
 pub mod code_alloc;
-mod code_file;
 mod creator_file;
 #[cfg(test)]
 pub(crate) mod fault_injection;
@@ -48,6 +47,7 @@ mod file_limit;
 mod guarded_file;
 mod icache;
 pub(crate) mod lock;
+mod memory_file;
 mod page_count;
 mod pages;
 mod placement;

@@ -11,7 +11,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno as Raw;
 use rustix::mm::{Advice as MmAdvice, MapFlags};
 
-use super::code_file;
+use super::memory_file;
 use super::page_count::PageCount;
 use super::sys::{self, Place};
 use super::types::{Advice, Errno, MemoryError, Protection, Result};
@@ -225,7 +225,7 @@ impl Region {
         let start = unsafe { self.start.add(range.start) };
         // SAFETY: readable pages of this mapping, whose protection has not changed. `&mut self` excludes writes meanwhile.
         let bytes = unsafe { slice::from_raw_parts(start.as_ptr(), size) };
-        let Ok(file) = code_file::with_copy(bytes) else { return Err(refused) };
+        let Ok(file) = memory_file::with_copy(bytes) else { return Err(refused) };
         let executable = Protection::ReadExecute;
         // SAFETY: whole pages of this mapping. `bytes` is not used any more, and the region lends no slices.
         let mapped =

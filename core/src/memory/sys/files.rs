@@ -141,10 +141,15 @@ pub(crate) fn send(from: &OwnedFd, at: u64, len: usize, to: &OwnedFd) -> Result<
     Ok(retry_on_intr(|| rustix::fs::sendfile(to, from, Some(&mut at), len))?)
 }
 
-/// One `write(2)`; returns the number of bytes written.
-pub(crate) fn write(file: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
-    fault_point!(Write);
-    Ok(retry_on_intr(|| io::write(file, bytes))?)
+/// `write(2)` until all bytes are written.
+pub(crate) fn write_all(file: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        fault_point!(Write);
+        let count = retry_on_intr(|| io::write(file, rest))?;
+        rest = rest.get(count..).filter(|_| count != 0).ok_or(io::Errno::NOSPC)?;
+    }
+    Ok(())
 }
 
 /// `posix_fadvise(2)` with `POSIX_FADV_WILLNEED`: the kernel starts to read the file and returns.

@@ -4,7 +4,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::{env, format, fs, process, vec, vec::Vec};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::super::fault_injection::{Call, recorded};
+use super::super::file_limit::set_file_size_limit;
+use super::super::testing::alone;
 use super::*;
 
 /// Guards no file, and accepts all or none.
@@ -68,5 +72,23 @@ fn file_that_the_host_does_not_accept_is_not_mapped_itself() {
     assert_eq!(bytes, vec![7; 200_001]);
     // It was written just now, and is copied by reading it.
     assert!(!calls.iter().any(|call| matches!(call, Call::MapFile(_))), "{calls:?}");
+    fs::remove_file(path).unwrap();
+}
+
+/// A memory file beyond the limit would end the process by a signal.
+#[test]
+#[cfg_attr(miri, ignore = "restricts the process")]
+fn limit_of_file_sizes_is_heeded_by_copies() {
+    if !alone("memory::guarded_file::tests::limit_of_file_sizes_is_heeded_by_copies") {
+        return;
+    }
+    let path = file("limited");
+    // Until no write is under way.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let limit = Rlimit { current: Some(100_000), maximum: Some(100_000) };
+    setrlimit(Resource::Fsize, limit).unwrap();
+    set_file_size_limit(|| getrlimit(Resource::Fsize).current);
+    let (contents, _) = open(&path, &Guards { accepts: false });
+    assert!(matches!(contents, FileContents::Copied(bytes) if *bytes == vec![7; 200_001]));
     fs::remove_file(path).unwrap();
 }
