@@ -12,7 +12,7 @@ use super::module_ref::ModuleRef;
 use super::options::DuplicateExports;
 use super::state::{Scope, State};
 use super::version::{ImportedDatum, Version};
-use crate::alloc_util::{AllocError, TryArc, try_with_capacity};
+use crate::alloc_util::{AllocError, TryArc, try_collect, try_with_capacity};
 use crate::format::{Binding, Symbol};
 use crate::link::Name;
 
@@ -67,16 +67,22 @@ impl Drop for DataReservation<'_> {
 }
 
 impl ModuleLoader {
-    /// Refuses members that export what another module exports, if the options say so.
+    /// Refuses members that export what another module exports, if the options say so. Those in `known` have been compared
+    /// before.
     pub(super) fn check_duplicates(
         &self,
         scope: &Scope,
+        known: &Scope,
         members: &[TryArc<Version>],
         replaced: Option<ModuleHandle>,
     ) -> Result<()> {
         if self.context.options.duplicate_exports == DuplicateExports::FirstWins {
             return Ok(());
         }
+        let is_new = |version: &&TryArc<Version>| {
+            Some(version.handle) != replaced && !known.contains(version)
+        };
+        let others = try_collect(scope.versions().iter().filter(is_new))?;
         for (number, member) in members.iter().enumerate() {
             let earlier = members.get(..number).unwrap_or_default();
             let Some(module) = member.body.linked() else { continue };
@@ -86,8 +92,12 @@ impl ModuleLoader {
             let functions = module.bytecode().into_iter().flat_map(Bytecode::functions);
             let names = symbols.map(|symbol| symbol.name()).chain(functions.map(|(name, _)| name));
             for name in names {
-                let Some(other) = duplicate(scope, earlier, replaced, name) else { continue };
-                let module = member.name.clone();
+                let mut others = others.iter().copied().chain(earlier);
+                let exports = |version: &&TryArc<Version>| {
+                    version.body.find(name).is_some_and(|e| e.is_strong())
+                };
+                let Some(other) = others.find(exports) else { continue };
+                let (module, other) = (member.name.clone(), other.name.clone());
                 let error = |symbol| LoadError::DuplicateExport { symbol, module, other };
                 return Err(Name::in_error(name, error));
             }
@@ -154,7 +164,8 @@ impl ModuleLoader {
                 _ => LoadError::NameTaken { module },
             });
         }
-        if state.scope().is(scope) {
+        let current = state.scope();
+        if current.is(scope) {
             return Ok(());
         }
         for dependency in members.iter().flat_map(|member| &member.dependencies) {
@@ -177,19 +188,14 @@ impl ModuleLoader {
                 return Err(LoadError::Changed { module });
             }
         }
-        self.check_duplicates(&state.scope(), members, replaced)
+        // A foreign module may use the loader, whose lock is held. The next attempt compares it without the lock.
+        let refuses = self.context.options.duplicate_exports == DuplicateExports::Refuse;
+        let is_foreign = |version: &&TryArc<Version>| {
+            version.body.linked().is_none() && !scope.contains(version)
+        };
+        if let Some(foreign) = current.versions().iter().find(is_foreign).filter(|_| refuses) {
+            return Err(LoadError::Changed { module: foreign.name.clone() });
+        }
+        self.check_duplicates(&current, scope, members, replaced)
     }
-}
-
-/// The name of a loaded module or an earlier member with a strong export called `name`.
-fn duplicate(
-    scope: &Scope,
-    earlier: &[TryArc<Version>],
-    replaced: Option<ModuleHandle>,
-    name: &[u8],
-) -> Option<Name> {
-    let loaded = scope.find_except(name, replaced).filter(|(_, export)| export.is_strong());
-    let exports = |member: &&TryArc<Version>| member.body.find(name).is_some_and(|e| e.is_strong());
-    let found = loaded.map(|(version, _)| version).or_else(|| earlier.iter().find(exports));
-    found.map(|version| version.name.clone())
 }

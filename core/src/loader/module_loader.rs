@@ -53,7 +53,7 @@ impl MappedModule<'_> {
                 None => map_set(loader, &name, &parsed)?,
             };
             let (scope, members) = set.link(unresolved)?;
-            loader.check_duplicates(&scope, &members, None)?;
+            loader.check_duplicates(&scope, &Scope::default(), &members, None)?;
             let order = init_order(&members)?;
             let named = loader.names_of(members.iter())?;
             let (first, new) = loader.commit(&scope, members, &order, reservation)?;
@@ -415,18 +415,16 @@ impl ModuleLoader {
         }
     }
 
-    /// The module that defines a name, held.
+    /// The module that defines a name, held. No lock is held while it is searched for: a foreign module may use the loader.
     fn find_held(&self, name: &[u8]) -> Option<(ModuleRef<'_>, Export)> {
-        let scope = self.state().scope();
-        let (version, export) = scope.find_except(name, None)?;
-        if let Some(module) = self.hold(version) {
-            return Some((module, export));
+        loop {
+            let scope = self.state().scope();
+            let (version, export) = scope.find_except(name, None)?;
+            // Otherwise it was unloaded or replaced meanwhile.
+            if let Some(module) = self.hold(version) {
+                return Some((module, export));
+            }
         }
-        // It was unloaded or replaced meanwhile. Holding the lock prevents that now.
-        let state = self.state();
-        let scope = state.scope();
-        let (version, export) = scope.find_except(name, None)?;
-        Some((ModuleRef::new(self, version.clone()), export))
     }
 
     /// Holds `version` if it is still current.

@@ -136,7 +136,7 @@ impl ModuleLoader {
         let mut set = LoadSet::new(self, scope, Some(handle));
         in_use.map(&mut set, old, parsed, table)?;
         let (scope, members) = set.link(unresolved)?;
-        self.check_duplicates(&scope, &members, Some(handle))?;
+        self.check_duplicates(&scope, &Scope::default(), &members, Some(handle))?;
         let order = init_order(&members)?;
         if !order.is_empty() {
             // The lock is released before the constructors run.

@@ -67,6 +67,11 @@ impl Scope {
         })
     }
 
+    /// Whether this version is among the modules.
+    pub(super) fn contains(&self, version: &TryArc<Version>) -> bool {
+        self.versions().iter().any(|other| other.ptr_eq(version))
+    }
+
     /// Whether both are the same snapshot.
     pub(super) fn is(&self, other: &Scope) -> bool {
         core::ptr::eq(self.versions(), other.versions())

@@ -1,8 +1,10 @@
 //! Name resolution, and references between modules.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
+use std::time::Duration;
 
 use smf_core::format::functions::Functions;
 use smf_core::format::{Binding, Smf, SymbolKind};
@@ -464,6 +466,67 @@ fn foreign_modules_are_resolved_and_unloaded() {
     assert!(matches!(loader.unload(stranger), Err(LoadError::Needed { .. })));
     loader.unload_all(&[user, stranger]).unwrap();
     assert_eq!(*dropped.lock().unwrap(), 2);
+}
+
+/// A resolver that uses the loader, of which it is a module.
+struct UsesLoader {
+    loader: Weak<ModuleLoader>,
+    find: fn(&ModuleLoader) -> Option<u64>,
+}
+
+impl Resolve for UsesLoader {
+    fn resolve(&self, name: &[u8]) -> Option<u64> {
+        if name == b"strange" { (self.find)(&*self.loader.upgrade()?) } else { None }
+    }
+}
+
+/// The result of `act`, which fails if it waits for itself.
+fn within_20_seconds<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (result, received) = channel();
+    thread::spawn(move || result.send(act()));
+    received.recv_timeout(Duration::from_secs(20)).unwrap()
+}
+
+#[test]
+fn foreign_module_uses_the_loader_in_a_lookup_that_starts_again() {
+    let loader = Arc::new(ModuleLoader::new(LoaderOptions::default()).unwrap());
+    let weak = Arc::downgrade(&loader);
+    let foreign = move |find| Box::new(UsesLoader { loader: weak.clone(), find });
+    let unloaded = foreign(|loader| {
+        loader.unload(loader.find(b"unloaded")?).unwrap();
+        Some(0x4000)
+    });
+    loader.insert_foreign(b"unloaded", unloaded).unwrap();
+    let stays = foreign(|loader| loader.find(b"stays").map(|_| 0x5000));
+    loader.insert_foreign(b"stays", stays).unwrap();
+    let found = within_20_seconds(move || address(&loader, "strange"));
+    assert_eq!(found, Some(0x5000));
+}
+
+#[test]
+fn foreign_module_that_is_inserted_during_a_load_is_compared_without_locks() {
+    let options =
+        LoaderOptions { duplicate_exports: DuplicateExports::Refuse, ..LoaderOptions::default() };
+    let loader = Arc::new(ModuleLoader::new(options).unwrap());
+    let weak = Arc::downgrade(&loader);
+    let insert = move |name: &[u8]| {
+        let loader = weak.upgrade()?;
+        if loader.find(b"foreign").is_none() {
+            let find = |loader: &ModuleLoader| loader.find(b"foreign").map(|_| 0x4000);
+            let foreign = UsesLoader { loader: weak.clone(), find };
+            loader.insert_foreign(b"foreign", Box::new(foreign)).unwrap();
+        }
+        (name == b"imported").then_some(0x1000)
+    };
+    loader.set_host_resolver(Some(Box::new(insert))).unwrap();
+    let load = |export: &'static str| {
+        let loader = loader.clone();
+        let spec = Spec::new().function(export, Does::Calls("imported"));
+        within_20_seconds(move || loader.load(b"user", spec.bytes()).map_err(|e| e.to_string()))
+    };
+    assert_eq!(load("strange"), Err("both foreign and user export `strange`".to_owned()));
+    loader.unload(loader.find(b"foreign").unwrap()).unwrap();
+    assert!(load("other").is_ok());
 }
 
 /// By address, also of a stub, and by `resolve_import`.
