@@ -151,7 +151,7 @@ impl ForwardFunctions {
             let reference = Reference { target, module: None, is_unloaded: false };
             try_push(&mut forward.references, reference)?;
         }
-        drop(forward);
+        // Under the lock: the stub of a function must exist before a new module binds it.
         let address = stubs.forward_stub(&key, missing());
         let address = address.map_err(|error| LoadError::Stub { module, error })?;
         Ok(Some(ForwardStub { set, member, address, key }))
