@@ -41,7 +41,7 @@ pub use call::{
     trap_hook,
 };
 #[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) use call::{call_words_on, chain_by_lookup};
+pub(crate) use call::{call_words, chain_by_lookup};
 #[cfg(feature = "kernel")]
 pub use chain::{Landing, ReturnRegisters, TrapChain};
 #[cfg(feature = "kernel")]

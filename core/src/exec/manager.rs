@@ -26,8 +26,7 @@ use crate::link::Name;
 use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::{BiasedCount, Use};
 use crate::trap::{
-    MAX_ARGS, ReturnRegisters, Trap, TrapChain, TrapError, call_values, call_words_on,
-    chain_by_lookup,
+    MAX_ARGS, ReturnRegisters, Trap, TrapChain, TrapError, call_values, call_words, chain_by_lookup,
 };
 
 type Result<T, E = ManagerError> = core::result::Result<T, E>;
@@ -529,7 +528,7 @@ impl Manager {
                 }
                 // SAFETY: the code is in memory while its use is counted, takes these arguments, and lies between this
                 // frame and its traps with code of this kind only. There is a word for each argument.
-                let called = unsafe { call_words_on(chain, address, words, arguments.len()) };
+                let called = unsafe { call_words(chain, address, words, arguments.len()) };
                 called.map(|integer| ReturnRegisters { integer, float: 0 })
             }
             // SAFETY: as above.

@@ -24,7 +24,7 @@ pub(super) type CallFrame = landing::CallFrame<INTEGER_REGISTERS>;
 ///
 /// # Safety
 /// As [`call_catching_on`](crate::trap::call_catching_on); these words are initialised.
-pub(super) unsafe fn call_words(
+pub(crate) unsafe fn call_words(
     chain: &TrapChain,
     function: u64,
     words: [MaybeUninit<u64>; MAX_ARGS],

@@ -7,12 +7,16 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 #[cfg(target_arch = "aarch64")]
-use super::aarch64::{CallFrame, call_frame, call_words, resume};
+pub(crate) use super::aarch64::call_words;
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::{CallFrame, call_frame, resume};
 use super::bytecode;
 use super::chain::{ReturnRegisters, TrapChain};
 use super::error::{MAX_ARGS, Result, Trap, TrapError};
 #[cfg(target_arch = "x86_64")]
-use super::x86_64::{CallFrame, call_frame, call_words, resume};
+pub(crate) use super::x86_64::call_words;
+#[cfg(target_arch = "x86_64")]
+use super::x86_64::{CallFrame, call_frame, resume};
 use crate::memory::lock::Lock;
 use crate::memory::thread_id;
 
@@ -216,25 +220,6 @@ pub unsafe fn call_catching_on(chain: &TrapChain, address: u64, args: &[i64]) ->
     }
     // SAFETY: the caller's contract.
     unsafe { call_words(chain, address, words, args.len()) }.map(u64::cast_signed)
-}
-
-/// As [`call_catching_on`], with the first `count` words as arguments.
-///
-/// # Errors
-/// As [`call_catching`].
-///
-/// # Safety
-/// As [`call_catching_on`]; the first `count` words are initialised.
-#[cfg(all(feature = "bytecode", any(target_arch = "x86_64", target_arch = "aarch64")))]
-#[inline]
-pub(crate) unsafe fn call_words_on(
-    chain: &TrapChain,
-    address: u64,
-    words: [MaybeUninit<u64>; MAX_ARGS],
-    count: usize,
-) -> Result<u64> {
-    // SAFETY: the caller's contract.
-    unsafe { call_words(chain, address, words, count) }
 }
 
 /// As [`call_catching`], for any number of integer and floating-point arguments.

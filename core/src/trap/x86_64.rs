@@ -25,7 +25,7 @@ pub(super) type CallFrame = landing::CallFrame<INTEGER_REGISTERS>;
 /// As [`call_catching_on`](crate::trap::call_catching_on); these words are initialised.
 // Rows "call a module's ...", as for its caller.
 #[inline(always)]
-pub(super) unsafe fn call_words(
+pub(crate) unsafe fn call_words(
     chain: &TrapChain,
     function: u64,
     words: [MaybeUninit<u64>; MAX_ARGS],
