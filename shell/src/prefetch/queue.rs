@@ -183,7 +183,11 @@ fn is_shared_resource_error(error: &CacheError) -> bool {
         CacheError::File(MemoryError::Open { errno }) => {
             errno == Errno::MFILE || errno == Errno::NFILE || errno == Errno::NOMEM
         }
-        CacheError::File(MemoryError::OutOfMemory { .. } | MemoryError::Map { .. }) => true,
+        CacheError::File(
+            MemoryError::OutOfMemory { .. }
+            | MemoryError::Map { .. }
+            | MemoryError::Prefault { .. },
+        ) => true,
         _ => false,
     }
 }
@@ -346,7 +350,9 @@ mod tests {
     #[test]
     fn only_shared_resource_errors_are_retried() {
         let open = |errno: Errno| CacheError::File(MemoryError::Open { errno: errno.into() });
-        for error in [open(Errno::MFILE), open(Errno::NFILE), BUSY] {
+        let prefault =
+            MemoryError::Prefault { address: 0x1000, size: 4096, errno: Errno::NOMEM.into() };
+        for error in [open(Errno::MFILE), open(Errno::NFILE), BUSY, prefault.into()] {
             assert!(is_shared_resource_error(&error), "{error}");
         }
         let too_large = CacheError::TooLarge { size: 2, capacity: 1 };
