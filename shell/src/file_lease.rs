@@ -6,6 +6,10 @@
 //! that thread, which has all signals blocked and waits for them; no handler is installed. It is started for the first
 //! lease and ends with the last loader, or with the last lease, if that is later.
 //!
+//! A thread that waits for a signal also receives those of the process, if all other threads block them. Therefore the
+//! signal is SIGSTKFLT, which no kernel sends by itself, and not SIGIO. It is no real-time signal, of which the kernel queues a
+//! limited number; while one is pending, others are dropped. The thread looks at all leases for each.
+//!
 //! Limits:
 //!
 //! * The kernel grants a lease to the owner of the file only, or with CAP_LEASE, and not while a writer has it open. Then
@@ -28,7 +32,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 use std::{ptr, thread};
 
-use libc::{c_int, clockid_t, pid_t, pthread_t, siginfo_t, sigset_t};
+use libc::{c_int, clockid_t, pid_t, pthread_t, sigset_t};
 use smf_core::alloc_util::TryArc;
 use smf_core::memory::{FileGuards, FileMapping};
 
@@ -125,7 +129,7 @@ struct Owner {
     id: pid_t,
 }
 
-// SAFETY: the kernel stops a writer while the lease is held, and `end_lease` releases it when the pages are private. The
+// SAFETY: the kernel stops a writer while the lease is held, and `end_broken_lease` releases it when the pages are private. The
 // limits at the head of this file apply.
 unsafe impl FileGuards for FileLeases {
     fn accepts(&self, file: BorrowedFd<'_>, file_system: u64) -> bool {
@@ -148,7 +152,7 @@ unsafe impl FileGuards for FileLeases {
         let mut leases = LEASES.lock();
         let file = leases.remove(token);
         end_unused_thread(leases);
-        // There is none after a fork, nor in a child process of a parent that keeps the lease.
+        // There is none after a fork, after the end of the lease, and in a child process.
         if let Some(file) = file {
             release_lease(file.descriptor());
         }
@@ -187,7 +191,7 @@ fn end_unused_thread(mut leases: ProcessGuard<Leases>) {
         return;
     }
     // SAFETY: the thread has not been joined.
-    unsafe { libc::pthread_kill(thread, libc::SIGIO) };
+    unsafe { libc::pthread_kill(thread, SIGNAL) };
     // SAFETY: as above; the table does not contain it any more.
     unsafe { libc::pthread_join(thread, ptr::null_mut()) };
 }
@@ -207,7 +211,7 @@ fn take(file: BorrowedFd<'_>, thread: pid_t) -> bool {
     // SAFETY: the descriptor is open, and the structure is that of the call.
     let owned = unsafe { libc::fcntl(number, F_SETOWN_EX, &raw const owner) } == 0;
     // SAFETY: the descriptor is open.
-    let signalled = owned && unsafe { libc::fcntl(number, F_SETSIG, signal()) } == 0;
+    let signalled = owned && unsafe { libc::fcntl(number, F_SETSIG, SIGNAL) } == 0;
     // SAFETY: as above.
     signalled && unsafe { libc::fcntl(number, libc::F_SETLEASE, libc::F_RDLCK) } == 0
 }
@@ -217,10 +221,8 @@ fn release_lease(file: BorrowedFd<'_>) {
     let _ = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
 }
 
-/// The signal that says which file is about to change.
-fn signal() -> c_int {
-    libc::SIGRTMAX()
-}
+/// The signal that a file is about to change, or that the thread is to end.
+const SIGNAL: c_int = libc::SIGSTKFLT;
 
 /// The number of a thread that has not ended, without waiting until it runs: clocks of threads are numbered by
 /// theirs (`CPUCLOCK_PERTHREAD_MASK` of the kernel's `posix-timers.h`).
@@ -238,40 +240,23 @@ fn is_needed() -> bool {
     LEASES.read().thread.as_ref().is_some_and(|thread| thread.0 == this)
 }
 
-/// Ends leases until the table contains another thread or none. It allocates no memory before the first signal.
+/// Ends leases until the table contains another thread or none. It allocates no memory before the first lease ends.
 extern "C" fn receive_signals(_: *mut c_void) -> *mut c_void {
     // The name is for debuggers; failure to set it does not matter.
     let _ = rustix::thread::set_name(c"smf-leases");
     let mut set = MaybeUninit::<sigset_t>::uninit();
     // SAFETY: the call initialises the set, and cannot fail.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    for signal in [signal(), libc::SIGIO] {
-        // SAFETY: initialised above; both signals exist.
-        unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
-    }
+    // SAFETY: initialised above; the signal exists.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), SIGNAL) };
     loop {
-        let mut info = MaybeUninit::<siginfo_t>::zeroed();
-        // SAFETY: the set is initialised, and there is a place for the information.
-        let received = unsafe { libc::sigwaitinfo(set.as_ptr(), info.as_mut_ptr()) };
-        match received {
-            -1 => {}
-            // The queue of signals was full: it may be any file. Or the thread is to end.
-            libc::SIGIO => descriptors().into_iter().for_each(end_lease),
-            // SAFETY: zeroed, and filled in by the call.
-            _ => end_lease(descriptor_in(&unsafe { info.assume_init() })),
-        }
+        // SAFETY: the set is initialised.
+        unsafe { libc::sigwaitinfo(set.as_ptr(), ptr::null_mut()) };
+        end_broken_leases();
         if !is_needed() {
             return ptr::null_mut();
         }
     }
-}
-
-/// `si_fd`, which the libc crate does not name: behind the three numbers, padding, and the 64-bit `si_band`.
-fn descriptor_in(info: &siginfo_t) -> RawFd {
-    const AT: usize = 24;
-    let field = (&raw const *info).cast::<u8>().wrapping_add(AT).cast::<c_int>();
-    // SAFETY: the structure has 128 bytes, all initialised.
-    unsafe { field.read_unaligned() }
 }
 
 /// The address of the mapping, which its owner retains until the guard ends. The descriptor would not do: a child that has
@@ -280,13 +265,10 @@ fn token_of(file: &TryArc<FileMapping>) -> u64 {
     (&raw const **file).addr() as u64
 }
 
-fn number_of(file: &FileMapping) -> RawFd {
-    file.descriptor().as_raw_fd()
-}
-
-/// The descriptors of all files under a lease.
-fn descriptors() -> Vec<RawFd> {
-    LEASES.read().files.iter().map(|file| number_of(file)).collect()
+/// Whether a process waits for the end of the lease on a file of the table.
+fn is_broken(file: &FileMapping) -> bool {
+    // SAFETY: the descriptor is open. The kernel has marked the lease before it sends the signal.
+    unsafe { libc::fcntl(file.descriptor().as_raw_fd(), libc::F_GETLEASE) != libc::F_RDLCK }
 }
 
 /// How often making pages private is tried, and the time between. Together less than the time after which the kernel
@@ -294,30 +276,31 @@ fn descriptors() -> Vec<RawFd> {
 const ATTEMPTS: u32 = 400;
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Makes the pages of the file with this descriptor private and lets the writer go on. Without memory for that, the
-/// writer waits.
-fn end_lease(descriptor: RawFd) {
+/// Ends all leases for whose end a process waits. Without memory for copies of the pages, the writers wait.
+fn end_broken_leases() {
     for _ in 0..ATTEMPTS {
-        // As long as this thread has the lock, no other one ends the lease, so that the pages are still there; and none
-        // forks, so that a child never has a part of the pages replaced.
-        let leases = LEASES.read();
-        let Some(file) = leases.files.iter().find(|file| number_of(file) == descriptor) else {
-            return;
-        };
-        // SAFETY: the descriptor is open. The kernel has marked the lease before it sends the signal.
-        if unsafe { libc::fcntl(descriptor, libc::F_GETLEASE) } == libc::F_RDLCK {
-            // The signal was for another file, which had this descriptor before.
-            return;
-        }
-        if file.make_private().is_ok() {
-            release_lease(file.descriptor());
+        while let Some(descriptor) = end_broken_lease() {
             // Without the lock, which a receiver of the event takes if it opens a file.
-            drop(leases);
-            return events::emit("lease_break", &[("descriptor", Field::Text(&descriptor))]);
+            events::emit("lease_break", &[("descriptor", Field::Text(&descriptor))]);
         }
-        drop(leases);
+        if !LEASES.read().files.iter().any(|file| is_broken(file)) {
+            return;
+        }
         thread::sleep(INTERVAL);
     }
+}
+
+/// Makes the pages of a file private, for the end of whose lease a process waits, and ends the lease. Returns the descriptor;
+/// `None` if there is no such file with memory for the copy.
+fn end_broken_lease() -> Option<RawFd> {
+    // As long as this thread has the lock, no other one ends a lease, so that the pages are still there; and none forks, so that
+    // a child never has a part of the pages replaced.
+    let mut leases = LEASES.lock();
+    let ended = |file: &TryArc<FileMapping>| is_broken(file) && file.make_private().is_ok();
+    let at = leases.files.iter().position(ended)?;
+    let file = leases.files.swap_remove(at);
+    release_lease(file.descriptor());
+    Some(file.descriptor().as_raw_fd())
 }
 
 /// Forgets the leases and the thread in a child process: they are the parent's.
@@ -332,6 +315,7 @@ pub(crate) fn begin_child() {
 mod tests {
     use super::*;
     use crate::events::{Event, EventSink};
+    use crate::fork::tests::in_child;
     use smf_core::memory::{FileContents, FilePolicy, GuardedFile};
     use std::fs;
     use std::io::Write;
@@ -375,6 +359,21 @@ mod tests {
         fs::remove_file(&path).unwrap();
     }
 
+    /// While a signal is pending, the kernel drops those for other leases.
+    #[test]
+    fn writers_of_many_files_wait_at_once() {
+        let old: Vec<u8> = (0..1_000_000u32).map(|at| (at % 251) as u8).collect();
+        let paths: Vec<PathBuf> = (0..20).map(|at| file(&format!("many-{at}"), &old)).collect();
+        let guarded: Vec<_> = paths.iter().map(|path| open(path)).collect();
+        let start = Instant::now();
+        thread::scope(|scope| {
+            paths.iter().for_each(|path| _ = scope.spawn(move || fs::write(path, b"new").unwrap()));
+        });
+        assert!(start.elapsed() < Duration::from_secs(20));
+        assert!(guarded.iter().flatten().all(|file| file.as_slice() == old));
+        paths.iter().for_each(|path| fs::remove_file(path).unwrap());
+    }
+
     /// Opens a file under a lease when another lease ends.
     struct OpensFile(Mutex<Option<Sender<bool>>>);
 
@@ -405,6 +404,38 @@ mod tests {
         fs::write(&path, b"new").unwrap();
         assert!(is_open.recv().unwrap());
         assert_eq!(guarded.as_slice(), [1; 1_000_000]);
+        fs::remove_file(&path).unwrap();
+    }
+
+    /// A program that blocks SIGIO in all threads, and waits for it in one of them. In a child, because other tests do not
+    /// block it.
+    #[test]
+    fn signals_of_the_program_are_left_to_it() {
+        let path = file("signals", &[1; 1_000_000]);
+        let is_received = || {
+            let mut set = MaybeUninit::uninit();
+            // SAFETY: writable memory, and a signal that exists.
+            unsafe {
+                (
+                    libc::sigemptyset(set.as_mut_ptr()),
+                    libc::sigaddset(set.as_mut_ptr(), libc::SIGIO),
+                )
+            };
+            // SAFETY: initialised above.
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut()) };
+            let _guarded = open(&path);
+            let is_waiting = LEASES.read().thread.is_some();
+            thread::sleep(Duration::from_millis(100));
+            // SAFETY: every thread of this process blocks it.
+            unsafe { libc::kill(libc::getpid(), libc::SIGIO) };
+            thread::sleep(Duration::from_millis(100));
+            let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
+            // SAFETY: initialised above.
+            let received =
+                unsafe { libc::sigtimedwait(set.as_ptr(), ptr::null_mut(), &raw const second) };
+            !is_waiting || received == libc::SIGIO
+        };
+        assert!(in_child(is_received));
         fs::remove_file(&path).unwrap();
     }
 
