@@ -125,15 +125,19 @@ impl Arenas {
         Ok(arena)
     }
 
-    /// Maps an arena of the best candidate that the system allows.
+    /// Maps an arena of the best candidate that the system allows. Pages that change do not follow pages that are mapped twice:
+    /// blocks in them have other units.
     fn map(&self, kind: ArenaKind, size: usize) -> Result<Arena> {
         if kind == ArenaKind::Changing {
             return exec_error(Arena::map(CANDIDATES[LAST], kind, size, false), None);
         }
         let selected = self.candidate.load(Ordering::Acquire);
-        let first = if selected == UNSELECTED { 0 } else { selected };
+        let (first, last) = match selected {
+            UNSELECTED => (0, LAST),
+            _ => (selected, LAST - 1),
+        };
         let mut forbidden = None;
-        for (index, &candidate) in CANDIDATES.iter().enumerate().skip(first) {
+        for (index, &candidate) in CANDIDATES.iter().enumerate().take(last + 1).skip(first) {
             let arena = if index == LAST {
                 Arena::map(candidate, ArenaKind::Changing, size, false)
                     .and_then(|arena| arena.check_executable().map(|()| arena))
@@ -141,7 +145,7 @@ impl Arenas {
                 Arena::map(candidate, kind, size, self.perf_map)
             };
             match arena {
-                Err(ArenaError::Forbidden(errno)) if index != LAST => {
+                Err(ArenaError::Forbidden(errno)) if index != last => {
                     forbidden = forbidden.or(Some(errno));
                 }
                 result => {

@@ -34,7 +34,7 @@ pub enum ExecError {
     #[error("out of memory for the metadata of executable memory")]
     OutOfMemory,
     /// The system forbids executable memory: mapping a file failed with `file`, changing private memory failed with
-    /// `change`.
+    /// `change`. For an allocator that has mapped files before, `change` is also an error of mapping one.
     #[error(
         "the system forbids executable memory to this process: not from a file, by vm.memfd_noexec, a no-exec mount, a \
          security module or seccomp ({file}), nor by changing its own, by PR_SET_MDWE, a security module or seccomp \

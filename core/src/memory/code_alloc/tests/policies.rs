@@ -211,3 +211,23 @@ fn every_memfd_noexec_value_allows_memory_files() {
         }
     }
 }
+
+/// Blocks in pages that change have other units, by which they would overlap in a chunk of the units of blocks that share pages.
+#[test]
+fn pages_that_are_mapped_twice_are_not_followed_by_changing_pages() {
+    let memory =
+        CodeMemory::new(CodeMemoryOptions { arena_bytes: 1 << 20, ..Default::default() }).unwrap();
+    let mut blocks = std::vec![memory.allocate(16).unwrap()];
+    let fault = inject(Call::MapFile(Protection::ReadExecute), 0, Errno::PERM);
+    let error = (0..100).find_map(|_| match memory.allocate(32 << 10) {
+        Ok(block) => {
+            blocks.push(block);
+            None
+        }
+        Err(error) => Some(error),
+    });
+    assert!(matches!(error, Some(ExecError::Policy { .. })), "{error:?}");
+    assert_eq!((memory.backing(), memory.statistics().arenas), (Some(Backing::MemoryFile), 1));
+    drop(fault);
+    memory.allocate(32 << 10).unwrap();
+}
