@@ -23,7 +23,7 @@ use crate::alloc_util::{
 };
 use crate::ir::{Callee, CalleeKind, IrError, Scalar};
 use crate::link::Name;
-use crate::memory::lock::{Lock, LockGuard};
+use crate::memory::lock::{Lock, LockGuard, wait_long};
 use crate::memory::{BiasedCount, Use};
 use crate::trap::{
     MAX_ARGS, ReturnRegisters, Trap, TrapChain, TrapError, call_values, call_words, chain_by_lookup,
@@ -354,7 +354,7 @@ impl Manager {
 
     /// Compiles a unit of which this manager has resolved the callees. The host is not asked. On failure nothing changes.
     fn compile_resolved(&self, unit: &Unit, host: &HostCallees) -> Result<()> {
-        let mut compiling = self.compiling.lock();
+        let mut compiling = wait_long(|| self.compiling.try_lock());
         let (level, calls) = {
             let mut state = self.state.lock();
             self.free_retired(&mut state);

@@ -2,10 +2,8 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use spin::relax::RelaxStrategy;
-
 use crate::link::Module;
-use crate::memory::lock::SpinThenYield;
+use crate::memory::lock::wait_long;
 use crate::memory::thread_id;
 
 /// Numbers the runs of constructors, of all loaders.
@@ -37,9 +35,7 @@ impl InitState {
     /// Waits while another thread is about to run the constructors or runs them.
     pub(super) fn wait(&self) {
         let me = thread_id();
-        while ![0, me].contains(&self.running.load(Ordering::Acquire)) {
-            SpinThenYield::relax();
-        }
+        wait_long(|| [0, me].contains(&self.running.load(Ordering::Acquire)).then_some(()));
     }
 
     /// The number of the run of the constructors, ascending in time; 0 before it.

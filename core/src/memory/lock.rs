@@ -1,12 +1,13 @@
 //! Spin locks that yield, and that a forked child does not wait for forever.
 //!
-//! Critical sections take nanoseconds, so a waiting thread spins before it calls the kernel. It then yields: if there
+//! Most critical sections take nanoseconds, so a waiting thread spins before it calls the kernel. It then yields: if there
 //! are more threads than cores, the holder may need this core.
 //!
 //! A child of `fork(2)` has a copy of every lock but not of the threads that held one. A lock that a child may inherit
 //! is taken by [`ProcessId::lock`], which fails in the child if the lock is held.
 
 use core::hint;
+use core::time::Duration;
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 use spin::relax::RelaxStrategy;
@@ -62,6 +63,23 @@ impl ProcessId {
             }
         }
         None
+    }
+}
+
+/// Repeats `attempt` until it returns a value, which may take long, such as a compilation. The thread spins at first, and
+/// then sleeps, up to a millisecond at a time, so that it leaves the core to other threads.
+pub(crate) fn wait_long<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
+    let (mut spins, mut pause) = (0..100, Duration::from_micros(1));
+    loop {
+        if let Some(done) = attempt() {
+            return done;
+        }
+        if spins.next().is_some() {
+            SpinThenYield::relax();
+        } else {
+            sys::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(1));
+        }
     }
 }
 

@@ -8,7 +8,10 @@ mod source;
 use std::boxed::Box;
 use std::format;
 use std::string::{String, ToString};
+use std::time::Duration;
 use std::vec::Vec;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
 use crate::ir::Scalar;
@@ -35,6 +38,42 @@ fn integer(manager: &Manager, name: &str, arguments: &[i64]) -> i64 {
 }
 
 const ADD: &str = "function add(a: i64, b: i64) -> i64\nadd i64 a, a, b\nreturn i64 a\nend\n";
+
+/// A back end that takes half a second for a unit.
+struct Slow(NativeBackend);
+
+impl Backend for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn compile(
+        &self,
+        unit: &Unit,
+        level: Level,
+        symbol: &mut dyn FnMut(&[u8]) -> Option<u64>,
+    ) -> Result<CompiledUnit, BackendError> {
+        std::thread::sleep(Duration::from_millis(500));
+        self.0.compile(unit, level, symbol)
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "measures time")]
+fn thread_that_waits_for_a_compilation_leaves_the_core_to_it() {
+    let slow = Box::new(Slow(NativeBackend::default()));
+    let manager = Manager::new(slow, ManagerOptions::default());
+    let compile_timed = || {
+        let busy = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
+        let start = busy();
+        compile(&manager, ADD).unwrap();
+        busy() - start
+    };
+    let times = std::thread::scope(|scope| {
+        [(); 2].map(|()| scope.spawn(compile_timed)).map(|thread| thread.join().unwrap())
+    });
+    assert!(times.iter().all(|time| *time < Duration::from_millis(50)), "{times:?}");
+}
 
 /// A function without parameters that returns a number.
 fn constant(name: &str, number: i64) -> String {
