@@ -43,7 +43,6 @@ const UNSAFE: &[&str] = &[
     "core/src/memory/creator_file.rs",
     "core/src/memory/guarded_file.rs",
     "core/src/memory/icache/aarch64.rs",
-    "core/src/memory/file_limit.rs",
     "core/src/memory/region.rs",
     "core/src/memory/stack.rs",
     "core/src/memory/sys/pages.rs",
