@@ -32,13 +32,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 use std::{ptr, thread};
 
-use libc::{c_int, clockid_t, pid_t, pthread_t, sigset_t};
+use libc::{c_int, pid_t, sigset_t};
 use smf_core::alloc_util::TryArc;
 use smf_core::memory::{FileGuards, FileMapping};
 
 use crate::events::{self, Field};
 use crate::fork::{HeldAtFork, ProcessGuard, ProcessLock};
-use crate::raw_thread;
+use crate::raw_thread::Thread;
 
 /// The locks of this module that the forking thread holds.
 pub(crate) const LOCKS: &[&dyn HeldAtFork] = &[&NoLeases];
@@ -52,20 +52,12 @@ pub struct FileLeases;
 
 struct Leases {
     /// The thread that receives the signals.
-    thread: Option<Receiver>,
+    thread: Option<Thread>,
     /// The number of [`LeaseUser`]s.
     users: usize,
     /// The files under a lease.
     files: Vec<TryArc<FileMapping>>,
 }
-
-/// A thread that is joined once.
-struct Receiver(pthread_t);
-
-// SAFETY: any thread may signal or join a thread. The identifier is a pointer in some C libraries.
-unsafe impl Send for Receiver {}
-// SAFETY: as above.
-unsafe impl Sync for Receiver {}
 
 /// A loader. As long as one exists, the thread remains between leases.
 #[derive(Debug)]
@@ -168,10 +160,9 @@ impl Leases {
     /// The number of the thread that receives the signals; `None` if it cannot be started.
     fn thread(&mut self) -> Option<pid_t> {
         if self.thread.is_none() {
-            let thread = raw_thread::create(64 << 10, receive_signals, ptr::null_mut())?;
-            self.thread = Some(Receiver(thread));
+            self.thread = Thread::create(64 << 10, receive_signals, ptr::null_mut());
         }
-        thread_number(self.thread.as_ref()?)
+        self.thread.as_ref()?.number()
     }
 }
 
@@ -180,20 +171,14 @@ fn end_unused_thread(mut leases: ProcessGuard<Leases>) {
     if leases.users != 0 || !leases.files.is_empty() {
         return;
     }
-    let Some(Receiver(thread)) = leases.thread.take() else { return };
+    let Some(thread) = leases.thread.take() else { return };
     // The thread may be waiting for the lock.
     drop(leases);
-    // SAFETY: the call has no requirement.
-    if unsafe { libc::pthread_self() } == thread {
-        // A receiver of an event on this thread has dropped the last loader. The thread ends when it returns.
-        // SAFETY: nothing joins the thread, which the table does not contain any more.
-        unsafe { libc::pthread_detach(thread) };
-        return;
+    // A receiver of an event on this thread may have dropped the last loader. The thread then ends when it returns.
+    if !thread.is_current() {
+        thread.signal(SIGNAL);
+        thread.join();
     }
-    // SAFETY: the thread has not been joined.
-    unsafe { libc::pthread_kill(thread, SIGNAL) };
-    // SAFETY: as above; the table does not contain it any more.
-    unsafe { libc::pthread_join(thread, ptr::null_mut()) };
 }
 
 /// Whether this process may take leases on a file. The removal of a lease that does not exist is refused for the same
@@ -224,20 +209,9 @@ fn release_lease(file: BorrowedFd<'_>) {
 /// The signal that a file is about to change, or that the thread is to end.
 const SIGNAL: c_int = libc::SIGSTKFLT;
 
-/// The number of a thread that has not ended, without waiting until it runs: clocks of threads are numbered by
-/// theirs (`CPUCLOCK_PERTHREAD_MASK` of the kernel's `posix-timers.h`).
-fn thread_number(thread: &Receiver) -> Option<pid_t> {
-    let mut clock: clockid_t = 0;
-    // SAFETY: the thread exists, and there is a place for the number of its clock.
-    let error = unsafe { libc::pthread_getcpuclockid(thread.0, &raw mut clock) };
-    (error == 0).then_some(!(clock >> 3))
-}
-
 /// Whether the table contains this thread.
 fn is_needed() -> bool {
-    // SAFETY: the call has no requirement.
-    let this = unsafe { libc::pthread_self() };
-    LEASES.read().thread.as_ref().is_some_and(|thread| thread.0 == this)
+    LEASES.read().thread.as_ref().is_some_and(Thread::is_current)
 }
 
 /// Ends leases until the table contains another thread or none. It allocates no memory before the first lease ends.
@@ -306,9 +280,8 @@ fn end_broken_lease() -> Option<RawFd> {
 /// Forgets the leases and the thread in a child process: they are the parent's.
 pub(crate) fn begin_child() {
     let mut leases = LEASES.lock();
-    leases.thread = None;
-    // Dropping the table would free memory in a child of a process with threads, where the allocator may be locked.
-    mem::forget(mem::take(&mut leases.files));
+    // Dropping them would free memory in a child of a process with threads, where the allocator may be locked.
+    mem::forget((leases.thread.take(), mem::take(&mut leases.files)));
 }
 
 #[cfg(test)]

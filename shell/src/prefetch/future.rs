@@ -18,8 +18,9 @@ use super::file_job::Files;
 use super::options::{Options, STACK};
 use super::queue::{Job, Queue};
 use super::report::{Outcome, Report};
-use super::thread::Thread;
+use super::thread::spawn;
 use super::watch::{Progress, Watch};
+use crate::raw_thread::Thread;
 
 /// Starts to read the files at `paths` into `cache` on background threads and returns at once. If no thread
 /// can be spawned, it reads the files before it returns.
@@ -57,10 +58,10 @@ fn start_on(
 ) -> Result<Prefetch, AllocError> {
     let count = options.threads_for(paths.len());
     let shared = TryArc::new(State::new(paths, count, options)?)?;
-    let spawn = |_| {
+    let start = |_| {
         let (worker_shared, cache) = (shared.clone(), cache.clone());
         shared.running.fetch_add(1, Relaxed);
-        let spawned = Thread::spawn(stack, move || {
+        let spawned = spawn(stack, move || {
             let job = Files { cache: &cache, paths: &worker_shared.paths };
             worker_shared.queue.work(&job, &worker_shared.watch);
             worker_shared.worker_ended(&job);
@@ -74,7 +75,7 @@ fn start_on(
     let count = if shared.paths.is_empty() { 0 } else { count };
     let mut threads = Vec::new();
     threads.try_reserve_exact(count).map_err(|_| AllocError)?;
-    threads.extend((0..count).map_while(spawn));
+    threads.extend((0..count).map_while(start));
     let job = Files { cache: &cache, paths: &shared.paths };
     if threads.is_empty() {
         shared.queue.work(&job, &shared.watch);

@@ -2,8 +2,6 @@
 //!
 //! `std::thread` allocates a handle, a name and a result slot infallibly. These threads need a box for their
 //! closure, which may fail, and a stack, which pthreads maps.
-//!
-//! Source: pthread_join(3), pthread_detach(3).
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -12,45 +10,20 @@ use std::ptr;
 
 use smf_core::alloc_util::try_box;
 
-use crate::raw_thread;
+use crate::raw_thread::Thread;
 
 /// The closure of a thread.
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A thread. Dropping it detaches it.
-#[derive(Debug)]
-pub(super) struct Thread(libc::pthread_t);
-
-// SAFETY: any thread may join or detach a thread. The identifier is a pointer in some C libraries.
-unsafe impl Send for Thread {}
-// SAFETY: as above.
-unsafe impl Sync for Thread {}
-
-impl Thread {
-    /// Runs `work` on a thread with `stack` bytes of stack; `None` without the memory for it.
-    pub(super) fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> Option<Self> {
-        let work: Work = try_box(work).ok()?;
-        let work = Box::into_raw(try_box(work).ok()?);
-        raw_thread::create(stack, thread_main, work.cast()).map(Self).or_else(|| {
-            // SAFETY: the pointer comes from `Box::into_raw`, and no thread was created that owns it.
-            drop(unsafe { Box::from_raw(work) });
-            None
-        })
-    }
-
-    /// Waits until it has ended.
-    pub(super) fn join(self) {
-        // SAFETY: the thread was neither joined nor detached, since both consume the value.
-        let _joined = unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
-        mem::forget(self);
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        // SAFETY: as in `join`.
-        let _detached = unsafe { libc::pthread_detach(self.0) };
-    }
+/// Runs `work` on a thread with `stack` bytes of stack; `None` without the memory for it.
+pub(super) fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> Option<Thread> {
+    let work: Work = try_box(work).ok()?;
+    let work = Box::into_raw(try_box(work).ok()?);
+    Thread::create(stack, thread_main, work.cast()).or_else(|| {
+        // SAFETY: the pointer comes from `Box::into_raw`, and no thread was created that owns it.
+        drop(unsafe { Box::from_raw(work) });
+        None
+    })
 }
 
 /// Runs `work` on up to `others` threads and on this one; returns how many there were. All have ended when
@@ -69,7 +42,7 @@ pub(super) fn run_on_many(others: usize, stack: usize, work: &(dyn Fn() + Sync))
     let mut threads = Joined(Vec::new());
     // Without memory for the handles there are no threads.
     let most = if threads.0.try_reserve_exact(others).is_ok() { others } else { 0 };
-    threads.0.extend((0..most).map_while(|_| Thread::spawn(stack, work)));
+    threads.0.extend((0..most).map_while(|_| spawn(stack, work)));
     work();
     1 + threads.0.len()
 }
@@ -97,7 +70,7 @@ mod tests {
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let count = count.clone();
-                Thread::spawn(256 << 10, move || _ = count.fetch_add(1, Relaxed)).unwrap()
+                spawn(256 << 10, move || _ = count.fetch_add(1, Relaxed)).unwrap()
             })
             .collect();
         threads.into_iter().for_each(Thread::join);
@@ -118,7 +91,7 @@ mod tests {
         let count = Arc::new(AtomicU32::new(0));
         let held = count.clone();
         // No address space can hold this stack.
-        assert!(Thread::spawn(1 << 60, move || drop(held)).is_none());
+        assert!(spawn(1 << 60, move || drop(held)).is_none());
         assert_eq!(Arc::strong_count(&count), 1);
     }
 }
