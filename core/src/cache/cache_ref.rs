@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::error::CacheError;
 use super::file_cache::FileCache;
 use super::handle::Handle;
-use super::lease::Lease;
+use crate::alloc_util::TryArc;
 use crate::format::{FormatError, Smf};
 use crate::memory::FileStamp;
 
@@ -16,9 +16,9 @@ use crate::memory::FileStamp;
 /// They neither move nor change until the reference is dropped. The file is not evicted meanwhile; if it is
 /// replaced or evicted on request, its memory is freed when the last reference has been dropped.
 pub struct CacheRef<'c> {
-    pub(super) file: Lease<Entry>,
+    pub(super) file: TryArc<Entry>,
     /// The link through which the file was found.
-    pub(super) link: Option<Lease<Entry>>,
+    pub(super) link: Option<TryArc<Entry>>,
     pub(super) cache: &'c FileCache,
 }
 
@@ -66,7 +66,7 @@ impl Deref for CacheRef<'_> {
 
 /// The bytes of a whole cached file, as [`CacheRef`], without a borrow of the cache: for owners of bytes such as modules.
 /// They may outlive the cache.
-pub struct CachedBytes(Lease<Entry>);
+pub struct CachedBytes(TryArc<Entry>);
 
 impl CachedBytes {
     /// As [`FileCache::get`].

@@ -13,12 +13,11 @@ use super::entry::{Entry, Key, Link};
 use super::error::CacheError;
 use super::handle::Handle;
 use super::inventory::Inventory;
-use super::lease::Lease;
 use super::options::{Capacity, Options, Storage};
 use super::slot::Place;
 use super::state::LockedState;
 use super::statistics::{SizeHistogram, Statistics};
-use crate::alloc_util::{AllocError, try_with_capacity};
+use crate::alloc_util::{AllocError, TryArc, try_with_capacity};
 use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::{CopyTo, FileBytes};
 
@@ -171,7 +170,7 @@ impl FileCache {
         key: &Key<'_>,
         bytes: FileBytes,
         link: Option<Link>,
-    ) -> Result<Lease<Entry>, CacheError> {
+    ) -> Result<TryArc<Entry>, CacheError> {
         let size = link.is_none().then_some(bytes.len() as u64);
         let shard = shard_of(hash);
         if !self.is_enabled() {

@@ -8,9 +8,9 @@ use super::error::CacheError;
 use super::file_cache::FileCache;
 use super::handle::Handle;
 use super::inventory::Inventory;
-use super::lease::Lease;
 use super::options::Prefetched;
 use super::slot::Place;
+use crate::alloc_util::TryArc;
 use crate::format::Library;
 use crate::format::bytes::offset_in;
 use crate::memory::{
@@ -144,7 +144,7 @@ impl FileCache {
         let at = state.find_handle(handle)?;
         let slot = state.slots.get(at as usize).filter(|slot| slot.place == Place::Used)?;
         slot.entry.stamp().filter(|known| known == stamp)?;
-        let (file, _) = state.lease(at, is_hit)?;
+        let (file, _) = state.hold(at, is_hit)?;
         drop(state);
         let found = CacheRef { file, link: None, cache: self };
         Some(self.link_to(inventory, hash, key, found))
@@ -178,7 +178,7 @@ impl FileCache {
         key: &Key<'_>,
         target: Handle,
         range: Option<Range<usize>>,
-    ) -> Result<Lease<Entry>, CacheError> {
+    ) -> Result<TryArc<Entry>, CacheError> {
         let name = key.module.unwrap_or(&[]);
         let bytes = FileBytes::copy_of(name, key.path, NO_FILE, self.copy_to())?;
         self.insert_entry(inventory, hash, key, bytes, Some(Link { target, range }))

@@ -5,10 +5,10 @@ use super::entry::{Entry, Key};
 use super::error::CacheError;
 use super::file_cache::{FileCache, shard_of};
 use super::handle::Handle;
-use super::lease::Lease;
 use super::options::Revalidation;
 use super::slot::Place;
 use super::state::LockedState;
+use crate::alloc_util::TryArc;
 use crate::memory::stamp_of;
 
 impl FileCache {
@@ -52,7 +52,7 @@ impl FileCache {
         &self,
         hash: u64,
         key: Key<'_>,
-        found: Option<(Lease<Entry>, bool)>,
+        found: Option<(TryArc<Entry>, bool)>,
     ) -> Result<CacheRef<'_>, CacheError> {
         let is_hit = self.options.revalidation == Revalidation::Manual;
         let found = found.and_then(|found| self.resolve(found, is_hit));
@@ -63,7 +63,7 @@ impl FileCache {
             for entry in [Some(&found.file), found.link.as_ref()].into_iter().flatten() {
                 let mut state = self.lock_shard(entry.handle.slot);
                 // The reference keeps the entry in its slot.
-                drop(state.find_handle(entry.handle).and_then(|at| state.lease(at, true)));
+                drop(state.find_handle(entry.handle).and_then(|at| state.hold(at, true)));
             }
         }
         Ok(found)
@@ -95,7 +95,7 @@ impl FileCache {
     fn find_by_handle(&self, handle: Handle, is_hit: bool) -> Option<(CacheRef<'_>, bool)> {
         let mut state = self.lock_shard(handle.slot);
         let at = state.find_handle(handle).filter(|&at| is_available(&state, at));
-        let found = at.and_then(|at| state.lease(at, is_hit));
+        let found = at.and_then(|at| state.hold(at, is_hit));
         drop(state);
         let (entry, is_retained) = found?;
         Some((self.resolve((entry, is_retained), is_hit)?, is_retained))
@@ -106,18 +106,18 @@ impl FileCache {
         self.resolve(self.find_entry(hash, key, is_hit)?, is_hit)
     }
 
-    /// As [`LockedState::lease`] of the entry of a key.
-    fn find_entry(&self, hash: u64, key: &Key<'_>, is_hit: bool) -> Option<(Lease<Entry>, bool)> {
+    /// As [`LockedState::hold`] of the entry of a key.
+    fn find_entry(&self, hash: u64, key: &Key<'_>, is_hit: bool) -> Option<(TryArc<Entry>, bool)> {
         let mut state = self.lock_shard(shard_of(hash));
         let at = state.find(hash, key)?;
-        state.lease(at, is_hit)
+        state.hold(at, is_hit)
     }
 
     /// A reference to a file, or to the file of a link.
     #[inline]
     fn resolve(
         &self,
-        (entry, is_retained): (Lease<Entry>, bool),
+        (entry, is_retained): (TryArc<Entry>, bool),
         is_hit: bool,
     ) -> Option<CacheRef<'_>> {
         match entry.is_file() {
@@ -126,13 +126,13 @@ impl FileCache {
         }
     }
 
-    fn follow(&self, link: Lease<Entry>, is_retained: bool, is_hit: bool) -> Option<CacheRef<'_>> {
+    fn follow(&self, link: TryArc<Entry>, is_retained: bool, is_hit: bool) -> Option<CacheRef<'_>> {
         let target = link.link.as_ref()?.target;
         let mut state = self.lock_shard(target.slot);
         // A link that is retained keeps the file that it was made for.
         let is_valid = |at: &u32| is_retained || is_available(&state, *at);
         let at = state.find_handle(target).filter(is_valid)?;
-        let (file, _) = state.lease(at, is_hit)?;
+        let (file, _) = state.hold(at, is_hit)?;
         Some(CacheRef { file, link: Some(link), cache: self })
     }
 }

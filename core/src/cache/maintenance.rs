@@ -43,7 +43,7 @@ impl FileCache {
     fn stale_file(&self, shard: u32, at: u32) -> Option<Option<Handle>> {
         let mut state = self.lock_shard(shard);
         let is_used = state.slots.get(at as usize)?.place == Place::Used;
-        let entry = is_used.then(|| state.lease(at, false)).flatten();
+        let entry = is_used.then(|| state.hold(at, false)).flatten();
         drop(state);
         // Bytes that come from no file, and links, cannot change.
         let known = entry.and_then(|(entry, _)| Some((entry.stamp()?, entry)));

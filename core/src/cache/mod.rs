@@ -26,10 +26,9 @@
 //! shard, in which [`Policy::Lru`] is exact. The limits hold for all shards together. A hit takes the lock of
 //! one shard; an insertion also takes the lock of the inventory, which holds what the shards share.
 //!
-//! A [`CacheRef`] holds a lease of its entry, which costs one atomic operation, when it is dropped. An entry
-//! that is leased or [retained](FileCache::retain) is in use: it is passed over by eviction, and when it is replaced or
-//! evicted on request, it stays in its slot as *detached* until it is no longer in use and the cache needs
-//! its memory.
+//! A [`CacheRef`] counts as an owner of its entry. An entry that has one or is [retained](FileCache::retain) is in use: it is
+//! passed over by eviction, and when it is replaced or evicted on request, it stays in its slot as *detached* until it is no
+//! longer in use and the cache needs its memory.
 
 mod cache_ref;
 mod decompress;
@@ -39,7 +38,6 @@ mod error;
 mod file_cache;
 mod handle;
 mod inventory;
-mod lease;
 mod list;
 mod load;
 mod lookup;

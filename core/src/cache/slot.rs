@@ -2,8 +2,7 @@
 
 use super::entry::Entry;
 use super::handle::Handle;
-use super::lease::LeaseBox;
-use crate::alloc_util::AllocError;
+use crate::alloc_util::{AllocError, TryArc};
 
 /// The index of no slot.
 pub(super) const NIL: u32 = u32::MAX;
@@ -23,9 +22,9 @@ pub(super) enum Place {
 
 /// Memory for one entry, and the links of the list that the slot is in.
 pub(super) struct Slot {
-    /// Leased to each `CacheRef`. The handle in it names this slot; its generation, which is never 0, counts the
+    /// Shared with each `CacheRef`. The handle in it names this slot; its generation, which is never 0, counts the
     /// entries that the slot has had.
-    pub(super) entry: LeaseBox<Entry>,
+    pub(super) entry: TryArc<Entry>,
     /// The hash of the key of the entry.
     pub(super) hash: u64,
     /// How many times the entry was retained and not released.
@@ -46,7 +45,7 @@ impl Slot {
     pub(super) fn new(number: u32) -> Result<Self, AllocError> {
         let vacant = Entry::vacant(Handle { slot: number, generation: 1 });
         Ok(Self {
-            entry: LeaseBox::new(vacant)?,
+            entry: TryArc::new(vacant)?,
             hash: 0,
             retained: 0,
             newer: NIL,

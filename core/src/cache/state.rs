@@ -6,11 +6,10 @@ use hashbrown::HashTable;
 
 use super::entry::{Entry, Key, Link};
 use super::handle::Handle;
-use super::lease::Lease;
 use super::list::List;
 use super::options::Policy;
 use super::slot::{NIL, Place, Slot};
-use crate::alloc_util::{AllocError, try_push, try_with_capacity};
+use crate::alloc_util::{AllocError, TryArc, try_push, try_with_capacity};
 use crate::memory::FileBytes;
 
 /// How many detached entries a sweep looks at.
@@ -90,16 +89,16 @@ impl LockedState {
         self.slots.get(at as usize).filter(|slot| slot.entry.has_key(key)).map(|_| at)
     }
 
-    /// A lease of the entry of slot `at`, and whether it is retained. With `is_hit` the entry counts as used, and
+    /// The entry of slot `at`, for a reference to it, and whether it is retained. With `is_hit` the entry counts as used, and
     /// a file as a hit.
     #[inline]
-    pub(super) fn lease(&mut self, at: u32, is_hit: bool) -> Option<(Lease<Entry>, bool)> {
+    pub(super) fn hold(&mut self, at: u32, is_hit: bool) -> Option<(TryArc<Entry>, bool)> {
         if is_hit {
             self.touch(at);
         }
         let slot = self.slots.get_mut(at as usize)?;
         self.hits += u64::from(is_hit && slot.entry.is_file());
-        Some((slot.entry.lease(), slot.retained != 0))
+        Some((slot.entry.clone(), slot.retained != 0))
     }
 
     /// Marks the entry of slot `at` as used.
@@ -163,17 +162,17 @@ impl LockedState {
         hash: u64,
         bytes: FileBytes,
         link: Option<Link>,
-    ) -> Option<Lease<Entry>> {
+    ) -> Option<TryArc<Entry>> {
         let at = self.free;
         let was_evicted = self.ghost(hash).is_some_and(|(ghost, print)| *ghost == print);
         let slot = self.slots.get_mut(at as usize)?;
         slot.entry.get_mut()?.fill(bytes, link);
-        let lease = slot.entry.lease();
+        let entry = slot.entry.clone();
         (slot.hash, slot.visited) = (hash, was_evicted);
         self.free = slot.older;
         self.used.push_front(&mut self.slots, at);
         self.keys.insert_unique(hash, at, |_| 0);
-        Some(lease)
+        Some(entry)
     }
 
     /// Where SIEVE remembers an evicted entry with this hash, and as which number. An entry that is inserted

@@ -28,7 +28,6 @@ const UNSAFE: &[&str] = &[
     "core/examples/jit_template.rs",
     "core/examples/load_module.rs",
     "core/src/alloc_util/smart_ptr.rs",
-    "core/src/cache/lease.rs",
     "core/src/codegen/registry.rs",
     "core/src/exec/manager.rs",
     "core/src/link/ifunc.rs",
