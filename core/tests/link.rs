@@ -5,7 +5,9 @@
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use smf_core::alloc_util::TryArc;
-use smf_core::format::write::{Module as NewModule, NewSection, NewSymbol, Payload, Place};
+use smf_core::format::write::{
+    Module as NewModule, NewSection, NewSymbol, Payload, Place, WriteError,
+};
 use smf_core::format::{
     Arch, Binding, Header, Layout, Platform, Reloc, RelocKind, SectionFlags, SectionKind, Smf,
     SymbolKind,
@@ -244,12 +246,51 @@ fn entry_point_outside_of_the_code_is_refused() {
         assert_eq!(loaded.entry_point(), loaded.function(b"main").map(|main| main + 5));
     });
     assert_eq!(error, None);
-    module.entry_point = 6;
-    let file = module.file();
+    let mut file = module.file();
+    // The last word of this value is the field of the header.
+    let at = (0..file.len() - 8).rfind(|&at| file[at..at + 8] == 5u64.to_le_bytes()).unwrap();
+    file[at] = 6;
     let smf = Smf::parse(&file).unwrap();
     let error = LinkError::from(smf.verify().unwrap_err());
     assert!(error.to_string().starts_with("the entry point 0x6 lies outside"), "{error}");
     assert_eq!(Image::map(&smf).err(), Some(error));
+}
+
+#[test]
+fn entry_point_outside_of_the_code_is_not_written() {
+    let sections = [
+        NewSection::code(&MOV_EAX),
+        NewSection::new(SectionKind::Bss, b".bss", Payload::Bytes(&[])),
+    ];
+    for layout in [Layout::Packed, Layout::Native] {
+        let error = |entry_point, sections| {
+            let header = Header { entry_point, ..Header::default() };
+            NewModule { layout, header, stub: &[], sections, symbols: &[] }.to_vec().err()
+        };
+        assert_eq!(error(5, &sections[..]), None);
+        assert_eq!(error(6, &sections[..]), Some(WriteError::EntryPoint(6)));
+        assert_eq!([error(0, &sections[1..]), error(0, &[])], [None; 2]);
+        assert_eq!(error(1, &sections[1..]), Some(WriteError::EntryPoint(1)));
+    }
+}
+
+#[test]
+fn function_in_data_does_not_verify() {
+    for (section, is_valid) in [(CODE, true), (RODATA, false), (DATA, false), (BSS, false)] {
+        let mut module =
+            Builder { bss: 8, rodata: vec![0; 8], data: vec![0; 8], ..Builder::default() };
+        module.function("main", &MOV_EAX);
+        module.symbol("f", SymbolKind::Function, Place::Section(section), 0);
+        let file = module.file();
+        let verified = Smf::parse(&file).unwrap().verify().map_err(|error| error.to_string());
+        let expected = format!("symbol 1: a function in section {section}, which is no code");
+        let error = verified.err().unwrap_or_default();
+        assert_eq!(
+            (error.is_empty(), error.starts_with(&expected)),
+            (is_valid, !is_valid),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -226,9 +226,13 @@ impl Spec {
             return Place::Section(stated);
         }
         let homeless = kind.has_address() && default.is_none();
+        // Functions do not lie in data.
+        let data = [SectionKind::Data, SectionKind::RoData, SectionKind::Bss];
+        let is_data = data.contains(&self.sections[usize::from(stated)].kind);
+        let is_fitting = kind != SymbolKind::Function || !is_data;
         match draw.byte() % 4 {
             0 => Place::Import,
-            1 | 2 if packed => Place::Section(stated),
+            1 | 2 if packed && is_fitting => Place::Section(stated),
             1 if default.is_some() => Place::Section(u16::try_from(default.unwrap()).unwrap()),
             _ if homeless => Place::Import,
             _ => Place::Unstated,

@@ -120,6 +120,9 @@ pub enum SymbolError {
         "symbol {index}: value {value:#x} and size {size:#x} exceed its section, at offset {at:#x}"
     )]
     Outside { index: u32, value: u64, size: u64, at: u64 },
+    /// A function in a section of data.
+    #[error("symbol {index}: a function in section {section}, which is no code, at offset {at:#x}")]
+    FunctionInData { index: u32, section: u32, at: u64 },
     /// A symbol index that the table does not have.
     #[error("there is no symbol {index}; the file has {count}")]
     NoSuchSymbol { index: u32, count: u32 },

@@ -1,6 +1,6 @@
 //! Verification of a whole module.
 
-use crate::format::error::{ElfError, HeaderError, RelocError, Result, ensure};
+use crate::format::error::{ElfError, HeaderError, RelocError, Result, SymbolError, ensure};
 use crate::format::ext::cached_code;
 use crate::format::ext::debug_addresses::DebugFields;
 use crate::format::ext::gnu_property::Properties;
@@ -12,7 +12,7 @@ use crate::format::model::{Reloc, RelocKind, SectionKind, SymbolKind};
 use crate::format::read::note::Note;
 use crate::format::read::shared_object;
 use crate::format::read::template::{TemplateMeta, Templates};
-use crate::format::read::{RelocTable, Section, Smf};
+use crate::format::read::{RelocTable, Section, Smf, Symbol};
 use crate::format::wire::RELOC;
 use crate::format::wire::elf_reloc::{self, ElfReloc};
 
@@ -85,6 +85,11 @@ impl<'d> Smf<'d> {
             if symbol.kind != SymbolKind::Section {
                 symbol.check_place(size)?;
             }
+            let is_data =
+                matches!(section.kind, SectionKind::Data | SectionKind::RoData | SectionKind::Bss);
+            let Symbol { index, entry_offset: at, .. } = symbol;
+            let in_data = SymbolError::FunctionInData { index, section: section.index, at };
+            ensure(symbol.kind != SymbolKind::Function || !is_data, in_data)?;
         }
         Ok(())
     }

@@ -21,6 +21,9 @@ pub enum WriteError {
     /// a file that exceeds the address space.
     #[error("the module is too large for its tables")]
     TooLarge,
+    /// An entry point outside the code.
+    #[error("the entry point {0:#x} lies outside the code section")]
+    EntryPoint(u64),
     /// A section kind without a number in the layout.
     #[error("section {0}: the layout has no number for the kind {1}")]
     SectionKind(u32, SectionKind),

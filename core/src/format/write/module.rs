@@ -275,6 +275,11 @@ impl<'a> Module<'a> {
             && u32::try_from(self.symbols.len()).is_ok()
             && u32::try_from(self.stub.len()).is_ok();
         ensure(fits, WriteError::TooLarge)?;
+        let entry = self.header.entry_point;
+        let code = self.sections.iter().find(|section| section.kind == SectionKind::Code);
+        let size = code.map(|code| code.virtual_size.unwrap_or_else(|| self.payload_len(code)));
+        let is_inside = entry == 0 || size.is_some_and(|size| entry < size);
+        ensure(is_inside, WriteError::EntryPoint(entry))?;
         for (index, section) in (0u32..).zip(self.sections) {
             self.check_section(index, section)?;
         }
