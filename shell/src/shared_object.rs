@@ -18,7 +18,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use smf_core::format::FormatError;
 use smf_core::format::shared_object::{self, Target};
 use smf_core::link::Resolve;
-use smf_core::memory::{FileBytes, MemoryError};
+use smf_core::memory::{FileBytes, MemoryError, PageCount};
 use thiserror::Error;
 
 use crate::file_limit;
@@ -80,7 +80,7 @@ impl SharedObject {
         let path = unused_path(&file).map_err(SharedObjectError::MemoryFile)?;
         let copy = FileBytes::read(path.as_bytes(), bytes.len() as u64);
         let copy = copy.map_err(SharedObjectError::Read)?;
-        let page_size = rustix::param::page_size() as u64;
+        let page_size = PageCount::one().bytes() as u64;
         let checked = shared_object::check(&copy, page_size);
         let object = checked.map_err(SharedObjectError::Malformed)?;
         if Some(object) != Target::host() {

@@ -20,6 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use smf_core::alloc_util::{AllocError, try_copy_bytes};
+use smf_core::memory::PageCount;
 
 use super::elf;
 use super::error::{Tool, ToolError};
@@ -105,7 +106,7 @@ impl Jitdump {
 /// Maps the first page of the file until the process ends.
 fn map_for_perf(file: &File) -> io::Result<()> {
     let protection = ProtFlags::READ | ProtFlags::EXEC;
-    let size = rustix::param::page_size();
+    let size = PageCount::one().bytes();
     // SAFETY: the kernel chooses a free address, and no reference to the memory exists.
     unsafe { rustix::mm::mmap(ptr::null_mut(), size, protection, MapFlags::PRIVATE, file, 0) }?;
     Ok(())
@@ -166,7 +167,9 @@ fn debug_record(function: &Function<'_>, lines: &Lines<'_>) -> Result<Vec<u8>, A
 
 /// CLOCK_MONOTONIC in nanoseconds.
 fn now() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) with memory for its result.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     let part = |number: i64| u64::try_from(number).unwrap_or(0);
     part(time.tv_sec).wrapping_mul(1_000_000_000).wrapping_add(part(time.tv_nsec))
 }

@@ -113,6 +113,18 @@ fn tool_that_cannot_be_enabled_reports_an_error_only() {
     assert!(said.contains("smf: the jitdump: cannot create its file: no such file"), "{said}");
 }
 
+/// Found: clocks and the size of a page were looked up in the vDSO, which valgrind hides, and the host got SIGSEGV.
+#[test]
+fn dynlib_is_loaded_and_jitdump_written_under_valgrind() {
+    if !has("valgrind") {
+        return;
+    }
+    let dynlib = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/dynlib.smf");
+    let program = compile("valgrind", C, Linking::Shared);
+    let mut valgrind = Command::new("valgrind");
+    succeed(valgrind.args(["-q", "--error-exitcode=1"]).arg(program).args([SCRATCH, dynlib]));
+}
+
 /// Checks that the text contains the pieces in this order.
 fn assert_in_order(text: &str, pieces: &[&str]) {
     let mut rest = text;
