@@ -142,6 +142,7 @@ impl HostSymbols {
     pub unsafe fn add_library(&mut self, name: &str) -> Result<(), HostLibraryError> {
         let numbered = (0..=MAX_VERSION).rev().map(|number| format!("lib{name}.so.{number}"));
         let short = std::iter::once(format!("lib{name}.so")).chain(numbered);
+        let no_such_file = no_such_file();
         // SAFETY: the caller's contract.
         let mut library = unsafe { open(name) };
         for short in short.take_while(|_| !name.contains('/')) {
@@ -150,7 +151,8 @@ impl HostSymbols {
             }
             // SAFETY: as above.
             let tried = unsafe { open(&short) };
-            if tried.as_ref().err().is_none_or(|error| !is_absent(&short, error)) {
+            let error = tried.as_ref().err().map(|error| open_error(error).to_string());
+            if error.is_none_or(|error| !is_absent(&short, &error, &no_such_file)) {
                 library = tried;
             }
         }
@@ -160,13 +162,19 @@ impl HostSymbols {
     }
 }
 
-/// Whether the system found no file of the library, as glibc (`NAME: cannot open shared object file: No such ...`) and musl
-/// (`Error loading shared library NAME: No such ...`) state it. That a library which it requires is absent is another error.
-fn is_absent(name: &str, error: &libloading::Error) -> bool {
-    let text = open_error(error).to_string();
-    let before = text.strip_suffix("No such file or directory").unwrap_or("");
+/// Whether the system found no file of the library, as glibc (`NAME: cannot open shared object file: REASON`) and musl
+/// (`Error loading shared library NAME: REASON`) state it, in the language of the process. That a library which it requires
+/// is absent is another error.
+fn is_absent(name: &str, error: &str, no_such_file: &str) -> bool {
+    let before = error.strip_suffix(no_such_file).unwrap_or("");
     let name = format!("{name}: ");
     before.starts_with(&name) || before.ends_with(&name)
+}
+
+/// strerror(3) of `ENOENT`, in the language of the process.
+fn no_such_file() -> String {
+    let text = io::Error::from_raw_os_error(libc::ENOENT).to_string();
+    text.trim_end_matches(&format!(" (os error {})", libc::ENOENT)).to_owned()
 }
 
 /// # Safety
@@ -264,6 +272,23 @@ mod tests {
         // SAFETY: the mathematics library of the system.
         unsafe { host.add_library("m") }.unwrap();
         assert!(host.resolve(b"cos").is_some());
+    }
+
+    /// Found: in a process whose language is not English, the error was that of a name that does not exist.
+    #[test]
+    fn absence_of_a_library_is_recognised_in_every_language() {
+        let [english, german] =
+            ["No such file or directory", "Datei oder Verzeichnis nicht gefunden"];
+        assert_eq!(no_such_file(), english);
+        let cannot_open = "Kann die Shared-Object-Datei nicht öffnen";
+        let error = format!("libx.so: {cannot_open}: {german}");
+        assert!(is_absent("libx.so", &error, german));
+        assert!(!is_absent("libx.so", &error, english));
+        assert!(!is_absent("liby.so", &error, german));
+        let error = format!("libx.so: {cannot_open}: Keine Berechtigung");
+        assert!(!is_absent("libx.so", &error, german));
+        let error = format!("Error loading shared library libx.so: {german}");
+        assert!(is_absent("libx.so", &error, german));
     }
 
     #[test]
