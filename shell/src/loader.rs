@@ -729,7 +729,9 @@ mod tests {
     #[cfg(feature = "host")]
     fn loader_that_refuses_constructors_opens_no_dynlib() {
         let dynlib = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/dynlib.smf");
-        let loader = Loader::builder().refuse_constructors(true).build().unwrap();
+        let loader =
+            Loader::new(LoaderOptions { refuse_constructors: true, ..LoaderOptions::default() })
+                .unwrap();
         // SAFETY: the sample has no initialisers.
         let load = || unsafe { loader.load_file(Path::new(dynlib)) }.err();
         // SAFETY: as above.

@@ -1,15 +1,11 @@
-//! The options of a [`Loader`], as methods.
+//! What a [`Loader`] is built with: options, symbols of the host, a cache.
 #![allow(unsafe_code)]
 
 #[cfg(feature = "host")]
 use smf_core::alloc_util::try_box;
 use smf_core::alloc_util::{AllocError, TryArc};
-use smf_core::bytecode::host::HostTable;
 use smf_core::cache::FileCache;
-use smf_core::loader::{DuplicateExports, LoaderOptions};
-use smf_core::memory::FilePolicy;
-use smf_core::memory::code_alloc::CodeMemory;
-use smf_core::vm::Tiers;
+use smf_core::loader::LoaderOptions;
 use thiserror::Error;
 
 #[cfg(feature = "host")]
@@ -22,6 +18,7 @@ use crate::loader::Loader;
 /// # #![allow(unsafe_code)]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))?;
+/// use smf_core::loader::LoaderOptions;
 /// use smf_loader::loader::Loader;
 ///
 /// extern "C" fn scale(x: i64) -> i64 {
@@ -30,8 +27,7 @@ use crate::loader::Loader;
 ///
 /// let loader = Loader::builder()
 ///     .define("scale", scale as *const () as u64)
-///     .reload_unmarked(true)
-///     .retained_bytes(1 << 20)
+///     .options(LoaderOptions { reload_unmarked: true, ..LoaderOptions::default() })
 ///     .build()?;
 /// let app = loader.load_module("tests/samples/app.smf".as_ref(), None)?;
 /// let held = loader.modules().get(app)?;
@@ -75,64 +71,9 @@ impl Loader {
 }
 
 impl LoaderBuilder {
-    /// Replaces all options of the core's loader that were set before.
+    /// The options of the core's loader.
     pub fn options(self, options: LoaderOptions) -> Self {
         Self { options, ..self }
-    }
-
-    /// Modules may be replaced although their files are not marked as reloadable; by default only marked ones.
-    pub fn reload_unmarked(mut self, is_allowed: bool) -> Self {
-        self.options.reload_unmarked = is_allowed;
-        self
-    }
-
-    /// The rule for two modules that export the same name; by default the first wins.
-    pub fn duplicate_exports(mut self, rule: DuplicateExports) -> Self {
-        self.options.duplicate_exports = rule;
-        self
-    }
-
-    /// Modules with constructors, destructors, exit handlers or indirect functions are refused, and so are dynlibs, and modules
-    /// that need a shared library which the process has not opened; by default their code and its initialisers run.
-    pub fn refuse_constructors(mut self, is_refused: bool) -> Self {
-        self.options.refuse_constructors = is_refused;
-        self
-    }
-
-    /// How the bytes of a file get into memory; by default it is mapped while it cannot change, and copied otherwise.
-    pub fn file_policy(mut self, policy: FilePolicy) -> Self {
-        self.options.file_policy = policy;
-        self
-    }
-
-    /// How bytecode runs; by default it is interpreted first, and compiled when hot.
-    pub fn tiers(mut self, tiers: Tiers) -> Self {
-        self.options.tiers = tiers;
-        self
-    }
-
-    /// The functions that bytecode calls by number; by default none.
-    pub fn host_functions(mut self, functions: HostTable) -> Self {
-        self.options.host_functions = functions;
-        self
-    }
-
-    /// The allocator of stubs and of compiled code; by default a new one.
-    pub fn code_memory(mut self, memory: CodeMemory) -> Self {
-        self.options.code_memory = memory;
-        self
-    }
-
-    /// The most memory of unloaded modules that is retained for new ones, in bytes; by default 4 MiB.
-    pub fn retained_bytes(mut self, bytes: usize) -> Self {
-        self.options.kept_bytes = bytes;
-        self
-    }
-
-    /// The most memory of replaced versions that threads may still run, in bytes; by default 64 MiB.
-    pub fn max_replaced_bytes(mut self, bytes: usize) -> Self {
-        self.options.max_replaced_bytes = bytes;
-        self
     }
 
     /// Files are read through `cache`.
@@ -205,24 +146,6 @@ mod tests {
     fn load_app(loader: &Loader) -> Result<(), LoadFileError> {
         let samples = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples"));
         loader.load_module(&samples.join("app.smf"), None).map(drop)
-    }
-
-    #[test]
-    fn each_method_sets_its_option() {
-        let builder = Loader::builder()
-            .reload_unmarked(true)
-            .duplicate_exports(DuplicateExports::Refuse)
-            .refuse_constructors(true)
-            .file_policy(FilePolicy::Copy)
-            .tiers(Tiers::Interpret)
-            .retained_bytes(1)
-            .max_replaced_bytes(2);
-        let options = &builder.options;
-        assert!(options.reload_unmarked && options.refuse_constructors);
-        assert_eq!(options.duplicate_exports, DuplicateExports::Refuse);
-        assert_eq!((options.kept_bytes, options.max_replaced_bytes), (1, 2));
-        assert_eq!(options.tiers, Tiers::Interpret);
-        assert_eq!(options.file_policy, FilePolicy::Copy);
     }
 
     #[test]
