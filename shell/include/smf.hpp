@@ -36,7 +36,7 @@ struct Missing {
 /* A failure of the library. */
 class Error : public std::runtime_error {
 public:
-    explicit Error(const SmfError &error) : std::runtime_error(error.text), code_(error.code) {
+    explicit Error(const SmfError &error) : std::runtime_error(error.text), code_(error.code), missing_() {
         if (error.code != SMF_ERROR_MISSING)
             return;
         for (int64_t index = 0; index < smf_loader_missing_count(); index++) {
