@@ -1,14 +1,17 @@
 //! Functions of the host that bytecode calls by index, and what the host tells a running program.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
+use core::{fmt, iter};
+
+use spin::Once;
 
 use super::objects::{Objects, Value};
 use super::verify::{HostCall, Program};
 #[cfg(feature = "kernel")]
 use crate::alloc_util::try_collect;
-use crate::alloc_util::{AllocError, try_reserve};
+use crate::alloc_util::{AllocError, try_box, try_reserve};
 #[cfg(feature = "kernel")]
 use crate::memory::thread_id;
 use crate::plural;
@@ -245,15 +248,32 @@ impl fmt::Display for HostLinkError {
 
 impl core::error::Error for HostLinkError {}
 
-/// The most threads that have reported an error and not returned from the host function yet.
-const MAX_REPORTS: usize = 32;
-
 /// The error of a host function, until the call of its thread takes it.
 #[derive(Debug, Default)]
 struct Report {
     /// The thread that has reported it; 0 for none.
     thread: AtomicU32,
     error: AtomicU32,
+}
+
+/// Reports of this many threads, and those of more threads behind them.
+#[derive(Debug, Default)]
+struct Reports {
+    reports: [Report; 16],
+    more: Once<Box<Reports>>,
+}
+
+impl Reports {
+    const fn new() -> Self {
+        let reports =
+            [const { Report { thread: AtomicU32::new(0), error: AtomicU32::new(0) } }; 16];
+        Self { reports, more: Once::new() }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Report> {
+        let tables = iter::successors(Some(self), |table| table.more.get().map(Box::as_ref));
+        tables.flat_map(|table| &table.reports)
+    }
 }
 
 /// The thread that calls, as a number other than 0.
@@ -275,7 +295,7 @@ pub struct Signals {
     interrupt: AtomicU32,
     /// How many of `reports` have a thread: calls that succeed read nothing else.
     reported: AtomicU32,
-    reports: [Report; MAX_REPORTS],
+    reports: Reports,
 }
 
 impl Signals {
@@ -287,9 +307,7 @@ impl Signals {
     /// Nothing told.
     pub const fn new() -> Self {
         let (interrupt, reported) = (AtomicU32::new(0), AtomicU32::new(0));
-        let reports =
-            [const { Report { thread: AtomicU32::new(0), error: AtomicU32::new(0) } }; MAX_REPORTS];
-        Self { interrupt, reported, reports }
+        Self { interrupt, reported, reports: Reports::new() }
     }
 
     /// Makes what runs stop at its next jump backwards or call, and everything that is called later,
@@ -312,11 +330,12 @@ impl Signals {
     /// Reports from inside a host function, on the thread that called it, that it has failed: the call of the
     /// program on this thread stops with [`Cause::Host`]. An `error` of 0 reports nothing.
     ///
-    /// While 32 other threads have reported an error and not returned from their host functions, which they may never do,
-    /// the error of one of them is lost.
-    pub fn report(&self, error: u32) {
+    /// # Errors
+    /// [`AllocError`], and nothing is reported: more than 16 threads have reported an error and not returned from their
+    /// host functions, and there is no memory for one more.
+    pub fn report(&self, error: u32) -> Result<(), AllocError> {
         if error == 0 {
-            return;
+            return Ok(());
         }
         let thread = current_thread();
         let is_claimed = |report: &&Report| {
@@ -326,12 +345,16 @@ impl Signals {
         };
         if let Some(own) = self.report_of(thread) {
             own.error.store(error, Ordering::Relaxed);
-        } else if let Some(free) = self.reports.iter().find(is_claimed) {
-            free.error.store(error, Ordering::Relaxed);
-            self.reported.fetch_add(1, Ordering::Relaxed);
-        } else if let Some(other) = self.reports.first() {
-            other.thread.store(thread, Ordering::Relaxed);
-            other.error.store(error, Ordering::Relaxed);
+            return Ok(());
+        }
+        let mut reports = &self.reports;
+        loop {
+            if let Some(free) = reports.reports.iter().find(is_claimed) {
+                free.error.store(error, Ordering::Relaxed);
+                self.reported.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            reports = reports.more.try_call_once(|| try_box(Reports::new()))?;
         }
     }
 

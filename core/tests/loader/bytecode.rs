@@ -423,7 +423,7 @@ extern "C" fn go_through(n: i64) -> i64 {
     } else {
         let signals = SIGNALS.load(Ordering::Relaxed) as *const smf_core::bytecode::host::Signals;
         // SAFETY: the signals of the calling engine, which the test holds.
-        unsafe { &*signals }.report(TOO_DEEP);
+        unsafe { &*signals }.report(TOO_DEEP).unwrap();
         0
     };
     DEPTH.fetch_sub(1, Ordering::Relaxed);

@@ -265,7 +265,7 @@ fn host_function_is_called_and_may_fail() {
     let code = [int(1), int(50), int(8), I::CallSffi { index: 3, argc: 2 }, I::SubI64];
     let signals = Signals::new();
     assert_eq!(run_with(&[(&code, 0, 0)], &[], &mut NoTierUp, &hosts, &signals), Ok(-41));
-    signals.report(7);
+    signals.report(7).unwrap();
     let mut interpreter = Interpreter::new();
     let bytes = crate::bytecode::testing::code(&code);
     let program = Verifier::new().verify(vec![function(&bytes, 0, 0)]).unwrap();

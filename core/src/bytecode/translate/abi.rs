@@ -27,14 +27,14 @@ impl Shared {
     /// u32: not 0 when a host function of some thread has reported an error.
     pub const HOST_ERROR: i32 = 4;
     /// The address of the table of host functions, of 8 bytes each. The reported errors are before it.
-    pub const HOST_FUNCTIONS: i32 = 264;
+    pub const HOST_FUNCTIONS: i32 = 152;
     /// The address of `extern "C" fn(context, result) -> result`, which stores the error that this thread has reported, or 0,
     /// as [`Context::HOST_ERROR`].
-    pub const TAKE_HOST_ERROR: i32 = 272;
+    pub const TAKE_HOST_ERROR: i32 = 160;
     /// The address of the engine.
-    pub const ENGINE: i32 = 280;
+    pub const ENGINE: i32 = 168;
     /// The table of functions: 8 bytes each, the address of the code.
-    pub const FUNCTIONS: i32 = 288;
+    pub const FUNCTIONS: i32 = 176;
 }
 
 /// Offsets in the context of a host call, in bytes.

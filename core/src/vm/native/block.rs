@@ -58,8 +58,12 @@ impl Block {
         let (layout, offset) = Layout::new::<Header>().extend(words).ok()?;
         debug_assert_eq!(offset, size_of::<Header>(), "both are made of words");
         // SAFETY: the layout has the size of a header at least.
-        let memory = unsafe { alloc_zeroed(layout) };
-        Some(Self { header: NonNull::new(memory)?.cast(), functions, layout })
+        let header = NonNull::new(unsafe { alloc_zeroed(layout) })?.cast();
+        let empty =
+            Header { signals: Signals::new(), host_functions: 0, take_host_error: 0, engine: 0 };
+        // SAFETY: allocated with this layout, which begins with a header.
+        unsafe { header.write(empty) };
+        Some(Self { header, functions, layout })
     }
 
     /// What compiled code has in its register.
@@ -68,7 +72,7 @@ impl Block {
     }
 
     pub(super) fn header(&self) -> &Header {
-        // SAFETY: allocated, zeroed, which is a header, and only ever changed through `header_mut`.
+        // SAFETY: allocated and written, and only ever changed through `header_mut`.
         unsafe { self.header.as_ref() }
     }
 
@@ -88,7 +92,9 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout, and no borrow of it is left.
+        // SAFETY: written by `new`, and no borrow of it is left.
+        unsafe { self.header.drop_in_place() };
+        // SAFETY: allocated with this layout.
         unsafe { dealloc(self.header.as_ptr().cast(), self.layout) };
     }
 }
