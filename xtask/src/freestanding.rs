@@ -107,13 +107,6 @@ impl Build {
     }
 }
 
-/// The machine code of the smallest program, and its writable memory after the call of its module, in bytes.
-pub(crate) fn sizes() -> Result<[u64; 2], Error> {
-    let [small, _] = &BUILDS;
-    let program = small.make()?;
-    Ok([sections(&program)?(".text"), memory_at_rest(&program)?.all()])
-}
-
 /// The sizes of the sections of a program, by name.
 fn sections(program: &Path) -> Result<impl Fn(&str) -> u64, Error> {
     let table = command("size -A -d").args([program]).output()?;
