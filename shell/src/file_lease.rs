@@ -387,20 +387,17 @@ mod tests {
         let path = file("signals", &[1; 1_000_000]);
         let is_received = || {
             let mut set = MaybeUninit::uninit();
-            // SAFETY: writable memory, and a signal that exists.
-            unsafe {
-                (
-                    libc::sigemptyset(set.as_mut_ptr()),
-                    libc::sigaddset(set.as_mut_ptr(), libc::SIGIO),
-                )
-            };
+            // SAFETY: writable memory.
+            unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+            // SAFETY: initialised above; the signal exists.
+            unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGIO) };
             // SAFETY: initialised above.
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut()) };
             let _guarded = open(&path);
             let is_waiting = LEASES.read().thread.is_some();
             thread::sleep(Duration::from_millis(100));
             // SAFETY: every thread of this process blocks it.
-            unsafe { libc::kill(libc::getpid(), libc::SIGIO) };
+            unsafe { libc::kill(std::process::id() as pid_t, libc::SIGIO) };
             thread::sleep(Duration::from_millis(100));
             let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
             // SAFETY: initialised above.
