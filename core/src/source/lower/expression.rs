@@ -524,8 +524,9 @@ impl<'p, 's> Body<'_, 'p, 's> {
             let index = self.checked_index(index, Ok(length), is_unsigned);
             return Some(self.element_place(place, element, index));
         };
-        let from_end = if number < 0 { number + i128::from(length) } else { number };
-        match u32::try_from(from_end).ok().filter(|&index| index < length) {
+        let is_from_end = number < 0 && !is_unsigned;
+        let position = if is_from_end { number + i128::from(length) } else { number };
+        match u32::try_from(position).ok().filter(|&index| index < length) {
             Some(index) => {
                 let stride = self.program().stride(element);
                 Some(Self::inside(place, index.saturating_mul(stride)))

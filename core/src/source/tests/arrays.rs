@@ -28,6 +28,22 @@ fn index_of_an_unsigned_type_does_not_count_from_the_end() {
     }
 }
 
+/// Found: the constant -1 of u64 was the last element.
+#[test]
+fn constant_index_of_an_unsigned_type_does_not_count_from_the_end() {
+    for index in ["18446744073709551615u64", "-(1u64)", "0u64 - 1u64", "~0u64", "LAST"] {
+        let text = std::format!(
+            "const LAST: u64 = 18446744073709551615\nfn f() -> i64:\n    val a = [1, 2, 3]\n    a[{index}]\n"
+        );
+        let message = "index 18446744073709551615 out of range for length 3";
+        assert_eq!(trap_message(&text, "f", &[]), message, "{index}");
+    }
+    assert_eq!(
+        run("fn f() -> i64:\n    val a = [1, 2, 3]\n    a[-(1i64)] + a[1u64]\n", "f", &[]),
+        5
+    );
+}
+
 #[test]
 fn arrays_have_elements_and_checks() {
     let text = "fn len() -> i64:\n    val a = [0; 100000]\n    a.len + a[123]\n\
