@@ -493,6 +493,14 @@ impl<'p, 's> Program<'p, 's> {
         self.item_index.find(Self::item_hash(source, name), same)
     }
 
+    /// The functions that files import by `use module.*`: the file, the name, and the number of the function.
+    pub(super) fn imported_functions(&self) -> impl Iterator<Item = (u32, Name, u32)> {
+        self.imported_whole.iter().filter_map(|&number| match at(&self.items, number) {
+            Some(&(file, name, Item::Function(function))) => Some((file, name, function)),
+            _ => None,
+        })
+    }
+
     /// The imports of a file in their order, `None` without a module.
     pub(super) fn imports_of(&self, source: u32) -> &[Option<Import>] {
         at(&self.imports, source).map_or(&[], Vec::as_slice)

@@ -221,10 +221,13 @@ pub(super) fn template_text(
     }
     parts.sort_unstable_by_key(|part| (part.source, part.span.start));
     let mut texts = try_collect(program.sources.iter().map(|_| Text::default()))?;
-    for part in parts {
+    for &part in &parts {
         if let Some(text) = at_mut(&mut texts, part.source) {
             text.add(program, part)?;
         }
+    }
+    if has_imports {
+        import_by_name(program, &parts, &mut texts)?;
     }
     join(program, &texts, &reached, info.source)
 }
@@ -325,6 +328,32 @@ impl Text {
         }
         Ok(())
     }
+}
+
+/// Adds imports by name of the functions that have the name of a function of another imported module, which is private there:
+/// a text has no marks, so that `use module.*` would import both.
+fn import_by_name(
+    program: &Program<'_, '_>,
+    parts: &[Part],
+    texts: &mut [Text],
+) -> Result<(), AllocError> {
+    for (file, name, number) in program.imported_functions() {
+        let Some(info) = program.function(number) else { continue };
+        let item = Some(Item::Function(number));
+        let mut imports = program.imports_of(file).iter().flatten();
+        let is_other = |other: Option<Item>| other.is_some() && other != item;
+        let is_part =
+            |part: &Part| part.source == info.source && part.span.start == info.decl.span.start;
+        if imports.any(|import| is_other(program.item(import.module, name)))
+            && parts.iter().any(is_part)
+            && let Some(source) = program.source(info.source)
+            && let Some(text) = at_mut(texts, file)
+        {
+            let name = program.name(name);
+            text.push(&formatted(format_args!("use {}.{{{name}}}\n", source.module))?)?;
+        }
+    }
+    Ok(())
 }
 
 /// The declarations of a file that are no functions or constants.

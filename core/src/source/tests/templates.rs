@@ -114,6 +114,20 @@ fn text_has_imports_under_other_names() {
     assert_eq!(instance(&files, "v", "i64", &[0]), 8);
 }
 
+/// The text has no marks, which hide the function of `a` from `t` and `c`.
+#[test]
+fn text_calls_the_function_that_a_private_one_does_not_hide() {
+    let a = "pub fn ga<T>(x: T) -> i64: helper(x) + other(1)\nfn helper<T>(x: T) -> i64: 1\n\
+             fn other(x: i64) -> i64: 2\n";
+    let b = "pub fn helper<T>(x: T) -> i64: 20\npub fn other(x: i64 = 7) -> i64: 300 * x\n";
+    let c = "use p.b.*\nuse a.*\npub fn gc<T>(x: T) -> i64: helper(x) + ga(x)\n";
+    let text = "use a.*\nuse p.b.*\nuse c.*\n\
+                pub fn g<T>(x: T) -> i64: helper(x) + ga(x) + other() * gc(x)\npub fn h<T>(x: T) -> i64: ga(x)\n";
+    let files = [("t", text), ("a", a), ("p.b", b), ("c", c)];
+    assert_eq!(instance(&files, "g", "i64", &[4]), 20 + 3 + 2100 * 23);
+    assert_eq!(instance(&files, "h", "i64", &[4]), 3);
+}
+
 #[test]
 fn functions_that_are_values_are_copied() {
     let a = "pub fn f(x: i64) -> i64: x + twice(1)\nfn twice(x: i64) -> i64: 2 * x\n";
