@@ -55,7 +55,7 @@ enum Mentioned {
     Const(u32),
 }
 
-/// Where a function that is no method or a constant is declared: in the order of files, and of declarations in them.
+/// Where a function at the top level or a constant is declared: in the order of files, and of declarations in them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct ItemSpan {
     source: u32,
@@ -81,7 +81,10 @@ impl Mentions {
         let mut spans = Vec::new();
         for number in 0..count(&program.functions) {
             let Some(info) = program.function(number) else { continue };
-            if info.owner.is_none() && !info.decl.is_script {
+            // What a function inside another one mentions is part of the outer one.
+            let is_item =
+                program.item(info.source, info.decl.word.name) == Some(Item::Function(number));
+            if is_item && !info.decl.is_script {
                 let (source, Span { start, end }) = (info.source, info.decl.span);
                 let item = Mentioned::Function(number);
                 try_push(&mut spans, ItemSpan { source, start, end, item })?;
@@ -102,7 +105,7 @@ impl Mentions {
         Ok(mentions)
     }
 
-    /// `spans` are those of all constants and of all functions that are no methods, ascending.
+    /// `spans` are those of all constants and of all functions at the top level, ascending.
     fn add_expressions(
         &mut self,
         program: &Program<'_, '_>,

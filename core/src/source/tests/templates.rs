@@ -54,6 +54,16 @@ fn function_inside_another_is_part_of_its_text() {
     assert!(unit_of(text, Mode::Compile).templates[0].ir.is_none());
 }
 
+/// Found: the text lacked what only the inner function mentions.
+#[test]
+fn text_has_what_a_function_inside_another_mentions() {
+    let text = "const K = 4\nfn help<T>(x: T) -> i64: K + 1\nfn plain(mut x: i64) -> i64:\n    \
+                fn inner(y: i64) -> i64: help(y) * 10\n    inner(x)\n\
+                fn a<T>(x: T) -> i64:\n    fn inner(y: i64) -> i64:\n        \
+                fn most(z: i64) -> i64: help(z) + plain(z)\n        most(y)\n    inner(x as i64)\n";
+    assert_eq!(instance(&[("t", text)], "a", "i64", &[4]), 55);
+}
+
 #[test]
 fn instance_has_the_lines_and_files_of_the_program() {
     let a = "# The first line.\n\nconst K = 4\nfn check(x: i64 = 7) -> i64:\n    assert x > K, \"more\"\n    x\n";
