@@ -519,6 +519,11 @@ impl<'p> Body<'_, 'p, '_> {
             }
             return self.element(variable.value, index, span);
         }
+        if self.is_stored_pointer(base) {
+            let value = self.expr(base, Want::NOTHING);
+            self.check_pointer(value.ty, span);
+            return self.element(value, index, span);
+        }
         let (place, ty) = match self.tree.expr(base).kind {
             ExprKind::Unary(..)
             | ExprKind::Name(_)
@@ -536,6 +541,17 @@ impl<'p> Body<'_, 'p, '_> {
             _ => self.load(place, ty),
         };
         self.element(value, index, span)
+    }
+
+    /// Whether a part of a value is a pointer, behind which memory is no part of that value.
+    fn is_stored_pointer(&mut self, id: ExprId) -> bool {
+        let kind = self.tree.expr(id).kind;
+        self.unit.program.has_pointers
+            && matches!(kind, ExprKind::Field(..) | ExprKind::TupleField(..) | ExprKind::Index(..))
+            && {
+                let (ty, _) = self.type_of(id);
+                matches!(self.head(ty), Head::Pointer(_))
+            }
     }
 
     fn check_pointer(&mut self, ty: TypeId, span: Span) {

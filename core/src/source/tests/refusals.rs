@@ -242,6 +242,14 @@ fn each_error_has_its_message() {
             "2: E1305: memory behind `*const i64` is not mutable",
         ),
         (
+            "struct H:\n    p: *const i64\nfn f(mut h: H):\n    h.p[0] = 1\n",
+            "4: E1305: memory behind `*const i64` is not mutable",
+        ),
+        (
+            "fn f(mut t: (i64, [*const i64; 2])):\n    t.1[0][1] += 1\n",
+            "2: E1305: memory behind `*const i64` is not mutable",
+        ),
+        (
             "enum E:\n    A(i64)\nfn f(e: E) -> i64:\n    match e:\n        case E.A(x) | E.A(y): 1\n",
             "5: E1410: the alternatives do not bind the same names",
         ),
