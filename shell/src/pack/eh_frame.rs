@@ -116,17 +116,16 @@ impl EhFrames {
             let bytes = |kind| isa.plain_form(kind).map_or(WORD, |form| form.bytes());
             records.iter().try_for_each(|record| record.check_relocs(bytes)).map_err(broken)?;
             for (index, record) in records.iter().enumerate().filter(|(_, r)| r.common.is_some()) {
-                let Some(first) = record.relocs.first() else {
-                    // Of a function that a partial link has discarded.
+                let first = record.relocs.first();
+                let function = first.filter(|reloc| reloc.offset == record.start + FUNCTION);
+                let Some(function) = function else {
+                    // Of a function that a partial link has discarded; that of its exception table may be left.
                     continue;
                 };
-                let no_function = || broken((record.start, NO_FUNCTION));
-                let function = Some(first).filter(|reloc| reloc.offset == record.start + FUNCTION);
-                let function = function.ok_or_else(no_function)?;
                 // The section of this object, not the copy of its group that is kept.
                 let symbol = program.symbol(function.symbol).map(|symbol| symbol.place);
                 let Some(SymbolLocation::Section { section, .. }) = symbol else {
-                    return Err(no_function());
+                    return Err(broken((record.start, NO_FUNCTION)));
                 };
                 let code = SectionId { object: id.object, section };
                 frames.by_code.entry(code).or_default().push((id, index));

@@ -171,6 +171,17 @@ fn unwinding_tables_of_reachable_functions_are_kept() {
 }
 
 #[test]
+fn record_of_a_discarded_function_with_an_exception_table_is_dropped() {
+    // lld and gold remove the relocation of the function in a partial link (`-r`), and leave that of the table.
+    let frame = ".long 4, 0, 12, 12, 0, go";
+    let made = packed(&asm(&format!(
+        ".text\n.globl go\ngo: ret\n.section .eh_frame,\"a\",@progbits\n{frame}\n"
+    )));
+    assert_eq!(made.code(), [0xc3]);
+    assert_eq!(made.imports(), [""; 0]);
+}
+
+#[test]
 fn malformed_unwinding_tables_are_refused() {
     let frame = |words: &str| {
         let text = ".text\n.globl go\ngo: ret\n.section .eh_frame,\"a\",@progbits\n";
@@ -182,7 +193,7 @@ fn malformed_unwinding_tables_are_refused() {
         (".long 0xffffffff, 0, 0, 0", "a record has a 64-bit length", 0),
         (".long 2, 0", "a record is too short", 0),
         (".long 12, 4, 0, 0", "a record refers to no common record", 0),
-        (".long 4, 0, 12, 12, 0, go", "a record has no relocation for its function", 8),
+        (".long 4, 0, 12, 12, other, 0", "a record has no relocation for its function", 8),
         (".long 12, go, 0, 0", "a relocation is not in one record", 4),
         (".long 12, 0, 0\n.quad go", "a relocation is not in one record", 12),
         (".long 0, go, 8, 0, 0", "a relocation is not in one record", 4),
