@@ -112,11 +112,17 @@ fn append(code: &mut Vec<u8>, bytes: &[u8]) -> usize {
 
 /// Code that is being linked at an address.
 pub(crate) struct Link<'c> {
-    pub(crate) code: &'c mut Vec<u8>,
-    pub(crate) base: usize,
+    code: &'c mut Vec<u8>,
+    base: usize,
+    /// The slot of the last address that an ADRP refers to; the LDR behind it takes the same.
+    slot: usize,
 }
 
-impl Link<'_> {
+impl<'c> Link<'c> {
+    pub(crate) fn new(code: &'c mut Vec<u8>, base: usize) -> Self {
+        Self { code, base, slot: 0 }
+    }
+
     /// Applies a relocation at the offset `place` against an offset in the code, or an address elsewhere. Appends a
     /// veneer or a slot for an address where the kind of the relocation needs one.
     pub(crate) fn apply(
@@ -129,9 +135,11 @@ impl Link<'_> {
             Ok(offset) => offset,
             Err(address) => append(self.code, &veneer(address)),
         };
-        let kind = relocation.kind;
-        if matches!(kind, RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12) {
-            target = append(self.code, &(self.base + target).to_le_bytes());
+        if relocation.kind == RelocKind::Arm64GotLoadPage21 {
+            self.slot = append(self.code, &(self.base + target).to_le_bytes());
+            target = self.slot;
+        } else if relocation.kind == RelocKind::Arm64GotLoadPageOff12 {
+            target = self.slot;
         }
         let [address, target] = [place, target].map(|offset| (self.base + offset) as u64);
         relocate(&mut self.code[place..], address, relocation, target);
@@ -196,12 +204,9 @@ impl Program {
         let mut block =
             CodeMemory::default().allocate_with(Request::new(size).aligned_to(4096)).unwrap();
         let base = block.address();
+        let mut link = Link::new(&mut code, base);
         for (place, relocation, target) in fixes {
-            Link { code: &mut code, base }.apply(
-                place,
-                &relocation,
-                target.map(|index: usize| starts[index]),
-            );
+            link.apply(place, &relocation, target.map(|index: usize| starts[index]));
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Self { block: block.publish().unwrap(), starts, options }

@@ -55,3 +55,31 @@ fn branches_reach_across_functions_of_all_sizes() {
         }
     }
 }
+
+#[test]
+fn address_of_a_function_is_the_same_out_of_every_slot() {
+    // The slots take more than a page.
+    const COUNT: usize = 600;
+    let mut f = FunctionBuilder::new(0, Some(I64.into()));
+    let [first, other] = [f.local(Scalar::Pointer), f.local(Scalar::Pointer)];
+    let [is_other, count] = [f.local(Scalar::Bool), f.local(I64)];
+    let sum = f.local(I64);
+    f.function_address(first, 1, &[], Some(I64.into()));
+    for _ in 0..COUNT {
+        f.function_address(other, 1, &[], Some(I64.into()));
+        f.compare(Condition::NotEqual, Scalar::Pointer, is_other, first, other);
+        f.convert(I64, count, Scalar::Bool, is_other);
+        f.binary(Binary::Add, I64, sum, sum, count);
+    }
+    f.return_value(I64, sum);
+    let mut callee = FunctionBuilder::new(0, Some(I64.into()));
+    let zero = callee.local(I64);
+    callee.return_value(I64, zero);
+    let bytes = [f, callee].map(|function| function.finish().unwrap());
+    let functions = bytes.each_ref().map(|bytes| verified(bytes));
+    let instances = functions.each_ref().map(plain);
+    let mut compiler = NativeCompiler::new();
+    let host = HostFunctions::new();
+    let program = Program::link(&mut compiler, &instances, &host, Options::default());
+    assert_eq!(program.call(0, &[], Some(I64)), Ok(0));
+}

@@ -109,13 +109,13 @@ impl<'t> Machine<'t> {
         let is_emulated = cfg!(not(target_arch = "x86_64"));
         let memory = if is_emulated { CodeMemory::default() } else { self.memory.clone() };
         let mut block = memory.allocate_with(request).unwrap();
-        let base = block.address();
+        let mut link = Link::new(&mut code, block.address());
         for (place, relocation, target) in fixes {
             let target = match target {
                 Ok(name) => Ok(places[name]),
                 Err(address) => Err(*address),
             };
-            Link { code: &mut code, base }.apply(*place, relocation, target);
+            link.apply(*place, relocation, target);
         }
         block.as_mut_slice()[..code.len()].copy_from_slice(&code);
         Linked { block: block.publish().unwrap() }

@@ -112,15 +112,20 @@ impl Place<'_> {
         offset: usize,
     ) -> Result<(), String> {
         self.bytes[offset..offset + function.bytes.len()].copy_from_slice(&function.bytes);
+        // The slot of the last address that an ADRP refers to; the LDR behind it takes the same.
+        let mut slot = 0;
         for reloc in &function.relocations {
             let at = offset + reloc.offset as usize;
             let target = self.target(instance, reloc)?;
             let from = self.base + at as u64;
-            let is_slot = matches!(
-                reloc.kind,
-                RelocKind::Arm64GotLoadPage21 | RelocKind::Arm64GotLoadPageOff12
-            );
-            let target = if is_slot { self.append(&target.to_le_bytes()) } else { target };
+            let target = match reloc.kind {
+                RelocKind::Arm64GotLoadPage21 => {
+                    slot = self.append(&target.to_le_bytes());
+                    slot
+                }
+                RelocKind::Arm64GotLoadPageOff12 => slot,
+                _ => target,
+            };
             relocate(&mut self.bytes[at..], from, reloc, target)?;
         }
         Ok(())
