@@ -327,12 +327,11 @@ fn call(
     find_functions(loaded_code::function_name_at);
     let returned = on_large_stack(run).at(file)?;
     let returned = returned.map_err(|error| {
-        if let TrapError::Trap(trap) = error
-            && let Some(instance) = loaded_code::instance_at(trap.function)
-        {
-            return loaded_code::trap_in_instance(&instance, trap);
-        }
-        format!("`{symbol}`: {error}")
+        let trap = match error {
+            TrapError::Trap(trap) => loaded_code::trap_at(trap),
+            _ => None,
+        };
+        trap.unwrap_or_else(|| format!("`{symbol}`: {error}"))
     });
     let returned = returned.at(file)?;
     output::to_stdout(|out| {

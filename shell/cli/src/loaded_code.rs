@@ -111,7 +111,7 @@ fn trap_in_bytecode(trap: bytecode::Trap) -> String {
 }
 
 /// Describes a trap in an instance.
-pub(crate) fn trap_in_instance(instance: &Instance, trap: Trap) -> String {
+fn trap_in_instance(instance: &Instance, trap: Trap) -> String {
     let jit = INSTANCES.get().map(|instances| instances.instantiator());
     if !instance.is_source() {
         let body = jit.and_then(|jit| template_body(jit, instance.symbol()));

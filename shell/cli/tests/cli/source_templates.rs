@@ -421,7 +421,8 @@ fn traps_of_instances_are_described() {
     let program = "# A comment.\n\npub fn small<T>(x: T, n: i64) -> i64:\n    assert n > 3, \"n is small\"\n    n\n\n\
                    pub fn over<T>(x: T, n: i64) -> i64:\n    10 / n\n\nstruct P:\n    x: i64\n\n\
                    fn check(x: i64) -> i64:\n    assert x > 5, \"x is small\"\n    10 / (x - 6)\n\n\
-                   pub fn part<T>(x: T, n: i64) -> i64:\n    val p = P(n)\n    check(p.x) + 1 / (n - 7)\n";
+                   pub fn part<T>(x: T, n: i64) -> i64:\n    val p = P(n)\n    check(p.x) + 1 / (n - 7)\n\
+                   pub fn ratio(x: i64) -> i64: 100 / x\npub fn calls<T>(x: T, n: i64) -> i64: ratio(n)\n";
     fs::write(&source, program).unwrap();
     let [source, module] = [&source, &module].map(|path| path.to_str().unwrap());
     let compiled = smf(&["compile", source, "-o", module]);
@@ -432,6 +433,7 @@ fn traps_of_instances_are_described() {
         ("part", "5", "assertion failed: x is small in function `check` at {}:14"),
         ("part", "6", "division by zero in function `check` at {}:15"),
         ("part", "7", "division by zero in function `part$i64` at {}:19"),
+        ("calls", "0", "division by zero in function `ratio` at {}:20"),
     ] {
         let expected = expected.replace("{}", source);
         let output = smf(&["jit", module, &format!("{template}<i64>"), "1", n]);
