@@ -35,7 +35,7 @@ codes! {
     BadNumber "E1003" "A number that does not fit 64 bits, or that has an unknown suffix.",
     BadIndentation "E1004" "Indentation that fits no open block, or mixes tabs behind blanks.",
     BadEscape "E1005" "An escape sequence without its digits, or whose number no character has.",
-    TooLarge "E1006" "A file, function or type beyond a limit.",
+    TooLarge "E1006" "A file, function, type or template beyond a limit.",
     Unexpected "E1101" "A token that the grammar has no place for.",
     TooDeep "E1102" "Nesting beyond the limit.",
     Ambiguous "E1103" "An expression that the two parsers of Simple group differently.",

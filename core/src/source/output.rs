@@ -49,6 +49,9 @@ fn is_template(info: &FunctionInfo) -> bool {
     info.is_generic() && info.owner.is_none() && !info.is_external
 }
 
+/// The longest texts of all templates together, in bytes. Each has the types of its files and what it calls.
+const MAX_TEMPLATE_TEXTS: usize = 64 << 20;
+
 /// The generic functions of the files, checked as far as that is possible without types.
 pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Template>, AllocError> {
     let mut templates = Vec::new();
@@ -56,6 +59,7 @@ pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Templat
         return Ok(templates);
     }
     let mentions = super::scope::Mentions::new(&generator.program)?;
+    let mut length = 0;
     for number in 0..count(&generator.program.functions) {
         let Some(info) = generator.program.function(number) else { continue };
         if is_template(&info) {
@@ -63,6 +67,16 @@ pub(super) fn templates(generator: &mut Generator<'_, '_>) -> Result<Vec<Templat
             let ir = generator.template(number).filter(|_| !generator.program.is_bounded(&info));
             let info = generator.program.function(number).unwrap_or(info);
             let template = template(generator, (number, &info), ir, &mentions)?;
+            length += template.text.len();
+            if length > MAX_TEMPLATE_TEXTS {
+                let message = format_args!(
+                    "the texts of the templates up to this one are longer than {MAX_TEMPLATE_TEXTS} bytes: each has the \
+                     types of its files and the functions that it calls"
+                );
+                let span = info.decl.word.span;
+                generator.program.error(info.source, span, Code::TooLarge, message);
+                break;
+            }
             try_push(&mut templates, template)?;
         }
     }
