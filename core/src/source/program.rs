@@ -211,6 +211,8 @@ pub(super) struct Program<'p, 's> {
     declared: u32,
     /// The numbers of items that `use module.*` has added.
     imported_whole: Vec<u32>,
+    /// Names that several modules declare which a file imports whole, where a function that is private there yielded.
+    pub(super) unhidden: Vec<(u32, Name)>,
     item_index: HashIndex,
     methods: Vec<(Head, Name, u32)>,
     method_index: HashIndex,
@@ -296,6 +298,7 @@ impl<'p, 's> Program<'p, 's> {
             items: try_with_capacity(functions)?,
             declared: 0,
             imported_whole: Vec::new(),
+            unhidden: Vec::new(),
             item_index: HashIndex::with_capacity(functions)?,
             methods: Vec::new(),
             method_index: HashIndex::default(),
@@ -491,14 +494,6 @@ impl<'p, 's> Program<'p, 's> {
             at(&self.items, number).is_some_and(|&(s, n, _)| (s, n) == (source, name))
         };
         self.item_index.find(Self::item_hash(source, name), same)
-    }
-
-    /// The functions that files import by `use module.*`: the file, the name, and the number of the function.
-    pub(super) fn imported_functions(&self) -> impl Iterator<Item = (u32, Name, u32)> {
-        self.imported_whole.iter().filter_map(|&number| match at(&self.items, number) {
-            Some(&(file, name, Item::Function(function))) => Some((file, name, function)),
-            _ => None,
-        })
     }
 
     /// The imports of a file in their order, `None` without a module.

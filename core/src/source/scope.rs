@@ -18,7 +18,7 @@ use super::SourceFile;
 use super::diagnostic::formatted;
 use super::lower::generator::Generator;
 use super::names::Name;
-use super::program::{FunctionInfo, Item, Program, ResultType, at, at_mut, count};
+use super::program::{FunctionInfo, Import, Item, Program, ResultType, at, at_mut, count};
 use super::syntax::{ExprKind, PatternKind, Receiver, Tree, UseItems};
 use super::token::Span;
 use super::ty::{Head, TypeId};
@@ -333,23 +333,35 @@ impl Text {
     }
 }
 
-/// Adds imports by name of the functions that have the name of a function of another imported module, which is private there:
-/// a text has no marks, so that `use module.*` would import both.
+/// Adds imports by name of the declarations that have the name of a private function of another imported module: marks are
+/// ignored in a text, so that `use module.*` would import both.
 fn import_by_name(
     program: &Program<'_, '_>,
     parts: &[Part],
     texts: &mut [Text],
 ) -> Result<(), AllocError> {
-    for (file, name, number) in program.imported_functions() {
-        let Some(info) = program.function(number) else { continue };
-        let item = Some(Item::Function(number));
+    let is_part = |source: u32, span: Span| {
+        let place = (source, span.start);
+        parts.binary_search_by_key(&place, |part| (part.source, part.span.start)).is_ok()
+    };
+    let is_declared = |item: Item| match item {
+        Item::Function(number) => {
+            program.function(number).is_some_and(|info| is_part(info.source, info.decl.span))
+        }
+        Item::Const(number) => {
+            at(&program.consts, number).is_some_and(|info| is_part(info.source, info.decl.span))
+        }
+        // The text has the types of its files.
+        Item::Struct(_) | Item::Enum(_) | Item::Alias(_) => true,
+        Item::Module(_) | Item::Ambiguous => false,
+    };
+    for &(file, name) in &program.unhidden {
+        let item = program.item(file, name).filter(|&item| is_declared(item));
         let mut imports = program.imports_of(file).iter().flatten();
-        let is_other = |other: Option<Item>| other.is_some() && other != item;
-        let is_part =
-            |part: &Part| part.source == info.source && part.span.start == info.decl.span.start;
-        if imports.any(|import| is_other(program.item(import.module, name)))
-            && parts.iter().any(is_part)
-            && let Some(source) = program.source(info.source)
+        let declares =
+            |import: &&Import| item.is_some() && program.item(import.module, name) == item;
+        if let Some(import) = imports.find(declares)
+            && let Some(source) = program.source(import.module)
             && let Some(text) = at_mut(texts, file)
         {
             let name = program.name(name);

@@ -543,14 +543,15 @@ impl<'p> Body<'_, 'p, '_> {
         self.element(value, index, span)
     }
 
-    /// Whether a part of a value is a pointer, behind which memory is no part of that value.
+    /// Whether the expression is a part of a value and a pointer, behind which memory is no part of that value. One with an error
+    /// counts, which is reported where it is lowered.
     fn is_stored_pointer(&mut self, id: ExprId) -> bool {
         let kind = self.tree.expr(id).kind;
         self.unit.program.has_pointers
             && matches!(kind, ExprKind::Field(..) | ExprKind::TupleField(..) | ExprKind::Index(..))
             && {
                 let (ty, _) = self.type_of(id);
-                matches!(self.head(ty), Head::Pointer(_))
+                ty.is_error() || matches!(self.head(ty), Head::Pointer(_))
             }
     }
 

@@ -388,6 +388,9 @@ impl<'p> Program<'p, '_> {
             (true, false) => item,
             (false, false) => Item::Ambiguous,
         };
+        if meant != Item::Ambiguous {
+            self.push(|program| &mut program.unhidden, (source, name));
+        }
         let number = self.item_number(source, name);
         if let Some(number) = number.filter(|n| self.imported_whole.binary_search(n).is_ok())
             && let Some(entry) = at_mut(&mut self.items, number)

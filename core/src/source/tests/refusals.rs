@@ -246,6 +246,10 @@ fn each_error_has_its_message() {
             "4: E1305: memory behind `*const i64` is not mutable",
         ),
         (
+            "struct H:\n    p: *mut i64\nfn f(hs: [H; 2]):\n    hs[nosuch].p[0] = 3\n",
+            "4: E1301: name `nosuch` not found",
+        ),
+        (
             "fn f(mut t: (i64, [*const i64; 2])):\n    t.1[0][1] += 1\n",
             "2: E1305: memory behind `*const i64` is not mutable",
         ),

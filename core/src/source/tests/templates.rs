@@ -138,6 +138,21 @@ fn text_calls_the_function_that_a_private_one_does_not_hide() {
     assert_eq!(instance(&files, "h", "i64", &[4]), 3);
 }
 
+/// Found: only functions were imported by name.
+#[test]
+fn text_has_the_declaration_that_a_private_function_does_not_hide() {
+    let a = "pub fn ga<T>(x: T) -> i64: limit(x) + 1\nfn limit<T>(x: T) -> i64: 1\n";
+    let declared = [
+        ("pub const limit = 20\n", "limit"),
+        ("pub struct limit:\n    x: i64\n", "limit(x: 20).x"),
+    ];
+    for (b, used) in declared {
+        let text = std::format!("use a.*\nuse b.*\npub fn g<T>(x: T) -> i64: {used} + ga(x)\n");
+        let files = [("t", &*text), ("a", a), ("b", b)];
+        assert_eq!(instance(&files, "g", "i64", &[4]), 22, "{used}");
+    }
+}
+
 #[test]
 fn functions_that_are_values_are_copied() {
     let a = "pub fn f(x: i64) -> i64: x + twice(1)\nfn twice(x: i64) -> i64: 2 * x\n";
