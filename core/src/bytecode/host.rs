@@ -331,8 +331,9 @@ impl Signals {
     /// program on this thread stops with [`Cause::Host`]. An `error` of 0 reports nothing.
     ///
     /// # Errors
-    /// [`AllocError`], and nothing is reported: more than 16 threads have reported an error and not returned from their
-    /// host functions, and there is no memory for one more.
+    /// [`AllocError`], and nothing is reported: 16 other threads or more have reported an error and not returned from their
+    /// host functions, and there is no memory for one more. The call goes on with the result of the host function, which can
+    /// [interrupt](Self::interrupt) all calls instead.
     pub fn report(&self, error: u32) -> Result<(), AllocError> {
         if error == 0 {
             return Ok(());

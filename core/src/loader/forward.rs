@@ -146,14 +146,14 @@ impl ForwardFunctions {
                 forward.stubs.insert(stubs).clone()
             }
         };
-        let module = target.module.clone();
+        // The stub of a function must exist before a new module binds the reference.
+        let address = stubs
+            .forward_stub(&key, missing())
+            .map_err(|error| LoadError::Stub { module: target.module.clone(), error })?;
         if forward.references.iter().all(|known| known.target.key != key) {
             let reference = Reference { target, module: None, is_unloaded: false };
             try_push(&mut forward.references, reference)?;
         }
-        // Under the lock: the stub of a function must exist before a new module binds it.
-        let address = stubs.forward_stub(&key, missing());
-        let address = address.map_err(|error| LoadError::Stub { module, error })?;
         Ok(Some(ForwardStub { set, member, address, key }))
     }
 

@@ -48,8 +48,8 @@ pub struct LoaderOptions {
     /// What modules may need from the process beside symbols. Services that run constructors trust the machine code of
     /// every module that is loaded.
     pub host_services: Host,
-    /// Modules with constructors, destructors, exit handlers or indirect functions are refused, and those that need a shared library
-    /// which the process has not opened: loading, replacing and unloading a module runs no machine code of it. By default
+    /// Modules with constructors, destructors, exit handlers or indirect functions are refused, and so are dynlibs, and modules that
+    /// need a shared library which the process has not opened: loading, replacing and unloading a module runs no machine code of it. By default
     /// this code is trusted, and runs.
     pub refuse_constructors: bool,
 }

@@ -100,7 +100,7 @@ impl FfiMapping {
         let size = PageCount::covering(len)?.bytes();
         let no_memory = |errno| MemoryError::Map { size, errno };
         let file = memory_file::create(c"smf-shared", size as u64).map_err(no_memory)?;
-        // The size.
+        // Seals the size.
         sys::seal(&file, true).map_err(no_memory)?;
         Self::shared(OpenFile::inspect(file)?, 0, len, protection)
     }

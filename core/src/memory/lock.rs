@@ -67,7 +67,7 @@ impl ProcessId {
 }
 
 /// Repeats `attempt` until it returns a value, which may take long, such as a compilation. The thread spins at first, and
-/// then sleeps, up to a millisecond at a time, so that it leaves the core to other threads.
+/// then sleeps, up to 100 microseconds at a time, so that it leaves the core to other threads.
 pub(crate) fn wait_long<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     let (mut spins, mut pause) = (0..100, Duration::from_micros(1));
     loop {
@@ -78,7 +78,7 @@ pub(crate) fn wait_long<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
             SpinThenYield::relax();
         } else {
             sys::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(1));
+            pause = (pause * 2).min(Duration::from_micros(100));
         }
     }
 }

@@ -388,7 +388,7 @@ fn error_of_host_function_stops_the_call_of_its_own_thread() {
     static SIGNALS: AtomicPtr<Signals> = AtomicPtr::new(std::ptr::null_mut());
     static STAGE: AtomicU32 = AtomicU32::new(0);
     /// More than there are reports in one table.
-    const THREADS: u32 = 40;
+    const THREADS: u32 = 17;
     fn reach(stage: u32) {
         STAGE.fetch_add(1, Ordering::AcqRel);
         while STAGE.load(Ordering::Acquire) < stage {

@@ -1,7 +1,7 @@
 //! The block of memory through which compiled code finds everything outside of it.
 //!
 //! Its layout is that of [`abi::Shared`](crate::bytecode::translate::abi::Shared): a header, then a word for each
-//! function, the address of its code. The words change while other threads run; all else is written
+//! function, the address of its code. The words and the signals change while other threads run; all else is written
 //! before another thread has the address of the block.
 #![allow(unsafe_code)]
 
@@ -46,7 +46,7 @@ pub(super) struct Block {
 }
 
 // SAFETY: the memory belongs to the block alone, and what changes in it through a shared reference is
-// atomic.
+// atomic or in a once-cell.
 unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}

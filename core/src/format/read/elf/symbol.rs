@@ -248,7 +248,7 @@ impl ElfSymbol {
         let kind = match (raw.kind(), home.section_kind(sections)) {
             _ if !home.is_loaded() => return Ok(self),
             (STT_SECTION, _) => SymbolKind::Section,
-            (STT_FUNC, _) | (STT_NOTYPE, SectionKind::Code) => SymbolKind::Function,
+            (STT_FUNC | STT_NOTYPE, SectionKind::Code) => SymbolKind::Function,
             (_, SectionKind::RoData) => SymbolKind::Constant,
             _ => SymbolKind::Data,
         };
