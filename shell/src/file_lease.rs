@@ -395,10 +395,10 @@ mod tests {
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut()) };
             let _guarded = open(&path);
             let is_waiting = LEASES.read().thread.is_some();
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(20));
             // SAFETY: every thread of this process blocks it.
             unsafe { libc::kill(std::process::id() as pid_t, libc::SIGIO) };
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(20));
             let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
             // SAFETY: initialised above.
             let received =

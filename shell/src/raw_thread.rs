@@ -85,13 +85,13 @@ impl Thread {
     }
 
     /// Its number, without waiting until it runs: clocks of threads are numbered by theirs (`CPUCLOCK_PERTHREAD_MASK` of the
-    /// kernel's `posix-timers.h`). `None` if it has ended.
+    /// kernel's `posix-timers.h`). `None` if it has ended, which musl tells by the number 0.
     #[cfg(feature = "host")]
     pub(crate) fn number(&self) -> Option<libc::pid_t> {
         let mut clock: libc::clockid_t = 0;
         // SAFETY: the thread has not been joined, and there is a place for the number of its clock.
         let error = unsafe { libc::pthread_getcpuclockid(self.0, &raw mut clock) };
-        (error == 0).then_some(!(clock >> 3))
+        (error == 0).then_some(!(clock >> 3)).filter(|&number| number != 0)
     }
 }
 

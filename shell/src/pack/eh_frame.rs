@@ -226,7 +226,7 @@ impl<'d> CommonKey<'d> {
     }
 }
 
-const NO_FUNCTION: &str = "a record has no relocation for its function";
+const NO_FUNCTION: &str = "a record is of no function of the object";
 
 /// The offset of a malformed record, and what is wrong with it.
 pub(super) type Malformed = (u64, &'static str);

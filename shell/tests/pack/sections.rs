@@ -193,7 +193,7 @@ fn malformed_unwinding_tables_are_refused() {
         (".long 0xffffffff, 0, 0, 0", "a record has a 64-bit length", 0),
         (".long 2, 0", "a record is too short", 0),
         (".long 12, 4, 0, 0", "a record refers to no common record", 0),
-        (".long 4, 0, 12, 12, other, 0", "a record has no relocation for its function", 8),
+        (".long 4, 0, 12, 12, other, 0", "a record is of no function of the object", 8),
         (".long 12, go, 0, 0", "a relocation is not in one record", 4),
         (".long 12, 0, 0\n.quad go", "a relocation is not in one record", 12),
         (".long 0, go, 8, 0, 0", "a relocation is not in one record", 4),
