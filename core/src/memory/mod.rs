@@ -77,7 +77,7 @@ pub use pool::PagePool;
 pub use proc_maps::permissions_at;
 pub use stack::{StackBounds, set_stack_bounds};
 pub(crate) use stack::{stack_pointer, stack_start};
-pub(crate) use sys::{monotonic, sleep, thread_id, yield_now};
+pub(crate) use sys::{monotonic, thread_id, yield_now};
 pub use types::{
     Advice, Errno, FileKind, FilePolicy, FileRange, FileStamp, MemoryError, Nanoseconds,
     Permissions, Protection, Unchanged,

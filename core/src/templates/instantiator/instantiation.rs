@@ -1,15 +1,14 @@
 //! The compilation of one instance: claim, compile, publish, and record.
 
-use core::hint;
 use core::sync::atomic::Ordering;
-use core::time::Duration;
 
 use super::environment::{CompileEnvironment, InstanceRequest};
 use super::{JitConfig, JitInstantiator};
 use crate::alloc_util::TryArc;
 use crate::codegen::registry::{Phase, PhaseSpan, register_named};
 use crate::link::{Name, host_arch};
-use crate::memory::{sleep, thread_id, yield_now};
+use crate::memory::lock::wait_long;
+use crate::memory::thread_id;
 use crate::templates::code_cache;
 use crate::templates::compiler::{
     CachePolicy, CompileError, CompileRequest, Compiled, Compiler, Environment,
@@ -53,7 +52,7 @@ impl JitInstantiator {
             match claim {
                 Claim::Done(error) => return Err(error),
                 Claim::Wait(job) => {
-                    wait(&job);
+                    wait_long(|| job.done.load(Ordering::Acquire).then_some(()));
                     self.state().jobs.end_wait(thread);
                 }
                 Claim::Build(symbol, job) => {
@@ -70,19 +69,6 @@ impl JitInstantiator {
                     return job.run(request);
                 }
             }
-        }
-    }
-}
-
-/// Waits until a job has ended. Most jobs end within microseconds: the thread spins first.
-fn wait(job: &Job) {
-    let mut polls = 0u32;
-    while !job.done.load(Ordering::Acquire) {
-        polls = polls.saturating_add(1);
-        match polls {
-            ..100 => hint::spin_loop(),
-            100..1000 => yield_now(),
-            _ => sleep(Duration::from_micros(100)),
         }
     }
 }

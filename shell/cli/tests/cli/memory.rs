@@ -75,8 +75,8 @@ fn commands_report_allocation_failure() {
     let mut refused = 0;
     for args in commands {
         let (mut failed, mut done) = (0, 0);
-        // That of `diff` states a difference.
-        let succeeds = i32::from(args[0] == "diff");
+        // The status of success; that of `diff` states a difference.
+        let success = i32::from(args[0] == "diff");
         for step in 0..160u64 {
             // Fine steps first, then coarser ones, up to 19 MiB, then enough for the stack of an instance.
             let more = match step {
@@ -88,8 +88,8 @@ fn commands_report_allocation_failure() {
             let (status, output_text) = (output.status, text(&output.stderr));
             let says = output_text.lines().any(|line| line.starts_with("error: "));
             match status.code() {
-                Some(code) if code == succeeds && !says => done += 1,
-                Some(code) if code == succeeds + 1 && says => failed += 1,
+                Some(code) if code == success && !says => done += 1,
+                Some(code) if code == success + 1 && says => failed += 1,
                 _ => panic!("{args:?} with {more} KiB more: {status}: {output_text}"),
             }
         }
