@@ -118,6 +118,7 @@ impl ModuleLoader {
         let bindings = self.forward.bindings(&members, None)?;
         let mut state = self.state();
         self.check_commit(&mut state, scope, &members, None, reservation)?;
+        self.forward.check_bindings(&bindings, &members)?;
         let (count, pending) = (members.len(), state.prepare(members.len(), None)?);
         let announced = in_order(&members, hold).filter_map(|version| version.body.linked());
         announced.for_each(LinkedModule::announce_constructors);

@@ -204,6 +204,30 @@ impl ForwardFunctions {
         Ok(bindings)
     }
 
+    /// Checks that `bindings` has all stubs that are going to lead to functions of `members`.
+    ///
+    /// # Errors
+    /// [`LoadError::Changed`] if another thread, which loads a module of the same name, has made one meanwhile.
+    pub(super) fn check_bindings(
+        &self,
+        bindings: &[Binding],
+        members: &[TryArc<Version>],
+    ) -> Result<()> {
+        let forward = self.0.lock();
+        let open = forward.references.iter().filter(|known| known.is_open());
+        let mut unbound = open.map(|known| &known.target).filter(|target| {
+            let of_module = |member: &&TryArc<Version>| member.name == target.module;
+            let defined =
+                members.iter().find(of_module).and_then(|of| of.body.find(&target.function));
+            defined.as_ref().is_some_and(is_function)
+                && bindings.iter().all(|binding| binding.key != target.key)
+        });
+        match unbound.next() {
+            Some(target) => Err(LoadError::Changed { module: target.module.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Lets stubs lead to functions of modules that are about to be found by lookups, as `handles`.
     pub(super) fn bind(&self, bindings: Vec<Binding>, handles: &[ModuleHandle]) {
         if bindings.is_empty() {

@@ -232,6 +232,7 @@ impl ModuleLoader {
         let mut state = self.state();
         let checked = self.check_replace(&mut state, old, scope, &members, in_use, reservation);
         let pending = checked.and_then(|()| {
+            self.forward.check_bindings(&bindings, &members)?;
             state.retired.try_reserve(1)?;
             let callers = match (self.forward.is_bound(handle), redirection.has_stubs()) {
                 (true, _) => Callers::Any,
