@@ -9,6 +9,9 @@ mod alone;
 mod random;
 #[path = "../../tests/src/scale.rs"]
 mod scale;
+#[cfg(feature = "kernel")]
+#[path = "../../tests/src/skip.rs"]
+mod skip;
 
 use core::ops::Range;
 use std::vec::Vec;
@@ -16,6 +19,8 @@ use std::vec::Vec;
 pub(crate) use alone::alone;
 pub(crate) use random::Random;
 pub(crate) use scale::scale;
+#[cfg(feature = "kernel")]
+pub(crate) use skip::{has, skip};
 
 /// Every number of `all`; in Miri about `few` of them.
 pub(crate) fn some(all: Range<usize>, few: usize) -> impl Iterator<Item = usize> + Clone {

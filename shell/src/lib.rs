@@ -82,6 +82,9 @@ mod raw_thread;
 mod registration;
 #[cfg(feature = "host")]
 mod shared_object;
+#[cfg(test)]
+#[path = "../../tests/src/skip.rs"]
+mod skip;
 #[cfg(feature = "source")]
 pub mod source;
 #[cfg(feature = "inspect")]

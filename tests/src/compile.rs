@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use crate::skip::lacks;
+
 /// A temporary directory, removed when dropped.
 ///
 /// # Panics
@@ -66,22 +68,13 @@ impl Compiler {
         match command.output() {
             Ok(output) => succeed(&command, &output),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                skip(&command.get_program().to_string_lossy());
+                lacks(&command.get_program().to_string_lossy());
                 return false;
             }
             Err(error) => panic!("{command:?}: {error}"),
         }
         true
     }
-}
-
-/// Reports that a test is skipped because a tool is missing.
-///
-/// # Panics
-/// Where the variable `CI` is set.
-pub fn skip(tool: &str) {
-    eprintln!("SKIPPED: {tool} is not installed");
-    assert!(env::var_os("CI").is_none(), "{tool} must be installed where CI is set");
 }
 
 /// Runs the `smf` binary with `arguments`.

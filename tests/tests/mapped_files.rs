@@ -23,8 +23,9 @@ use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
 use smf_tests::alone::alone;
-use smf_tests::compile::{Compiler, scratch, skip};
+use smf_tests::compile::{Compiler, scratch};
 use smf_tests::scale::scale;
+use smf_tests::skip::{lacks, repeat, skip};
 
 const PAGE: usize = 4096;
 
@@ -139,7 +140,7 @@ fn load_mapped(path: &Path) -> Option<Loaded> {
         }
         thread::sleep(Duration::from_millis(50));
     }
-    skip("a file system with leases");
+    lacks("file system with leases");
     None
 }
 
@@ -478,8 +479,7 @@ fn process_at_the_limit_of_its_memory_gives_up_a_lease() {
         let output = command.arg("--nocapture").env(LIMITED, resource).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{resource}: {}: {text}", output.status);
-        // Where there are no leases, that the test is skipped.
-        eprint!("{text}");
+        repeat(&output.stdout);
     }
 }
 
@@ -608,7 +608,7 @@ fn file_of_an_overlay_is_copied() {
             panic!("{}", String::from_utf8_lossy(&output.stderr))
         }
         // It takes rights that a continuous integration rarely has.
-        _ => eprintln!("SKIPPED: no overlay can be mounted"),
+        _ => skip("no overlay can be mounted"),
     }
 }
 

@@ -18,13 +18,14 @@ use smf_core::loader::{LoaderOptions, ModuleBytes, ModuleHandle, ModuleLoader, S
 use smf_core::trap::call;
 use smf_loader::pack::{Input, Options, pack};
 use smf_tests::compile::{Compiler, scratch};
+use smf_tests::skip::skip;
 use smf_tests::wrap::wrap;
 
 /// The object that gcc compiles from a source with these arguments at -O2; `None` without gcc, or on a machine that
 /// cannot run the object.
 fn gcc(source: &str, arguments: &[&str]) -> Option<Vec<u8>> {
     if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
-        eprintln!("SKIPPED: objects are linked for x86-64 and aarch64 alone");
+        skip("objects are linked for x86-64 and aarch64 alone");
         return None;
     }
     let directory = scratch();

@@ -14,6 +14,7 @@ use smf_core::trap::call;
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::pack::{Input, Options, PackError, pack};
 use smf_tests::compile::{Compiler, scratch, smf};
+use smf_tests::skip::skip;
 use smf_tests::wrap::wrap;
 
 /// The optimisation level and additional options of a compiler.
@@ -31,7 +32,7 @@ const STATIC: [&str; 2] = ["-fno-pie", "-Crelocation-model=static"];
 fn can_run() -> bool {
     let can = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
     if !can {
-        eprintln!("SKIPPED: objects are packed for x86-64 and aarch64 alone");
+        skip("objects are packed for x86-64 and aarch64 alone");
     }
     can
 }

@@ -15,7 +15,8 @@ use smf_core::trap::call;
 use smf_loader::host_services::PROCESS_SERVICES;
 use smf_loader::host_symbols::HostSymbols;
 use smf_loader::pack::{Input, Options, PackError, PackWarning, Packed, pack};
-use smf_tests::compile::{scratch, skip, smf, succeed};
+use smf_tests::compile::{scratch, smf, succeed};
+use smf_tests::skip::lacks;
 
 #[path = "thread_local/modules.rs"]
 mod modules;
@@ -64,7 +65,7 @@ fn compiled(compiler: &str, name: &str, flags: &[&str]) -> Option<Vec<u8>> {
     let mut command = Command::new(compiler);
     command.args(flags).arg(source(name)).arg("-o").arg(&object);
     let Ok(output) = command.output() else {
-        skip(compiler);
+        lacks(compiler);
         return None;
     };
     succeed(&command, &output);

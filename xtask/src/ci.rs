@@ -9,11 +9,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::{At, Error};
 use crate::shell::{Command, cargo, command, target};
 use crate::{api, deb, freestanding, fuzz, header, reproducible, sanitize, tidy};
+
+/// The reports of skipped tests (`tests/src/skip.rs`), for the summary.
+static SKIPPED_TESTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// The result of a step.
 enum Outcome {
@@ -130,6 +134,9 @@ fn run_steps<'s>(steps: impl Iterator<Item = &'s Step>, set: Set) -> Result<(), 
     }
     println!("\n== summary");
     summary.iter().for_each(|line| println!("{line}"));
+    for report in &*SKIPPED_TESTS.lock().unwrap_or_else(PoisonError::into_inner) {
+        println!("{report}");
+    }
     if skipped != 0 {
         println!("{skipped} steps skipped");
     }
@@ -238,6 +245,11 @@ fn count_tests(tests: Command) -> Result<u64, Error> {
     tests.for_each_line(|line| {
         println!("{line}");
         passed += passed_tests(line).unwrap_or(0);
+        // Behind the name of the test where one runs at a time.
+        if let Some(start) = line.find("SKIPPED: ") {
+            let mut skipped = SKIPPED_TESTS.lock().unwrap_or_else(PoisonError::into_inner);
+            skipped.push(line[start..].to_owned());
+        }
     })?;
     if passed == 0 {
         return Err(Error::Findings(1, "a filter that matches no test"));

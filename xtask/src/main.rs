@@ -18,6 +18,9 @@ mod reproducible;
 mod sanitize;
 mod sbom;
 mod shell;
+#[cfg(test)]
+#[path = "../../tests/src/skip.rs"]
+mod skip;
 mod survey;
 mod tidy;
 

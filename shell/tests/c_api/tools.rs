@@ -16,7 +16,7 @@ use smf_loader::host_symbols::HostSymbols;
 use smf_loader::loader::Loader;
 use smf_loader::pack::{Input, Options, pack};
 
-use super::{C, JIT, Linking, SCRATCH, both, compile, has, libraries, library, succeed};
+use super::{C, JIT, Linking, SCRATCH, both, compile, has, lacks, libraries, library, succeed};
 /// The output of `perf report`.
 fn report(data: &Path) -> String {
     succeed(Command::new("perf").args(["report", "--stdio", "-i"]).arg(data))
@@ -38,10 +38,8 @@ fn may_profile() -> bool {
     }
     let data = Path::new(SCRATCH).join("may.data");
     let may = record(&data, Path::new("true")).output().unwrap();
-    let ci = std::env::var_os("CI").is_some();
-    assert!(may.status.success() || !ci, "perf may not record: {}", both(&may));
     if !may.status.success() {
-        eprintln!("SKIPPED: perf may not record here: {}", both(&may));
+        lacks(&format!("permission to record with perf: {}", both(&may)));
     }
     may.status.success()
 }

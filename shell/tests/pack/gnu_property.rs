@@ -7,6 +7,7 @@ use smf_core::format::ext::gnu_property::Properties;
 use smf_loader::pack::Options;
 
 use crate::made::{Made, Scratch, asm, c, linked, refusal, try_pack};
+use crate::skip::lacks;
 
 /// x86-64: bits that hold for all, bits that are needed, bits that are used.
 const FEATURE_1_AND: u32 = 0xc000_0002;
@@ -74,8 +75,7 @@ fn check(objects: &[(&str, &[u8])], expected: &[(u32, u32)]) {
                     expected.iter().copied().filter(|(kind, _)| *kind == FEATURE_1_AND).collect();
                 assert_eq!(found, for_all, "lld");
             }
-            None if std::env::var_os("CI").is_some() => panic!("ld.lld is not installed"),
-            None => eprintln!("SKIPPED: ld.lld is not installed"),
+            None => lacks("ld.lld"),
         }
     }
 }

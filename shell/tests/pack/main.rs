@@ -22,6 +22,8 @@ mod run_breadth;
 #[path = "../../../tests/src/scale.rs"]
 mod scale;
 mod sections;
+#[path = "../../../tests/src/skip.rs"]
+mod skip;
 mod strings;
 mod symbols;
 mod take;

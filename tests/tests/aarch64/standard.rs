@@ -8,19 +8,17 @@ use std::process::Command;
 use smf_core::format::ext::gnu_property::Properties;
 use smf_core::format::{Layout, Smf};
 use smf_loader::pack::{Input, Options, pack};
-use smf_tests::compile::{scratch, skip, succeed};
+use smf_tests::compile::{scratch, succeed};
+use smf_tests::skip::has;
 
-use crate::tools::{
-    File, LAYOUTS, Loader, TARGET, TOOLS, assembled, compiled, compiler, is_there, try_pack,
-};
+use crate::tools::{File, LAYOUTS, Loader, TARGET, TOOLS, assembled, compiled, compiler, try_pack};
 
 const SHELL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shell");
 
 /// The C++ compiler; `None`, with a message, if it is missing.
 fn cpp_compiler() -> Option<Command> {
     let gcc = format!("{TOOLS}g++");
-    if !is_there(&gcc) {
-        skip(&gcc);
+    if !has(&gcc) {
         return None;
     }
     let mut command = Command::new(gcc);

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use smf_core::format::{Arch, Layout, Smf};
 use smf_loader::pack::{Input, Options, PackError, Packed, pack};
-use smf_tests::compile::{build, build_package, scratch, skip, succeed};
+use smf_tests::compile::{build, build_package, scratch, succeed};
+use smf_tests::skip::{has, lacks};
 
 pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// The prefix of the names of the tools for aarch64, which exist under these names on aarch64 as well.
@@ -17,18 +18,10 @@ pub(crate) const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
 pub(crate) const EMULATORS: [&str; 2] = ["qemu-aarch64-static", "qemu-aarch64"];
 pub(crate) const LAYOUTS: [Layout; 2] = [Layout::Packed, Layout::Native];
 
-pub(crate) fn is_there(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
-}
-
 /// The compiler; `None`, with a message, if it is missing.
 pub(crate) fn compiler() -> Option<String> {
     let gcc = format!("{TOOLS}gcc");
-    if is_there(&gcc) {
-        return Some(gcc);
-    }
-    skip(&gcc);
-    None
+    has(&gcc).then_some(gcc)
 }
 
 /// An `smf` binary that runs code for aarch64.
@@ -48,9 +41,10 @@ impl Loader {
         if cfg!(target_arch = "aarch64") {
             return Some(Loader { binary: build(None), emulator: None });
         }
-        let emulator = EMULATORS.into_iter().find(|emulator| is_there(emulator));
+        let is_installed = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+        let emulator = EMULATORS.into_iter().find(is_installed);
         if emulator.is_none() {
-            skip(EMULATORS[0]);
+            lacks(EMULATORS[0]);
             return None;
         }
         let directory =
@@ -58,7 +52,7 @@ impl Loader {
         let directory =
             directory.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         if !directory.is_ok_and(|directory| Path::new(directory.trim()).exists()) {
-            skip(&format!("the standard library for {TARGET}"));
+            lacks(&format!("the standard library for {TARGET}"));
             return None;
         }
         Some(Loader { binary: build(Some((TARGET, &compiler()?))), emulator })

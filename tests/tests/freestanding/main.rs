@@ -13,9 +13,10 @@ use std::process::{Command, Output};
 use smf_core::format::write::{Module, NewSection, Payload};
 use smf_core::format::{Arch, SectionKind, Smf};
 use smf_tests::compile::scratch;
+use smf_tests::skip::{has, lacks};
 use smf_tests::{sample, tiny};
 
-use program::{Machine, is_there};
+use program::Machine;
 
 /// The output of the program, and its exit status.
 fn outcome(output: &Output) -> (String, Option<i32>) {
@@ -102,7 +103,7 @@ fn malformed_module_is_reported_on_standard_error() {
 
 #[test]
 fn program_contains_no_foreign_code() {
-    if !is_there("readelf") {
+    if !has("readelf") {
         return;
     }
     for machine in Machine::all() {
@@ -148,7 +149,7 @@ fn program_runs_in_empty_root_without_privileges() {
             let expected = if cfg!(target_arch = "x86_64") { "105\n" } else { "42\n" };
             assert_eq!(outcome(&output), ok(expected));
         }
-        Err(error) => smf_tests::compile::skip(&format!("a root directory of one's own ({error})")),
+        Err(error) => lacks(&format!("a root directory of one's own ({error})")),
     }
 }
 

@@ -6,19 +6,11 @@ use std::sync::OnceLock;
 
 use smf_core::format::Arch;
 use smf_core::link::host_arch;
-use smf_tests::compile::{skip, succeed};
+use smf_tests::compile::succeed;
 use smf_tests::scale::scale;
+use smf_tests::skip::{has, lacks};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/freestanding");
-
-/// Whether a program is installed; prints a message if it is not.
-pub(crate) fn is_there(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        skip(program);
-    }
-    found
-}
 
 /// The program built for a machine, and the emulator that runs it.
 pub(crate) struct Machine {
@@ -54,7 +46,7 @@ impl Machine {
     fn new((arch, target, emulator): (Arch, &str, &'static str)) -> Option<Self> {
         let is_this = arch == host_arch();
         let emulator = (!is_this).then_some(emulator);
-        if emulator.is_some_and(|emulator| !is_there(emulator)) || !has_library(target) {
+        if emulator.is_some_and(|emulator| !has(emulator)) || !has_library(target) {
             return None;
         }
         Some(Self { arch, binary: build(target), emulator })
@@ -80,7 +72,7 @@ fn has_library(target: &str) -> bool {
     let directory = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let found = directory.is_ok_and(|directory| Path::new(directory.trim()).exists());
     if !found {
-        skip(&format!("the standard library for {target}"));
+        lacks(&format!("the standard library for {target}"));
     }
     found
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use smf_core::format::Smf;
-use smf_tests::compile::{scratch, skip, succeed};
+use smf_tests::compile::{scratch, succeed};
+use smf_tests::skip::{has, lacks};
 
 use crate::cases::Library;
 
@@ -57,8 +58,7 @@ pub(crate) fn made() -> Vec<Library> {
     let place = directory.path();
     fs::write(place.join("library.c"), SOURCE).unwrap();
     fs::write(place.join("versions"), VERSIONS).unwrap();
-    if Command::new("gcc").arg("--version").output().is_err() {
-        skip("gcc");
+    if !has("gcc") {
         return Vec::new();
     }
     let mut libraries: Vec<_> =
@@ -71,7 +71,7 @@ pub(crate) fn made() -> Vec<Library> {
         let options: Vec<&str> = found.as_deref().into_iter().chain([option.as_str()]).collect();
         match make(place, linker, &options) {
             Some(library) => libraries.push(library),
-            None => println!("without {linker}, which is not installed"),
+            None => lacks(linker),
         }
     }
     libraries

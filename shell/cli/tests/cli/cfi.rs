@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use super::skip::lacks;
 use super::{contains, fails, ok, scratch, smf};
 
 /// Functions that are exported, in a table, taken by an instruction, an initialiser, or called directly; a switch, and
@@ -50,7 +51,7 @@ fn module(name: &str, compiler: &str, inputs: &[(&str, &[&str])]) -> Option<Stri
         let mut command = Command::new(compiler);
         command.args(["-O1", "-fno-inline", "-fPIC", "-c", "-o"]).args([path("o"), path("c")]);
         let Ok(output) = command.args(*flags).output() else {
-            eprintln!("SKIPPED: {compiler} is not installed");
+            lacks(compiler);
             return None;
         };
         assert!(output.status.success(), "{}", super::text(&output.stderr));

@@ -44,6 +44,8 @@ mod prefetch;
 mod readme;
 mod run;
 mod samples;
+#[path = "../../../../tests/src/skip.rs"]
+mod skip;
 mod source;
 mod source_templates;
 mod templates;
