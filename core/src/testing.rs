@@ -10,6 +10,9 @@ mod random;
 #[path = "../../tests/src/scale.rs"]
 mod scale;
 #[cfg(feature = "kernel")]
+#[path = "../../tests/src/set_at_end.rs"]
+mod set_at_end;
+#[cfg(feature = "kernel")]
 #[path = "../../tests/src/skip.rs"]
 mod skip;
 
@@ -19,6 +22,8 @@ use std::vec::Vec;
 pub(crate) use alone::alone;
 pub(crate) use random::Random;
 pub(crate) use scale::scale;
+#[cfg(feature = "kernel")]
+pub(crate) use set_at_end::SetAtEnd;
 #[cfg(feature = "kernel")]
 pub(crate) use skip::{has, skip};
 

@@ -8,6 +8,8 @@
 mod build;
 #[path = "../../tests/src/scale.rs"]
 mod scale;
+#[path = "../../tests/src/set_at_end.rs"]
+mod set_at_end;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,6 +20,7 @@ use smf_loader::loader::Loader;
 
 use build::{Does, Spec};
 use scale::scale;
+use set_at_end::SetAtEnd;
 
 /// 10,000 reloads in the exhaustive mode, else 500. Without pinning the epochs in `call`, it ends by SIGSEGV.
 #[test]
@@ -30,6 +33,7 @@ fn calls_by_stable_address_survive_reloads() {
     let address = modules.resolve(b"f").unwrap().unwrap().address;
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = SetAtEnd(&done);
         for _ in 0..8 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -44,7 +48,6 @@ fn calls_by_stable_address_survive_reloads() {
             // SAFETY: every call into the module goes through `call`, which counts it.
             unsafe { modules.collect_quiescent() };
         }
-        done.store(true, Ordering::Relaxed);
     });
     // SAFETY: as above.
     unsafe { modules.collect_quiescent() };

@@ -15,6 +15,7 @@ pub mod random;
 pub mod records;
 pub mod scale;
 pub mod services;
+pub mod set_at_end;
 pub mod skip;
 pub mod source;
 pub mod spec;

@@ -25,6 +25,7 @@ use smf_loader::pack::{Input, Options, pack};
 use smf_tests::alone::alone;
 use smf_tests::compile::{Compiler, scratch};
 use smf_tests::scale::scale;
+use smf_tests::set_at_end::SetAtEnd;
 use smf_tests::skip::{lacks, repeat, skip};
 
 const PAGE: usize = 4096;
@@ -170,15 +171,6 @@ fn while_running(loaded: &Loaded, work: impl FnOnce()) -> Duration {
         wait_for(calls.load(Ordering::Relaxed) + 4);
         time
     })
-}
-
-/// Sets a flag at its end, so that threads of a scope also end when a test fails.
-struct SetAtEnd<'f>(&'f AtomicBool);
-
-impl Drop for SetAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 fn shell(script: &str, path: &Path) {

@@ -11,6 +11,8 @@ mod observers;
 mod reloading;
 #[path = "../../../tests/src/scale.rs"]
 mod scale;
+#[path = "../../../tests/src/set_at_end.rs"]
+mod set_at_end;
 mod shared_data;
 mod sink;
 mod threads;

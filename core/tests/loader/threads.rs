@@ -8,6 +8,7 @@ use smf_core::loader::{LoadError, LoaderOptions, ModuleLoader, StateMigration};
 
 use crate::build::{Does, Spec};
 use crate::scale::scale;
+use crate::set_at_end::SetAtEnd;
 use crate::{call, call_at, collect};
 
 /// A leaked name that leak checkers find reachable.
@@ -27,8 +28,10 @@ fn callers_see_versions_in_order_during_loads_and_unloads() {
     let (done, calls) = (&AtomicBool::new(false), &AtomicU64::new(0));
     const VERSIONS: i32 = 400;
     thread::scope(|scope| {
+        let _end = SetAtEnd(done);
         // By stable address.
         scope.spawn(move || {
+            let _end = SetAtEnd(done);
             let mut last = 0;
             while !done.load(Ordering::Relaxed) {
                 let now = call(loader, user, "u", &[]);
@@ -39,6 +42,7 @@ fn callers_see_versions_in_order_during_loads_and_unloads() {
         });
         // By name, and in the held version.
         scope.spawn(move || {
+            let _end = SetAtEnd(done);
             while !done.load(Ordering::Relaxed) {
                 let resolved = loader.resolve(b"f").unwrap().unwrap();
                 let held = resolved.module.as_ref().unwrap();
@@ -49,6 +53,7 @@ fn callers_see_versions_in_order_during_loads_and_unloads() {
         });
         // Modules that import from it are loaded and unloaded.
         scope.spawn(move || {
+            let _end = SetAtEnd(done);
             let mut unloaded = 0;
             while !done.load(Ordering::Relaxed) || unloaded == 0 {
                 let spec = Spec::new().function("passing", Does::Calls("f"));
@@ -65,9 +70,9 @@ fn callers_see_versions_in_order_during_loads_and_unloads() {
             collect(loader);
         }
         while calls.load(Ordering::Relaxed) < 1000 {
+            assert!(!done.load(Ordering::Relaxed), "a thread failed");
             thread::yield_now();
         }
-        done.store(true, Ordering::Relaxed);
     });
     assert_eq!(call(loader, user, "u", &[]), i64::from(VERSIONS));
     collect(loader);
@@ -85,8 +90,10 @@ fn code_is_not_freed_while_a_thread_that_holds_it_is_inside() {
     let done = &AtomicBool::new(false);
     let reloads = scale(10_000, 500);
     thread::scope(|scope| {
+        let _end = SetAtEnd(done);
         for thread in 0..8 {
             scope.spawn(move || {
+                let _end = SetAtEnd(done);
                 while !done.load(Ordering::Relaxed) {
                     let value = if thread % 2 == 0 {
                         let resolved = loader.resolve(b"f").unwrap().unwrap();
@@ -102,7 +109,6 @@ fn code_is_not_freed_while_a_thread_that_holds_it_is_inside() {
             loader.reload(module, next.clone(), StateMigration::Copy, &mut |_| {}).unwrap();
             collect(loader);
         }
-        done.store(true, Ordering::Relaxed);
     });
     collect(loader);
     assert_eq!(loader.statistics().retired, 0);
@@ -121,7 +127,9 @@ fn function_is_first_imported_from_a_continuously_replaced_module() {
     let module = loader.load(b"m", many(FUNCTIONS, 0).bytes()).unwrap();
     let (done, reloads) = (&AtomicBool::new(false), &AtomicU64::new(0));
     thread::scope(|scope| {
+        let _end = SetAtEnd(done);
         scope.spawn(move || {
+            let _end = SetAtEnd(done);
             let versions = [many(FUNCTIONS, 1).bytes(), many(FUNCTIONS, 2).bytes()];
             for version in versions.iter().cycle() {
                 if done.load(Ordering::Relaxed) {
@@ -138,6 +146,7 @@ fn function_is_first_imported_from_a_continuously_replaced_module() {
             // Waits for another version.
             let before = reloads.load(Ordering::Relaxed);
             while reloads.load(Ordering::Relaxed) == before {
+                assert!(!done.load(Ordering::Relaxed), "a thread failed");
                 thread::yield_now();
             }
             if number % 3 == 0 {
@@ -148,7 +157,6 @@ fn function_is_first_imported_from_a_continuously_replaced_module() {
             assert!((1..=2).contains(&call(loader, user, "u", &[])));
             loader.unload(user).unwrap();
         }
-        done.store(true, Ordering::Relaxed);
     });
     collect(loader);
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 1));
@@ -168,8 +176,10 @@ fn data_is_first_imported_from_a_continuously_replaced_module() {
     let module = loader.load(b"m", versions[0].clone()).unwrap();
     let done = &AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = SetAtEnd(done);
         for version in &versions {
             scope.spawn(move || {
+                let _end = SetAtEnd(done);
                 while !done.load(Ordering::Relaxed) {
                     match loader.reload(module, version.clone(), StateMigration::Copy, &mut |_| {})
                     {
@@ -189,7 +199,6 @@ fn data_is_first_imported_from_a_continuously_replaced_module() {
             assert_eq!(call(loader, user, "read d63", &[]), 7);
             loader.unload(user).unwrap();
         }
-        done.store(true, Ordering::Relaxed);
     });
     collect(loader);
     assert_eq!((loader.statistics().retired, loader.statistics().modules), (0, 1));
@@ -208,8 +217,10 @@ fn shared_data_has_one_copy_during_a_thousand_reloads() {
     let user = loader.load(b"user", user.bytes()).unwrap();
     let (done, added) = (&AtomicBool::new(false), &AtomicU64::new(0));
     thread::scope(|scope| {
+        let _end = SetAtEnd(done);
         for (number, name) in ["there", "through", "add"].into_iter().enumerate() {
             scope.spawn(move || {
+                let _end = SetAtEnd(done);
                 let mut last = 0;
                 while !done.load(Ordering::Relaxed) {
                     // By stable address, and in the held version.
@@ -222,6 +233,7 @@ fn shared_data_has_one_copy_during_a_thousand_reloads() {
             });
         }
         scope.spawn(move || {
+            let _end = SetAtEnd(done);
             let mut last = 0;
             while !done.load(Ordering::Relaxed) {
                 let now = call(loader, user, "read", &[]);
@@ -236,9 +248,9 @@ fn shared_data_has_one_copy_during_a_thousand_reloads() {
             collect(loader);
         }
         while added.load(Ordering::Relaxed) < 1000 {
+            assert!(!done.load(Ordering::Relaxed), "a thread failed");
             thread::yield_now();
         }
-        done.store(true, Ordering::Relaxed);
     });
     // No addition is lost.
     let sum = added.load(Ordering::Relaxed) as i64;

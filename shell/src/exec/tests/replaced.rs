@@ -90,10 +90,11 @@ fn call_by_name_takes_a_function_and_what_the_source_says_of_it_from_one_compila
     };
     std::thread::scope(|scope| {
         let callers: Vec<_> = (0..6).map(|_| scope.spawn(call)).collect();
-        for source in sources.iter().cycle().take(3000) {
-            manager.compile_source("f.spl", source).unwrap();
-        }
+        let compile = |source: &&str| manager.compile_source("f.spl", source).map(drop);
+        let compiled = sources.iter().cycle().take(3000).try_for_each(compile);
+        // Before the check, so that the callers end where it fails.
         is_done.store(true, Ordering::Relaxed);
+        compiled.unwrap();
         for caller in callers {
             assert_eq!(caller.join().unwrap(), Ok(()));
         }

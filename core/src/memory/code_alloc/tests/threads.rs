@@ -2,6 +2,7 @@
 
 use super::super::trap_fill;
 use super::*;
+use crate::testing::SetAtEnd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -188,6 +189,7 @@ fn arenas_are_listed_while_another_thread_unmaps_them() {
     let memory = CodeMemory::default();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = SetAtEnd(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 memory.for_each_arena(|arena| assert!(!arena.code.is_empty())).unwrap();
@@ -197,6 +199,5 @@ fn arenas_are_listed_while_another_thread_unmaps_them() {
             drop(memory.allocate(16).unwrap());
             memory.trim().unwrap();
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
