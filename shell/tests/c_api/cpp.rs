@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// Hosts compile the header with warnings of their choice.
+const WARNINGS: [&str; 9] = [
+    "-Wall",
+    "-Wextra",
+    "-Weffc++",
+    "-Wshadow",
+    "-Wconversion",
+    "-Wold-style-cast",
+    "-Werror",
+    "-pedantic",
+    "-pthread",
+];
+
 /// A C++ program uses the header and sees no exception, not even from a callback's caller.
 #[test]
 fn cpp_program_loads_and_calls_modules() {
@@ -9,8 +22,7 @@ fn cpp_program_loads_and_calls_modules() {
         for linking in [Linking::Static, Linking::Shared] {
             let program = Path::new(SCRATCH).join(format!("client-{compiler}-{linking:?}"));
             let mut build = Command::new(compiler);
-            build.args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread"]);
-            build.args(["-I", INCLUDE, "-o"]).arg(&program);
+            build.arg("-std=c++17").args(WARNINGS).args(["-I", INCLUDE, "-o"]).arg(&program);
             build.arg(Path::new(SOURCES).join("client.cpp"));
             link_library(&mut build, JIT, linking);
             succeed(&mut build);
@@ -25,8 +37,7 @@ fn cpp_objects_own_what_they_stand_for() {
     for compiler in ["g++", "clang++"].into_iter().filter(|compiler| has(compiler)) {
         let program = Path::new(SCRATCH).join(format!("owning-{compiler}"));
         let mut build = Command::new(compiler);
-        build.args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread"]);
-        build.args(["-I", INCLUDE, "-o"]).arg(&program);
+        build.arg("-std=c++11").args(WARNINGS).args(["-I", INCLUDE, "-o"]).arg(&program);
         build.arg(Path::new(SOURCES).join("owning.cpp"));
         link_library(&mut build, C, Linking::Static);
         succeed(&mut build);
