@@ -118,9 +118,16 @@ fn dynlib_is_loaded_and_jitdump_written_under_valgrind() {
         return;
     }
     let dynlib = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples/dynlib.smf");
+    let dumps = Path::new(SCRATCH).join("valgrind-dumps");
+    let _ = fs::remove_dir_all(&dumps);
+    fs::create_dir_all(&dumps).unwrap();
     let program = compile("valgrind", C, Linking::Shared);
     let mut valgrind = Command::new("valgrind");
-    succeed(valgrind.args(["-q", "--error-exitcode=1"]).arg(program).args([SCRATCH, dynlib]));
+    valgrind.args(["-q", "--error-exitcode=1"]).arg(program).arg(&dumps).arg(dynlib);
+    succeed(&mut valgrind);
+    let dumps: Vec<_> = fs::read_dir(&dumps).unwrap().collect();
+    assert_eq!(dumps.len(), 1);
+    assert!(fs::read(dumps[0].as_ref().unwrap().path()).unwrap().starts_with(b"DTiJ"));
 }
 
 /// Checks that the text contains the pieces in this order.
