@@ -191,10 +191,10 @@ fn front_end_is_replaced_and_returns() {
     assert_eq!(run(&manager, "main", &[]), Ok(7));
 }
 
+/// A file beside the program of the tests, which the next run overwrites.
 fn scratch(name: &str, bytes: &[u8]) -> PathBuf {
-    let directory = std::env::temp_dir().join(format!("smf-exec-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = directory.join(name);
+    let path = std::env::current_exe().unwrap().with_extension("tmp").join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, bytes).unwrap();
     path
 }

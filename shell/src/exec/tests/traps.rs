@@ -123,17 +123,11 @@ fn outer(x): check(x) * 2
 
 #[test]
 fn functions_of_other_files_that_may_trap_are_not_inlined() {
-    let directory = std::env::temp_dir().join(format!("smf-exec-inline-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let write = |name: &str, text: &str| {
-        let path = directory.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    write("lib.spl", "# no code\nfn check(x: i64) -> i64:\n    assert x > 5, \"above 5\"\n    x\n");
+    let library = "# no code\nfn check(x: i64) -> i64:\n    assert x > 5, \"above 5\"\n    x\n";
+    scratch("inline/lib.spl", library.as_bytes());
     let main =
         "use lib.{check}\nfn outer(b: i64) -> i64:\n    assert b != 77, \"not 77\"\n    check(b)\n";
-    let main = write("main.spl", main);
+    let main = scratch("inline/main.spl", main.as_bytes());
     for backend in backends() {
         for level in 0..4 {
             let manager = manager(backend);
