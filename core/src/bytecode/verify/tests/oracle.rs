@@ -7,6 +7,7 @@ use std::vec::Vec;
 use super::super::{FunctionCode, Kind, Verifier};
 use crate::bytecode::instruction::Instruction as I;
 use crate::bytecode::testing::{Random, code, function};
+use crate::testing::scale;
 
 /// A kind, or `None` where paths left different ones.
 type Value = Option<Kind>;
@@ -251,7 +252,7 @@ fn verifier_agrees_with_the_naive_verifier() {
     let mut random = Random(0x5eed);
     let mut verifier = Verifier::new();
     let mut counts = [0; 2];
-    let rounds = if cfg!(debug_assertions) { 60_000 } else { 2_000_000 };
+    let rounds = scale(600_000, 20_000);
     for round in 0..rounds {
         let count = 1 + random.below(3);
         let programs: Vec<(Vec<I>, u16)> = (0..count)

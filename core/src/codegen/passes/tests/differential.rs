@@ -13,7 +13,7 @@ use crate::ir::{
 use crate::testing::scale;
 
 /// The number of functions in an exhaustive run, and in a sampled one.
-const FUNCTIONS: [u64; 2] = [40_000, 3_000];
+const FUNCTIONS: [u64; 2] = [40_000, 1_000];
 
 /// The step limit of the interpreter.
 const STEPS: u64 = 5_000;
