@@ -26,6 +26,9 @@ const OPERATION_LISTS: [&str; 2] = ["calls", "code"];
 /// The length limit of such a list in bytes.
 const MAX_OPERATION_LIST: u32 = 256;
 
+/// The options of a build without Cranelift, which takes longer to build than the rest.
+const QUICK: &str = "--no-default-features";
+
 /// The statistics that libFuzzer prints.
 #[derive(Default)]
 struct Statistics {
@@ -60,12 +63,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
 }
 
 /// Runs all targets, or those listed, each for `seconds`, as many at once as there are cores. Where `sanitize` is set,
-/// targets that reach unsafe code run under the address sanitizer. Returns the number of targets.
+/// targets that reach unsafe code run under the address sanitizer, and those that compare engines have Cranelift. Returns the number of targets.
 pub(crate) fn each(seconds: u32, sanitize: bool, wanted: &[String]) -> Result<u64, Error> {
     let targets = cargo("+nightly fuzz list").output()?;
     let targets = select(&targets.lines().collect::<Vec<_>>(), wanted)?;
     if !sanitize && wanted.is_empty() {
-        cargo("+nightly fuzz build --sanitizer none").run()?;
+        cargo(&format!("+nightly fuzz build --sanitizer none {QUICK}")).run()?;
     }
     let mut summary = Vec::new();
     for names in targets.chunks(thread::available_parallelism().map_or(1, NonZero::get)) {
@@ -111,9 +114,10 @@ fn run_target(name: &str, seconds: u32, sanitize: bool) -> Result<Statistics, Er
     let seeds = ["fuzz/seeds", name].iter().collect::<PathBuf>();
     let seeds = if root().join(&seeds).is_dir() { seeds } else { "tests/samples".into() };
     let sanitizer = if sanitize && UNSAFE.contains(&name) { "address" } else { "none" };
+    let features = if sanitize { "" } else { QUICK };
     let limit = if OPERATION_LISTS.contains(&name) { MAX_OPERATION_LIST } else { MAX_INPUT };
     let mut statistics = Statistics::default();
-    cargo(&format!("+nightly fuzz run --sanitizer {sanitizer} {name}"))
+    cargo(&format!("+nightly fuzz run --sanitizer {sanitizer} {features} {name}"))
         .args([corpus, seeds])
         .args(["--", "-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1"])
         // The address sanitizer looks for leaks once, at the end: a search after each input takes longer than the
