@@ -67,11 +67,10 @@ pub(crate) fn run() -> Result<u64, Error> {
         measure(build)?;
         passed += 2;
     }
-    cargo("test --quiet --package smf-tests --test freestanding --test no_allocator").run()?;
-    Ok(passed + 1)
+    Ok(passed)
 }
 
-/// Builds the modules that need no kernel and, without `alloc`, no allocator.
+/// Checks the modules that need no kernel and, without `alloc`, no allocator.
 fn bare() -> Result<u64, Error> {
     let mut passed = 0;
     for target in BARE {
@@ -79,8 +78,8 @@ fn bare() -> Result<u64, Error> {
             return Err(Error::Missing("library of the compiler", PathBuf::from(target)));
         }
         for features in ["", " --features alloc", " --features compress"] {
-            let build = format!("build --quiet --package smf-core --no-default-features{features}");
-            cargo(&build).args(["--target", target]).run()?;
+            let check = format!("check --quiet --package smf-core --no-default-features{features}");
+            cargo(&check).args(["--target", target]).run()?;
             passed += 1;
         }
     }
