@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use crate::error::{At, Error};
 use crate::shell::{Command, cargo, command, target};
-use crate::{api, deb, freestanding, fuzz, header, reproducible, sanitize, tidy};
+use crate::{api, deb, footprint, freestanding, fuzz, header, reproducible, sanitize, tidy};
 
 /// The reports of skipped tests (`tests/src/skip.rs`), for the summary.
 static SKIPPED_TESTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -51,7 +51,7 @@ const fn full(name: &'static str, run: fn(Set) -> Result<Outcome, Error>) -> Ste
     Step { name, set: Set::Full, run }
 }
 
-const STEPS: [Step; 23] = [
+const STEPS: [Step; 24] = [
     push("tidy", |_| tidy::run().map(|()| Outcome::Passed(1))),
     push("api", |_| api::run(&[]).map(|()| Outcome::Passed(1))),
     push("header", |_| header::run().map(|()| Outcome::Passed(1))),
@@ -65,6 +65,7 @@ const STEPS: [Step; 23] = [
     push("freestanding", |_| freestanding::run().map(Outcome::Passed)),
     push("architectures", |_| architectures()),
     push("fuzz", fuzz_targets),
+    full("footprint", |_| footprint::run().map(|()| Outcome::Passed(2))),
     full("llvm", |_| llvm()),
     full("browser", |_| browser()),
     full("musl", |_| musl()),
