@@ -226,11 +226,14 @@ fn passed(tests: Command) -> Result<Outcome, Error> {
 fn models() -> Result<Outcome, Error> {
     let directory = target().join("models");
     let tests = cargo("test --package smf-core --lib --release --target-dir").args([directory]);
-    let tests = tests.args(["--", "model::"]).env("RUSTFLAGS", "--cfg loom");
-    // The models take seconds; a build that is optimised for shipping takes minutes.
-    let tests = tests.env("CARGO_PROFILE_RELEASE_LTO", "off");
-    let tests = tests.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-    passed(tests.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
+    passed(made_fast(tests.args(["--", "model::"]).env("RUSTFLAGS", "--cfg loom")))
+}
+
+/// A command whose release builds are made in seconds. Those that are optimised for shipping take minutes.
+fn made_fast(command: Command) -> Command {
+    let command = command.env("CARGO_PROFILE_RELEASE_LTO", "off");
+    let command = command.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
 }
 
 /// The tests of the core in an interpreter that finds undefined behaviour.
@@ -279,12 +282,14 @@ fn docs() -> Result<Outcome, Error> {
 }
 
 /// README and guide, word for word, in a root with a compiler and nothing else. The push set leaves out what needs other
-/// release builds than that of the command.
+/// release builds than that of the command, which it optimises less.
 fn newcomer(set: Set) -> Result<Outcome, Error> {
     cargo("build --quiet --package smf-newcomer").run()?;
     let program = target().join("debug/newcomer");
-    let newcomer = command(&program.display().to_string());
-    let newcomer = newcomer.args((set == Set::Push).then_some("--quick"));
+    let mut newcomer = command(&program.display().to_string());
+    if set == Set::Push {
+        newcomer = made_fast(newcomer.args(["--quick"]));
+    }
     let mut passed = 0;
     let outcome = newcomer.for_each_line(|line| {
         println!("{line}");
