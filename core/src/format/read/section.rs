@@ -328,6 +328,27 @@ mod tests {
     }
 
     #[test]
+    fn section_fits_up_to_the_last_byte_of_the_file() {
+        for (offset, size, len, base, fits) in [
+            (60u64, 40u64, 100, 0, true),
+            (60, 41, 100, 0, false),
+            (60, 40, 103, 3, true),
+            (60, 40, 102, 3, false),
+            (100, 0, 100, 0, true),
+            (101, 0, 100, 0, false),
+        ] {
+            let mut bytes = [0u8; NATIVE_SECTION];
+            bytes[0] = 1;
+            bytes[8..16].copy_from_slice(&offset.to_le_bytes());
+            bytes[16..24].copy_from_slice(&size.to_le_bytes());
+            bytes[24..32].copy_from_slice(&size.to_le_bytes());
+            let entry = Entry::decode(&bytes, Layout::Native).unwrap();
+            let found = (entry.fits(len, base), entry.plain_size(len, base));
+            assert_eq!(found, (fits, fits.then_some(size)), "{offset} + {size} in {len}");
+        }
+    }
+
+    #[test]
     fn plain_entry_agrees_with_the_complete_check() {
         let mut plain = [0; 2];
         for number in some(0..1 << 14, 200) {

@@ -65,6 +65,18 @@ fn writable_code_and_executable_stacks_are_refused() {
 }
 
 #[test]
+fn parts_that_share_bytes_are_refused() {
+    // The second segment at the bytes of the first.
+    let (part, kind, _) = refused(&with(64 + 56 + 8, &0u64.to_le_bytes()));
+    assert_eq!((part, kind), (Part::Segment(1), Kind::SegmentsOverlap));
+    // The names inside of the symbol table, and inside of the program headers.
+    for address in [0x230u64, 0x48] {
+        let (_, kind, _) = refused(&with(DYNAMIC + 24, &address.to_le_bytes()));
+        assert_eq!(kind, Kind::TablesOverlap, "{address:#x}");
+    }
+}
+
+#[test]
 fn header_with_other_type_class_or_byte_order_is_refused() {
     assert_eq!(refused(&with(16, &[2])).1, Kind::Type { value: 2 });
     assert_eq!(refused(&with(4, &[3])).1, Kind::Ident);
