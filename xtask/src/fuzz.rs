@@ -63,7 +63,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
 }
 
 /// Runs all targets, or those listed, each for `seconds`, as many at once as there are cores. Where `sanitize` is set,
-/// targets that reach unsafe code run under the address sanitizer, and those that compare engines have Cranelift. Returns the number of targets.
+/// targets that reach unsafe code run under the address sanitizer, and those that compare engines have Cranelift. Returns
+/// the number of targets.
 pub(crate) fn each(seconds: u32, sanitize: bool, wanted: &[String]) -> Result<u64, Error> {
     let targets = cargo("+nightly fuzz list").output()?;
     let targets = select(&targets.lines().collect::<Vec<_>>(), wanted)?;
