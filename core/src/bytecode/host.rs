@@ -214,35 +214,23 @@ pub struct HostLinkError {
 impl fmt::Display for HostLinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HostCall { index, argc, function, at } = self.call;
-        if self.is_runtime {
-            write!(f, "function {function}: CALL_RUNTIME ")?;
-            return match self.argc {
-                Some(takes) => write!(
-                    f,
-                    "passes {argc} argument{} to runtime function {index}, which takes {takes}, at offset 0x{at:x}",
-                    plural::s(argc)
-                ),
-                None => write!(
-                    f,
-                    "calls runtime function {index}, which is not there, at offset 0x{at:x}"
-                ),
-            };
-        }
-        write!(f, "function {function}: CALL_SFFI ")?;
+        let (opcode, kind) =
+            if self.is_runtime { ("CALL_RUNTIME", "runtime") } else { ("CALL_SFFI", "host") };
+        write!(f, "function {function}: {opcode} ")?;
         match self.argc {
             Some(takes) => write!(
                 f,
-                "passes {argc} argument{} to host function {index}, which takes {takes}, at offset 0x{at:x}",
+                "passes {argc} argument{} to {kind} function {index}, which takes {takes}",
                 plural::s(argc)
-            ),
-            None if index == 0 => write!(
-                f,
-                "calls host function 0, which is not there: the compiler of such files writes every call between functions so, and says nowhere which function is meant, at offset 0x{at:x}"
-            ),
-            None => {
-                write!(f, "calls host function {index}, which is not there, at offset 0x{at:x}")
-            }
+            )?,
+            None => write!(f, "calls {kind} function {index}, which is not there")?,
         }
+        if self.argc.is_none() && index == 0 && !self.is_runtime {
+            f.write_str(
+                ": the compiler of such files writes every call between functions so, and says nowhere which function is meant",
+            )?;
+        }
+        write!(f, ", at offset 0x{at:x}")
     }
 }
 
