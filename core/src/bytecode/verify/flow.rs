@@ -161,8 +161,7 @@ impl<'v> Flow<'v, '_> {
         (types, results): (&[Type], &mut Results),
     ) -> Result<Met, Fault> {
         let guesses = self.guesses && target.last_back_jump.is_some();
-        let met = self.joins.meet(number, types, guesses, results, self.effort);
-        met.map_err(|meeting| meeting.fault(target.offset, types.len(), self.scan.locals_set))
+        self.joins.meet((number, target.offset), types, guesses, results, self.effort)
     }
 
     /// A jump leads to a target.

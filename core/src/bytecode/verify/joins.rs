@@ -107,26 +107,26 @@ impl Joins {
         known.reached.then(|| known.count.saturating_sub(self.locals))
     }
 
-    /// A path arrives at a target; `types` are locals and vector. The first one that comes with a nil
-    /// leaves it mixed when it `guesses`.
+    /// A path arrives at a target, which is at offset `target`; `types` are locals and vector. The first one that comes
+    /// with a nil leaves it mixed when it `guesses`.
     #[inline]
     pub(super) fn meet(
         &mut self,
-        number: usize,
+        (number, target): (usize, u32),
         types: &[Type],
         guesses: bool,
         results: &mut Results,
         effort: &mut Effort,
-    ) -> Result<Met, Meeting> {
+    ) -> Result<Met, Fault> {
         effort.spend(types.len() + 1)?;
         let Some(known) = self.known.get_mut(number) else { return Ok(Met::Same) };
         let count = u32::try_from(types.len()).unwrap_or(u32::MAX);
         if !known.reached {
             let start = self.arena.len();
             if start + types.len() > self.most {
-                return Err(Fault::Joins.into());
+                return Err(Fault::Joins);
             }
-            try_reserve(&mut self.arena, types.len()).map_err(Fault::from)?;
+            try_reserve(&mut self.arena, types.len())?;
             *known = Known { start, count, reached: true };
             self.arena.extend_from_slice(types);
             let added = self.arena.get_mut(start..).unwrap_or_default();
@@ -134,14 +134,15 @@ impl Joins {
             return Ok(if guessed { Met::Changed } else { Met::First });
         }
         if known.count != count {
-            return Err(Meeting::Length(known.count.saturating_sub(self.locals)));
+            let [there, here] = [known.count, count].map(|count| count.saturating_sub(self.locals));
+            return Err(Fault::Length { target, there, here });
         }
         let old = self.arena.get_mut(known.start..).and_then(|old| old.get_mut(..types.len()));
         let old = old.unwrap_or_default();
         if Type::all_equal(old, types) {
             return Ok(Met::Same);
         }
-        join(old, types, self.mixed, results, effort).map_err(Meeting::Fault)
+        join(old, types, self.mixed, results, effort)
     }
 
     /// Lets a target wait until it is followed.
@@ -207,7 +208,7 @@ fn join(
         if *old == new || *old == mixed {
             continue;
         }
-        let (joined, looked_at) = results.join(*old, new).map_err(Fault::from)?;
+        let (joined, looked_at) = results.join(*old, new)?;
         effort.spend(looked_at)?;
         let joined = if joined == Type::MIXED { mixed } else { joined };
         if joined != *old {
@@ -224,33 +225,4 @@ fn guess(types: &mut [Type], mixed: Type) -> bool {
         (*ty, guessed) = (mixed, true);
     }
     guessed
-}
-
-/// Why paths cannot meet.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Meeting {
-    /// The vector had another length, this one.
-    Length(u32),
-    /// Too much.
-    Fault(Fault),
-}
-
-impl Meeting {
-    /// The same as a fault of what comes to `target` with so many types, the first of them of locals.
-    #[cold]
-    pub(super) fn fault(self, target: u32, types: usize, locals: u16) -> Fault {
-        match self {
-            Meeting::Length(there) => {
-                let here = u32::try_from(types.saturating_sub(locals.into())).unwrap_or(u32::MAX);
-                Fault::Length { target, there, here }
-            }
-            Meeting::Fault(fault) => fault,
-        }
-    }
-}
-
-impl From<Fault> for Meeting {
-    fn from(fault: Fault) -> Self {
-        Meeting::Fault(fault)
-    }
 }
