@@ -58,7 +58,7 @@ use hosts::HostCalls;
 use joins::{Effort, Joins};
 use kind::{MAX_FUNCTIONS, Results, Type};
 use program::is_marked;
-use scan::{Callees, Calls, Scan};
+use scan::{Callees, Scan};
 
 /// What is found when each function is checked on its own.
 struct Walked {
@@ -115,7 +115,7 @@ impl Verifier {
         let walked = match self.walk_all(&functions, constants, count) {
             // Most programs have no dynamic functions, and pay nothing for them.
             Err(error) if error.fault == Fault::Objects => {
-                self.dynamic = dynamic::find(&mut self.scan, &functions, constants)?;
+                self.dynamic = dynamic::find(self, &functions, constants)?;
                 self.walk_all(&functions, constants, count)
             }
             walked => walked,
@@ -134,12 +134,8 @@ impl Verifier {
         let max_stack_depth = try_with_capacity(functions.len())?;
         let mut walked = Walked { max_stack_depth, runs_off: Vec::new() };
         for (&function, index) in functions.iter().zip(0..) {
-            let Self { scan, called, hosts, runtime, .. } = self;
-            let (edges, caller) = (None, index);
-            let mut calls = Callees { functions, called, constants, hosts, runtime, edges, caller };
-            let scanned = scan.function(&function, &mut calls);
             let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
-            scanned.map_err(error)?;
+            self.scan(functions, constants, index, None).map_err(error)?;
             if self.scan.uses_objects && self.dynamic.is_empty() {
                 return Err(error((0, Fault::Objects)));
             }
@@ -150,6 +146,20 @@ impl Verifier {
             }
         }
         Ok(walked)
+    }
+
+    /// Scans the function of number `caller`, and checks what it refers to. Its calls are added to `edges`.
+    fn scan(
+        &mut self,
+        functions: &[FunctionCode<'_>],
+        constants: Constants<'_>,
+        caller: u32,
+        edges: Option<&mut Vec<(u32, u32)>>,
+    ) -> Result<(), (u32, Fault)> {
+        let Self { scan, called, hosts, runtime, .. } = self;
+        let mut calls = Callees { functions, called, constants, hosts, runtime, edges, caller };
+        let index = usize::try_from(caller).unwrap_or(usize::MAX);
+        functions.get(index).map_or(Ok(()), |function| scan.function(function, Some(&mut calls)))
     }
 
     fn start(&mut self, functions: &[FunctionCode<'_>], count: u32) -> Result<(), AllocError> {
@@ -210,7 +220,7 @@ impl Verifier {
         self.dynamic.clear();
         self.results.reset(0)?;
         self.effort = Effort::for_code(u64::MAX);
-        self.scan.function(&function, &mut Accepted).map_err(|(_, fault)| fault)?;
+        self.scan.function(&function, None).map_err(|(_, fault)| fault)?;
         let known = Some(program.results.as_slice());
         self.walk(function, index, program.constants, known).map_err(|(_, fault)| fault)
     }
@@ -242,27 +252,6 @@ impl Verifier {
         let runs_off = flow.runs_off;
         self.frame.sort_compared();
         Ok(Facts { function, index, verifier: self, runs_off })
-    }
-}
-
-/// Calls that have been checked, with what is returned.
-struct Accepted;
-
-impl Calls for Accepted {
-    fn function(&mut self, _: u32, _: u16) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn host(&mut self, _: u16, _: u16, _: u32) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn runtime(&mut self, _: u16, _: u16, _: u32) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn constant(&mut self, _: u32, _: bool) -> Result<(), Fault> {
-        Ok(())
     }
 }
 

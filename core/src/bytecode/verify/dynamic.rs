@@ -8,38 +8,25 @@
 
 use alloc::vec::Vec;
 
+use super::Verifier;
 use super::error::VerifyError;
-use super::hosts::HostCalls;
 use super::program::FunctionCode;
-use super::scan::{Callees, Scan};
 use crate::alloc_util::sort::sort;
-use crate::alloc_util::{AllocError, try_push, try_resize};
+use crate::alloc_util::{AllocError, try_filled, try_push};
 use crate::format::constants::Constants;
 
 /// Finds the dynamic functions of a program: for each function whether it is dynamic.
 pub(super) fn find(
-    scan: &mut Scan,
+    verifier: &mut Verifier,
     functions: &[FunctionCode<'_>],
     constants: Constants<'_>,
 ) -> Result<Vec<bool>, VerifyError> {
-    let (mut dynamic, mut called) = (Vec::new(), Vec::new());
-    try_resize(&mut dynamic, functions.len(), false)?;
-    try_resize(&mut called, functions.len(), false)?;
-    let (mut hosts, mut runtime) = (HostCalls::default(), HostCalls::default());
+    let mut dynamic = try_filled(functions.len(), &false)?;
     let (mut edges, mut waiting) = (Vec::new(), Vec::new());
-    for ((&function, is_dynamic), caller) in functions.iter().zip(&mut dynamic).zip(0..) {
-        let mut calls = Callees {
-            functions,
-            called: &mut called,
-            constants,
-            hosts: &mut hosts,
-            runtime: &mut runtime,
-            edges: Some(&mut edges),
-            caller,
-        };
-        let scanned = scan.function(&function, &mut calls);
+    for ((function, is_dynamic), caller) in functions.iter().zip(&mut dynamic).zip(0..) {
+        let scanned = verifier.scan(functions, constants, caller, Some(&mut edges));
         scanned.map_err(|(at, fault)| VerifyError::new(caller, function.code, at, fault))?;
-        if scan.uses_objects {
+        if verifier.scan.uses_objects {
             *is_dynamic = true;
             try_push(&mut waiting, caller)?;
         }

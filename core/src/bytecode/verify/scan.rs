@@ -72,7 +72,7 @@ impl Scan {
     pub(super) fn function(
         &mut self,
         function: &FunctionCode<'_>,
-        calls: &mut impl Calls,
+        calls: Option<&mut Callees<'_, '_>>,
     ) -> Result<(), (u32, Fault)> {
         let FunctionCode { code, params, locals } = *function;
         if code.len() >= 1 << 31 {
@@ -115,7 +115,7 @@ impl Scan {
         &mut self,
         code: &[u8],
         mut locals: Locals,
-        calls: &mut impl Calls,
+        mut calls: Option<&mut Callees<'_, '_>>,
     ) -> Result<(), (u32, Fault)> {
         let Self { ops, jumped_to, jumps, has_calls, uses_objects, .. } = self;
         let (pairs, last) = code.as_chunks::<2>();
@@ -145,25 +145,12 @@ impl Scan {
                     jumped_to.insert(target);
                     jumps.push(Jump { at, target });
                 }
-                Class::Calls => {
-                    calls.function(op.long(), op.argc()).map_err(here)?;
-                    *has_calls = true;
-                }
-                Class::CallsHost => {
-                    calls.host(op.a(), op.b(), offset(at)).map_err(here)?;
-                    *has_calls = true;
-                }
-                Class::Objects => *uses_objects = true,
-                Class::Constant => {
-                    let is_text = op.opcode() == Opcode::LoadString;
-                    calls.constant(op.second_long(), is_text).map_err(here)?;
-                    *uses_objects = true;
-                }
-                Class::CallsRuntime => {
-                    calls.runtime(op.a(), op.b(), offset(at)).map_err(here)?;
-                    *uses_objects = true;
-                }
+                Class::Calls | Class::CallsHost => *has_calls = true,
+                Class::Objects | Class::Constant | Class::CallsRuntime => *uses_objects = true,
                 Class::Refused => return Err(here(refused(code, at))),
+            }
+            if let Some(calls) = &mut calls {
+                calls.check(class, op, offset(at)).map_err(here)?;
             }
             at = behind;
         }
@@ -356,19 +343,7 @@ fn source(code: &[u8], wanted: u32) -> u32 {
     jumps.next().map_or(0, |(at, _)| at)
 }
 
-/// What is asked about the functions that are called.
-pub(super) trait Calls {
-    /// A CALL or TAIL_CALL.
-    fn function(&mut self, callee: u32, argc: u16) -> Result<(), Fault>;
-    /// A CALL_SFFI at offset `at`.
-    fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault>;
-    /// A CALL_RUNTIME at offset `at`.
-    fn runtime(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault>;
-    /// A LOAD_CONST, or a LOAD_STRING, whose constant is a string.
-    fn constant(&mut self, index: u32, is_text: bool) -> Result<(), Fault>;
-}
-
-/// The functions of a program, for [`Calls`].
+/// What the instructions of a program refer to; it is checked once, before the code is walked over.
 pub(super) struct Callees<'p, 'c> {
     pub(super) functions: &'p [FunctionCode<'c>],
     pub(super) called: &'p mut [bool],
@@ -380,7 +355,20 @@ pub(super) struct Callees<'p, 'c> {
     pub(super) caller: u32,
 }
 
-impl Calls for Callees<'_, '_> {
+impl Callees<'_, '_> {
+    /// Checks what an instruction at offset `at` refers to.
+    #[inline]
+    fn check(&mut self, class: Class, op: Op, at: u32) -> Result<(), Fault> {
+        match class {
+            Class::Calls => self.function(op.long(), op.argc()),
+            Class::CallsHost => self.hosts.add(op.a(), op.b(), self.caller, at),
+            Class::CallsRuntime => self.runtime.add(op.a(), op.b(), self.caller, at),
+            Class::Constant => self.constant(op.second_long(), op.opcode() == Opcode::LoadString),
+            _ => Ok(()),
+        }
+    }
+
+    /// A CALL or TAIL_CALL.
     fn function(&mut self, callee: u32, argc: u16) -> Result<(), Fault> {
         let index = usize::try_from(callee).unwrap_or(usize::MAX);
         let count = u32::try_from(self.functions.len()).unwrap_or(u32::MAX);
@@ -397,14 +385,7 @@ impl Calls for Callees<'_, '_> {
         Ok(())
     }
 
-    fn host(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault> {
-        self.hosts.add(index, argc, self.caller, at)
-    }
-
-    fn runtime(&mut self, index: u16, argc: u16, at: u32) -> Result<(), Fault> {
-        self.runtime.add(index, argc, self.caller, at)
-    }
-
+    /// A LOAD_CONST, or a LOAD_STRING, whose constant is a string.
     fn constant(&mut self, index: u32, is_text: bool) -> Result<(), Fault> {
         let count = u32::try_from(self.constants.len()).unwrap_or(u32::MAX);
         if index >= count {
