@@ -1,19 +1,18 @@
 //! The host functions that a program calls, each with what it is passed first.
-//!
-//! Stored in pages of 256 indices, each in order, so that a call that comes late moves no more than a page.
 
 use alloc::vec::Vec;
 
+use hashbrown::HashMap;
+
 use super::error::Fault;
 use super::program::HostCall;
-use crate::alloc_util::{AllocError, try_reserve, try_with_capacity};
+use crate::alloc_util::sort::sort_by_key;
+use crate::alloc_util::{AllocError, try_collect};
 
 /// The host functions that a program calls, by index.
 #[derive(Debug, Default)]
 pub(super) struct HostCalls {
-    /// Those whose index has the number of the page in its high byte.
-    pages: Vec<Vec<HostCall>>,
-    count: usize,
+    calls: HashMap<u16, HostCall>,
     last: Option<(u16, u16)>,
 }
 
@@ -28,36 +27,20 @@ impl HostCalls {
         if self.last == Some((index, argc)) {
             return Ok(());
         }
-        let page = self.page(index >> 8)?;
-        match page.binary_search_by_key(&index, |call| call.index) {
-            Ok(place) => {
-                let other = page.get(place).filter(|call| call.argc != argc);
-                if let Some(&HostCall { argc: other, function, at, .. }) = other {
-                    return Err(Fault::HostArguments { index, argc, other, function, at });
-                }
-            }
-            Err(place) => {
-                try_reserve(page, 1)?;
-                page.insert(place, HostCall { index, argc, function, at });
-                self.count += 1;
-            }
+        self.calls.try_reserve(1).map_err(|_| AllocError)?;
+        let first = self.calls.entry(index).or_insert(HostCall { index, argc, function, at });
+        if first.argc != argc {
+            let HostCall { argc: other, function, at, .. } = *first;
+            return Err(Fault::HostArguments { index, argc, other, function, at });
         }
         self.last = Some((index, argc));
         Ok(())
     }
 
-    fn page(&mut self, number: u16) -> Result<&mut Vec<HostCall>, Fault> {
-        let number = usize::from(number);
-        let missing = (number + 1).saturating_sub(self.pages.len());
-        try_reserve(&mut self.pages, missing)?;
-        self.pages.resize_with(self.pages.len() + missing, Vec::new);
-        self.pages.get_mut(number).ok_or(Fault::OutOfMemory)
-    }
-
     /// All of them, by index.
     pub(super) fn into_calls(self) -> Result<Vec<HostCall>, AllocError> {
-        let mut calls = try_with_capacity(self.count)?;
-        self.pages.iter().for_each(|page| calls.extend_from_slice(page));
+        let mut calls = try_collect(self.calls.into_values())?;
+        sort_by_key(&mut calls, |call| call.index);
         Ok(calls)
     }
 }
