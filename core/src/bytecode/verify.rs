@@ -29,6 +29,7 @@
 //! vector for each target of one (4 bytes a value, no more values than 4 a byte of code and 262,144, else
 //! [`Fault::Joins`]), and the vector itself. It is reused from one function to the next.
 
+mod bit_set;
 mod dynamic;
 mod error;
 mod flow;
@@ -37,7 +38,6 @@ mod hosts;
 mod joins;
 mod kind;
 mod objects;
-mod offsets;
 mod op;
 mod program;
 mod scan;

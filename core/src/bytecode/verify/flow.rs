@@ -142,7 +142,7 @@ impl<'v> Flow<'v, '_> {
         target: &Target,
     ) -> Result<bool, Fault> {
         let met = self.meet(number, target, state.parts())?;
-        let waited = self.joins.take(number);
+        let waited = self.joins.waiting.remove(number);
         if met == Met::Same && !waited {
             return Ok(false);
         }
@@ -171,7 +171,7 @@ impl<'v> Flow<'v, '_> {
         let scan: &'v Scan = self.scan;
         let Some(target) = scan.targets.get(number) else { return Ok(()) };
         if self.meet(number, target, state.parts())? != Met::Same {
-            self.joins.wait(number);
+            self.joins.waiting.insert(number);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 use alloc::vec::Vec;
 
+use super::bit_set::BitSet;
 use super::error::Fault;
 use super::kind::{Results, Type};
 use crate::alloc_util::{AllocError, try_reserve, try_resize};
@@ -58,8 +59,8 @@ pub(super) struct Joins {
     mixed: Type,
     /// How many of the types at each target are those of locals.
     locals: u32,
-    /// Targets to be followed, a bit each.
-    waiting: Vec<u64>,
+    /// Targets to be followed.
+    pub(super) waiting: BitSet,
 }
 
 /// How a state differs from what was known at a target.
@@ -89,8 +90,7 @@ impl Joins {
         self.arena.clear();
         self.most = code.saturating_mul(VALUES_PER_BYTE).saturating_add(FREE_VALUES);
         self.locals = locals.into();
-        self.waiting.clear();
-        try_resize(&mut self.waiting, targets / 64 + 1, 0)
+        self.waiting.reset(targets)
     }
 
     /// The types at a target; `None` when no path leads there.
@@ -145,24 +145,6 @@ impl Joins {
         join(old, types, self.mixed, results, effort)
     }
 
-    /// Lets a target wait until it is followed.
-    #[inline]
-    pub(super) fn wait(&mut self, number: usize) {
-        if let Some(word) = self.waiting.get_mut(number / 64) {
-            *word |= 1 << (number % 64);
-        }
-    }
-
-    /// Whether the target was waiting; it no longer is.
-    #[inline]
-    pub(super) fn take(&mut self, number: usize) -> bool {
-        let Some(word) = self.waiting.get_mut(number / 64) else { return false };
-        let bit = 1 << (number % 64);
-        let waited = *word & bit != 0;
-        *word &= !bit;
-        waited
-    }
-
     /// The next target to be followed, in the order of the code: the first from `passed` on, and when
     /// there is none the first of all. It no longer waits.
     #[inline]
@@ -171,26 +153,11 @@ impl Joins {
         passed: usize,
         effort: &mut Effort,
     ) -> Result<Option<usize>, Fault> {
-        if let Some(next) = self.first_from(passed) {
+        if let Some(next) = self.waiting.pop_from(passed) {
             return Ok(Some(next));
         }
-        effort.spend(self.waiting.len())?;
-        Ok(self.first_from(0))
-    }
-
-    #[inline]
-    fn first_from(&mut self, passed: usize) -> Option<usize> {
-        let (mut place, mut mask) = (passed / 64, u64::MAX << (passed % 64));
-        while let Some(word) = self.waiting.get_mut(place) {
-            let rest = *word & mask;
-            if rest != 0 {
-                let bit = rest.trailing_zeros();
-                *word ^= 1 << bit;
-                return Some(place * 64 + usize::try_from(bit).unwrap_or(0));
-            }
-            (place, mask) = (place + 1, u64::MAX);
-        }
-        None
+        effort.spend(self.waiting.words())?;
+        Ok(self.waiting.pop_from(0))
     }
 }
 

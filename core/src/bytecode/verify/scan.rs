@@ -7,9 +7,9 @@
 
 use alloc::vec::Vec;
 
+use super::bit_set::BitSet;
 use super::error::Fault;
 use super::hosts::HostCalls;
-use super::offsets::Offsets;
 use super::op::{At, Op, offset};
 use super::program::FunctionCode;
 use crate::alloc_util::{AllocError, try_push, try_reserve, try_resize};
@@ -50,7 +50,7 @@ struct Jump {
 pub(super) struct Scan {
     /// For every pair of bytes the instruction that begins there, [`Op::NONE`] where none does.
     ops: Vec<Op>,
-    jumped_to: Offsets,
+    jumped_to: BitSet,
     /// In the order in which they stand.
     jumps: Vec<Jump>,
     /// For the pairs of bytes that jumps lead to the numbers of the targets; others are stale.
@@ -162,7 +162,8 @@ impl Scan {
     /// The targets of the function, for which there is room. An error is one where no instruction begins.
     fn find_targets(&mut self) -> Result<(), u32> {
         let Self { targets, numbers, jumped_to, ops, .. } = self;
-        jumped_to.try_for_each(|at| {
+        let mut next = 0;
+        while let Some(at) = jumped_to.pop_from(next) {
             let offset = offset(at);
             if ops.get(at).is_some_and(|op| *op == Op::NONE) {
                 return Err(offset);
@@ -171,8 +172,9 @@ impl Scan {
                 *number = u32::try_from(targets.len()).unwrap_or(u32::MAX);
             }
             targets.push(Target { offset, last_back_jump: None });
-            Ok(())
-        })
+            next = at + 1;
+        }
+        Ok(())
     }
 
     /// Tells jumps the numbers of their targets, and targets their last jump back.
