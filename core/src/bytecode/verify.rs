@@ -295,23 +295,6 @@ impl<'v> Facts<'v, '_> {
         self.verifier.joins.length_at(target)
     }
 
-    /// The kind of a local at a target; `None` when no path leads there, when nothing reads it before
-    /// it is set, or when it depends on functions that have not been looked at.
-    pub fn local(&self, target: usize, local: u16) -> Option<Kind> {
-        let types = self.verifier.joins.get(target)?;
-        if local >= self.locals_set() {
-            return Some(Kind::Nil);
-        }
-        self.kind(types.get(usize::from(local)).copied()?)
-    }
-
-    /// The kind of a position of the vector at a target, as [`Facts::local`].
-    pub fn slot(&self, target: usize, position: u32) -> Option<Kind> {
-        let types = self.verifier.joins.get(target)?;
-        let vector = types.get(usize::from(self.locals_set())..)?;
-        self.kind(vector.get(usize::try_from(position).ok()?).copied()?)
-    }
-
     /// The kinds of the locals that are ever set, and of the positions of the operand stack, at a target: `None` for
     /// those that nothing reads before they are set. Both are empty when no path leads there.
     pub(crate) fn kinds_at(
@@ -326,26 +309,12 @@ impl<'v> Facts<'v, '_> {
         (locals.iter().map(kind), slots.iter().map(kind))
     }
 
-    /// The kinds of what the instruction at `at`, a comparison, compares: left and right. `None` when
-    /// that depends on functions that have not been looked at.
-    pub fn compared(&self, at: u32) -> Option<[Kind; 2]> {
-        let compared = &self.verifier.frame.compared;
-        let Ok(place) = compared.binary_search_by_key(&at, |&(at, _)| at) else {
-            return Some([Kind::I64; 2]);
-        };
-        let (_, [left, right]) = *compared.get(place)?;
-        Some([self.kind(left)?, self.kind(right)?])
-    }
-
-    /// Which of the two values are floats that the instruction at `at` compares; `None` when neither is.
-    /// All kinds are to be known.
+    /// For the comparison at offset `at`, whether its operands are floats; `None` when neither is.
     pub(crate) fn compared_floats(&self, at: u32) -> Option<[bool; 2]> {
-        let floats = self.compared(at)?.map(|kind| kind == Kind::F64);
+        let compared = &self.verifier.frame.compared;
+        let place = compared.binary_search_by_key(&at, |&(at, _)| at).ok()?;
+        let floats = compared.get(place)?.1.map(|ty| ty == Type::F64);
         floats.contains(&true).then_some(floats)
-    }
-
-    fn kind(&self, ty: Type) -> Option<Kind> {
-        self.verifier.results.settled(ty).kind()?.single()
     }
 
     /// One more than the last local that is ever named.

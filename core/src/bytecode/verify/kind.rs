@@ -253,16 +253,6 @@ impl Results {
         }
     }
 
-    /// As [`Results::settle`], without shortening the way to the class.
-    pub(super) fn settled(&self, ty: Type) -> Type {
-        let Some(mut function) = ty.function() else { return ty };
-        while self.parent(function) != function {
-            function = self.parent(function);
-        }
-        let class = usize::try_from(function).ok().and_then(|index| self.classes.get(index));
-        class.map(|class| class.kinds).filter(|kinds| kinds.single().is_some()).map_or(ty, Type::of)
-    }
-
     /// Demands that the result of `function` is of one of the kinds `needed`.
     pub(super) fn narrow(
         &mut self,

@@ -50,8 +50,8 @@ fn sample_is_accepted() {
     assert_eq!(targets.len(), 2);
     assert!(targets[0].last_back_jump.is_some() && targets[1].last_back_jump.is_none());
     assert_eq!([facts.length_at(0), facts.length_at(1)], [Some(4), Some(4)]);
-    assert_eq!(facts.slot(0, 3), Some(Kind::I64));
-    assert_eq!(facts.local(0, 0), Some(Kind::I64));
+    let (mut locals, mut slots) = facts.kinds_at(0);
+    assert_eq!([locals.next(), slots.nth(3)], [Some(Some(Kind::I64)); 2]);
     assert!(!facts.has_calls());
 }
 
