@@ -26,7 +26,7 @@ use super::instruction::Opcode;
 use super::verify::{At, Facts, Op, Program, Target, offset};
 use crate::alloc_util::{try_push, try_reserve};
 use crate::format::bytes::i64_at;
-use crate::ir::{Binary, Condition, FunctionBuilder, Label, Local, Scalar, Slot, ValueType};
+use crate::ir::{Binary, Condition, FunctionBuilder, Label, Local, Scalar, Slot, Unary, ValueType};
 use value_stack::{Class, Val, ValueStack};
 use variables::Variables;
 
@@ -359,22 +359,22 @@ impl<'t, 'f> Body<'t, 'f> {
     fn operation(&mut self, op: Op) -> bool {
         use Opcode as O;
         match op.opcode() {
-            O::AddI64 => self.integers(Binary::Add, None),
-            O::SubI64 => self.integers(Binary::Subtract, None),
-            O::MulI64 => self.integers(Binary::Multiply, None),
-            O::AddI64Pop => self.integers(Binary::Add, Some(op.a())),
-            O::SubI64Pop => self.integers(Binary::Subtract, Some(op.a())),
-            O::MulI64Pop => self.integers(Binary::Multiply, Some(op.a())),
-            O::DivI64 => self.divide(Binary::Divide),
-            O::ModI64 => self.divide(Binary::Remainder),
-            O::AddF64 => self.floats(Binary::Add),
-            O::SubF64 => self.floats(Binary::Subtract),
-            O::MulF64 => self.floats(Binary::Multiply),
-            O::DivF64 => self.floats(Binary::Divide),
-            O::And => self.bools(Binary::And),
-            O::Or => self.bools(Binary::Or),
-            O::Not => self.invert(),
-            O::NegI64 => self.negate(),
+            O::AddI64 => self.binary(Binary::Add, Class::Int, None),
+            O::SubI64 => self.binary(Binary::Subtract, Class::Int, None),
+            O::MulI64 => self.binary(Binary::Multiply, Class::Int, None),
+            O::AddI64Pop => self.binary(Binary::Add, Class::Int, Some(op.a())),
+            O::SubI64Pop => self.binary(Binary::Subtract, Class::Int, Some(op.a())),
+            O::MulI64Pop => self.binary(Binary::Multiply, Class::Int, Some(op.a())),
+            O::DivI64 => self.binary(Binary::Divide, Class::Int, None),
+            O::ModI64 => self.binary(Binary::Remainder, Class::Int, None),
+            O::AddF64 => self.binary(Binary::Add, Class::Float, None),
+            O::SubF64 => self.binary(Binary::Subtract, Class::Float, None),
+            O::MulF64 => self.binary(Binary::Multiply, Class::Float, None),
+            O::DivF64 => self.binary(Binary::Divide, Class::Float, None),
+            O::And => self.binary(Binary::And, Class::Bool, None),
+            O::Or => self.binary(Binary::Or, Class::Bool, None),
+            O::Not => self.unary(Unary::Not, Class::Bool),
+            O::NegI64 => self.unary(Unary::Negate, Class::Int),
             O::Eq => return self.compare(Condition::Equal),
             O::Ne => return self.compare(Condition::NotEqual),
             O::Lt => return self.compare(Condition::Less),

@@ -1,9 +1,9 @@
 //! Arithmetic and logic.
 
+use super::Body;
 use super::value_stack::{Class, Val};
-use super::{Body, I64};
 use crate::bytecode::instruction::Opcode;
-use crate::ir::{Binary, Local, Scalar, Unary, Value};
+use crate::ir::{Binary, Local, Unary, Value};
 
 /// Where a result goes.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ impl Body<'_, '_> {
         }
     }
 
-    /// The second operand of an operation on integers.
+    /// The second operand of an operation on integers or bools.
     fn second(&mut self, value: Val) -> Value {
         let small = value.integer().and_then(|value| i32::try_from(value).ok());
         match small {
@@ -80,68 +80,31 @@ impl Body<'_, '_> {
         }
     }
 
-    /// Pops two integers and delivers the result of an operation.
-    pub(super) fn integers(&mut self, operation: Binary, slot: Option<u16>) {
-        let right = self.pop();
-        let left = self.pop();
-        // A constant comes second.
+    /// Pops two values of a class and delivers the result of an operation.
+    pub(super) fn binary(&mut self, operation: Binary, class: Class, slot: Option<u16>) {
+        let (right, left) = (self.pop(), self.pop());
+        let is_float = class == Class::Float;
         let (left, right) = match left {
-            Val::Const(..) if operation.is_commutative() => (right, left),
+            // A constant comes second.
+            Val::Const(..) if operation.is_commutative() && !is_float => (right, left),
             _ => (left, right),
         };
-        let (left, right) = (self.read(left), self.second(right));
-        let to = self.destination(Class::Int, slot);
-        self.t.ir.binary(operation, I64, to.local, left, right);
+        let left = self.read(left);
+        let right = if is_float { Value::Local(self.read(right)) } else { self.second(right) };
+        let to = self.destination(class, slot);
+        if operation.can_trap() && !is_float {
+            self.locate();
+        }
+        self.t.ir.binary(operation, class.scalar(), to.local, left, right);
         self.deliver(to);
     }
 
-    /// Pops two integers and delivers their quotient or remainder.
-    pub(super) fn divide(&mut self, operation: Binary) {
-        let (right, left) = (self.pop(), self.pop());
-        let (left, right) = (self.read(left), self.second(right));
-        let to = self.destination(Class::Int, None);
-        self.locate();
-        self.t.ir.binary(operation, I64, to.local, left, right);
-        self.deliver(to);
-    }
-
-    /// Pops two floats and delivers the result of an operation.
-    pub(super) fn floats(&mut self, operation: Binary) {
-        let (right, left) = (self.pop(), self.pop());
-        let (left, right) = (self.read(left), self.read(right));
-        let to = self.destination(Class::Float, None);
-        self.t.ir.binary(operation, Scalar::F64, to.local, left, right);
-        self.deliver(to);
-    }
-
-    /// Pops two bools and delivers the result of an operation.
-    pub(super) fn bools(&mut self, operation: Binary) {
-        let (right, left) = (self.pop(), self.pop());
-        let (left, right) = match left {
-            Val::Const(..) => (right, left),
-            _ => (left, right),
-        };
-        let (left, right) = (self.read(left), self.second(right));
-        let to = self.destination(Class::Bool, None);
-        self.t.ir.binary(operation, Scalar::Bool, to.local, left, right);
-        self.deliver(to);
-    }
-
-    /// Pops a bool and delivers its inverse.
-    pub(super) fn invert(&mut self) {
+    /// Pops a value of a class and delivers the result of an operation.
+    pub(super) fn unary(&mut self, operation: Unary, class: Class) {
         let value = self.pop();
         let from = self.read(value);
-        let to = self.destination(Class::Bool, None);
-        self.t.ir.unary(Unary::Not, Scalar::Bool, to.local, from);
-        self.deliver(to);
-    }
-
-    /// Pops an integer and delivers its negative.
-    pub(super) fn negate(&mut self) {
-        let value = self.pop();
-        let from = self.read(value);
-        let to = self.destination(Class::Int, None);
-        self.t.ir.unary(Unary::Negate, I64, to.local, from);
+        let to = self.destination(class, None);
+        self.t.ir.unary(operation, class.scalar(), to.local, from);
         self.deliver(to);
     }
 }
