@@ -31,7 +31,7 @@ pub(super) struct ValueNumbering {
 impl ValueNumbering {
     /// Removes redundant operations from `function`.
     pub(super) fn run(&mut self, function: &mut EditableFunction) -> Result<(), AllocError> {
-        self.table.reset(function.locals.len(), function.len())?;
+        self.table.reset(function.locals.len())?;
         self.effects = 0;
         function.targets(&mut self.targets)?;
         for index in 0..function.len() {

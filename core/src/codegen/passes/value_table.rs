@@ -2,15 +2,17 @@
 
 use alloc::vec::Vec;
 
+use hashbrown::HashMap;
+
 use super::local_map::LocalMap;
-use crate::alloc_util::{AllocError, try_push, try_resize};
+use crate::alloc_util::{AllocError, try_push};
 use crate::ir::instruction::NONE;
 
 /// The number of a value.
 pub(super) type ValueNumber = u32;
 
 /// An operation on values: two have the same result when they are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Expression {
     pub(super) opcode: u8,
     pub(super) type_code: u8,
@@ -28,60 +30,44 @@ struct Value {
     bits: Option<u64>,
 }
 
-/// An expression, its value, and the entry before it with the same hash.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    expression: Expression,
-    value: ValueNumber,
-    next: u32,
-}
-
 /// The value numbers in straight-line code.
 #[derive(Debug, Default)]
 pub(super) struct ValueTable {
     numbers: LocalMap<ValueNumber>,
     values: Vec<Value>,
-    entries: Vec<Entry>,
-    /// The newest entry by hash, valid if the epoch is the current one.
-    heads: Vec<(u32, u32)>,
+    /// The values of expressions, each with the epoch in which it was computed.
+    expressions: HashMap<(u32, Expression), ValueNumber>,
     epoch: u32,
+    /// Expressions of the current epoch.
+    count: usize,
 }
-
-/// The end of a chain of entries.
-const NIL: u32 = u32::MAX;
-
-/// The largest number of chains.
-const MAX_HEADS: usize = 1 << 15;
-
-/// The entries of a chain that are searched: more are a sign of an unlucky hash.
-const MAX_CHAIN: usize = 8;
 
 /// The expressions after which a long block starts anew, so that the table stays small.
 const MAX_ENTRIES: usize = 1 << 14;
 
 impl ValueTable {
-    /// Makes an empty table for a function with so many locals and instructions.
-    pub(super) fn reset(&mut self, locals: usize, instructions: usize) -> Result<(), AllocError> {
+    /// Makes an empty table for a function with so many locals.
+    pub(super) fn reset(&mut self, locals: usize) -> Result<(), AllocError> {
         self.numbers.reset(locals)?;
-        self.heads.clear();
-        let heads = instructions.clamp(16, MAX_HEADS).next_power_of_two();
-        try_resize(&mut self.heads, heads, (0, NIL))?;
-        self.epoch = 0;
+        self.expressions.clear();
         self.clear();
         Ok(())
     }
 
-    /// Removes all values.
+    /// Removes all values. Expressions of earlier epochs, which no look-up finds, stay in the map while they are few: a
+    /// function may have many short blocks.
     pub(super) fn clear(&mut self) {
         self.numbers.clear();
         self.values.clear();
-        self.entries.clear();
-        self.epoch = self.epoch.saturating_add(1);
+        if self.expressions.len() > MAX_ENTRIES {
+            self.expressions.clear();
+        }
+        (self.epoch, self.count) = (self.epoch.wrapping_add(1), 0);
     }
 
     /// Whether the table is to be cleared before the next instruction.
     pub(super) fn is_full(&self) -> bool {
-        self.entries.len() > MAX_ENTRIES
+        self.count > MAX_ENTRIES
     }
 
     /// A new value that `holder` has.
@@ -176,18 +162,7 @@ impl ValueTable {
 
     /// The value of an expression that was computed before.
     pub(super) fn find(&self, expression: &Expression) -> Option<ValueNumber> {
-        let &(epoch, mut next) = self.heads.get(self.head_of(expression))?;
-        if epoch != self.epoch {
-            return None;
-        }
-        for _ in 0..MAX_CHAIN {
-            let entry = self.entries.get(usize::try_from(next).ok()?)?;
-            if entry.expression == *expression {
-                return Some(entry.value);
-            }
-            next = entry.next;
-        }
-        None
+        self.expressions.get(&(self.epoch, *expression)).copied()
     }
 
     /// Records the value of an expression.
@@ -196,23 +171,9 @@ impl ValueTable {
         expression: Expression,
         value: ValueNumber,
     ) -> Result<(), AllocError> {
-        let number = u32::try_from(self.entries.len()).unwrap_or(NIL);
-        let (head, epoch) = (self.head_of(&expression), self.epoch);
-        let Some(head) = self.heads.get_mut(head) else { return Ok(()) };
-        let next = if head.0 == epoch { head.1 } else { NIL };
-        try_push(&mut self.entries, Entry { expression, value, next })?;
-        *head = (epoch, number);
+        self.expressions.try_reserve(1).map_err(|_| AllocError)?;
+        self.expressions.insert((self.epoch, expression), value);
+        self.count += 1;
         Ok(())
-    }
-
-    fn head_of(&self, expression: &Expression) -> usize {
-        let Expression { opcode, type_code, operands: [x, y, z], more: [m, n] } = *expression;
-        let first = u32::from(opcode) << 8 | u32::from(type_code);
-        let words = [first, x, y, z, m, n].map(u64::from);
-        let hash = words.into_iter().fold(0u64, |hash, word| {
-            (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
-        });
-        let mask = self.heads.len().saturating_sub(1);
-        usize::try_from(hash >> 40).unwrap_or(0) & mask
     }
 }
