@@ -168,42 +168,16 @@ pub enum Cond {
 
 impl Cond {
     /// All of them, by their codes.
-    pub const ALL: [Self; 14] = [
-        Self::Eq,
-        Self::Ne,
-        Self::Hs,
-        Self::Lo,
-        Self::Mi,
-        Self::Pl,
-        Self::Vs,
-        Self::Vc,
-        Self::Hi,
-        Self::Ls,
-        Self::Ge,
-        Self::Lt,
-        Self::Gt,
-        Self::Le,
-    ];
+    pub const ALL: [Self; 14] = {
+        use Cond::*;
+        [Eq, Ne, Hs, Lo, Mi, Pl, Vs, Vc, Hi, Ls, Ge, Lt, Gt, Le]
+    };
 
     /// The condition that holds where this one does not.
     #[must_use]
-    pub const fn inverted(self) -> Self {
-        match self {
-            Self::Eq => Self::Ne,
-            Self::Ne => Self::Eq,
-            Self::Hs => Self::Lo,
-            Self::Lo => Self::Hs,
-            Self::Mi => Self::Pl,
-            Self::Pl => Self::Mi,
-            Self::Vs => Self::Vc,
-            Self::Vc => Self::Vs,
-            Self::Hi => Self::Ls,
-            Self::Ls => Self::Hi,
-            Self::Ge => Self::Lt,
-            Self::Lt => Self::Ge,
-            Self::Gt => Self::Le,
-            Self::Le => Self::Gt,
-        }
+    pub fn inverted(self) -> Self {
+        // It differs in bit 0.
+        Self::ALL.get(self as usize ^ 1).copied().unwrap_or(self)
     }
 }
 

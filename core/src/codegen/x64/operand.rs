@@ -307,26 +307,9 @@ impl Cond {
 
     /// The condition that holds when this one does not.
     #[inline]
-    pub const fn inverted(self) -> Self {
-        use Cond::*;
-        match self {
-            O => No,
-            No => O,
-            B => Ae,
-            Ae => B,
-            E => Ne,
-            Ne => E,
-            Be => A,
-            A => Be,
-            S => Ns,
-            Ns => S,
-            P => Np,
-            Np => P,
-            L => Ge,
-            Ge => L,
-            Le => G,
-            G => Le,
-        }
+    pub fn inverted(self) -> Self {
+        // It differs in bit 0.
+        Self::ALL.get(usize::from(self.number() ^ 1)).copied().unwrap_or(self)
     }
 }
 
