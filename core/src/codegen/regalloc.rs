@@ -68,7 +68,7 @@ struct Holder {
 }
 
 /// The registers of one class during the scan.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ClassState {
     caller_saved: &'static [u8],
     callee_saved: &'static [u8],
@@ -235,22 +235,6 @@ impl Allocation {
         self.busy_slots.try_reserve(1).map_err(|_| AllocError)?;
         self.busy_slots.push(Reverse((last_use, slot)));
         Ok(slot)
-    }
-}
-
-impl Default for ClassState {
-    fn default() -> Self {
-        Self {
-            caller_saved: &[],
-            callee_saved: &[],
-            all: 0,
-            preserved: 0,
-            // The default of an array would be code for each element.
-            holders: [Holder { local: 0, last_use: 0, weight: 0 }; MAX_REGISTERS],
-            free: 0,
-            next_end: 0,
-            taken: 0,
-        }
     }
 }
 
