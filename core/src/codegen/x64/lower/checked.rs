@@ -25,34 +25,27 @@ impl Lower<'_, '_> {
         let to = self.trapping_destination(i.a);
         let is_right = right == Right::Operand(to.into()) && left != to.into();
         let cond = if scalar.is_signed() { Cond::O } else { Cond::B };
+        // The flags are those of the narrow type.
+        let width = ScalarWidth(scalar.bits());
         let through = match is_right {
             true if binary == Binary::AddChecked => {
-                self.alu_narrow(Alu::ADD, scalar, to, Right::Operand(left));
+                self.alu_of(Alu::ADD, width, to, Right::Operand(left));
                 to
             }
             true => {
                 self.move_place(Gpr::Rax, left, scalar);
-                self.alu_narrow(Alu::SUB, scalar, Gpr::Rax, right);
+                self.alu_of(Alu::SUB, width, Gpr::Rax, right);
                 Gpr::Rax
             }
             false => {
                 self.move_place(to, left, scalar);
-                self.alu_narrow(row_of(binary), scalar, to, right);
+                self.alu_of(row_of(binary), width, to, right);
                 to
             }
         };
         self.asm.jcc(cond, trap);
         self.extend(through, scalar);
         self.set_int(i.a, through);
-    }
-
-    /// With the width of the type, so that the flags are those of the type.
-    fn alu_narrow(&mut self, row: Alu, scalar: Scalar, to: Gpr, right: Right) {
-        let width = ScalarWidth(scalar.bits());
-        match right {
-            Right::Operand(operand) => self.asm.alu(row, width, to, operand),
-            Right::Number(number) => self.asm.alu(row, width, to, number),
-        }
     }
 
     fn multiply_checked(&mut self, i: &Instruction, scalar: Scalar, trap: Label) {

@@ -2,13 +2,17 @@
 
 use super::value::Right;
 use super::{Lower, ScalarWidth, width_of};
-use crate::codegen::x64::operand::{Cl, Gpr, GprOrStack, Mem, Scale, W32};
+use crate::codegen::x64::operand::{Cl, Gpr, GprOrStack, Mem, Scale, W32, Width};
 use crate::codegen::x64::row::{Alu, Shift};
 use crate::ir::{Binary, Instruction, Scalar, Unary};
 
 impl Lower<'_, '_> {
     pub(super) fn alu(&mut self, row: Alu, scalar: Scalar, to: Gpr, right: Right) {
-        let width = width_of(scalar);
+        self.alu_of(row, width_of(scalar), to, right);
+    }
+
+    /// The same of any width.
+    pub(super) fn alu_of(&mut self, row: Alu, width: impl Width, to: Gpr, right: Right) {
         match right {
             Right::Operand(operand) => self.asm.alu(row, width, to, operand),
             Right::Number(number) => self.asm.alu(row, width, to, number),

@@ -2,7 +2,7 @@
 
 use super::{Lower, ScalarWidth, float_of};
 use crate::codegen::lowering::MAX_INLINE_BYTES;
-use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, Scale, W8, W16, W32, W64, Xmm};
+use crate::codegen::x64::operand::{Cond, Gpr, Mem, Rip, Scale, W8, W64, Xmm};
 use crate::ir::STACK_LIMIT;
 use crate::ir::{Instruction, NONE, Opcode, Scalar};
 
@@ -112,28 +112,18 @@ impl Lower<'_, '_> {
     }
 
     fn copy_part(&mut self, to: Mem, from: Mem, size: u32) {
-        match size {
+        let scalar = match size {
             16 => {
                 self.asm.movups(Xmm::Xmm15, from);
-                self.asm.movups_store(to, Xmm::Xmm15);
+                return self.asm.movups_store(to, Xmm::Xmm15);
             }
-            8 => {
-                self.asm.mov(W64, Gpr::Rax, from);
-                self.asm.mov(W64, to, Gpr::Rax);
-            }
-            4 => {
-                self.asm.mov(W32, Gpr::Rax, from);
-                self.asm.mov(W32, to, Gpr::Rax);
-            }
-            2 => {
-                self.asm.movzx(Gpr::Rax, W16, from);
-                self.asm.mov(W16, to, Gpr::Rax);
-            }
-            _ => {
-                self.asm.movzx(Gpr::Rax, W8, from);
-                self.asm.mov(W8, to, Gpr::Rax);
-            }
-        }
+            8 => Scalar::U64,
+            4 => Scalar::U32,
+            2 => Scalar::U16,
+            _ => Scalar::U8,
+        };
+        self.fill(Gpr::Rax, scalar, from);
+        self.asm.mov(ScalarWidth(scalar.bits()), to, Gpr::Rax);
     }
 
     pub(super) fn fill_memory(&mut self, i: &Instruction) {
