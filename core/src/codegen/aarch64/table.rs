@@ -58,12 +58,8 @@ rows! {
         ORN "orn" 0x2a20_0000 "ORN (shifted register)";
         /// Exclusive or.
         EOR "eor" 0x4a00_0000 "EOR (immediate), (shifted register)";
-        /// Exclusive or not.
-        EON "eon" 0x4a20_0000 "EON (shifted register)";
         /// And; sets the flags.
         ANDS "ands" 0x6a00_0000 "ANDS (immediate), (shifted register)";
-        /// And not; sets the flags.
-        BICS "bics" 0x6a20_0000 "BICS (shifted register)";
     }
 }
 
@@ -84,8 +80,6 @@ rows! {
     Bitfield {
         /// With copies of the highest of them above, and zeros below.
         SBFM "sbfm" 0x1300_0000 "SBFM";
-        /// Into the destination, of which the other bits stay.
-        BFM "bfm" 0x3300_0000 "BFM";
         /// With zeros around.
         UBFM "ubfm" 0x5300_0000 "UBFM";
     }
@@ -134,10 +128,6 @@ rows! {
         CSEL "csel" 0x1a80_0000 "CSEL";
         /// The second plus 1.
         CSINC "csinc" 0x1a80_0400 "CSINC";
-        /// The bits of the second inverted.
-        CSINV "csinv" 0x5a80_0000 "CSINV";
-        /// The second negated.
-        CSNEG "csneg" 0x5a80_0400 "CSNEG";
     }
 }
 
@@ -148,16 +138,12 @@ rows! {
         STRB "strb" 0x3800_0000 "STRB (immediate), (register); STURB";
         /// Loads 8 bits, with zeros.
         LDRB "ldrb" 0x3840_0000 "LDRB (immediate), (register); LDURB";
-        /// Loads 8 bits, with their sign, to 64.
-        LDRSB_64 "ldrsb x" 0x3880_0000 "LDRSB (immediate), (register); LDURSB";
         /// Loads 8 bits, with their sign, to 32.
         LDRSB_32 "ldrsb w" 0x38c0_0000 "LDRSB (immediate), (register); LDURSB";
         /// Stores 16 bits.
         STRH "strh" 0x7800_0000 "STRH (immediate), (register); STURH";
         /// Loads 16 bits, with zeros.
         LDRH "ldrh" 0x7840_0000 "LDRH (immediate), (register); LDURH";
-        /// Loads 16 bits, with their sign, to 64.
-        LDRSH_64 "ldrsh x" 0x7880_0000 "LDRSH (immediate), (register); LDURSH";
         /// Loads 16 bits, with their sign, to 32.
         LDRSH_32 "ldrsh w" 0x78c0_0000 "LDRSH (immediate), (register); LDURSH";
         /// Stores 32 bits.
@@ -196,10 +182,6 @@ rows! {
 rows! {
     /// Loads and stores of two registers; the fields opc, V and L.
     Pair {
-        /// Stores 32 bits of each.
-        STP_W "stp w" 0x2800_0000 "STP";
-        /// Loads 32 bits into each, with zeros.
-        LDP_W "ldp w" 0x2840_0000 "LDP";
         /// Stores 64 bits of each.
         STP_X "stp x" 0xa800_0000 "STP";
         /// Loads 64 bits into each.
@@ -226,12 +208,6 @@ rows! {
         FADD "fadd" 0x1e20_2800 "FADD (scalar)";
         /// The difference.
         FSUB "fsub" 0x1e20_3800 "FSUB (scalar)";
-        /// The greater one; a NaN if one is.
-        FMAX "fmax" 0x1e20_4800 "FMAX (scalar)";
-        /// The lesser one; a NaN if one is.
-        FMIN "fmin" 0x1e20_5800 "FMIN (scalar)";
-        /// The product negated.
-        FNMUL "fnmul" 0x1e20_8800 "FNMUL (scalar)";
     }
 }
 
@@ -252,18 +228,6 @@ rows! {
 rows! {
     /// A float as an integer. What does not fit is the nearest integer that does; a NaN is 0.
     Round {
-        /// Signed, to the nearest, ties to even.
-        FCVTNS "fcvtns" 0x1e20_0000 "FCVTNS (scalar)";
-        /// Unsigned, to the nearest, ties to even.
-        FCVTNU "fcvtnu" 0x1e21_0000 "FCVTNU (scalar)";
-        /// Signed, up.
-        FCVTPS "fcvtps" 0x1e28_0000 "FCVTPS (scalar)";
-        /// Unsigned, up.
-        FCVTPU "fcvtpu" 0x1e29_0000 "FCVTPU (scalar)";
-        /// Signed, down.
-        FCVTMS "fcvtms" 0x1e30_0000 "FCVTMS (scalar)";
-        /// Unsigned, down.
-        FCVTMU "fcvtmu" 0x1e31_0000 "FCVTMU (scalar)";
         /// Signed, towards 0.
         FCVTZS "fcvtzs" 0x1e38_0000 "FCVTZS (scalar, integer)";
         /// Unsigned, towards 0.
@@ -290,14 +254,8 @@ rows! {
         PACIASP "paciasp" 0xd503_233f "PACIA, PACIA1716, PACIASP, PACIAZ, PACIZA";
         /// Checks the signature and removes it.
         AUTIASP "autiasp" 0xd503_23bf "AUTIA, AUTIA1716, AUTIASP, AUTIAZ, AUTIZA";
-        /// A landing pad of no branch.
-        BTI "bti" 0xd503_241f "BTI";
         /// A landing pad of calls, and of jumps through X16 and X17.
         BTI_C "bti c" 0xd503_245f "BTI";
-        /// A landing pad of jumps.
-        BTI_J "bti j" 0xd503_249f "BTI";
-        /// A landing pad of calls and jumps.
-        BTI_JC "bti jc" 0xd503_24df "BTI";
     }
 }
 

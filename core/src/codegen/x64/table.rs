@@ -41,10 +41,6 @@ rows!(Alu {
     ADD "add" { digit: 0 } "ADD—Add";
     /// Sets bits.
     OR "or" { digit: 1 } "OR—Logical Inclusive OR";
-    /// Adds, and the carry.
-    ADC "adc" { digit: 2 } "ADC—Add With Carry";
-    /// Subtracts, and the borrow.
-    SBB "sbb" { digit: 3 } "SBB—Integer Subtraction With Borrow";
     /// Keeps the bits that are set in both.
     AND "and" { digit: 4 } "AND—Logical AND";
     /// Subtracts.
@@ -69,8 +65,6 @@ rows!(Unary {
     DIV "div" { opcode: 0xf6, digit: 6 } "DIV—Unsigned Divide";
     /// As `DIV`, signed, rounding towards 0. The lowest number divided by -1 does not fit.
     IDIV "idiv" { opcode: 0xf6, digit: 7 } "IDIV—Signed Divide";
-    /// Adds 1 and leaves the carry.
-    INC "inc" { opcode: 0xfe, digit: 0 } "INC—Increment by 1";
     /// Subtracts 1 and leaves the carry.
     DEC "dec" { opcode: 0xfe, digit: 1 } "DEC—Decrement by 1";
 });
@@ -78,12 +72,6 @@ rows!(Unary {
 rows!(Shift {
     /// Rotates left.
     ROL "rol" { digit: 0 } "RCL/RCR/ROL/ROR—Rotate";
-    /// Rotates right.
-    ROR "ror" { digit: 1 } "RCL/RCR/ROL/ROR—Rotate";
-    /// Rotates left through the carry.
-    RCL "rcl" { digit: 2 } "RCL/RCR/ROL/ROR—Rotate";
-    /// Rotates right through the carry.
-    RCR "rcr" { digit: 3 } "RCL/RCR/ROL/ROR—Rotate";
     /// Shifts left.
     SHL "shl" { digit: 4 } "SAL/SAR/SHL/SHR—Shift";
     /// Shifts right and fills with zeros.
@@ -121,9 +109,6 @@ rows!(Bitwise {
     /// Keeps the bits that are set in both.
     AND "andp" { opcode: 0x54 }
         "ANDPD—Bitwise Logical AND of Packed Double Precision Floating-Point Values";
-    /// Flips all bits of the destination, then keeps those that are set in both.
-    ANDN "andnp" { opcode: 0x55 }
-        "ANDNPD—Bitwise Logical AND NOT of Packed Double Precision Floating-Point Values";
     /// Sets bits.
     OR "orp" { opcode: 0x56 }
         "ORPD—Bitwise Logical OR of Packed Double Precision Floating-Point Values";
@@ -158,8 +143,7 @@ macro_rules! methods {
 }
 
 impl Assembler {
-    methods!(Alu: add ADD, or OR, adc ADC, sbb SBB, and AND, sub SUB, xor XOR, cmp CMP);
-    methods!(Unary: not NOT, neg NEG, mul MUL, imul_wide IMUL_WIDE, div DIV, idiv IDIV,
-        inc INC, dec DEC);
-    methods!(Shift: rol ROL, ror ROR, rcl RCL, rcr RCR, shl SHL, shr SHR, sar SAR);
+    methods!(Alu: add ADD, or OR, and AND, sub SUB, xor XOR, cmp CMP);
+    methods!(Unary: not NOT, neg NEG, mul MUL, imul_wide IMUL_WIDE, div DIV, idiv IDIV, dec DEC);
+    methods!(Shift: rol ROL, shl SHL, shr SHR, sar SAR);
 }
