@@ -112,6 +112,17 @@ pub struct Engine<'c> {
     budget: u64,
 }
 
+/// What an engine that compiles does, or one that only interprets.
+macro_rules! native {
+    ($inner:expr, $native:ident => $compiles:expr, else $interprets:expr) => {
+        match $inner {
+            Inner::Interpreted(_) => $interprets,
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            Inner::Native($native) => $compiles,
+        }
+    };
+}
+
 impl<'c> Engine<'c> {
     /// An engine that interprets `program`, which calls functions of `hosts`.
     ///
@@ -168,33 +179,19 @@ impl<'c> Engine<'c> {
 
     /// Sets the observer of code that is compiled from now on. An engine that only interprets has none.
     pub fn observe(&mut self, observer: Box<dyn CodeObserver + 'c>) {
-        match &mut self.inner {
-            Inner::Interpreted(_) => drop(observer),
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => native.observe(observer),
-        }
+        native!(&mut self.inner, native => native.observe(observer), else drop(observer))
     }
 
     /// Drops the [observer](Self::observe)'s registrations of function addresses. The addresses remain valid.
     pub fn unregister(&self) {
-        match &self.inner {
-            Inner::Interpreted(_) => {}
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => native.unregister(),
-        }
+        native!(&self.inner, native => native.unregister(), else {})
     }
 
     /// Bytes of machine code compiled so far.
     pub fn code_bytes(&self) -> usize {
-        match &self.inner {
-            Inner::Interpreted(_) => 0,
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => {
-                let mut sum = 0usize;
-                native.for_each_code(|_, _, bytes| sum = sum.saturating_add(bytes));
-                sum
-            }
-        }
+        let mut sum = 0usize;
+        self.for_each_code(|_, _, bytes| sum = sum.saturating_add(bytes));
+        sum
     }
 
     /// Sets how many bytes the large activations of a [call](Self::call) may take together
@@ -205,12 +202,9 @@ impl<'c> Engine<'c> {
 
     /// Sets the compilation threshold ([`Tiers::Compile`]). Compiled functions remain compiled.
     pub fn set_threshold(&self, threshold: u32) {
-        match &self.inner {
-            Inner::Interpreted(_) => {}
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => native.set_threshold(threshold),
-        }
-        let _ = threshold;
+        native!(&self.inner, native => native.set_threshold(threshold), else {
+            let _ = threshold;
+        });
     }
 
     /// Calls a function and returns its result: an integer, the bits of a float, 0 or 1 for a bool, or
@@ -295,11 +289,7 @@ impl<'c> Engine<'c> {
     /// # Errors
     /// No such function, no memory, or an engine that does not compile.
     pub fn compile(&self, function: u32) -> Result<(usize, usize), CodeError> {
-        match &self.inner {
-            Inner::Interpreted(_) => self.interpreted(function),
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => native.compile(function),
-        }
+        native!(&self.inner, native => native.compile(function), else self.interpreted(function))
     }
 
     /// The address of a C function that calls function `function` with its arguments and returns its result
@@ -309,11 +299,7 @@ impl<'c> Engine<'c> {
     /// # Errors
     /// No such function, more than eight parameters, no memory, or an engine that does not compile.
     pub fn address(&self, function: u32) -> Result<usize, CodeError> {
-        match &self.inner {
-            Inner::Interpreted(_) => self.interpreted(function),
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => native.address(function),
-        }
+        native!(&self.inner, native => native.address(function), else self.interpreted(function))
     }
 
     fn interpreted<T>(&self, function: u32) -> Result<T, CodeError> {
@@ -328,32 +314,23 @@ impl<'c> Engine<'c> {
 
     /// Whether `address` was returned by [`address`](Self::address), by a linear search.
     pub fn has_address(&self, address: usize) -> bool {
-        let _ = address;
-        match &self.inner {
-            Inner::Interpreted(_) => false,
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => native.has_address(address),
-        }
+        native!(&self.inner, native => native.has_address(address), else {
+            let _ = address;
+            false
+        })
     }
 
     /// Sets the hook that is called when a call through an [address](Self::address) traps, on the thread of
     /// the call.
     pub fn on_trap(&self, hook: Option<TrapHook>) {
-        match &self.inner {
-            Inner::Interpreted(_) => {}
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => native.on_trap(hook),
-        }
-        let _ = hook;
+        native!(&self.inner, native => native.on_trap(hook), else {
+            let _ = hook;
+        });
     }
 
     /// Calls `each` with the index, code address and code size in bytes of each compiled function.
     pub fn for_each_code(&self, each: impl FnMut(u32, usize, usize)) {
-        match &self.inner {
-            Inner::Interpreted(_) => drop(each),
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-            Inner::Native(native) => native.for_each_code(each),
-        }
+        native!(&self.inner, native => native.for_each_code(each), else drop(each))
     }
 }
 
