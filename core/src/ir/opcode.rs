@@ -257,6 +257,10 @@ const TRAP: u8 = 0x40;
 /// The difference between the codes of a branch and of the comparison with its condition.
 const BRANCH: u8 = 0x10;
 
+/// The names of branches and of traps that compare, by condition.
+const BRANCHES: [&str; 6] = ["br_eq", "br_ne", "br_lt", "br_le", "br_gt", "br_ge"];
+const TRAPS: [&str; 6] = ["trap_eq", "trap_ne", "trap_lt", "trap_le", "trap_gt", "trap_ge"];
+
 /// The bit of the code of an instruction whose second operand is an immediate number.
 pub(super) const IMMEDIATE: u8 = 0x80;
 
@@ -337,28 +341,30 @@ const fn by_code() -> [Option<(Opcode, bool)>; 256] {
     }
     at = 0;
     while at < Binary::ALL.len() {
-        let code = Binary::FIRST as usize + at;
-        table[code] = Some((Opcode::Binary(Binary::ALL[at]), false));
-        table[code | IMMEDIATE as usize] = Some((Opcode::Binary(Binary::ALL[at]), true));
+        set(&mut table, Binary::FIRST as usize + at, Opcode::Binary(Binary::ALL[at]));
         at += 1;
     }
     at = 0;
     while at < Condition::ALL.len() {
         let (code, condition) = (Condition::FIRST as usize + at, Condition::ALL[at]);
-        table[code] = Some((Opcode::Compare(condition), false));
-        table[code | IMMEDIATE as usize] = Some((Opcode::Compare(condition), true));
-        let code = code + BRANCH as usize;
-        table[code] = Some((Opcode::Branch(condition), false));
-        table[code | IMMEDIATE as usize] = Some((Opcode::Branch(condition), true));
-        let code = Condition::FIRST as usize + at + TRAP as usize;
-        table[code] = Some((Opcode::TrapCompare(condition), false));
-        table[code | IMMEDIATE as usize] = Some((Opcode::TrapCompare(condition), true));
+        set(&mut table, code, Opcode::Compare(condition));
+        set(&mut table, code + BRANCH as usize, Opcode::Branch(condition));
+        set(&mut table, code + TRAP as usize, Opcode::TrapCompare(condition));
         at += 1;
     }
-    let copy = Opcode::CopyMemory;
-    table[0x48 | IMMEDIATE as usize] = Some((copy, true));
-    table[0x49 | IMMEDIATE as usize] = Some((Opcode::FillMemory, true));
+    set(&mut table, 0x48, Opcode::CopyMemory);
+    set(&mut table, 0x49, Opcode::FillMemory);
     table
+}
+
+/// Sets both forms of an operation that takes a local or an immediate number.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which refuses an index out of bounds"
+)]
+const fn set(table: &mut [Option<(Opcode, bool)>; 256], code: usize, opcode: Opcode) {
+    table[code] = Some((opcode, false));
+    table[code | IMMEDIATE as usize] = Some((opcode, true));
 }
 
 impl Opcode {
@@ -433,22 +439,8 @@ impl Opcode {
             Self::Unary(unary) => unary.name(),
             Self::Binary(binary) => binary.name(),
             Self::Compare(condition) => condition.name(),
-            Self::Branch(condition) => match condition {
-                Condition::Equal => "br_eq",
-                Condition::NotEqual => "br_ne",
-                Condition::Less => "br_lt",
-                Condition::LessEqual => "br_le",
-                Condition::Greater => "br_gt",
-                Condition::GreaterEqual => "br_ge",
-            },
-            Self::TrapCompare(condition) => match condition {
-                Condition::Equal => "trap_eq",
-                Condition::NotEqual => "trap_ne",
-                Condition::Less => "trap_lt",
-                Condition::LessEqual => "trap_le",
-                Condition::Greater => "trap_gt",
-                Condition::GreaterEqual => "trap_ge",
-            },
+            Self::Branch(condition) => BRANCHES.get(condition as usize).copied().unwrap_or(""),
+            Self::TrapCompare(condition) => TRAPS.get(condition as usize).copied().unwrap_or(""),
             _ => self.plain_name(),
         }
     }
