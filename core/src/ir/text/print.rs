@@ -1,5 +1,6 @@
 //! From functions to text.
 
+use alloc::format;
 use core::fmt::{self, Write};
 
 use super::error::limits;
@@ -136,19 +137,14 @@ impl Printer<'_, '_> {
         let is_function = self.names.is_some() && self.body.type_params() == 0;
         let keyword = if is_function { "function" } else { "template" };
         write!(out, "{keyword} {}", Name(name))?;
-        for index in 0..self.body.type_params() {
-            write!(out, "{}T{index}", if index == 0 { "<" } else { ", " })?;
+        if self.body.type_params() > 0 {
+            list(["<", ">"], (0..self.body.type_params()).map(ValueType::Parameter), out)?;
         }
-        out.write_str(if self.body.type_params() == 0 { "(" } else { ">(" })?;
         let signature = self.body.signature();
-        for (index, &code) in signature.params.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(out, "{comma}v{index}: {}", Code(code))?;
-        }
-        out.write_str(")")?;
-        if signature.result != 0 {
-            write!(out, " -> {}", Code(signature.result))?;
-        }
+        let params = signature.params.iter().enumerate();
+        let params = params.map(|(index, &code)| format!("v{index}: {}", Code(code)));
+        list(["(", ")"], params, out)?;
+        result(signature.result, out)?;
         out.write_str("\n")
     }
 
@@ -278,16 +274,9 @@ impl Printer<'_, '_> {
             CalleeKind::Indirect => write!(out, "v{}", i.c)?,
             _ => self.callee(callee, out)?,
         }
-        out.write_str("(")?;
-        let operands = self.body.operands_of(i);
-        for (index, local) in operands.iter().flat_map(|operands| operands.iter()).enumerate() {
-            write!(out, "{}v{local}", if index == 0 { "" } else { ", " })?;
-        }
-        out.write_str(")")?;
-        if !is_stated && !is_tail && callee.signature.result != 0 {
-            write!(out, " -> {}", Code(callee.signature.result))?;
-        }
-        Ok(())
+        let operands = self.body.operands_of(i).into_iter().flat_map(|operands| operands.iter());
+        list(["(", ")"], operands.map(|local| format!("v{local}")), out)?;
+        if is_stated || is_tail { Ok(()) } else { result(callee.signature.result, out) }
     }
 
     fn address(&self, i: &Instruction, callee: &Callee<'_>, out: &mut dyn Write) -> fmt::Result {
@@ -295,14 +284,8 @@ impl Printer<'_, '_> {
         let name = if is_host { "host_address" } else { i.opcode.name() };
         write!(out, "{name} v{}, ", i.a)?;
         self.callee(callee, out)?;
-        for (index, &code) in callee.signature.params.iter().enumerate() {
-            write!(out, "{}{}", if index == 0 { "(" } else { ", " }, Code(code))?;
-        }
-        out.write_str(if callee.signature.params.is_empty() { "()" } else { ")" })?;
-        if callee.signature.result != 0 {
-            write!(out, " -> {}", Code(callee.signature.result))?;
-        }
-        Ok(())
+        list(["(", ")"], callee.signature.params.iter().map(|&code| Code(code)), out)?;
+        result(callee.signature.result, out)
     }
 
     /// The name of a callee with its type arguments, or its number.
@@ -320,6 +303,24 @@ impl Printer<'_, '_> {
             None => write!(out, "{number}"),
         }
     }
+}
+
+/// A list in brackets, with commas.
+fn list<T: fmt::Display>(
+    [open, close]: [&str; 2],
+    items: impl Iterator<Item = T>,
+    out: &mut dyn Write,
+) -> fmt::Result {
+    out.write_str(open)?;
+    for (index, item) in items.enumerate() {
+        write!(out, "{}{item}", if index == 0 { "" } else { ", " })?;
+    }
+    out.write_str(close)
+}
+
+/// ` -> TYPE`, or nothing for a function without a result.
+fn result(code: u8, out: &mut dyn Write) -> fmt::Result {
+    if code == 0 { Ok(()) } else { write!(out, " -> {}", Code(code)) }
 }
 
 /// The number of a constant: in place of one that its type does not have, the number that the local gets, because the parser

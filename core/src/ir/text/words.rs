@@ -80,6 +80,22 @@ impl<'t> Words<'t> {
         self.sign(',', "a comma")
     }
 
+    /// Items in parentheses, with commas.
+    pub(super) fn list<V>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<V, TextErrorKind>,
+    ) -> Result<Vec<V>, TextErrorKind> {
+        let mut items = Vec::new();
+        self.sign('(', "`(`")?;
+        while !self.has(')')? {
+            if !items.is_empty() {
+                self.comma()?;
+            }
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+
     pub(super) fn end(&mut self) -> Result<(), TextErrorKind> {
         match self.lexer.next()? {
             None => Ok(()),

@@ -117,7 +117,7 @@ impl<'t> Parser<'t> {
         let to = self.local(words)?;
         words.comma()?;
         let (_, callee) = self.callee(words, kind)?;
-        let params = list(words, |words| self.ty(words))?;
+        let params = words.list(|words| self.ty(words))?;
         let result: Option<ValueType> =
             if words.has_arrow()? { Some(self.ty(words)?) } else { None };
         callee.check(params.iter().copied().map(Some), result)?;
@@ -166,7 +166,7 @@ impl<'t> Parser<'t> {
     }
 
     fn arguments(&self, words: &mut Words<'t>) -> Result<Vec<Local>, TextErrorKind> {
-        list(words, |words| self.local(words))
+        words.list(|words| self.local(words))
     }
 
     /// Types up to the `>` that belongs to the `<` in front of them.
@@ -202,20 +202,4 @@ impl<'t> Parser<'t> {
             }
         }
     }
-}
-
-/// `(a, b)`
-fn list<'t, V>(
-    words: &mut Words<'t>,
-    mut item: impl FnMut(&mut Words<'t>) -> Result<V, TextErrorKind>,
-) -> Result<Vec<V>, TextErrorKind> {
-    let mut items = Vec::new();
-    words.sign('(', "`(`")?;
-    while !words.has(')')? {
-        if !items.is_empty() {
-            words.comma()?;
-        }
-        items.push(item(words)?);
-    }
-    Ok(items)
 }

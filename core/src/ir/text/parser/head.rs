@@ -25,16 +25,11 @@ impl<'t> Head<'t> {
         let is_template = words.name()? == "template";
         let name = words.name()?;
         let types = if is_template { type_parameters(&mut words)? } else { BTreeMap::new() };
-        let mut params = Vec::new();
-        words.sign('(', "`(`")?;
-        while !words.has(')')? {
-            if !params.is_empty() {
-                words.comma()?;
-            }
+        let params = words.list(|words| {
             let name = words.name()?;
             words.sign(':', "`:`")?;
-            params.push((name, named_type(&types, &words.name()?)?));
-        }
+            Ok((name, named_type(&types, &words.name()?)?))
+        })?;
         let result = match words.next()? {
             None => None,
             Some(Token::Arrow) => Some(named_type(&types, &words.name()?)?),
