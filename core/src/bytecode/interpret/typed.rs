@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::activation::{Activation, Event};
 use super::ops::{CalledFunctions, Ops};
@@ -27,17 +28,11 @@ struct Frame {
 }
 
 impl Frame {
-    /// The `count` arguments that it has just removed from its vector.
-    fn arguments(&self, count: usize) -> Arguments {
-        Arguments { begin: self.vector + self.length, count }
+    /// Where the `count` arguments lie that it has just removed from its vector.
+    fn arguments(&self, count: usize) -> Range<usize> {
+        let begin = self.vector + self.length;
+        begin..begin + count
     }
-}
-
-/// Values that are passed, where they lie among the values of the interpreter.
-#[derive(Clone, Copy, Debug)]
-struct Arguments {
-    begin: usize,
-    count: usize,
 }
 
 /// Runs the functions of one program that compile.
@@ -69,7 +64,7 @@ impl TypedInterpreter {
         try_reserve(&mut self.values, args.len()).map_err(none)?;
         self.values.extend_from_slice(args);
         let mut run = Run { interpreter: self, environment, tier, space };
-        match run.enter(function, Arguments { begin: 0, count: args.len() }, 0)? {
+        match run.enter(function, 0..args.len(), 0)? {
             Some(done) => Ok(done),
             None => run.run(),
         }
@@ -112,10 +107,14 @@ struct Run<'r, 'e, 'c, T> {
 
 impl<T: TierUp> Run<'_, '_, '_, T> {
     /// Begins an activation whose values lie at `base`; a result when the tier has run it already.
-    fn enter(&mut self, function: u32, args: Arguments, base: usize) -> Result<Option<u64>, Trap> {
-        let Arguments { begin, count } = args;
+    fn enter(
+        &mut self,
+        function: u32,
+        args: Range<usize>,
+        base: usize,
+    ) -> Result<Option<u64>, Trap> {
         if T::WATCHES {
-            let args = self.interpreter.values.get(begin..begin + count).unwrap_or(&[]);
+            let args = self.interpreter.values.get(args.clone()).unwrap_or(&[]);
             if let Some(done) = self.tier.on_call(function, args, self.space) {
                 return done.map(Some);
             }
@@ -133,10 +132,10 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
         if values.len() < end {
             try_resize(values, end, 0).map_err(|none| trap(none.into()))?;
         }
-        let given = count.min(params);
+        let given = args.len().min(params);
         // One after another, because they are few: those of a tail call lie behind where they go.
         for number in 0..given {
-            let value = values.get(begin + number).copied().unwrap_or(0);
+            let value = values.get(args.start + number).copied().unwrap_or(0);
             if let Some(place) = values.get_mut(base + number) {
                 *place = value;
             }
@@ -239,8 +238,7 @@ impl<T: TierUp> Run<'_, '_, '_, T> {
     }
 
     fn host(&mut self, mut frame: Frame, index: u16, argc: usize) -> Result<(), Trap> {
-        let Arguments { begin, count } = frame.arguments(argc);
-        let args = self.interpreter.values.get(begin..begin + count).unwrap_or(&[]);
+        let args = self.interpreter.values.get(frame.arguments(argc)).unwrap_or(&[]);
         let value = self.environment.call_host(index, args);
         let value = value.map_err(|cause| self.trap(&frame, cause))?;
         self.push(&mut frame, value.cast_unsigned());

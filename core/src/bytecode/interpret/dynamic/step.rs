@@ -49,38 +49,33 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
 
     /// Executes an instruction that computes with the end of the operand stack.
     fn compute(&mut self, frame: Frame, instruction: I) -> Result<Step, Cause> {
-        match instruction {
-            I::AddI64 => self.integers(|l, r| Ok(l.wrapping_add(r)))?,
-            I::SubI64 => self.integers(|l, r| Ok(l.wrapping_sub(r)))?,
-            I::MulI64 => self.integers(|l, r| Ok(l.wrapping_mul(r)))?,
-            I::DivI64 => self.integers(|l, r| divide(l, r, i64::wrapping_div))?,
-            I::ModI64 => self.integers(|l, r| divide(l, r, i64::wrapping_rem))?,
+        let value = match instruction {
+            I::AddI64 | I::AddI64Pop { .. } => self.integers(i64::wrapping_add)?,
+            I::SubI64 | I::SubI64Pop { .. } => self.integers(i64::wrapping_sub)?,
+            I::MulI64 | I::MulI64Pop { .. } => self.integers(i64::wrapping_mul)?,
+            I::DivI64 => self.quotient(i64::wrapping_div)?,
+            I::ModI64 => self.quotient(i64::wrapping_rem)?,
             I::AddF64 => self.floats(|l, r| l + r)?,
             I::SubF64 => self.floats(|l, r| l - r)?,
             I::MulF64 => self.floats(|l, r| l * r)?,
             I::DivF64 => self.floats(|l, r| l / r)?,
-            I::NegI64 => {
-                let value = self.pop().as_i64()?;
-                self.push(Value::I64(value.wrapping_neg()));
-            }
-            I::Eq | I::Ne => {
-                let is_equal = self.pop_equal()?;
-                self.push(Value::Bool(is_equal == (instruction == I::Eq)));
-            }
+            I::NegI64 => Value::I64(self.pop().as_i64()?.wrapping_neg()),
+            I::Eq => Value::Bool(self.pop_equal()?),
+            I::Ne => Value::Bool(!self.pop_equal()?),
             I::Lt => self.ordered(Condition::Less)?,
             I::Le => self.ordered(Condition::LessEqual)?,
             I::Gt => self.ordered(Condition::Greater)?,
             I::Ge => self.ordered(Condition::GreaterEqual)?,
             I::And => self.bools(|l, r| l && r)?,
             I::Or => self.bools(|l, r| l || r)?,
-            I::Not => {
-                let value = self.pop().as_bool()?;
-                self.push(Value::Bool(!value));
-            }
-            I::AddI64Pop { dest } => self.integers_to(frame, dest, i64::wrapping_add)?,
-            I::SubI64Pop { dest } => self.integers_to(frame, dest, i64::wrapping_sub)?,
-            I::MulI64Pop { dest } => self.integers_to(frame, dest, i64::wrapping_mul)?,
+            I::Not => Value::Bool(!self.pop().as_bool()?),
             instruction => return self.transfer(frame, instruction),
+        };
+        match instruction {
+            I::AddI64Pop { dest } | I::SubI64Pop { dest } | I::MulI64Pop { dest } => {
+                self.write(frame, dest, value);
+            }
+            _ => self.push(value),
         }
         Ok(Step::Next)
     }
@@ -170,43 +165,39 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
         }
     }
 
-    fn integers(
+    fn pop_pair<V>(
         &mut self,
-        result: impl FnOnce(i64, i64) -> Result<i64, Cause>,
-    ) -> Result<(), Cause> {
+        of: impl Fn(Value) -> Result<V, ValueError>,
+    ) -> Result<(V, V), ValueError> {
         let (left, right) = self.pop_two();
-        let value = result(left.as_i64()?, right.as_i64()?)?;
-        self.push(Value::I64(value));
-        Ok(())
+        Ok((of(left)?, of(right)?))
     }
 
-    fn integers_to(
-        &mut self,
-        frame: Frame,
-        dest: u16,
-        result: impl FnOnce(i64, i64) -> i64,
-    ) -> Result<(), Cause> {
-        let (left, right) = self.pop_two();
-        self.write(frame, dest, Value::I64(result(left.as_i64()?, right.as_i64()?)));
-        Ok(())
+    fn integers(&mut self, result: impl FnOnce(i64, i64) -> i64) -> Result<Value, Cause> {
+        let (left, right) = self.pop_pair(Value::as_i64)?;
+        Ok(Value::I64(result(left, right)))
     }
 
-    fn floats(&mut self, result: impl FnOnce(f64, f64) -> f64) -> Result<(), Cause> {
-        let (left, right) = self.pop_two();
-        self.push(Value::F64(result(left.as_f64()?, right.as_f64()?)));
-        Ok(())
+    fn quotient(&mut self, result: impl FnOnce(i64, i64) -> i64) -> Result<Value, Cause> {
+        match self.pop_pair(Value::as_i64)? {
+            (_, 0) => Err(Cause::DivisionByZero),
+            (left, right) => Ok(Value::I64(result(left, right))),
+        }
     }
 
-    fn bools(&mut self, result: impl FnOnce(bool, bool) -> bool) -> Result<(), Cause> {
-        let (left, right) = self.pop_two();
-        self.push(Value::Bool(result(left.as_bool()?, right.as_bool()?)));
-        Ok(())
+    fn floats(&mut self, result: impl FnOnce(f64, f64) -> f64) -> Result<Value, Cause> {
+        let (left, right) = self.pop_pair(Value::as_f64)?;
+        Ok(Value::F64(result(left, right)))
     }
 
-    fn ordered(&mut self, test: Condition) -> Result<(), Cause> {
+    fn bools(&mut self, result: impl FnOnce(bool, bool) -> bool) -> Result<Value, Cause> {
+        let (left, right) = self.pop_pair(Value::as_bool)?;
+        Ok(Value::Bool(result(left, right)))
+    }
+
+    fn ordered(&mut self, test: Condition) -> Result<Value, Cause> {
         let (left, right) = self.pop_two();
-        self.push(Value::Bool(compare(test, left, right)?));
-        Ok(())
+        Ok(Value::Bool(compare(test, left, right)?))
     }
 
     /// Pops two values; whether they are equal. Values of different kinds are not, but for numbers.
@@ -219,10 +210,6 @@ impl<T: TierUp> DynamicRun<'_, '_, '_, T> {
             (left, right) => left == right,
         })
     }
-}
-
-fn divide(left: i64, right: i64, result: impl FnOnce(i64, i64) -> i64) -> Result<i64, Cause> {
-    if right == 0 { Err(Cause::DivisionByZero) } else { Ok(result(left, right)) }
 }
 
 /// Compares two numbers: as integers if both are, otherwise as floats.
