@@ -19,11 +19,13 @@ use crate::output::{one_line, printable};
 use crate::trace;
 
 /// The signals of faults, and their names.
-const SIGNALS: [(c_int, &str); 5] = [
+const SIGNALS: [(c_int, &str); 6] = [
     (libc::SIGSEGV, "SIGSEGV (invalid memory access)"),
     (libc::SIGBUS, "SIGBUS (memory access without memory)"),
     (libc::SIGILL, "SIGILL (invalid instruction)"),
     (libc::SIGFPE, "SIGFPE (arithmetic fault)"),
+    // `__builtin_trap` of aarch64, for which x86-64 has an invalid instruction.
+    (libc::SIGTRAP, "SIGTRAP (trap instruction)"),
     (libc::SIGABRT, "SIGABRT (abort)"),
 ];
 

@@ -571,6 +571,7 @@ const CRASHES: &str = r#"
     KEEP long open_door(long *p) { return hidden(p) * 5; }
     static inline __attribute__((always_inline)) long inner(long *p) { return *p + 2; }
     KEEP long around(long *p) { return inner(p) * 7; }
+    KEEP long stop(long n) { __asm__ volatile("int3"); return n + 1; }
 "#;
 
 #[cfg(target_arch = "x86_64")]
@@ -620,6 +621,7 @@ fn crash_is_reported_with_signal_function_line_and_backtrace() {
         ),
         (&["deep", "str:a"], libc::SIGSEGV, &["SIGSEGV", "in deep + 0x", "#31", "  ...\n"]),
         (&["give_up"], libc::SIGABRT, &["SIGABRT", "in give_up + 0x", "#3"]),
+        (&["stop", "1"], libc::SIGTRAP, &["SIGTRAP (trap instruction)", "#0", "in stop + 0x"]),
     ] {
         crash(&module, args, signal, words);
         crash(&plain, args, signal, words);
