@@ -209,8 +209,19 @@ fn is_address_of_got(kind: RelocationType) -> bool {
     )
 }
 
+/// What a value out of range means for a relocation of this type, with the remedy, if there is one.
+pub(super) fn out_of_range(kind: RelocationType) -> Option<&'static str> {
+    match kind {
+        kind if is_tiny_distance(kind) => Some("is out of range; compile with -mcmodel=small"),
+        elf::R_AARCH64_CALL26 | elf::R_AARCH64_JUMP26 => Some(
+            "is out of range, because a call reaches 128 MiB; pack the objects as several modules",
+        ),
+        _ => None,
+    }
+}
+
 /// Whether a relocation is a distance of the tiny code model, which reaches 1 MiB.
-pub(super) fn is_tiny_distance(kind: RelocationType) -> bool {
+fn is_tiny_distance(kind: RelocationType) -> bool {
     matches!(
         kind,
         elf::R_AARCH64_LD_PREL_LO19

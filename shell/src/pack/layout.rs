@@ -20,7 +20,7 @@ use super::error::{PackError, Result};
 use super::gc_sections::Reachable;
 use super::init_sections::{ArrayPart, Fragment, FragmentFrame, InitSection};
 use super::merge::MergedSections;
-use super::object::{GlobalId, Section, SectionId, SectionMap, SymbolId, text};
+use super::object::{GlobalId, Section, SectionId, SectionMap, SymbolId, SymbolLocation, text};
 use super::output::{OutputSection, Segment};
 use super::pack_reloc::{RegistrarCode, RelocPlan};
 use super::phases::SectionPhases;
@@ -302,10 +302,11 @@ impl ModuleLayout<'_, '_> {
             section.is_some_and(|section| Segment::of(section) == Segment::Igot)
         };
         let of_modules = self.order.iter().copied().find(is_slots);
-        let own = self.ifuncs.keys().min().map(|(id, _)| *id);
-        let Some(first) = own.or(of_modules) else { return Ok(()) };
+        let own = self.ifuncs.keys().min().copied();
+        let place = own.or_else(|| Some((of_modules?, 0)));
+        let Some((first, value)) = place else { return Ok(()) };
         if self.layout == Layout::Native {
-            let name = self.program.section(first).map_or_else(String::new, |s| text(s.name));
+            let name = self.ifunc_name(first, value);
             return Err(PackError::Ifunc { name, object: self.program.title(first.object) });
         }
         let slots = self.ifuncs.len() as u64;
@@ -314,6 +315,16 @@ impl ModuleLayout<'_, '_> {
                 self.extent(Segment::Igot).reserve(slots.saturating_mul(SLOT), SLOT)?;
         }
         Ok(())
+    }
+
+    /// The name of the indirect function at an offset of a section, or that of a section with slots of an input module.
+    fn ifunc_name(&self, id: SectionId, value: u64) -> String {
+        let place = SymbolLocation::Section { section: id.section, value };
+        let object = self.program.object(id.object);
+        let mut symbols = object.into_iter().flat_map(|object| object.symbols.iter());
+        let symbol = symbols.find(|s| s.kind == elf::STT_GNU_IFUNC && s.place == place);
+        let section = || self.program.section(id).map(|section| section.name);
+        symbol.map(|symbol| symbol.name).or_else(section).map_or_else(String::new, text)
     }
 
     /// Places all sections: warm code, the stubs, cold code and the rest.

@@ -115,7 +115,7 @@ impl Relocator<'_, '_, '_> {
             // Calls of imports go through stubs.
             Operand::Branch26 if self.addresses.layout == Layout::Native => RelocKind::Arm64Branch26,
             operand => Self::reloc_kind(operand).ok_or(RelocError::Unsupported(
-                "leaves its section with fewer than 21 bits of distance, which the native layout cannot express; compile with -mcmodel=small",
+                "leaves its section with fewer than 21 bits of distance, which no relocation of a module expresses; compile with -mcmodel=small",
             ))?,
         };
         // Checks that the instruction has such an operand, while the object can be named.

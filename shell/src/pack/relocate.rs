@@ -11,7 +11,7 @@ use smf_core::format::ext::tls::TlsImport;
 use smf_core::format::{Layout, Reloc, RelocKind, SectionKind};
 use smf_core::link::aarch64;
 
-use super::aarch64::is_tiny_distance;
+use super::aarch64::out_of_range;
 use super::eh_frame::Piece;
 use super::error::{PackError, Result};
 use super::init_sections::Fragment;
@@ -89,13 +89,13 @@ impl RelocError {
     ) -> PackError {
         let (place, kind) = (program.place(section), program.reloc_type(input));
         let (symbol, offset) = (program.symbol_title(input.symbol), input.offset);
-        match self {
-            RelocError::Unsupported(why) => PackError::RelocKind { place, kind, symbol, why },
-            RelocError::Range if is_tiny_distance(input.kind) => {
-                let why = "is out of range; compile with -mcmodel=small";
-                PackError::RelocKind { place, kind, symbol, why }
-            }
-            RelocError::Range => PackError::RelocRange { place, kind, symbol, offset },
+        let why = match self {
+            RelocError::Unsupported(why) => Some(why),
+            RelocError::Range => out_of_range(input.kind),
+        };
+        match why {
+            Some(why) => PackError::RelocKind { place, kind, symbol, why },
+            None => PackError::RelocRange { place, kind, symbol, offset },
         }
     }
 }

@@ -214,7 +214,10 @@ fn unsupported_relocation_is_refused_by_name() {
             "R_AARCH64_LDST64_ABS_LO12_NC against `go` has a target that is not aligned",
         ),
         ("tbz x0, #1, go+32768", "R_AARCH64_TSTBR14 against `go` at 0x0 is out of range"),
-        ("b go+0x8000000", "R_AARCH64_JUMP26 against `go` at 0x0 is out of range"),
+        (
+            "b go+0x8000000",
+            "R_AARCH64_JUMP26 against `go` is out of range, because a call reaches 128 MiB; pack the objects as several modules",
+        ),
     ] {
         let Some(packed) = try_text(text, Layout::Packed) else { return };
         let error = packed.err().unwrap_or_else(|| panic!("{text} can be packed")).to_string();

@@ -75,7 +75,7 @@ fn distance_of_the_tiny_model_out_of_reach_is_refused_with_the_remedy() {
             (
                 Layout::Native,
                 4,
-                "which the native layout cannot express; compile with -mcmodel=small",
+                "which no relocation of a module expresses; compile with -mcmodel=small",
             ),
         ] {
             if layout == Layout::Native && code.starts_with("adr") {
@@ -86,4 +86,12 @@ fn distance_of_the_tiny_model_out_of_reach_is_refused_with_the_remedy() {
             assert!(error.contains(kind) && error.ends_with(why), "{error}");
         }
     }
+}
+
+#[test]
+fn literal_of_an_import_is_refused_with_the_remedy() {
+    let Some(packed) = try_text("ldr x0, far\nret", Layout::Packed) else { return };
+    let error = packed.map(drop).unwrap_err().to_string();
+    let expected = "R_AARCH64_LD_PREL_LO19 against `far` leaves its section with fewer than 21 bits of distance, which no relocation of a module expresses; compile with -mcmodel=small";
+    assert!(error.ends_with(expected), "{error}");
 }
