@@ -183,12 +183,14 @@ fn test(set: Set) -> Result<Outcome, Error> {
 }
 
 /// The core without decoders: compressed sections are errors there. The tests of the workspace have the decoders. Then the
-/// execution manager with all back ends, on its own tests and on random programs, and the examples of `serde` and `tracing`.
+/// core without `all-files`, the execution manager with all back ends, on its own tests and on random programs, and the
+/// examples of `serde` and `tracing`.
 fn features() -> Result<Outcome, Error> {
     let all = "--package smf-loader --package smf-clif \
         --features smf-loader/cranelift,smf-loader/serde,smf-loader/tracing";
     all_passed(&[
         "test --package smf-core --test cache -- modules::",
+        "test --package smf-core --test rare_modules --no-default-features",
         // One build of the library for all three.
         &format!("test {all} --lib --test agree -- exec:: events:: agree"),
         &format!("test {all} --doc -- events inspect::"),

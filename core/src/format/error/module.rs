@@ -3,6 +3,14 @@
 use thiserror::Error;
 
 use crate::format::model::named_enum;
+use crate::format::wire::ALL_FILES;
+
+/// The layouts that a section table does not fit.
+const LAYOUTS: &str = if ALL_FILES {
+    "none of the layouts native, packed and compact"
+} else {
+    "neither of the layouts native and packed, nor compact, which needs the feature `all-files` of smf-core"
+};
 
 /// The reason why no header was found, or why the header is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -28,9 +36,7 @@ pub enum HeaderError {
     )]
     Legacy { at: u64 },
     /// A header with the magic, whose section table fits no layout.
-    #[error(
-        "a header whose section table fits none of the layouts native, packed and compact, at offset {at:#x}"
-    )]
+    #[error("a header whose section table fits {LAYOUTS}, at offset {at:#x}")]
     NoLayout { at: u64 },
     /// Tables that fit two layouts.
     #[error(
