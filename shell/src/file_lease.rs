@@ -166,17 +166,18 @@ impl Leases {
     }
 }
 
-/// Ends the thread if nothing needs it, and returns when it has ended: the host may close this library next.
+/// Ends the thread if nothing needs it, and returns when it has ended: the host may close this library next. Where a filter of
+/// system calls refuses the signal, the thread waits on, for later leases.
 fn end_unused_thread(mut leases: ProcessGuard<Leases>) {
     if leases.users != 0 || !leases.files.is_empty() {
         return;
     }
-    let Some(thread) = leases.thread.take() else { return };
+    // A receiver of an event on this thread may have dropped the last loader. The thread then ends when it returns.
+    let ends = |thread: &mut Thread| thread.is_current() || thread.signal(SIGNAL);
+    let Some(thread) = leases.thread.take_if(ends) else { return };
     // The thread may be waiting for the lock.
     drop(leases);
-    // A receiver of an event on this thread may have dropped the last loader. The thread then ends when it returns.
     if !thread.is_current() {
-        thread.signal(SIGNAL);
         thread.join();
     }
 }
@@ -414,6 +415,58 @@ mod tests {
             !is_waiting || received == libc::SIGIO
         };
         assert!(in_child(is_received));
+        fs::remove_file(&path).unwrap();
+    }
+
+    /// Refuses a system call in this process from now on.
+    fn refuse(number: libc::c_long) {
+        let code = |operation: u32| operation as u16;
+        let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
+        let branch = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+        let end = code(libc::BPF_RET | libc::BPF_K);
+        let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+        // The number is at the start of `struct seccomp_data`.
+        let mut steps = [
+            step(load, 0, 0),
+            step(branch, 1, number as u32),
+            step(end, 0, refused),
+            step(end, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+        // SAFETY: the call takes numbers.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        // SAFETY: the filter is alive during the call, which copies it.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) }, 0);
+    }
+
+    #[test]
+    fn loader_closes_where_signals_to_threads_are_refused() {
+        let path = file("refused", &[1; 1_000_000]);
+        let is_closed = |refused: Option<libc::c_long>| {
+            let user = LeaseUser::new();
+            if let Some(number) = refused {
+                refuse(number);
+            }
+            let is_guarded = open(&path).is_some();
+            let has_thread = LEASES.read().thread.is_some();
+            drop(user);
+            let thread = LEASES.lock().thread.take();
+            is_guarded == has_thread && thread.is_some() == (refused.is_some() && has_thread)
+        };
+        assert!(in_child(|| is_closed(None)));
+        assert!(in_child(|| is_closed(Some(libc::SYS_tgkill))));
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn file_is_copied_where_signals_cannot_be_blocked() {
+        let path = file("unblocked", &[1; 1_000_000]);
+        assert!(in_child(|| {
+            refuse(libc::SYS_rt_sigprocmask);
+            open(&path).is_none() && LEASES.read().thread.is_none()
+        }));
         fs::remove_file(&path).unwrap();
     }
 

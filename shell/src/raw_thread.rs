@@ -27,7 +27,7 @@ unsafe impl Sync for Thread {}
 
 impl Thread {
     /// Creates a thread with at least `stack` bytes of stack and all signals blocked, which calls `main` with `argument`;
-    /// `None` if there is no memory for it.
+    /// `None` if there is no memory for it, or the system refuses to block signals.
     pub(crate) fn create(stack: usize, main: Main, argument: *mut c_void) -> Option<Self> {
         let (mut attributes, mut thread) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
@@ -40,8 +40,9 @@ impl Thread {
         unsafe { libc::sigfillset(all.as_mut_ptr()) };
         // A new thread inherits the mask.
         // SAFETY: the first set is initialised, and the second is writable memory.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-        let mut status = libc::EINVAL;
+        let masked =
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+        let mut status = if masked == 0 { libc::EINVAL } else { masked };
         for stack in [stack, stack.saturating_add(STORAGE)] {
             if status != libc::EINVAL {
                 break;
@@ -55,8 +56,10 @@ impl Thread {
                 status = unsafe { libc::pthread_create(thread, attributes, main, argument) };
             }
         }
-        // SAFETY: initialised by the first call, which has no reason to fail.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+        if masked == 0 {
+            // SAFETY: initialised by the first call, which has succeeded.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+        }
         // SAFETY: initialised above; the thread has a copy.
         let _always_0 = unsafe { libc::pthread_attr_destroy(attributes) };
         // SAFETY: `pthread_create` has succeeded and initialised it.
@@ -77,11 +80,11 @@ impl Thread {
         self.0 == unsafe { libc::pthread_self() }
     }
 
-    /// Sends a signal to it.
+    /// Sends a signal to it; whether the system permits it.
     #[cfg(feature = "host")]
-    pub(crate) fn signal(&self, signal: libc::c_int) {
+    pub(crate) fn signal(&self, signal: libc::c_int) -> bool {
         // SAFETY: the thread has not been joined.
-        unsafe { libc::pthread_kill(self.0, signal) };
+        unsafe { libc::pthread_kill(self.0, signal) == 0 }
     }
 
     /// Its number, without waiting until it runs: clocks of threads are numbered by theirs (`CPUCLOCK_PERTHREAD_MASK` of the
