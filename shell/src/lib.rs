@@ -42,6 +42,7 @@ mod code_map;
 pub mod compile;
 pub mod counters;
 mod debug_info;
+mod environment;
 pub mod events;
 #[cfg(feature = "exec")]
 pub mod exec;

@@ -4,6 +4,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::Field;
+use crate::environment::variable;
 use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
 use crate::unlocked_write;
@@ -38,7 +39,7 @@ fn read() -> Option<Form> {
 
 /// The value of an environment variable, if it is one of these; others are reported, except the empty one.
 pub(crate) fn value<'v>(name: &str, values: &[&'v str]) -> Option<&'v str> {
-    let found = std::env::var_os(name).filter(|found| !found.is_empty())?;
+    let found = variable(name)?;
     let known = values.iter().copied().find(|value| found == *value);
     if known.is_none() {
         let mut line = Line(FallibleBuf::default());

@@ -42,6 +42,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use smf_core::alloc_util::{AllocError, try_collect, try_push};
 
+use crate::environment::variable;
 use crate::events::log::value;
 use crate::fallible_buf::FallibleBuf;
 use crate::fork::{HeldAtFork, ProcessLock};
@@ -146,8 +147,7 @@ fn read_environment() {
     let is_requested = |name| value(name, &["0", "1"]) == Some("1");
     let perf_map =
         is_requested("SMF_PERF_MAP").then(|| enable(&THE_PERF_MAP, PERF_MAP, PerfMap::open));
-    let directory =
-        std::env::var_os("SMF_JITDUMP").filter(|value| !value.is_empty() && value != "0");
+    let directory = variable("SMF_JITDUMP").filter(|value| value != "0");
     let jitdump = directory
         .map(|directory| enable(&THE_JITDUMP, JITDUMP, || Jitdump::open(Path::new(&directory))));
     let gdb = is_requested("SMF_GDB").then(switch_on_gdb);

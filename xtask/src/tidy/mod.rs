@@ -75,6 +75,7 @@ const UNSAFE: &[&str] = &[
     "shell/cli/src/values.rs",
     "shell/src/call.rs",
     "shell/src/call_record.rs",
+    "shell/src/environment.rs",
     "shell/src/exec/cases.rs",
     "shell/src/exec/host_functions.rs",
     "shell/src/exec/llvm.rs",
