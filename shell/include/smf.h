@@ -1841,9 +1841,11 @@ int64_t rt_get_function_pointer(int64_t address);
  * Calls the function at `function`, in executable memory of this library that has been written, in a file mapped with
  * EXEC, or in a loaded module, and returns its result; 0 on failure. SMF_ERROR_TRAP: template code has trapped, or
  * bytecode was stopped; all functions that were called are left, as by longjmp. If the function itself returned 0,
- * smf_last_error() is SMF_OK. The block must not be freed during the call, and nothing may unwind out of it. A call ends
- * on the thread on which it began, and the calls of a thread end in the reverse order of their beginnings: a coroutine
- * inside of one is not resumed by another thread, nor past the end of a call that began later.
+ * smf_last_error() is SMF_OK. The block must not be freed during the call, and nothing may unwind out of it: an
+ * exception, pthread_exit(3) and pthread_cancel(3) end the process. A function that ends its thread is called directly, by
+ * the address of smf_loader_symbol. A call ends on the thread on which it began, and the calls of a thread end in the
+ * reverse order of their beginnings: a coroutine inside of one is not resumed by another thread, nor past the end of a
+ * call that began later.
  *
  * Stack: bytecode is stopped, with SMF_ERROR_TRAP, before it exceeds the thread's stack, however it was called. A
  * function that calls nothing needs 40 KiB; 16 KiB of them are reserved for functions of the host. Nothing is compiled
