@@ -1949,7 +1949,8 @@ bool smf_exec_trim(void);
 
 /*
  * Three tools, all disabled at first. Each is enabled by its function or by an environment variable, which is read at
- * the first name, except in a program with more privileges than its user (set-user-ID, file capabilities). Code that was named before a tool was enabled is not reported to it.
+ * the first name, except in a program with more privileges than its user (set-user-ID, file capabilities). Code that
+ * was named before a tool was enabled is not reported to it.
  */
 
 /* SMF_PERF_MAP=1: writes /tmp/perf-PID.map, which `perf report` reads. */

@@ -16,6 +16,7 @@ pub(crate) fn variable(name: &str) -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::skip;
     use std::fs;
     use std::path::Path;
     use std::process::Command;
@@ -41,7 +42,7 @@ mod tests {
         let program = std::env::current_exe().unwrap();
         run(&program, "plain");
         if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: root alone gives a program to another user");
+            skip("root alone gives a program to another user");
             return;
         }
         let copy = program.with_extension("set-user-id");
