@@ -247,8 +247,9 @@ struct Body<'g, 'p, 's> {
     is_opaque: bool,
     /// The depth of instantiation.
     instance_depth: u32,
-    /// The offsets of assertions, with the texts of their messages.
-    messages: Vec<(u32, u32)>,
+    messages: Vec<generator::AssertionMessage>,
+    /// The offset of the place of the next instructions.
+    located: u32,
     /// Constants that are read-only data of the function, by their numbers.
     data: Vec<(u32, Data)>,
     /// Types of expressions that were asked for in advance: file, expression, type, whether it is a literal's.
@@ -415,6 +416,7 @@ impl<'p, 's> Body<'_, 'p, 's> {
         let column = u16::try_from(span.start.saturating_sub(start) + 1).unwrap_or(0);
         if self.file.is_some() {
             self.builder.location(line, column, self.file);
+            self.located = span.start;
         }
         self.has_dead |= !self.reachable;
         line

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::code::Code;
 use super::diagnostic::formatted;
-use super::lower::generator::{Generator, Lowered};
+use super::lower::generator::{AssertionMessage, Generator, Lowered};
 use super::names::{HashIndex, Name};
 use super::program::operation::ConstValue;
 use super::program::type_hash::TypeHashes;
@@ -175,7 +175,7 @@ fn unit_function(
         line: lowered.line,
         last_line: lowered.last_line,
         first_use,
-        assertions: assertions(source, &lowered.messages)?,
+        assertions: assertions(&generator.program, source, &lowered.messages)?,
         ir: lowered.bytes,
     })
 }
@@ -225,14 +225,16 @@ fn params(
 }
 
 fn assertions(
+    program: &Program<'_, '_>,
     source: Option<&Source<'_>>,
-    messages: &[(u32, u32)],
+    messages: &[AssertionMessage],
 ) -> Result<Vec<Assertion>, AllocError> {
     let mut list = Vec::new();
     let Some(source) = source else { return Ok(list) };
-    for &(offset, text) in messages {
+    for &AssertionMessage { offset, source: written, text } in messages {
         let (line, start) = source.file.line(offset);
-        let message = core::str::from_utf8(source.tree.text(text)).unwrap_or("");
+        let message = program.source(written).map_or(&[][..], |written| written.tree.text(text));
+        let message = core::str::from_utf8(message).unwrap_or("");
         let column = offset.saturating_sub(start).saturating_add(1);
         try_push(&mut list, Assertion { line, column, message: try_copy_str(message)? })?;
     }

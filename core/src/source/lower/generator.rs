@@ -61,8 +61,17 @@ pub(in crate::source) struct Lowered {
     pub(in crate::source) last_line: u32,
     /// The encoded IR.
     pub(in crate::source) bytes: Vec<u8>,
-    /// Offsets of assertions in the source, and the numbers of their texts in its tree.
-    pub(in crate::source) messages: Vec<(u32, u32)>,
+    pub(in crate::source) messages: Vec<AssertionMessage>,
+}
+
+/// The message of an assertion in a function.
+#[derive(Clone, Copy)]
+pub(in crate::source) struct AssertionMessage {
+    /// The offset of the place of its trap, in the file of the function.
+    pub(in crate::source) offset: u32,
+    /// The file that has the assertion, and the number of the text in its tree.
+    pub(in crate::source) source: u32,
+    pub(in crate::source) text: u32,
 }
 
 /// Lowers the functions of a program.
@@ -588,6 +597,7 @@ impl<'g, 'p, 's> Body<'g, 'p, 's> {
             is_opaque: false,
             instance_depth: 0,
             messages: Vec::new(),
+            located: 0,
             data: Vec::new(),
             probed: Vec::new(),
             scopes: Vec::new(),

@@ -343,11 +343,13 @@ impl Body<'_, '_, '_> {
         let builder = core::mem::take(&mut *self.builder);
         let (reachable, frame, dead) = (self.reachable, self.frame, self.has_dead);
         let slots = core::mem::take(&mut self.slots);
-        let (messages, data) = (self.messages.len(), core::mem::take(&mut self.data));
+        let (messages, located) = (self.messages.len(), self.located);
+        let data = core::mem::take(&mut self.data);
         self.program().diagnostics.muted += 1;
         let typed = self.expr(id, Want::NOTHING);
         self.program().diagnostics.muted -= 1;
         self.messages.truncate(messages);
+        self.located = located;
         (*self.builder, self.data, self.slots) = (builder, data, slots);
         (self.reachable, self.frame, self.has_dead) = (reachable, frame, dead);
         let inserted = self.probed_index.insert(hash, count(&self.probed));

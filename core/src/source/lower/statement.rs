@@ -689,13 +689,15 @@ impl<'p> Body<'_, 'p, '_> {
             }
             None => NO_TEXT,
         };
-        // It is found by its place.
-        if self.file.is_some() {
-            self.push(|body| &mut body.messages, (span.start, text));
-        }
         let holds = self.target();
         self.condition(condition, true, holds);
         if self.reachable {
+            // The condition has places of its own.
+            self.locate(span);
+            // It is found by its place.
+            let (offset, source) = (self.located, self.source);
+            let message = generator::AssertionMessage { offset, source, text };
+            self.push(|body| &mut body.messages, message);
             self.builder.trap(TRAP_ASSERT);
             self.leave();
         }

@@ -183,3 +183,20 @@ fn function_that_its_module_does_not_mark_is_refused() {
         }
     }
 }
+
+#[test]
+fn assertion_in_a_value_of_another_module_keeps_its_message_where_the_value_is_needed() {
+    let module = |module, text| SourceFile { name: module, module, text };
+    let files = [
+        module("t", "use d.*\n\nfn f() -> i64: S().n\n"),
+        module(
+            "d",
+            "const K = 3\nstruct S:\n    n: i64 = if K == 3:\n        assert K > 5, \"too small\"\n        4\n    else: 5\n",
+        ),
+    ];
+    let compiled = compile(&files, Mode::Compile).unwrap();
+    let unit = compiled.unit.as_ref().unwrap_or_else(|| panic!("{:#?}", messages(&compiled)));
+    let found = unit.functions.iter().flat_map(|function| &function.assertions);
+    let found: Vec<_> = found.map(|a| (a.line, a.column, a.message.as_str())).collect();
+    assert_eq!(found, [(3, 16, "too small")]);
+}

@@ -421,6 +421,27 @@ fn assertions_trap_with_a_message() {
 }
 
 #[test]
+fn trap_of_an_assertion_whose_condition_has_a_place_of_its_own_is_at_the_assertion() {
+    for condition in
+        ["g(x) > 0", "1 / x > 0", "[1, 2][x] > 0 or g(x) > 1", "true and\n        g(x) > 0"]
+    {
+        let text = format!(
+            "fn g(x: i64) -> i64: x\nfn f(x: i64):\n    assert {condition}, \"positive\"\n"
+        );
+        let unit = unit_of(&text, Mode::Compile);
+        let function = unit.functions.iter().find(|function| function.symbol == "f").unwrap();
+        let assertion = &function.assertions[0];
+        let function = crate::ir::Function::parse(function.ir()).unwrap();
+        let last = function.locations().last().unwrap();
+        assert_eq!(
+            (last.line, u32::from(last.column)),
+            (assertion.line, assertion.column),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn host_functions_are_called_by_symbol() {
     let text = "extern fn host_add(a: i64, b: i64) -> i64\nfn f() -> i64: host_add(40, 2)\n";
     assert_eq!(run(text, "f", &[]), 42);

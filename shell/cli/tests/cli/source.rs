@@ -200,7 +200,8 @@ fn trap_names_the_error_the_function_and_the_place() {
         fn at(i) -> i64:\n    val a = [1, 2, 3]\n    a[0] + a[i]\n\
         fn check(x):\n    assert x > 0, \"x is positive\"\n    assert x < 9\n    x\n\
         fn power(n): 2 ** n\nfn inner(x): 10 / x\nfn outer(x):\n    val y = x + 1\n    inner(x) + y\n\
-        fn deep(n) -> i64: deep(n + 1) + 1\nfn tail(n) -> i64: if n == 0: 0 else: tail(n - 1)\n";
+        fn deep(n) -> i64: deep(n + 1) + 1\nfn tail(n) -> i64: if n == 0: 0 else: tail(n - 1)\n\
+        fn half(x): x / 2\nfn called(x):\n    assert half(x) > 3, \"half of x\"\n    x\n";
     let file = source(&directory, "t.spl", text);
     let place = |rest: &str| format!("{file}:{rest}");
     traps(
@@ -222,6 +223,11 @@ fn trap_names_the_error_the_function_and_the_place() {
         &file,
         &["check", "9"],
         &format!("assertion failed in function `check` at {}", place("9:5")),
+    );
+    traps(
+        &file,
+        &["called", "6"],
+        &format!("assertion failed: half of x in function `called` at {}", place("20:5")),
     );
     traps(
         &file,
