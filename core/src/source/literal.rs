@@ -64,7 +64,7 @@ pub(super) fn number(text: &str) -> Result<Number, LiteralError> {
         rest = rest.get(1..).unwrap_or("");
     }
     if radix == 10 && rest.starts_with('.') {
-        return float(text);
+        return float(text, None);
     }
     if radix == 10 && rest.starts_with(['e', 'E']) {
         return Err(bad("a number with an exponent needs a point, as in 1.0e5"));
@@ -81,7 +81,16 @@ pub(super) fn number(text: &str) -> Result<Number, LiteralError> {
     Ok(Number::Integer(value, ty))
 }
 
-fn float(text: &str) -> Result<Number, LiteralError> {
+/// The f32 that is nearest to a float without a suffix, which the nearest f64 may not tell.
+pub(super) fn nearest_f32(text: &str) -> Option<f64> {
+    match float(text, Some(Scalar::F32)) {
+        Ok(Number::Float(bits, _)) => Some(f64::from_bits(bits)),
+        _ => None,
+    }
+}
+
+/// A number with a fraction: of the type of its suffix, else of `wanted`.
+fn float(text: &str, wanted: Option<Scalar>) -> Result<Number, LiteralError> {
     let mut end = text.len();
     // A suffix starts with a letter that is no exponent.
     let bytes = text.as_bytes();
@@ -97,7 +106,7 @@ fn float(text: &str) -> Result<Number, LiteralError> {
         }
     }
     let (digits, rest) = text.split_at_checked(end).unwrap_or((text, ""));
-    let ty = suffix(rest)?;
+    let ty = suffix(rest)?.or(wanted);
     // `parse` takes no separators; a number without its buffer's length has none of practical length.
     let mut buffer = [0_u8; 400];
     let mut len = 0;

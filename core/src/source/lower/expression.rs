@@ -38,7 +38,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
         match kind {
             ExprKind::Error | ExprKind::Integer(..) => Typed::ERROR,
             ExprKind::Float(number, suffix) => {
-                self.evaluated(float_literal(self.tree.number(number), suffix))
+                let source = self.unit.program.source(self.source);
+                let text = source.map_or("", |source| span.of(source.file.text));
+                let wanted = want.ty.and_then(|ty| self.scalar(ty));
+                self.evaluated(float_literal((text, self.tree.number(number)), suffix, wanted))
             }
             ExprKind::Bool(value) => Typed::new(TypeId::BOOL, Value::Number(value.into())),
             ExprKind::Nil => match want.ty {

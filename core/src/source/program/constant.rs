@@ -38,7 +38,7 @@ impl Program<'_, '_> {
             let message = format_args!("not a constant integer");
             let note = format_args!(
                 "a length or discriminant is computed of numbers, and of constants that are: \
-                 not of elements, `.len()` or calls"
+                 not of elements, `.len()` or calls but those of `min` and `max`"
             );
             let kind = (Severity::Error, Code::NotConstant);
             self.report(source, span, kind, message, Some(note));
@@ -227,7 +227,11 @@ impl Program<'_, '_> {
             return literal;
         }
         match kind {
-            ExprKind::Float(number, suffix) => Some(float_literal(tree.number(number), suffix)),
+            ExprKind::Float(number, suffix) => {
+                let text = self.source(source).map_or("", |source| span.of(source.file.text));
+                let wanted = wanted.and_then(|ty| self.scalar(ty));
+                Some(float_literal((text, tree.number(number)), suffix, wanted))
+            }
             ExprKind::Bool(value) => Some(Evaluated::new(TypeId::BOOL, ConstValue::Bool(value))),
             ExprKind::Text(number) => {
                 Some(Evaluated::new(TypeId::TEXT, ConstValue::Text(source, number)))
@@ -259,11 +263,54 @@ impl Program<'_, '_> {
                     _ => None,
                 }
             }
+            ExprKind::Call { callee, arguments } => {
+                let value = self.evaluate_extreme(source, callee, arguments, wanted);
+                if value.is_none() {
+                    self.check_parts(source, id);
+                }
+                value
+            }
             _ => {
                 self.check_parts(source, id);
                 None
             }
         }
+    }
+
+    /// `min(a, b)` and `max(a, b)` of integers, unless the program declares functions of these names.
+    fn evaluate_extreme(
+        &mut self,
+        source: u32,
+        callee: ExprId,
+        arguments: List,
+        wanted: Option<TypeId>,
+    ) -> Option<Evaluated> {
+        let tree = &self.source(source)?.tree;
+        let ExprKind::Name(name @ (Name::MIN | Name::MAX)) = tree.expr(callee).kind else {
+            return None;
+        };
+        if self.functions.iter().any(|function| function.decl.word.name == name) {
+            return None;
+        }
+        let mut arguments = tree.entries(&tree.arguments, arguments);
+        let (left, right) = (arguments.next()?, arguments.next()?);
+        if arguments.next().is_some() || left.name.is_some() || right.name.is_some() {
+            return None;
+        }
+        let left = self.evaluate(source, left.value, wanted)?;
+        let wanted = beside(BinaryOp::Add, (left.ty, left.is_flexible), wanted);
+        let right = self.evaluate(source, right.value, wanted)?;
+        let (ConstValue::Integer(a), ConstValue::Integer(b)) = (left.value, right.value) else {
+            return None;
+        };
+        // Beyond the largest i64 a literal states the bits.
+        if [a, b].iter().any(|&value| i64::try_from(value).is_err()) {
+            return None;
+        }
+        // It has the type of every operation on both.
+        let both = self.binary(BinaryOp::BitOr, left, right, wanted)?;
+        let value = if name == Name::MIN { a.min(b) } else { a.max(b) };
+        Some(Evaluated { value: ConstValue::Integer(value), ..both })
     }
 
     fn evaluate_operation(

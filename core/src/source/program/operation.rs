@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::ir::Scalar;
+use crate::source::literal::nearest_f32;
 
 /// A value at compile time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,9 +67,21 @@ pub(in crate::source) fn integer_literal(number: i128, suffix: Suffix) -> Option
     Some(Evaluated { value, ty, is_flexible: suffix.is_none() })
 }
 
-/// A literal with a fraction, by the bits of an f64.
-pub(in crate::source) fn float_literal(bits: u64, suffix: Suffix) -> Evaluated {
-    let value = rounded(f64::from_bits(bits), suffix.unwrap_or(Scalar::F64));
+/// A literal with a fraction, by its text and the bits of an f64. In the place of an f32 it has another value if it would be
+/// rounded twice.
+pub(in crate::source) fn float_literal(
+    (text, bits): (&str, u64),
+    suffix: Suffix,
+    wanted: Option<Scalar>,
+) -> Evaluated {
+    let mut value = rounded(f64::from_bits(bits), suffix.unwrap_or(Scalar::F64));
+    if suffix.is_none()
+        && wanted == Some(Scalar::F32)
+        && let Some(nearest) = nearest_f32(text)
+        && nearest.to_bits() != rounded(value, Scalar::F32).to_bits()
+    {
+        value = nearest;
+    }
     let ty = suffix.map_or(TypeId::F64, TypeId::scalar);
     Evaluated { value: ConstValue::Float(value), ty, is_flexible: suffix.is_none() }
 }

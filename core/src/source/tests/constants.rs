@@ -260,3 +260,21 @@ fn constant_becomes_one_of_a_wider_type() {
         assert_eq!(errors_of(&text), [format!("2: E1401: expected `{to}`, found `{from}`")]);
     }
 }
+
+#[test]
+fn min_and_max_of_integers_are_constants() {
+    let text = "const A: i64 = min(2, 3)\nconst B = max(A, 7)\nenum E:\n    K = max(3, 9)\n\
+                fn f() -> i64:\n    var xs: [i64; min(4, B)] = [1; max(A, 4)]\n    xs.len() * 100 + B * 10 + E.K as i64\n";
+    assert_eq!(run(text, "f", &[]), 479);
+    // Of a function of the program the value is not known.
+    let own = "fn max(a: i64, b: i64) -> i64: a\n";
+    for text in [
+        &format!("{own}fn f() -> i64: [0; max(2, 3)].len()\n"),
+        "fn f() -> i64: [0; max(2, 3.5)].len()\n",
+        "fn f() -> i64: [0; max(2u8, 300)].len()\n",
+        "fn f() -> i64: [0; min(1, 2, 3)].len()\n",
+    ] {
+        let errors = errors_of(text);
+        assert!(errors.iter().any(|error| error.contains("not a constant integer")), "{errors:?}");
+    }
+}

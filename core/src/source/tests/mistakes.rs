@@ -161,7 +161,7 @@ fn what_follows_from_a_mistake_is_no_error() {
 #[test]
 fn notes_say_what_is_meant() {
     let result = "the type of the result stands behind `->`";
-    let length = "a length or discriminant is computed of numbers, and of constants that are: not of elements, `.len()` or calls";
+    let length = "a length or discriminant is computed of numbers, and of constants that are: not of elements, `.len()` or calls but those of `min` and `max`";
     for (text, expected) in [
         (
             "fn f(x: i64) i64: x\n",

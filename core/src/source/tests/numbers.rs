@@ -199,3 +199,17 @@ fn floats_compute() {
     let nan = f64::NAN.to_bits() as i64;
     assert_eq!(run(text, "lt", &[nan, 0]), 1);
 }
+
+/// The literal is just below the middle between two values of f32, which is the nearest f64.
+#[test]
+fn literal_in_the_place_of_an_f32_is_rounded_once() {
+    let number = "1.00000017881393432617187499";
+    let text = format!(
+        "const A: f32 = {number}\nconst T: [f32; 2] = [0.5, {number}]\nstruct S:\n    v: f32 = {number}\n\
+         fn id(x: f32) -> f32: x\nfn same(x: f32) -> i64: (x == {number}f32) as i64\nfn f(one: f32) -> i64:\n\
+         \x20   val b: f32 = {number}\n    val wide = {number}\n    var n = same(A) + same(T[1]) + same(S().v) + same(b) + same(id({number}))\n\
+         \x20   n += same(one * {number}) + same(max(one, {number})) + same(-(-{number}))\n\
+         \x20   n + (wide != {number}f32) as i64 * 100\nfn g() -> i64: f(1.0)\n"
+    );
+    assert_eq!(run(&text, "g", &[]), 108);
+}
