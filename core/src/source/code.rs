@@ -24,6 +24,22 @@ macro_rules! codes {
             pub(super) fn is_syntax(self) -> bool {
                 self.as_str().starts_with("E10") || self.as_str().starts_with("E11")
             }
+
+            /// Whether the cause of an error at `place` is a declaration, or the nesting around it, so that others repeat it.
+            pub(super) fn is_of_declaration(self, place: &str) -> bool {
+                match self {
+                    Self::UnknownField | Self::TooDeep => true,
+                    // A type parameter, which has one letter, is missing once in each function.
+                    Self::UnknownType => place.len() > 1,
+                    Self::UnknownName => place.starts_with(char::is_uppercase),
+                    _ => false,
+                }
+            }
+
+            /// Whether it sums up the errors in front of it.
+            pub(super) fn is_summary(self) -> bool {
+                matches!(self, Self::TooManyErrors | Self::TooManyUnresolved)
+            }
         }
     };
 }

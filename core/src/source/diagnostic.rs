@@ -19,7 +19,7 @@ use core::fmt::{self, Write};
 
 use super::code::Code;
 use super::token::Span;
-use crate::alloc_util::{AllocError, TryWriter, try_copy_str, try_push};
+use crate::alloc_util::{AllocError, TryWriter, try_copy_str, try_push, try_reserve};
 use crate::memory::{stack_pointer, stack_start};
 
 /// More errors than these are not reported.
@@ -335,6 +335,14 @@ impl Diagnostics {
         if self.has_errors() && message.as_ref().is_ok_and(|text| text.contains(UNKNOWN_TYPE)) {
             return;
         }
+        // One mistake in a declaration is seen at every use.
+        let is_repeated = |known: &Diagnostic| {
+            (known.code, &*known.file) == (code, file.name)
+                && message.as_ref().is_ok_and(|text| *text == known.message)
+        };
+        if code.is_of_declaration(span.of(file.text)) && self.list.iter().any(is_repeated) {
+            return self.drop_implied();
+        }
         let diagnostic = message
             .and_then(|text| make(file, span, (severity, code), format_args!("{text}"), note));
         self.errors += usize::from(severity == Severity::Error);
@@ -361,9 +369,25 @@ impl Diagnostics {
                         &diagnostic.message,
                     )
             });
-            if is_known { Ok(()) } else { try_push(&mut self.list, diagnostic) }
+            if is_known { Ok(()) } else { self.insert(diagnostic) }
         });
         self.allocated(result);
+    }
+
+    /// Inserts a diagnostic behind those of its file that are seen first: errors of syntax, of which others may follow, and then
+    /// those further up.
+    fn insert(&mut self, diagnostic: Diagnostic) -> Result<(), AllocError> {
+        let order = |known: &Diagnostic| {
+            (known.code.is_summary(), !known.code.is_syntax(), known.line, known.column)
+        };
+        let own = order(&diagnostic);
+        let is_of_file = |known: &Diagnostic| known.file == diagnostic.file;
+        let last = self.list.iter().rposition(|known| is_of_file(known) && order(known) <= own);
+        let first = || self.list.iter().position(is_of_file);
+        let place = last.map(|last| last + 1).or_else(first).unwrap_or(self.list.len());
+        try_reserve(&mut self.list, 1)?;
+        self.list.insert(place, diagnostic);
+        Ok(())
     }
 }
 

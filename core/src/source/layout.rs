@@ -3,7 +3,7 @@
 //! * A logical line ends with [`TokenKind::Newline`]. Lines without a token do not count.
 //! * Indentation is compared with a stack of columns; a tab counts 4. A line that is indented further starts a block, a
 //!   line that returns to a column of the stack ends blocks. Any other column is an error, as is a tab behind a blank; a
-//!   line between two columns belongs to the inner block, so that it is one error.
+//!   line between two columns belongs to the inner block, and a declaration to the outer one, so that it is one error.
 //! * Inside brackets neither lines nor blocks exist.
 //! * A line goes on in the next one behind a backslash; behind a binary operator, unless the next line is indented less
 //!   or starts a statement at equal indentation; and in front of `.` or a binary operator that is indented further; in
@@ -59,8 +59,8 @@ struct Layout<'f, 's> {
     names: &'f mut Names<'s>,
     diagnostics: &'f mut Diagnostics,
     tokens: Vec<Token>,
-    /// The columns of the open blocks, ascending from 0.
-    columns: Vec<u32>,
+    /// The open blocks, by ascending columns from 0.
+    blocks: Vec<Block>,
     /// The number of open brackets.
     open: u32,
     /// The first token of the current logical line.
@@ -70,6 +70,16 @@ struct Layout<'f, 's> {
     spaced: bool,
     /// Whether the last line was joined to the next one by a backslash.
     joined: bool,
+    /// The last width since the last line at the margin that fits no open block.
+    misfit: Option<u32>,
+}
+
+/// A block of lines.
+#[derive(Clone, Copy, Default)]
+struct Block {
+    column: u32,
+    /// Whether its first line starts a method.
+    has_methods: bool,
 }
 
 /// The indentation of a line.
@@ -87,12 +97,13 @@ impl<'f, 's> Layout<'f, 's> {
             names,
             diagnostics,
             tokens: Vec::new(),
-            columns: Vec::new(),
+            blocks: Vec::new(),
             open: 0,
             first: None,
             column: Some(Column { width: 0, mixed: false, start: 0 }),
             spaced: true,
             joined: false,
+            misfit: None,
         }
     }
 
@@ -229,14 +240,14 @@ impl<'f, 's> Layout<'f, 's> {
         if self.first.take().is_some() {
             self.push(TokenKind::Newline, Name::NONE, before)?;
         }
-        self.indent(column.width, span)?;
+        self.indent(kind, column.width, span)?;
         self.first = Some(kind);
         Ok(())
     }
 
     /// Whether a line in brackets starts a statement or method of an open block, so that a bracket was left open.
     fn leaves_bracket(&self, kind: TokenKind, width: u32, span: Span) -> bool {
-        let current = self.columns.last().copied().unwrap_or(0);
+        let current = self.block(0).column;
         let Some(last) = self.tokens.last().filter(|_| self.open > 0 && width <= current) else {
             return false;
         };
@@ -272,7 +283,7 @@ impl<'f, 's> Layout<'f, 's> {
     /// Whether a line that starts with `kind` belongs to the logical line before.
     fn continues(&self, kind: TokenKind, width: u32, span: Span) -> bool {
         let (Some(last), Some(first)) = (self.tokens.last(), self.first) else { return false };
-        let current = self.columns.last().copied().unwrap_or(0);
+        let current = self.block(0).column;
         // `*` ends an import, and `>` a type.
         let is_import = matches!(first, TokenKind::Use | TokenKind::Export);
         let ends_type =
@@ -323,30 +334,44 @@ impl<'f, 's> Layout<'f, 's> {
         next.assigns() || is_spaced && keyword.unwrap_or(next).starts_operand()
     }
 
+    /// The open block behind `back` others, from the innermost; that of the file if there is none.
+    fn block(&self, back: usize) -> Block {
+        self.blocks.iter().nth_back(back).copied().unwrap_or_default()
+    }
+
+    /// Whether a line between the columns of two blocks belongs to the outer one: a declaration does, unless it is a method
+    /// behind others.
+    fn starts_around(&self, kind: TokenKind, span: Span) -> bool {
+        matches!(kind, TokenKind::Struct | TokenKind::Enum | TokenKind::Impl)
+            || !self.block(0).has_methods && (kind == TokenKind::Fn || self.starts_method(span))
+    }
+
     /// Opens or closes blocks for a line that starts at `width`.
-    fn indent(&mut self, width: u32, span: Span) -> Result<(), AllocError> {
+    fn indent(&mut self, kind: TokenKind, width: u32, span: Span) -> Result<(), AllocError> {
         let here = Span::new(span.start, span.start);
-        let mut current = self.columns.last().copied().unwrap_or(0);
+        let mut current = self.block(0).column;
+        self.misfit = self.misfit.filter(|_| width > 0);
         if width > current {
-            if self.columns.len() >= MAX_BLOCKS {
+            if self.blocks.len() >= MAX_BLOCKS {
                 let message = format_args!("more than {MAX_BLOCKS} nested blocks");
                 self.diagnostics.error(self.file, span, Code::TooDeep, message);
                 return Ok(());
             }
-            try_push(&mut self.columns, width)?;
+            let has_methods = kind == TokenKind::Fn || self.starts_method(span);
+            try_push(&mut self.blocks, Block { column: width, has_methods })?;
             return self.push(TokenKind::Indent, Name::NONE, here);
         }
         // A line between two columns belongs to the inner block, as do the lines behind it that are in order.
         while width < current {
-            let outer = self.columns.iter().nth_back(1).copied().unwrap_or(0);
-            if width > outer {
+            let outer = self.block(1).column;
+            if width > outer && !self.starts_around(kind, span) {
                 break;
             }
-            self.columns.pop();
+            self.blocks.pop();
             self.push(TokenKind::Dedent, Name::NONE, here)?;
             current = outer;
         }
-        if width != current {
+        if width != current && self.misfit.replace(width) != Some(width) {
             let message = format_args!(
                 "the line is indented by {width} columns, which is the indentation of no open block"
             );
@@ -400,7 +425,7 @@ impl<'f, 's> Layout<'f, 's> {
         if self.first.is_some() {
             self.push(TokenKind::Newline, Name::NONE, here)?;
         }
-        for _ in 0..self.columns.len() {
+        for _ in 0..self.blocks.len() {
             self.push(TokenKind::Dedent, Name::NONE, here)?;
         }
         self.push(TokenKind::End, Name::NONE, here)

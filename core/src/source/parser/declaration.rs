@@ -341,7 +341,7 @@ impl Parser<'_, '_> {
         let word = self.word("a field");
         // Without the colon the field is known as well, unless a statement stands there.
         let has_colon = self.expect(TokenKind::Colon, "`:` and the type of the field");
-        let is_hidden = !has_colon && (word.name == Name::UNDERSCORE || !self.starts_type_name());
+        let is_hidden = word.name == Name::UNDERSCORE || !has_colon && !self.starts_type_name();
         if !is_hidden {
             let ty = self.ty();
             let default = self.eat(TokenKind::Equal).then(|| self.expr());
@@ -421,10 +421,15 @@ impl Parser<'_, '_> {
             self.add(|tree| &mut tree.trait_impls, implementation);
             return self.skip_line();
         }
-        let mark = self.scratch.len();
+        let (mark, mut end) = (self.scratch.len(), None);
         self.members(|parser| {
-            parser.unexpected("a method");
+            // Lines that follow each other are the body of one method.
+            match end == Some(parser.at) {
+                true => parser.failed = true,
+                false => parser.unexpected("a method"),
+            }
             parser.end_of_line();
+            end = Some(parser.at);
         });
         let functions = self.list_since(mark);
         let span = start.to(self.last_span());

@@ -461,13 +461,14 @@ impl<'p> Program<'p, '_> {
         self.list_count += 1;
         let number = self.list_count;
         for decl in tree.entries(&tree.fields, list) {
-            let ty = self.resolve(source, decl.ty, scope);
+            let mut ty = self.resolve(source, decl.ty, scope);
             if self.types.head(ty) == Head::View {
                 let span = tree.ty(decl.ty).span;
                 let message = format_args!(
                     "an array without a length is not supported as a field: it would grow"
                 );
                 self.error(source, span, Code::Refused, message);
+                ty = TypeId::ERROR;
             }
             let is_named = decl.word.name != Name::UNDERSCORE;
             if is_named && self.is_repeated(number, decl.word.name) {

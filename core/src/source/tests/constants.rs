@@ -34,11 +34,11 @@ fn each_wrong_constant_of_each_module_is_reported() {
     assert_eq!(
         messages(&compile(&files, Mode::Compile).unwrap()),
         [
+            "1: E1301: name `nosuch` not found",
             "2: E1408: a constant is divided by zero",
+            "1: E1401: expected `i64`, found `text`",
             "3: E1408: constant `z` depends on itself",
             "4: E1408: constant `w` depends on itself",
-            "1: E1301: name `nosuch` not found",
-            "1: E1401: expected `i64`, found `text`",
             "4: E1401: expected `text`, found `i64`",
         ]
     );

@@ -273,3 +273,78 @@ fn default_has_no_receiver() {
         assert_eq!(marked(&text), [expected], "{default}");
     }
 }
+
+#[test]
+fn mistake_in_a_declaration_is_one_error_at_all_uses() {
+    let uses = "fn f(p: P) -> i64: p.x + p.x\nfn g(p: P) -> i64: p.x\n";
+    for (text, expected) in [
+        (format!("struct P:\n    :x i64\n{uses}"), "2: E1101: expected a field, found `:`"),
+        (format!("struct P:\n    y: i64\n{uses}"), "3: E1304: type `P` has no field `x`"),
+        (
+            format!("struct P:\n    x: [i64]\n{uses}"),
+            "2: E1201: an array without a length is not supported as a field: it would grow",
+        ),
+        ("fn f(p: Po): pass\nfn g(p: Po): pass\n".into(), "1: E1406: type `Po` not found"),
+        ("fn f() -> i64: Q\nfn g() -> i64: Q\n".into(), "1: E1301: name `Q` not found"),
+    ] {
+        assert_eq!(errors_of(&text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn wrong_indentation_is_one_error() {
+    let is_of_no_block = |width| {
+        format!(
+            "the line is indented by {width} columns, which is the indentation of no open block"
+        )
+    };
+    let methods = "    fn a() -> i64: 1\n    fn b() -> i64:\n        2\n";
+    let calls = "fn g(p: P) -> i64: p.a() + p.b()\n";
+    for (text, expected) in [
+        (
+            "fn f():\n        print 1\n    print 2\n    print 3\n".into(),
+            format!("3: E1004: {}", is_of_no_block(4)),
+        ),
+        (
+            format!("struct P:\n    x: i64\nfn f() -> i64:\n    1\n  impl P:\n{methods}{calls}"),
+            format!("5: E1004: {}", is_of_no_block(2)),
+        ),
+        (
+            format!(
+                "struct P:\n    x: i64\nimpl P:\n    fn c() -> i64:\n        1\n      fn a() -> i64:\n        3\n    fn b() -> i64: 2\n{calls}"
+            ),
+            format!("6: E1004: {}", is_of_no_block(6)),
+        ),
+        (
+            format!(
+                "struct P:\n    x: i64\nimpl P:\n{methods}    val x = 1\n    print 3\n    x\n{calls}"
+            ),
+            "7: E1101: expected a method, found `val`".into(),
+        ),
+    ] {
+        assert_eq!(errors_of(&text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn nesting_beyond_the_limits_is_reported_once() {
+    let mut text = std::string::String::from("fn f(x: i64):\n");
+    for depth in 1..300 {
+        text += &format!("{}if x > {depth}:\n", "  ".repeat(depth));
+    }
+    text += &format!("{}print x\n", "  ".repeat(300));
+    let errors = errors_of(&text);
+    assert_eq!(
+        errors,
+        ["128: E1102: more than 128 levels of nesting", "202: E1102: more than 200 nested blocks"]
+    );
+}
+
+#[test]
+fn errors_of_a_file_are_in_the_order_of_its_lines_behind_those_of_syntax() {
+    let text = "fn f() -> i64: g()\nfn g() -> i64: h() + x\nfn h(): y\nfn k(: i64\n";
+    let errors = errors_of(text);
+    let lines: std::vec::Vec<&str> =
+        errors.iter().map(|error| error.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["4", "2", "3"], "{errors:#?}");
+}

@@ -96,7 +96,7 @@ fn forms_of_other_languages_have_a_hint() {
         );
     }
     assert_eq!(
-        errors_of("from lib import f\nprint f(2)\n")[1],
+        errors_of("from lib import f\nprint f(2)\n")[0],
         "1: E1101: expected the end of the line, found `import`"
     );
     assert_eq!(
