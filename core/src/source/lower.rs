@@ -612,7 +612,9 @@ impl<'p, 's> Body<'_, 'p, 's> {
             return self.error_with_note(span, Code::TypeMismatch, message, note);
         }
         if found == TypeId::UNIT {
-            let note = format_args!("a statement at the end of a body is no value of it");
+            let note = format_args!(
+                "the last line of a body is its value, and this one has none: add a value or a `return`"
+            );
             return self.error_with_note(span, Code::TypeMismatch, message, note);
         }
         let both = self.scalar(wanted).zip(self.scalar(found));

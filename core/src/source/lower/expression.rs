@@ -610,7 +610,10 @@ impl<'p, 's> Body<'_, 'p, 's> {
     fn cast(&mut self, value: ExprId, ty: TypeNodeId, span: Span) -> Typed {
         let wanted = self.resolve(ty);
         let typed = self.expr(value, Want::NOTHING);
-        if typed.ty.fits_all() || wanted.is_error() {
+        if wanted.is_error() {
+            return Typed::ERROR;
+        }
+        if typed.ty.fits_all() {
             return typed;
         }
         let castable = |body: &Self, ty| {

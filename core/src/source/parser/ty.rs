@@ -21,7 +21,9 @@ impl Parser<'_, '_> {
                 self.bump();
             }
             TokenKind::Bar => {
-                self.refuse(span, "a union type", "it needs a tag at run time; use an enum");
+                let reason = "it needs a tag at run time; use an enum";
+                let note = "for the operator write `(x as T) | y`";
+                self.refuse_with_note(span, "a union type", reason, note);
             }
             _ => return false,
         }

@@ -348,3 +348,13 @@ fn errors_of_a_file_are_in_the_order_of_its_lines_behind_those_of_syntax() {
         errors.iter().map(|error| error.split(':').next().unwrap()).collect();
     assert_eq!(lines, ["4", "2", "3"], "{errors:#?}");
 }
+
+#[test]
+fn operator_behind_a_cast_is_no_union_of_types() {
+    let expected = "|: a union type is not supported: it needs a tag at run time; use an enum (for the operator write `(x as T) | y`)";
+    assert_eq!(marked("enum E:\n    A\nfn f(x: E) -> i64: x as i64 | 1\n"), [expected]);
+    assert_eq!(
+        errors_of("enum E:\n    A\nfn f(x: E) -> i64: (x as Q) + 1\n"),
+        ["3: E1406: type `Q` not found"]
+    );
+}
