@@ -1,12 +1,12 @@
 //! note.sdn of a compiled program.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::{self, Write};
 
 use smf_core::AllocError;
 use smf_core::format::write::note_edit::put_text;
 use smf_core::ir::{Function, ValueType};
-use smf_core::source::{FunctionDefinition, TranslationUnit};
+use smf_core::source::{FunctionDefinition, Template, TranslationUnit};
 use smf_core::types::{Type, mangle};
 
 /// The note. `is_import`: whether the code refers to a function of another module.
@@ -113,11 +113,20 @@ fn inferences(
     instances: &[(usize, &FunctionDefinition)],
 ) -> fmt::Result {
     text.write_str("type_inferences |id, inferred_type, expr, context, from_file, from_loc|\n")?;
+    let templates: HashMap<&str, &Template> =
+        unit.templates.iter().map(|template| (&*template.name, template)).collect();
     let mut id = 0;
     for (_, function) in instances {
-        let ((template, _), (file, place)) = (instance(function), use_of(unit, function));
+        let ((template, types), (file, place)) = (instance(function), use_of(unit, function));
+        // The type of a pointer as a type argument has its target.
+        let written = |number: usize| match templates.get(template)?.params.get(number)? {
+            // The parameters of a template have the type variables `T0`, `T1` ...
+            Type::Variable(name) => types.get(name.strip_prefix('T')?.parse::<usize>().ok()?),
+            _ => None,
+        };
         for (number, ty) in function.params.iter().enumerate() {
-            let (ty, context) = (ty.to_string(), format!("argument {number}"));
+            let ty = written(number).unwrap_or(ty).to_string();
+            let context = format!("argument {number}");
             row(text, id, &[&ty, template, &context, file, &place])?;
             id += 1;
         }

@@ -477,6 +477,20 @@ fn module_has_symbols_templates_and_a_note() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
+fn note_states_the_targets_of_pointers_that_are_type_arguments() {
+    let directory = scratch("compile-pointers");
+    let text = "extern fn give() -> *const i64\nfn size<S, T>(n: i64, s: S, p: T) -> i64: n\nfn f() -> i64: size(3, 1.5, give())\n";
+    let source = write(&directory, "a.spl", text);
+    let module = directory.join("a.smf").to_str().unwrap().to_owned();
+    ok(&["compile", &source, "-o", &module]);
+    contains(
+        &ok(&["note", &module]),
+        &["\"f64\", \"size\", \"argument 1\"", "\"ptr_const<i64>\", \"size\", \"argument 2\""],
+    );
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
 fn line_tables_name_the_lines_of_the_code() {
     let module = compiled("compile-lines", &["-g", "--opt", "0"]);
     let listing = ok(&["disasm", &module, "div"]);
