@@ -547,21 +547,48 @@ mod tests {
 
     use super::*;
     use crate::compile::CompileOptions;
+    use crate::ffi::error::smf_last_error;
+    use crate::ffi::jit::{smf_jit_close, smf_jit_open, smf_loader_set_jit};
+    use crate::ffi::loader_symbols::smf_loader_resolve;
+
+    fn load(loader: u64, name: &CStr, text: &str) -> u64 {
+        let file = SourceFile { name: "m.spl", module: "m", text };
+        let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
+        let options = CompileOptions { arch: Arch::X86_64, level: 2, debug_directory: None };
+        let bytes = crate::compile::compile(&unit, &options).unwrap();
+        // SAFETY: the name is NUL-terminated, and the bytes are those of the vector.
+        unsafe { smf_loader_load_bytes(loader, name.as_ptr(), bytes.as_ptr(), to_i64(bytes.len())) }
+    }
+
+    #[test]
+    fn name_of_an_instance_that_cannot_be_made_has_the_reason() {
+        // SAFETY: null stands for the default options.
+        let loader = unsafe { smf_loader_open(ptr::null()) };
+        // SAFETY: as above.
+        let jit = unsafe { smf_jit_open(ptr::null()) };
+        assert!(smf_loader_set_jit(loader, jit));
+        assert_ne!(load(loader, c"a", "fn one<T: Int>(x: T) -> T: x\n"), 0);
+        let resolve = |name: &CStr| {
+            // SAFETY: the name is NUL-terminated, and no symbol is asked for.
+            let address = unsafe { smf_loader_resolve(loader, name.as_ptr(), ptr::null_mut()) };
+            // SAFETY: the text is NUL-terminated.
+            let error = unsafe { CStr::from_ptr(smf_last_error().text) };
+            (address, error.to_str().unwrap().to_owned())
+        };
+        let (address, error) = resolve(c"one$text");
+        assert_eq!(address, 0);
+        assert!(error.starts_with("`one$text` is not defined; cannot instantiate"), "{error}");
+        assert!(error.contains("`text` does not have the operations of `Int`"), "{error}");
+        assert_eq!(resolve(c"two"), (0, "`two` is not defined".to_owned()));
+        assert_ne!(resolve(c"one$i64").0, 0);
+        assert!(smf_loader_set_jit(loader, 0) && smf_loader_close(loader) && smf_jit_close(jit));
+    }
 
     #[test]
     fn import_with_other_types_is_refused() {
         // SAFETY: null stands for the default options.
         let loader = unsafe { smf_loader_open(ptr::null()) };
-        let load = |name: &CStr, text: &str| {
-            let file = SourceFile { name: "m.spl", module: "m", text };
-            let unit = compile(&[file], Mode::Compile).unwrap().unit.unwrap();
-            let options = CompileOptions { arch: Arch::X86_64, level: 2, debug_directory: None };
-            let bytes = crate::compile::compile(&unit, &options).unwrap();
-            // SAFETY: the name is NUL-terminated, and the bytes are those of the vector.
-            unsafe {
-                smf_loader_load_bytes(loader, name.as_ptr(), bytes.as_ptr(), to_i64(bytes.len()))
-            }
-        };
+        let load = |name, text: &str| load(loader, name, text);
         assert_ne!(load(c"a", "fn sum(xs: [i64]) -> i64: xs[0] + xs[1]\n"), 0);
         let user = |ty: &str| {
             format!("extern fn sum(xs: [{ty}]) -> i64\nfn f() -> i64: sum([4{ty}, 5{ty}])\n")

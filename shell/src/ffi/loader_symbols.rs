@@ -16,9 +16,9 @@ use super::constants::*;
 use super::cptr::{slice, text};
 use super::error::{ApiError, ArgumentError, attempt_with, or, succeeded};
 use super::loader_handles::{LoaderLease, enter};
-use super::missing::with_nul;
+use super::missing::{explained, with_nul};
 use super::versioned_struct::{self, versioned};
-use crate::call;
+use crate::{call, link_failures};
 
 /// A symbol definition.
 #[repr(C)]
@@ -102,8 +102,9 @@ pub unsafe extern "C" fn smf_loader_resolve(
     symbol: *mut SmfSymbol,
 ) -> i64 {
     let find = |loader: &LoaderLease, name: &[u8]| {
+        let (found, reasons) = link_failures::collect(|| loader.modules().resolve(name));
         let unresolved = || Name::in_error(name, |symbol| ApiError::Unresolved { symbol });
-        let found = loader.modules().resolve(name)?.ok_or_else(unresolved)?;
+        let found = found?.ok_or_else(|| explained(unresolved(), &reasons))?;
         let (address, kind) = (found.address, found.kind);
         let unlisted = Export { address, kind, binding: Binding::Global, size: 0 };
         let Some(module) = found.module else { return Ok(SmfSymbol::new(0, &unlisted)) };

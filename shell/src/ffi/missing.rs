@@ -72,12 +72,16 @@ pub(super) fn reporting<T>(
         let count = imports.len();
         let first = imports.first().map(|import| import.refusal(count));
         replace(imports);
-        let error = first.unwrap_or_else(|| error.into());
-        match reasons.first() {
-            Some(reason) => ApiError::other(error.code(), &format_args!("{error}; {reason}")),
-            None => error,
-        }
+        explained(first.unwrap_or_else(|| error.into()), &reasons)
     })
+}
+
+/// An error of a missing symbol with the first reason that a resolver [recorded](link_failures).
+pub(super) fn explained(error: ApiError, reasons: &[String]) -> ApiError {
+    match reasons.first() {
+        Some(reason) => ApiError::other(error.code(), &format_args!("{error}; {reason}")),
+        None => error,
+    }
 }
 
 fn add(imports: &mut Vec<Import>, import: &UnresolvedImport<'_>) -> Result<(), AllocError> {
