@@ -462,7 +462,7 @@ impl<'p> Program<'p, '_> {
         let number = self.list_count;
         for decl in tree.entries(&tree.fields, list) {
             let mut ty = self.resolve(source, decl.ty, scope);
-            if self.types.head(ty) == Head::View {
+            if self.types.has_view(ty) {
                 let span = tree.ty(decl.ty).span;
                 let message = format_args!(
                     "an array without a length is not supported as a field: it would grow"
@@ -742,7 +742,7 @@ impl<'p> Program<'p, '_> {
         };
         self.unknown_types = None;
         if let ResultType::Known(ty) = result
-            && self.types.head(ty) == Head::View
+            && self.types.has_view(ty)
         {
             let message = format_args!("an array without a length is not supported as a result");
             self.error(info.source, info.decl.word.span, Code::Refused, message);

@@ -584,3 +584,12 @@ fn functions_in_fields_are_called_whatever_their_names() {
     let text = "struct S:\n    x: i64\nfn f(s: S) -> i64: s.min(s)\n";
     assert_eq!(errors_of(text), ["3: E1304: type `S` has no method `min`"]);
 }
+
+#[test]
+fn functions_with_arrays_as_parameters_are_values() {
+    let text = "fn first(xs: [i64]) -> i64: xs[0]\nfn last(xs: [i64]) -> i64: xs[-1]\n\
+                struct S:\n    f: fn([i64]) -> i64\nfn pick(c: bool) -> fn([i64]) -> i64: if c: first else: last\n\
+                fn f() -> i64:\n    var g = first\n    g = last\n    var s = S(f: g)\n    s.f = pick(false)\n    \
+                s.f([1, 2]) * 10 + pick(true)([3, 4])\n";
+    assert_eq!(run(text, "f", &[]), 23);
+}

@@ -157,7 +157,15 @@ fn each_error_has_its_message() {
             "2: E1201: an array without a length is not supported as a field: it would grow",
         ),
         (
+            "struct P:\n    x: ([[i64]; 2], i64)\n",
+            "2: E1201: an array without a length is not supported as a field: it would grow",
+        ),
+        (
             "fn f() -> [i64]: [1]\n",
+            "1: E1201: an array without a length is not supported as a result",
+        ),
+        (
+            "fn f(a: [i64]) -> (i64, [i64]): (1, a)\n",
             "1: E1201: an array without a length is not supported as a result",
         ),
         ("fn f(a: i64, a: i64) -> i64: a\n", "1: E1302: parameter `a` is declared twice"),
