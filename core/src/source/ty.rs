@@ -244,7 +244,7 @@ impl Types {
         }
         let has_params =
             matches!(head, Head::Param(_)) || inner.clone().any(|entry| entry.has_params);
-        // The address of a function is none of an array.
+        // A function value has no address of an array.
         let has_view = head == Head::View
             || head != Head::Function && inner.clone().any(|entry| entry.has_view);
         let start = u32::try_from(self.parts.len()).map_err(|_| TypeError::Count)?;

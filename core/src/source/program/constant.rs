@@ -263,17 +263,10 @@ impl Program<'_, '_> {
                     _ => None,
                 }
             }
-            ExprKind::Call { callee, arguments } => {
-                let value = self.evaluate_extreme(source, callee, arguments, wanted);
-                if value.is_none() {
-                    self.check_parts(source, id);
-                }
-                value
-            }
-            _ => {
-                self.check_parts(source, id);
-                None
-            }
+            ExprKind::Call { callee, arguments } => self
+                .evaluate_extreme(source, callee, arguments, wanted)
+                .or_else(|| self.check_parts(source, id)),
+            _ => self.check_parts(source, id),
         }
     }
 
@@ -333,9 +326,9 @@ impl Program<'_, '_> {
         self.binary(op, left, right, wanted)
     }
 
-    /// Reports errors in the parts of an array, tuple or struct, and in `.fdiv()`.
-    fn check_parts(&mut self, source: u32, id: ExprId) {
-        let Some(tree) = self.source(source).map(|source| &source.tree) else { return };
+    /// Reports errors in the parts of an array, tuple or struct, and in `.fdiv()`, which have no value.
+    fn check_parts(&mut self, source: u32, id: ExprId) -> Option<Evaluated> {
+        let tree = &self.source(source)?.tree;
         match tree.expr(id).kind {
             ExprKind::Array(parts) | ExprKind::Tuple(parts) => {
                 for &part in tree.list(parts) {
@@ -355,6 +348,7 @@ impl Program<'_, '_> {
             }
             _ => {}
         }
+        None
     }
 
     /// Reports errors in the arguments of a call; the value of the last one.
