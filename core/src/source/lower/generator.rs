@@ -450,6 +450,10 @@ impl<'p, 's> Generator<'p, 's> {
         if is_recursive {
             return None;
         }
+        if self.program.types.has_view(result) {
+            self.program.refuse_view_as_result(&info);
+            return None;
+        }
         let types = self.copied_types(&instance)?;
         let body = Body::new(self, instance.function, &types, Some(result), instance.depth)?;
         body.run(number)

@@ -741,16 +741,23 @@ impl<'p> Program<'p, '_> {
             None => ResultType::Missing,
         };
         self.unknown_types = None;
-        if let ResultType::Known(ty) = result
-            && self.types.has_view(ty)
-        {
-            let message = format_args!("an array without a length is not supported as a result");
-            self.error(info.source, info.decl.word.span, Code::Refused, message);
-        }
+        let result = match result {
+            ResultType::Known(ty) if self.types.has_view(ty) => {
+                self.refuse_view_as_result(&info);
+                ResultType::Known(TypeId::ERROR)
+            }
+            result => result,
+        };
         if let Some(info) = usize::try_from(number).ok().and_then(|n| self.functions.get_mut(n)) {
             info.params = params;
             info.result = result;
         }
+    }
+
+    /// Reports a result that has the address of an array of the caller, which it may outlive.
+    pub(in crate::source) fn refuse_view_as_result(&mut self, info: &FunctionInfo) {
+        let message = format_args!("an array without a length is not supported as a result");
+        self.error(info.source, info.decl.word.span, Code::Refused, message);
     }
 
     /// The type of a parameter without one.

@@ -168,6 +168,14 @@ fn each_error_has_its_message() {
             "fn f(a: [i64]) -> (i64, [i64]): (1, a)\n",
             "1: E1201: an array without a length is not supported as a result",
         ),
+        (
+            "fn f(a: [i64]): (1, a)\n",
+            "1: E1201: an array without a length is not supported as a result",
+        ),
+        (
+            "fn same<T>(x: T) -> T: x\nfn f(a: [i64]) -> i64: same(a)[0] + same(a)[1]\n",
+            "1: E1201: an array without a length is not supported as a result",
+        ),
         ("fn f(a: i64, a: i64) -> i64: a\n", "1: E1302: parameter `a` is declared twice"),
         (
             "fn f() -> i64:\n    val (y, (_, y)) = (1, (2, 3))\n    y\n",
