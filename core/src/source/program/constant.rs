@@ -263,36 +263,56 @@ impl Program<'_, '_> {
                     _ => None,
                 }
             }
-            ExprKind::Call { callee, arguments } => self
-                .evaluate_extreme(source, callee, arguments, wanted)
-                .or_else(|| self.check_parts(source, id)),
+            ExprKind::Call { .. } => self.evaluate_call(source, id, wanted),
             _ => self.check_parts(source, id),
         }
     }
 
-    /// `min(a, b)` and `max(a, b)` of integers, unless the program declares functions of these names.
+    fn evaluate_call(
+        &mut self,
+        source: u32,
+        id: ExprId,
+        wanted: Option<TypeId>,
+    ) -> Option<Evaluated> {
+        let tree = &self.source(source)?.tree;
+        if let ExprKind::Call { callee, arguments } = tree.expr(id).kind
+            && let ExprKind::Name(name @ (Name::MIN | Name::MAX)) = tree.expr(callee).kind
+            && self.is_builtin(source, name)
+        {
+            return self.evaluate_extreme(source, name == Name::MIN, arguments, wanted);
+        }
+        self.check_parts(source, id)
+    }
+
+    /// Whether a name that the language has is that in a file: no item, no function inside another one and no function of
+    /// the host has the name.
+    fn is_builtin(&self, source: u32, name: Name) -> bool {
+        let is_function = |info: &FunctionInfo| info.owner.is_none() && info.decl.word.name == name;
+        self.item(source, name).is_none()
+            && self.external(self.name(name)).is_none()
+            && !self.functions.iter().any(is_function)
+    }
+
+    /// `min(a, b)` or `max(a, b)` of integers, and the errors in its arguments.
     fn evaluate_extreme(
         &mut self,
         source: u32,
-        callee: ExprId,
+        is_min: bool,
         arguments: List,
         wanted: Option<TypeId>,
     ) -> Option<Evaluated> {
         let tree = &self.source(source)?.tree;
-        let ExprKind::Name(name @ (Name::MIN | Name::MAX)) = tree.expr(callee).kind else {
-            return None;
-        };
-        if self.functions.iter().any(|function| function.decl.word.name == name) {
-            return None;
-        }
         let mut arguments = tree.entries(&tree.arguments, arguments);
         let (left, right) = (arguments.next()?, arguments.next()?);
         if arguments.next().is_some() || left.name.is_some() || right.name.is_some() {
             return None;
         }
-        let left = self.evaluate(source, left.value, wanted)?;
-        let wanted = beside(BinaryOp::Add, (left.ty, left.is_flexible), wanted);
-        let right = self.evaluate(source, right.value, wanted)?;
+        let left = self.evaluate(source, left.value, wanted);
+        let beside_left =
+            |left: Evaluated| beside(BinaryOp::Add, (left.ty, left.is_flexible), wanted);
+        let wanted = left.map_or(wanted, beside_left);
+        let right = self.evaluate(source, right.value, wanted);
+        let (left, right) = (left?, right?);
         let (ConstValue::Integer(a), ConstValue::Integer(b)) = (left.value, right.value) else {
             return None;
         };
@@ -302,7 +322,7 @@ impl Program<'_, '_> {
         }
         // It has the type of every operation on both.
         let both = self.binary(BinaryOp::BitOr, left, right, wanted)?;
-        let value = if name == Name::MIN { a.min(b) } else { a.max(b) };
+        let value = if is_min { a.min(b) } else { a.max(b) };
         Some(Evaluated { value: ConstValue::Integer(value), ..both })
     }
 

@@ -266,10 +266,14 @@ fn min_and_max_of_integers_are_constants() {
     let text = "const A: i64 = min(2, 3)\nconst B = max(A, 7)\nenum E:\n    K = max(3, 9)\n\
                 fn f() -> i64:\n    var xs: [i64; min(4, B)] = [1; max(A, 4)]\n    xs.len() * 100 + B * 10 + E.K as i64\n";
     assert_eq!(run(text, "f", &[]), 479);
+    let method = "struct P:\n    x: i64\nimpl P:\n    fn max() -> i64: self.x\n";
+    assert_eq!(run(&format!("{method}fn f() -> i64: [0; max(2, 3)].len()\n"), "f", &[]), 3);
     // Of a function of the program the value is not known.
     let own = "fn max(a: i64, b: i64) -> i64: a\n";
+    let inner = "fn f() -> i64:\n    fn max(a: i64, b: i64) -> i64: a\n    [0; max(2, 3)].len()\n";
     for text in [
         &format!("{own}fn f() -> i64: [0; max(2, 3)].len()\n"),
+        inner,
         "fn f() -> i64: [0; max(2, 3.5)].len()\n",
         "fn f() -> i64: [0; max(2u8, 300)].len()\n",
         "fn f() -> i64: [0; min(1, 2, 3)].len()\n",
@@ -277,4 +281,11 @@ fn min_and_max_of_integers_are_constants() {
         let errors = errors_of(text);
         assert!(errors.iter().any(|error| error.contains("not a constant integer")), "{errors:?}");
     }
+    let module = |module, text| SourceFile { name: module, module, text };
+    let other_name = [
+        module("t", "use d.{smallest as max}\nconst N = max(2, 3)\nfn f() -> i64: [0; N].len()\n"),
+        module("d", "fn smallest(a: i64, b: i64) -> i64: if a < b: a else: b\n"),
+    ];
+    let compiled = compile(&other_name, Mode::Compile).unwrap();
+    assert!(compiled.unit.is_none(), "{:#?}", messages(&compiled));
 }
