@@ -341,7 +341,7 @@ impl Diagnostics {
                 && message.as_ref().is_ok_and(|text| *text == known.message)
         };
         if code.is_of_declaration(span.of(file.text)) && self.list.iter().any(is_repeated) {
-            return self.drop_implied();
+            return;
         }
         let diagnostic = message
             .and_then(|text| make(file, span, (severity, code), format_args!("{text}"), note));
@@ -375,17 +375,22 @@ impl Diagnostics {
     }
 
     /// Inserts a diagnostic behind those of its file that are seen first: errors of syntax, of which others may follow, and then
-    /// those further up.
+    /// those further up. One that sums up others is the last of all.
     fn insert(&mut self, diagnostic: Diagnostic) -> Result<(), AllocError> {
-        let order = |known: &Diagnostic| {
-            (known.code.is_summary(), !known.code.is_syntax(), known.line, known.column)
-        };
+        try_reserve(&mut self.list, 1)?;
+        if diagnostic.code.is_summary() {
+            self.list.push(diagnostic);
+            return Ok(());
+        }
+        let order = |known: &Diagnostic| (!known.code.is_syntax(), known.line, known.column);
         let own = order(&diagnostic);
-        let is_of_file = |known: &Diagnostic| known.file == diagnostic.file;
+        let is_of_file =
+            |known: &Diagnostic| known.file == diagnostic.file && !known.code.is_summary();
         let last = self.list.iter().rposition(|known| is_of_file(known) && order(known) <= own);
         let first = || self.list.iter().position(is_of_file);
-        let place = last.map(|last| last + 1).or_else(first).unwrap_or(self.list.len());
-        try_reserve(&mut self.list, 1)?;
+        let is_summary = |known: &Diagnostic| known.code.is_summary();
+        let end = || self.list.iter().position(is_summary).unwrap_or(self.list.len());
+        let place = last.map(|last| last + 1).or_else(first).unwrap_or_else(end);
         self.list.insert(place, diagnostic);
         Ok(())
     }

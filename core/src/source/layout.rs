@@ -3,7 +3,8 @@
 //! * A logical line ends with [`TokenKind::Newline`]. Lines without a token do not count.
 //! * Indentation is compared with a stack of columns; a tab counts 4. A line that is indented further starts a block, a
 //!   line that returns to a column of the stack ends blocks. Any other column is an error, as is a tab behind a blank; a
-//!   line between two columns belongs to the inner block, and a declaration to the outer one, so that it is one error.
+//!   line between two columns belongs to the inner block, and one that starts a function, struct, enum or `impl` to the outer
+//!   one, so that it is one error.
 //! * Inside brackets neither lines nor blocks exist.
 //! * A line goes on in the next one behind a backslash; behind a binary operator, unless the next line is indented less
 //!   or starts a statement at equal indentation; and in front of `.` or a binary operator that is indented further; in
@@ -339,8 +340,8 @@ impl<'f, 's> Layout<'f, 's> {
         self.blocks.iter().nth_back(back).copied().unwrap_or_default()
     }
 
-    /// Whether a line between the columns of two blocks belongs to the outer one: a declaration does, unless it is a method
-    /// behind others.
+    /// Whether a line between the columns of two blocks belongs to the outer one: the start of a function, struct, enum or
+    /// `impl` does, unless it is a method behind others.
     fn starts_around(&self, kind: TokenKind, span: Span) -> bool {
         matches!(kind, TokenKind::Struct | TokenKind::Enum | TokenKind::Impl)
             || !self.block(0).has_methods && (kind == TokenKind::Fn || self.starts_method(span))

@@ -81,7 +81,7 @@ pub(super) fn number(text: &str) -> Result<Number, LiteralError> {
     Ok(Number::Integer(value, ty))
 }
 
-/// The f32 that is nearest to a float without a suffix, which the nearest f64 may not tell.
+/// The f32 that is nearest to a float without a suffix. That nearest to its f64 may be another one.
 pub(super) fn nearest_f32(text: &str) -> Option<f64> {
     match float(text, Some(Scalar::F32)) {
         Ok(Number::Float(bits, _)) => Some(f64::from_bits(bits)),

@@ -9,9 +9,10 @@ use super::lower::generator::{AssertionMessage, Generator, Lowered};
 use super::names::{HashIndex, Name};
 use super::program::operation::ConstValue;
 use super::program::type_hash::TypeHashes;
-use super::program::{FunctionInfo, Item, Program, ResultType, Source, at, count};
+use super::program::{FunctionInfo, Item, Program, ResultType, at, count};
 use super::ty::TypeId;
 use super::unit::*;
+use crate::alloc_util::sort::sort;
 use crate::alloc_util::{
     AllocError, hash, try_collect, try_copy_str, try_push, try_push_str, try_with_capacity,
 };
@@ -158,7 +159,6 @@ fn unit_function(
         let (line, start) = used.file.line(offset);
         SourcePlace { file, line, column: offset.saturating_sub(start).saturating_add(1) }
     });
-    let source = generator.program.source(info.source);
     Ok(FunctionDefinition {
         symbol,
         instance_of,
@@ -175,7 +175,7 @@ fn unit_function(
         line: lowered.line,
         last_line: lowered.last_line,
         first_use,
-        assertions: assertions(&generator.program, source, &lowered.messages)?,
+        assertions: assertions(&generator.program, info.source, &lowered.messages)?,
         ir: lowered.bytes,
     })
 }
@@ -224,19 +224,32 @@ fn params(
     Ok((terms, param_types))
 }
 
+/// The assertions of a function in the file `own`. They are found by their lines: of other files, such as those in the default of
+/// a field, there are those alone at whose line the function has none, each once.
 fn assertions(
     program: &Program<'_, '_>,
-    source: Option<&Source<'_>>,
+    own: u32,
     messages: &[AssertionMessage],
 ) -> Result<Vec<Assertion>, AllocError> {
-    let mut list = Vec::new();
-    let Some(source) = source else { return Ok(list) };
-    for &AssertionMessage { offset, source: written, text } in messages {
-        let (line, start) = source.file.line(offset);
-        let message = program.source(written).map_or(&[][..], |written| written.tree.text(text));
-        let message = core::str::from_utf8(message).unwrap_or("");
-        let column = offset.saturating_sub(start).saturating_add(1);
-        try_push(&mut list, Assertion { line, column, message: try_copy_str(message)? })?;
+    let mut list: Vec<Assertion> = Vec::new();
+    let Some(file) = program.source(own).map(|source| &source.file) else { return Ok(list) };
+    let is_own = |message: &&AssertionMessage| message.source == own;
+    let own_lines = messages.iter().filter(is_own).map(|message| file.line(message.offset).0);
+    let mut own_lines = try_collect(own_lines)?;
+    sort(&mut own_lines);
+    for message in messages {
+        let (line, start) = file.line(message.offset);
+        let source = program.source(message.source);
+        let text = source.map_or(&[][..], |source| source.tree.text(message.text));
+        let text = core::str::from_utf8(text).unwrap_or("");
+        let is_last = |last: &Assertion| (last.line, last.message.as_str()) == (line, text);
+        let is_known =
+            || own_lines.binary_search(&line).is_ok() || list.last().is_some_and(is_last);
+        if !is_own(&message) && is_known() {
+            continue;
+        }
+        let column = message.offset.saturating_sub(start).saturating_add(1);
+        try_push(&mut list, Assertion { line, column, message: try_copy_str(text)? })?;
     }
     Ok(list)
 }

@@ -230,7 +230,7 @@ fn words_of_comments_do_not_refer_to_declarations() {
     for body in ["x  # as in Klass", "val s = \"Klass\"\nx", "/* Klass */ x"] {
         assert_eq!(error_of(body), None, "{body}");
     }
-    for body in ["Klass(x: 1)\nx", "val s = \"{Klass(x: 1).x}\"\nx"] {
+    for body in ["Klass(x: 1)\nx", "print \"{Klass(x: 1).x}\"\nx"] {
         let error = error_of(body).unwrap();
         assert!(error.contains("`class` is not supported"), "{body}: {error}");
     }

@@ -57,7 +57,7 @@ impl SourceInfo {
     }
 
     /// The failed assertion at the line of a trap, and its function: that of the trap, or one of the same file that became
-    /// part of it.
+    /// part of it. `None` if the line has several.
     pub(super) fn assertion_of(&self, trap: &TrapReport) -> Option<(&[u8], &Assertion)> {
         let at_line = |function: &&FunctionAssertions| {
             function.file == self.file && function.assertions.iter().any(|one| one.line == trap.at)
@@ -69,7 +69,8 @@ impl SourceInfo {
         let mut found = self.assertions.iter().filter(at_line);
         let own = found.clone().find(is_own);
         let function = own.or_else(|| found.next())?;
-        let assertion = function.assertions.iter().find(|one| one.line == trap.at)?;
+        let mut here = function.assertions.iter().filter(|one| one.line == trap.at);
+        let assertion = here.next().filter(|_| here.next().is_none())?;
         Some((&function.symbol, assertion))
     }
 }

@@ -338,10 +338,12 @@ impl Parser<'_, '_> {
         }
         self.eat(TokenKind::Var);
         self.eat(TokenKind::Val);
+        let errors = self.errors;
         let word = self.word("a field");
+        let has_name = self.errors == errors;
         // Without the colon the field is known as well, unless a statement stands there.
         let has_colon = self.expect(TokenKind::Colon, "`:` and the type of the field");
-        let is_hidden = word.name == Name::UNDERSCORE || !has_colon && !self.starts_type_name();
+        let is_hidden = !has_name || !has_colon && !self.starts_type_name();
         if !is_hidden {
             let ty = self.ty();
             let default = self.eat(TokenKind::Equal).then(|| self.expr());

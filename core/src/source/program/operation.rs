@@ -77,7 +77,8 @@ pub(in crate::source) fn float_literal(
     let mut value = rounded(f64::from_bits(bits), suffix.unwrap_or(Scalar::F64));
     if suffix.is_none()
         && wanted == Some(Scalar::F32)
-        && let Some(nearest) = nearest_f32(text)
+        // Parentheses around it are part of its place.
+        && let Some(nearest) = nearest_f32(text.trim_matches(['(', ')', ' ', '\t', '\n', '\r']))
         && nearest.to_bits() != rounded(value, Scalar::F32).to_bits()
     {
         value = nearest;

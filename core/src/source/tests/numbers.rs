@@ -208,8 +208,8 @@ fn literal_in_the_place_of_an_f32_is_rounded_once() {
         "const A: f32 = {number}\nconst T: [f32; 2] = [0.5, {number}]\nstruct S:\n    v: f32 = {number}\n\
          fn id(x: f32) -> f32: x\nfn same(x: f32) -> i64: (x == {number}f32) as i64\nfn f(one: f32) -> i64:\n\
          \x20   val b: f32 = {number}\n    val wide = {number}\n    var n = same(A) + same(T[1]) + same(S().v) + same(b) + same(id({number}))\n\
-         \x20   n += same(one * {number}) + same(max(one, {number})) + same(-(-{number}))\n\
+         \x20   n += same(one * {number}) + same(max(one, {number})) + same(-(-{number}))\n    n += same(({number}))\n\
          \x20   n + (wide != {number}f32) as i64 * 100\nfn g() -> i64: f(1.0)\n"
     );
-    assert_eq!(run(&text, "g", &[]), 108);
+    assert_eq!(run(&text, "g", &[]), 109);
 }

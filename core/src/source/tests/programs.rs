@@ -593,3 +593,17 @@ fn functions_with_arrays_as_parameters_are_values() {
                 s.f([1, 2]) * 10 + pick(true)([3, 4])\n";
     assert_eq!(run(text, "f", &[]), 23);
 }
+
+/// Found: each level of such a constant computed its arguments twice.
+#[test]
+fn nested_min_and_max_without_a_value_take_linear_time() {
+    let nested = (0..100).fold(String::from("2.0"), |inner, _| std::format!("max({inner}, 1.0)"));
+    let text = std::format!("const M = {nested}\nfn f() -> i64: if M > 1.5: 1 else: 0\n");
+    assert_eq!(run(&text, "f", &[]), 1);
+}
+
+#[test]
+fn field_without_a_name_has_a_type() {
+    let text = "struct P:\n    _: i64\n    x: i64\nfn f(p: P) -> i64: p.x\n";
+    assert!(errors_of(text).is_empty(), "{:?}", errors_of(text));
+}
