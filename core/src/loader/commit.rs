@@ -118,11 +118,11 @@ impl ModuleLoader {
         let bindings = self.forward.bindings(&members, None)?;
         let mut state = self.state();
         self.check_commit(&mut state, scope, &members, None, reservation)?;
-        self.forward.check_bindings(&bindings, &members)?;
+        let binding = self.forward.start_binding(bindings, &members)?;
         let (count, pending) = (members.len(), state.prepare(members.len(), None)?);
         let announced = in_order(&members, hold).filter_map(|version| version.body.linked());
         announced.for_each(LinkedModule::announce_constructors);
-        self.forward.bind(bindings, &pending.handles);
+        binding.bind(&pending.handles);
         let (first, _) = state.insert(pending, members).ok_or(AllocError)?;
         // New modules come last in the load order.
         let scope = state.scope();

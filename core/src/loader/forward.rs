@@ -15,7 +15,7 @@ use super::version::Version;
 use crate::alloc_util::{AllocError, TryArc, try_collect, try_concat, try_push};
 use crate::format::SymbolKind;
 use crate::link::{Export, Name};
-use crate::memory::lock::Lock;
+use crate::memory::lock::{Lock, LockGuard};
 use crate::memory::thread_id;
 
 /// The load sets in progress, and the stubs for functions of their members.
@@ -91,6 +91,26 @@ pub(super) struct Binding {
     /// The number of the member that defines it.
     member: usize,
     address: u64,
+}
+
+/// Stubs that are about to lead to functions of new modules, while no other is made.
+pub(super) struct ForwardBinding<'f> {
+    forward: LockGuard<'f, State>,
+    bindings: Vec<Binding>,
+}
+
+impl ForwardBinding<'_> {
+    /// Lets the stubs lead to functions of the modules with these handles.
+    pub(super) fn bind(mut self, handles: &[ModuleHandle]) {
+        let State { stubs: Some(stubs), references, .. } = &mut *self.forward else { return };
+        for Binding { key, member, address } in &self.bindings {
+            let mut unbound = references.iter_mut().filter(|known| known.is_open());
+            if let Some(reference) = unbound.find(|known| known.target.key == *key) {
+                stubs.set_target(key, *address);
+                (reference.module, reference.is_unloaded) = (handles.get(*member).copied(), false);
+            }
+        }
+    }
 }
 
 /// Where a stub leads while no module defines its function.
@@ -204,43 +224,31 @@ impl ForwardFunctions {
         Ok(bindings)
     }
 
-    /// Checks that `bindings` has all stubs that are going to lead to functions of `members`.
+    /// Starts to let stubs lead to functions of new modules, which are about to be found by lookups. No stub is made until the
+    /// result is dropped.
     ///
     /// # Errors
-    /// [`LoadError::Changed`] if another thread, which loads a module of the same name, has made one meanwhile.
-    pub(super) fn check_bindings(
+    /// [`LoadError::Changed`] if `bindings` lacks a stub for a function of `members`, because another thread, which loads a
+    /// module of the same name, has made it meanwhile.
+    pub(super) fn start_binding(
         &self,
-        bindings: &[Binding],
+        bindings: Vec<Binding>,
         members: &[TryArc<Version>],
-    ) -> Result<()> {
+    ) -> Result<ForwardBinding<'_>> {
         let forward = self.0.lock();
         let open = forward.references.iter().filter(|known| known.is_open());
         let mut unbound = open.map(|known| &known.target).filter(|target| {
             let of_module = |member: &&TryArc<Version>| member.name == target.module;
-            let defined =
-                members.iter().find(of_module).and_then(|of| of.body.find(&target.function));
+            let member = members.iter().find(of_module);
+            let defined = member.and_then(|member| member.body.find(&target.function));
             defined.as_ref().is_some_and(is_function)
                 && bindings.iter().all(|binding| binding.key != target.key)
         });
-        match unbound.next() {
-            Some(target) => Err(LoadError::Changed { module: target.module.clone() }),
-            None => Ok(()),
-        }
-    }
-
-    /// Lets stubs lead to functions of modules that are about to be found by lookups, as `handles`.
-    pub(super) fn bind(&self, bindings: Vec<Binding>, handles: &[ModuleHandle]) {
-        if bindings.is_empty() {
-            return;
-        }
-        let mut forward = self.0.lock();
-        let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };
-        for Binding { key, member, address } in bindings {
-            let mut unbound = references.iter_mut().filter(|known| known.is_open());
-            if let Some(reference) = unbound.find(|known| known.target.key == key) {
-                stubs.set_target(&key, address);
-                (reference.module, reference.is_unloaded) = (handles.get(member).copied(), false);
-            }
+        let changed = unbound.next().map(|target| target.module.clone());
+        drop(unbound);
+        match changed {
+            Some(module) => Err(LoadError::Changed { module }),
+            None => Ok(ForwardBinding { forward, bindings }),
         }
     }
 
@@ -265,7 +273,7 @@ impl ForwardFunctions {
         }
     }
 
-    /// Reverses [`bind`](Self::bind) for functions of a module that was unloaded, and whose memory is freed next.
+    /// Reverses [`ForwardBinding::bind`] for functions of a module that was unloaded, and whose memory is freed next.
     pub(super) fn free(&self, handle: ModuleHandle) {
         let mut forward = self.0.lock();
         let State { stubs: Some(stubs), references, .. } = &mut *forward else { return };

@@ -355,8 +355,14 @@ impl ModuleLoader {
 
     /// As [`resolve_import_in`](Self::resolve_import_in), but loads no provider.
     fn resolve_without_providers(&self, module: Option<&[u8]>, name: &[u8]) -> Result<Option<u64>> {
-        if let Some((handle, address, kind)) = self.find_loaded(module, name)? {
+        let find_loaded = || -> Result<Option<u64>> {
+            let Some((handle, address, kind)) = self.find_loaded(module, name)? else {
+                return Ok(None);
+            };
             self.fallback_calls.add(|_| Used::export(handle, name, (address, kind)))?;
+            Ok(Some(address))
+        };
+        if let Some(address) = find_loaded()? {
             return Ok(Some(address));
         }
         let resolvers = || self.state().resolvers.clone();
@@ -366,6 +372,10 @@ impl ModuleLoader {
             return Ok(Some(address));
         }
         let Some(stub) = self.forward.stub(module, name, &self.context)? else { return Ok(None) };
+        // A module of this name that another thread has loaded meanwhile has not bound the stub.
+        if let Some(address) = find_loaded()? {
+            return Ok(Some(address));
+        }
         self.fallback_calls.add(|set| match ModuleHandle::member(stub.member) {
             member if set == Some(stub.set) => {
                 Used::export(member, name, (stub.address, SymbolKind::Function))

@@ -232,7 +232,6 @@ impl ModuleLoader {
         let mut state = self.state();
         let checked = self.check_replace(&mut state, old, scope, &members, in_use, reservation);
         let pending = checked.and_then(|()| {
-            self.forward.check_bindings(&bindings, &members)?;
             state.retired.try_reserve(1)?;
             let callers = match (self.forward.is_bound(handle), redirection.has_stubs()) {
                 (true, _) => Callers::Any,
@@ -240,9 +239,10 @@ impl ModuleLoader {
                 (false, false) => Callers::Importers,
             };
             let holders = state.holders_of(handle, callers)?;
-            Ok((state.prepare(members.len(), Some(handle))?, holders))
+            let binding = self.forward.start_binding(bindings, &members)?;
+            Ok((state.prepare(members.len(), Some(handle))?, holders, binding))
         });
-        let (pending, holders) = match pending {
+        let (pending, holders, binding) = match pending {
             Ok(pending) => pending,
             Err(error) => {
                 // Destructors may use the loader.
@@ -253,7 +253,7 @@ impl ModuleLoader {
         };
         let cause = RetireCause::Replaced { uncounted: redirection.has_stubs() };
         let tables = redirection.commit();
-        self.forward.bind(bindings, &pending.handles);
+        binding.bind(&pending.handles);
         if let Some((_, Some(replaced))) = state.insert(pending, members) {
             state.retired.push(replaced, tables, cause, holders, &self.domains);
         }
