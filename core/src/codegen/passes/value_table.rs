@@ -38,7 +38,7 @@ pub(super) struct ValueTable {
     /// The values of expressions, each with the epoch in which it was computed.
     expressions: HashMap<(u32, Expression), ValueNumber>,
     epoch: u32,
-    /// Expressions of the current epoch.
+    /// Expressions of the current epoch. What is found must not depend on earlier ones.
     count: usize,
 }
 
@@ -49,20 +49,22 @@ impl ValueTable {
     /// Makes an empty table for a function with so many locals.
     pub(super) fn reset(&mut self, locals: usize) -> Result<(), AllocError> {
         self.numbers.reset(locals)?;
-        self.expressions.clear();
         self.clear();
         Ok(())
     }
 
-    /// Removes all values. Expressions of earlier epochs, which no look-up finds, stay in the map while they are few: a
-    /// function may have many short blocks.
+    /// Removes all values. Expressions of earlier epochs, which no look-up finds, stay in the map while they are few: there may
+    /// be many short blocks.
     pub(super) fn clear(&mut self) {
         self.numbers.clear();
         self.values.clear();
-        if self.expressions.len() > MAX_ENTRIES {
+        let is_small = self.expressions.len() <= MAX_ENTRIES;
+        let next = self.epoch.checked_add(1).filter(|_| is_small);
+        self.epoch = next.unwrap_or_else(|| {
             self.expressions.clear();
-        }
-        (self.epoch, self.count) = (self.epoch.wrapping_add(1), 0);
+            0
+        });
+        self.count = 0;
     }
 
     /// Whether the table is to be cleared before the next instruction.

@@ -190,7 +190,7 @@ fn rows_are_exact_at_every_instruction() {
     let mut compiler = Aarch64Compiler::new();
     let context = TrapConvention::Context { handler_offset: 8 };
     let mut saved = 0;
-    // The step of the sample divides none of the factors, so that each value of each comes up.
+    // The step of the sample has no factor in common with the product, so that each value of each factor comes up.
     for number in (0..13 * 10 * 2 * 2 * 2 * 3).step_by(scale(1, 7)) {
         let traps = if number / 130 % 2 == 0 { TrapConvention::Hook } else { context };
         let sign_return_address = number / 260 % 2 == 1;
