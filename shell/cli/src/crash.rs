@@ -85,6 +85,14 @@ pub(crate) fn set_handler_stack(memory: &mut [u8], flags: c_int) {
 
 extern "C" fn report(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     if !IS_REPORTING.swap(true, Ordering::Relaxed) {
+        // On x86-64 the kernel reports a trap behind its instruction, which may end the function.
+        #[cfg(target_arch = "x86_64")]
+        if signal == libc::SIGTRAP
+            // SAFETY: the kernel passes it to a handler with SA_SIGINFO.
+            && let Some((pc, _)) = unsafe { place(context) }
+        {
+            *pc -= 1;
+        }
         // SAFETY: the kernel passes it to a handler with SA_SIGINFO.
         let address = unsafe { fault_address(signal, info) };
         // SAFETY: as above.

@@ -571,7 +571,7 @@ const CRASHES: &str = r#"
     KEEP long open_door(long *p) { return hidden(p) * 5; }
     static inline __attribute__((always_inline)) long inner(long *p) { return *p + 2; }
     KEEP long around(long *p) { return inner(p) * 7; }
-    KEEP long stop(long n) { __asm__ volatile("int3"); return n + 1; }
+    KEEP long stop(long n) { __asm__ volatile("int3"); __builtin_unreachable(); }
 "#;
 
 #[cfg(target_arch = "x86_64")]
