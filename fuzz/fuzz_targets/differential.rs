@@ -1,4 +1,4 @@
-//! The interpreter, machine code at each level, and Cranelift agree on the program that is drawn from any bytes.
+//! The interpreter, machine code at each level, and Cranelift (with the feature of that name) agree on the program that is drawn from any bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

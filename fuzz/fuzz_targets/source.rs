@@ -1,5 +1,5 @@
 //! Any text is refused, or becomes IR that the verifier accepts; the interpreter, machine code at each level, and
-//! Cranelift agree on its functions.
+//! Cranelift (with the feature of that name) agree on its functions.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The interpreter, machine code at each level, and Cranelift agree on the program in Simple that is drawn from any
+//! The interpreter, machine code at each level, and Cranelift (with the feature of that name) agree on the program in Simple that is drawn from any
 //! bytes: results, traps and what is printed.
 #![no_main]
 

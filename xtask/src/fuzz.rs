@@ -62,18 +62,18 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Error> {
     each(seconds, true, wanted).map(drop)
 }
 
-/// Runs all targets, or those listed, each for `seconds`, as many at once as there are cores. Where `sanitize` is set,
+/// Runs all targets, or those listed, each for `seconds`, as many at once as there are cores. In a full run,
 /// targets that reach unsafe code run under the address sanitizer, and those that compare engines have Cranelift. Returns
 /// the number of targets.
-pub(crate) fn each(seconds: u32, sanitize: bool, wanted: &[String]) -> Result<u64, Error> {
+pub(crate) fn each(seconds: u32, is_full: bool, wanted: &[String]) -> Result<u64, Error> {
     let targets = cargo("+nightly fuzz list").output()?;
     let targets = select(&targets.lines().collect::<Vec<_>>(), wanted)?;
-    if !sanitize && wanted.is_empty() {
+    if !is_full && wanted.is_empty() {
         cargo(&format!("+nightly fuzz build --sanitizer none {QUICK}")).run()?;
     }
     let mut summary = Vec::new();
     for names in targets.chunks(thread::available_parallelism().map_or(1, NonZero::get)) {
-        for (name, statistics) in names.iter().zip(run_together(names, seconds, sanitize)) {
+        for (name, statistics) in names.iter().zip(run_together(names, seconds, is_full)) {
             let Statistics { executions, per_second, covered } = statistics?;
             summary.push(format!("{name:12} {executions:>12} {per_second:>12} {covered:>9}"));
         }
@@ -98,24 +98,24 @@ fn select<'t>(targets: &[&'t str], wanted: &[String]) -> Result<Vec<&'t str>, Er
     Ok(targets.iter().filter(is_wanted).copied().collect())
 }
 
-fn run_together(names: &[&str], seconds: u32, sanitize: bool) -> Vec<Result<Statistics, Error>> {
+fn run_together(names: &[&str], seconds: u32, is_full: bool) -> Vec<Result<Statistics, Error>> {
     thread::scope(|scope| {
         let running: Vec<_> = names
             .iter()
-            .map(|&name| scope.spawn(move || run_target(name, seconds, sanitize)))
+            .map(|&name| scope.spawn(move || run_target(name, seconds, is_full)))
             .collect();
         let ended = running.into_iter().map(|run| run.join().unwrap_or_else(|p| resume_unwind(p)));
         ended.collect()
     })
 }
 
-fn run_target(name: &str, seconds: u32, sanitize: bool) -> Result<Statistics, Error> {
+fn run_target(name: &str, seconds: u32, is_full: bool) -> Result<Statistics, Error> {
     let corpus = target().join("fuzz-corpus").join(name);
     fs::create_dir_all(&corpus).at(&corpus)?;
     let seeds = ["fuzz/seeds", name].iter().collect::<PathBuf>();
     let seeds = if root().join(&seeds).is_dir() { seeds } else { "tests/samples".into() };
-    let sanitizer = if sanitize && UNSAFE.contains(&name) { "address" } else { "none" };
-    let features = if sanitize { "" } else { QUICK };
+    let sanitizer = if is_full && UNSAFE.contains(&name) { "address" } else { "none" };
+    let features = if is_full { "" } else { QUICK };
     let limit = if OPERATION_LISTS.contains(&name) { MAX_OPERATION_LIST } else { MAX_INPUT };
     let mut statistics = Statistics::default();
     cargo(&format!("+nightly fuzz run --sanitizer {sanitizer} {features} {name}"))

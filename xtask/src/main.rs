@@ -60,7 +60,7 @@ usage: cargo xtask TASK
   soak [--minutes N]         all operations at once, with constant memory at the end
   tsan, asan                 tests of the core under a sanitizer (nightly)
   miri                       tests of the core in Miri, with a shim for the kernel (nightly)
-  freestanding               builds, measures and runs the loader without libc; checks it without a kernel
+  freestanding               builds, measures and runs the loader without libc; builds it without a kernel
 ";
 
 fn main() -> ExitCode {
