@@ -12,7 +12,7 @@ mod scale;
 #[cfg(feature = "kernel")]
 #[path = "../../tests/src/set_at_end.rs"]
 mod set_at_end;
-#[cfg(feature = "kernel")]
+#[cfg(feature = "alloc")]
 #[path = "../../tests/src/skip.rs"]
 mod skip;
 
@@ -24,8 +24,10 @@ pub(crate) use random::Random;
 pub(crate) use scale::scale;
 #[cfg(feature = "kernel")]
 pub(crate) use set_at_end::SetAtEnd;
+#[cfg(feature = "alloc")]
+pub(crate) use skip::has;
 #[cfg(feature = "kernel")]
-pub(crate) use skip::{has, skip};
+pub(crate) use skip::skip;
 
 /// Every number of `all`; in Miri about `few` of them.
 pub(crate) fn some(all: Range<usize>, few: usize) -> impl Iterator<Item = usize> + Clone {

@@ -1842,8 +1842,8 @@ int64_t rt_get_function_pointer(int64_t address);
  * EXEC, or in a loaded module, and returns its result; 0 on failure. SMF_ERROR_TRAP: template code has trapped, or
  * bytecode was stopped; all functions that were called are left, as by longjmp. If the function itself returned 0,
  * smf_last_error() is SMF_OK. The block must not be freed during the call, and nothing may unwind out of it: an
- * exception, pthread_exit(3) and pthread_cancel(3) end the process. A function that ends its thread is called directly, by
- * the address of smf_loader_symbol. A call ends on the thread on which it began, and the calls of a thread end in the
+ * exception, pthread_exit(3) and pthread_cancel(3) end the process. A function of machine code that ends its thread is
+ * called directly, by the address of smf_loader_symbol. A call ends on the thread on which it began, and the calls of a thread end in the
  * reverse order of their beginnings: a coroutine inside of one is not resumed by another thread, nor past the end of a
  * call that began later.
  *

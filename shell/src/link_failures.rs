@@ -1,7 +1,7 @@
-//! Why resolvers have no address for imports while a module is linked.
+//! Why resolvers have no address for names while a module is linked, or a name is resolved.
 //!
-//! A resolver returns an address or none. Its reason is recorded for the thread, which links the module, so that the error
-//! of the load contains its own reasons and no other ones.
+//! A resolver returns an address or none. Its reason is recorded for the thread, which links the module or resolves the name,
+//! so that the error contains its own reasons and no other ones.
 
 use std::cell::RefCell;
 #[cfg(feature = "jit")]
@@ -13,25 +13,25 @@ use smf_core::alloc_util::{AllocError, try_push};
 #[cfg(feature = "jit")]
 use crate::fallible_buf::try_format;
 
-/// The maximum number of reasons that a load records.
+/// The maximum number of reasons that are recorded at once.
 #[cfg(feature = "jit")]
 const MAX_REASONS: usize = 16;
 
 thread_local! {
-    /// The reasons of the innermost load of this thread; `None` outside of a load.
+    /// The reasons of the innermost [call](collect) of this thread; `None` outside of one.
     static REASONS: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// Runs a load. Returns also the reasons that are recorded meanwhile.
-pub(crate) fn collect<T>(load: impl FnOnce() -> T) -> (T, Vec<String>) {
+/// Runs a load or a lookup. Returns also the reasons that are recorded meanwhile.
+pub(crate) fn collect<T>(call: impl FnOnce() -> T) -> (T, Vec<String>) {
     // Without reasons while the thread is exiting.
     let set = |reasons| REASONS.try_with(|current| current.replace(reasons)).ok().flatten();
     let outer = set(Some(Vec::new()));
-    let result = load();
+    let result = call();
     (result, set(outer).unwrap_or_default())
 }
 
-/// Records why an import has no address, if this thread is in a load.
+/// Records why a name has no address, if this thread is in a [call](collect).
 #[cfg(feature = "jit")]
 pub(crate) fn record(reason: &dyn fmt::Display) {
     // Without memory it is lost.

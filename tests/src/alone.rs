@@ -4,7 +4,7 @@
 use std::io::{Write, stdout};
 use std::process::Command;
 use std::string::String;
-use std::{env, eprint, format, print};
+use std::{env, eprint, format, println};
 
 /// Set in the process of its own in which a test runs.
 const MARK: &str = "SMF_TEST_ALONE";
@@ -30,10 +30,11 @@ pub fn alone_after(command: &str, name: &str) -> bool {
     let output = test.env(MARK, "1").env("ASAN_OPTIONS", options).output().unwrap();
     let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     // Past the capture of the harness, as in `skip.rs`.
-    for report in said.lines().filter(|line| line.contains("SKIPPED: ")) {
+    let is_report = |line: &&str| line.contains("SKIPPED: ");
+    for report in said.lines().filter(is_report) {
         _ = stdout().lock().write_all(format!("{report}\n").as_bytes());
     }
-    print!("{said}");
+    said.lines().filter(|line| !is_report(line)).for_each(|line| println!("{line}"));
     eprint!("{errors}");
     assert!(output.status.success() && said.contains("1 passed"), "{name}: {}", output.status);
     false

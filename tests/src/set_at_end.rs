@@ -1,4 +1,4 @@
-//! The end of threads that run until a flag is set. Tests of other packages include this file by its path.
+//! A guard that sets a stop flag on drop. Tests of other packages include this file by its path.
 #![allow(unreachable_pub, missing_debug_implementations, reason = "public in its own package only")]
 
 use std::sync::atomic::{AtomicBool, Ordering};

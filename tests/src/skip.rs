@@ -24,8 +24,8 @@ pub fn skip(reason: &str) {
 /// # Panics
 /// Where the variable `CI` is set.
 pub fn lacks(what: &str) {
-    assert!(env::var_os("CI").is_none(), "where CI is set there must be {what}");
-    skip(&format!("there is no {what}"));
+    assert!(env::var_os("CI").is_none(), "this machine lacks {what}, which CI requires");
+    skip(&format!("this machine lacks {what}"));
 }
 
 /// Whether a program is installed. If not, reports that the running test lacks it.

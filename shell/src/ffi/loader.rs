@@ -560,6 +560,12 @@ mod tests {
         unsafe { smf_loader_load_bytes(loader, name.as_ptr(), bytes.as_ptr(), to_i64(bytes.len())) }
     }
 
+    fn last_error() -> String {
+        // SAFETY: the text is NUL-terminated.
+        let error = unsafe { CStr::from_ptr(smf_last_error().text) };
+        error.to_str().unwrap().to_owned()
+    }
+
     #[test]
     fn name_of_an_instance_that_cannot_be_made_has_the_reason() {
         // SAFETY: null stands for the default options.
@@ -567,13 +573,12 @@ mod tests {
         // SAFETY: as above.
         let jit = unsafe { smf_jit_open(ptr::null()) };
         assert!(smf_loader_set_jit(loader, jit));
-        assert_ne!(load(loader, c"a", "fn one<T: Int>(x: T) -> T: x\n"), 0);
+        let text = "fn zero() -> i64: 0\nfn one<T: Int>(x: T) -> T: x\n";
+        assert_ne!(load(loader, c"a", text), 0, "{}", last_error());
         let resolve = |name: &CStr| {
             // SAFETY: the name is NUL-terminated, and no symbol is asked for.
             let address = unsafe { smf_loader_resolve(loader, name.as_ptr(), ptr::null_mut()) };
-            // SAFETY: the text is NUL-terminated.
-            let error = unsafe { CStr::from_ptr(smf_last_error().text) };
-            (address, error.to_str().unwrap().to_owned())
+            (address, last_error())
         };
         let (address, error) = resolve(c"one$text");
         assert_eq!(address, 0);

@@ -516,7 +516,7 @@ mod tests {
             }
         }
         if sum.functions == 0 {
-            lacks("compiler or no binutils");
+            lacks("a compiler or binutils");
         }
         assert_eq!(sum.described, sum.functions);
         // These programs call `exit`, with arguments on the stack, from each of their many checks, which is

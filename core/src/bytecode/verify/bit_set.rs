@@ -7,7 +7,7 @@ use crate::alloc_util::{AllocError, try_resize};
 /// A set of numbers below a limit.
 #[derive(Debug, Default)]
 pub(super) struct BitSet {
-    /// A bit for each.
+    /// Number `n` is bit `n % 64` of word `n / 64`.
     words: Vec<u64>,
 }
 

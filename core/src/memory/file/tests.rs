@@ -5,6 +5,7 @@ use super::super::types::{FileKind, FileRange, FileStamp, MemoryError};
 use super::owned::Buffer;
 use super::read::MAX_ATTEMPTS;
 use super::*;
+use crate::testing::SetAtEnd;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use std::os::unix::ffi::OsStrExt;
@@ -115,6 +116,7 @@ fn file_overwritten_in_place_is_read_as_one_version() {
     let file = directory.file(&[1; LEN]);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = SetAtEnd(&done);
         scope.spawn(|| {
             use std::os::unix::fs::FileExt;
             let other = fs::OpenOptions::new().write(true).open(&file).unwrap();
@@ -289,6 +291,7 @@ fn file_truncated_by_another_thread_is_read_without_fault() {
     let file = directory.file(&[0xff; 300_000]);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = SetAtEnd(&done);
         scope.spawn(|| {
             let other = fs::OpenOptions::new().write(true).open(&file).unwrap();
             while !done.load(Ordering::Relaxed) {
@@ -303,7 +306,6 @@ fn file_truncated_by_another_thread_is_read_without_fault() {
                 Err(error) => assert_eq!(error, MemoryError::Changing { attempts: MAX_ATTEMPTS }),
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 
