@@ -287,7 +287,9 @@ impl Program<'_, '_> {
     /// Whether a name that the language has is that in a file: no item, no function inside another one and no function of
     /// the host has the name.
     fn is_builtin(&self, source: u32, name: Name) -> bool {
-        let is_function = |info: &FunctionInfo| info.owner.is_none() && info.decl.word.name == name;
+        let is_function = |info: &FunctionInfo| {
+            info.source == source && info.owner.is_none() && info.decl.word.name == name
+        };
         self.item(source, name).is_none()
             && self.external(self.name(name)).is_none()
             && !self.functions.iter().any(is_function)

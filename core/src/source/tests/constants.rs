@@ -288,4 +288,10 @@ fn min_and_max_of_integers_are_constants() {
     ];
     let compiled = compile(&other_name, Mode::Compile).unwrap();
     assert!(compiled.unit.is_none(), "{:#?}", messages(&compiled));
+    let not_imported = [
+        module("t", "use d.{f}\nconst N = max(2, 3)\nfn g() -> i64: [0; N].len() + f()\n"),
+        module("d", "fn f() -> i64: max(1, 2)\nfn max(a: i64, b: i64) -> i64: a\n"),
+    ];
+    let compiled = compile(&not_imported, Mode::Compile).unwrap();
+    assert!(compiled.unit.is_some(), "{:#?}", messages(&compiled));
 }
