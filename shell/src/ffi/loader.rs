@@ -538,7 +538,7 @@ pub unsafe extern "C" fn smf_loader_statistics(
 }
 
 #[cfg(test)]
-#[cfg(all(feature = "source", target_arch = "x86_64"))]
+#[cfg(all(feature = "source", feature = "pack", target_arch = "x86_64"))]
 mod tests {
     use std::ffi::CStr;
 
