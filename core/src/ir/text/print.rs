@@ -1,6 +1,5 @@
 //! From functions to text.
 
-use alloc::format;
 use core::fmt::{self, Write};
 
 use super::error::limits;
@@ -142,7 +141,8 @@ impl Printer<'_, '_> {
         }
         let signature = self.body.signature();
         let params = signature.params.iter().enumerate();
-        let params = params.map(|(index, &code)| format!("v{index}: {}", Code(code)));
+        let params = params
+            .map(|(index, &code)| fmt::from_fn(move |f| write!(f, "v{index}: {}", Code(code))));
         list(["(", ")"], params, out)?;
         result(signature.result, out)?;
         out.write_str("\n")
@@ -275,7 +275,8 @@ impl Printer<'_, '_> {
             _ => self.callee(callee, out)?,
         }
         let operands = self.body.operands_of(i).into_iter().flat_map(|operands| operands.iter());
-        list(["(", ")"], operands.map(|local| format!("v{local}")), out)?;
+        let operands = operands.map(|local| fmt::from_fn(move |f| write!(f, "v{local}")));
+        list(["(", ")"], operands, out)?;
         if is_stated || is_tail { Ok(()) } else { result(callee.signature.result, out) }
     }
 
