@@ -185,38 +185,21 @@ fn function_that_its_module_does_not_mark_is_refused() {
 }
 
 #[test]
-fn assertion_in_a_value_of_another_module_keeps_its_message_where_the_value_is_needed() {
-    let module = |module, text| SourceFile { name: module, module, text };
-    let files = [
-        module("t", "use d.*\n\nfn f() -> i64: S().n\n"),
-        module(
-            "d",
-            "const K = 3\nstruct S:\n    n: i64 = if K == 3:\n        assert K > 5, \"too small\"\n        4\n    else: 5\n",
-        ),
-    ];
-    let compiled = compile(&files, Mode::Compile).unwrap();
-    let unit = compiled.unit.as_ref().unwrap_or_else(|| panic!("{:#?}", messages(&compiled)));
-    let found = unit.functions.iter().flat_map(|function| &function.assertions);
-    let found: Vec<_> = found.map(|a| (a.line, a.column, a.message.as_str())).collect();
-    assert_eq!(found, [(3, 16, "too small")]);
-}
-
-#[test]
-fn assertion_at_its_own_line_precedes_those_of_values_of_other_modules() {
-    let module = |module, text| SourceFile { name: module, module, text };
-    let files = [
-        module(
-            "t",
+fn assertion_in_a_value_of_another_module_keeps_its_message_where_no_other_is_at_the_line() {
+    let default = "const K = 3\nfn g(x: i64) -> i64: x\nstruct S:\n    n: i64 = if K == 3:\n        \
+                   assert g(K) > 5, \"too small\"\n        4\n    else: 5\n";
+    for (user, expected) in [
+        ("use d.*\n\nfn f() -> i64: S().n\n", &[(3, 16, "too small")][..]),
+        (
             "use d.*\nfn f() -> i64:\n    assert S().n > 9, \"outer\"\n    S().n + S().n\n",
+            &[(3, 5, "outer"), (4, 5, "too small")],
         ),
-        module(
-            "d",
-            "const K = 3\nfn g(x: i64) -> i64: x\nstruct S:\n    n: i64 = if K == 3:\n        assert g(K) > 5, \"too small\"\n        4\n    else: 5\n",
-        ),
-    ];
-    let compiled = compile(&files, Mode::Compile).unwrap();
-    let unit = compiled.unit.as_ref().unwrap_or_else(|| panic!("{:#?}", messages(&compiled)));
-    let found = unit.functions.iter().flat_map(|function| &function.assertions);
-    let found: Vec<_> = found.map(|a| (a.line, a.message.as_str())).collect();
-    assert_eq!(found, [(3, "outer"), (4, "too small")]);
+    ] {
+        let module = |module, text| SourceFile { name: module, module, text };
+        let compiled = compile(&[module("t", user), module("d", default)], Mode::Compile).unwrap();
+        let unit = compiled.unit.as_ref().unwrap_or_else(|| panic!("{:#?}", messages(&compiled)));
+        let found = unit.functions.iter().flat_map(|function| &function.assertions);
+        let found: Vec<_> = found.map(|a| (a.line, a.column, a.message.as_str())).collect();
+        assert_eq!(found, expected, "{user}");
+    }
 }
