@@ -115,7 +115,7 @@ impl Verifier {
         let walked = match self.walk_all(&functions, constants, count) {
             // Most programs have no dynamic functions, and pay nothing for them.
             Err(error) if error.fault == Fault::Objects => {
-                self.dynamic = dynamic::find(self, &functions, constants)?;
+                self.dynamic = self.find_dynamic(&functions, constants)?;
                 self.walk_all(&functions, constants, count)
             }
             walked => walked,
@@ -135,7 +135,7 @@ impl Verifier {
         let mut walked = Walked { max_stack_depth, runs_off: Vec::new() };
         for (&function, index) in functions.iter().zip(0..) {
             let error = |(at, fault)| VerifyError::new(index, function.code, at, fault);
-            self.scan(functions, constants, index, None).map_err(error)?;
+            self.scan_function(functions, constants, index, None).map_err(error)?;
             if self.scan.uses_objects && self.dynamic.is_empty() {
                 return Err(error((0, Fault::Objects)));
             }
@@ -148,8 +148,9 @@ impl Verifier {
         Ok(walked)
     }
 
-    /// Scans the function of number `caller`, and checks what it refers to. Its calls are added to `edges`.
-    fn scan(
+    /// Scans function number `caller`, and checks the functions, host functions and constants that it names. Its calls are
+    /// added to `edges`.
+    fn scan_function(
         &mut self,
         functions: &[FunctionCode<'_>],
         constants: Constants<'_>,

@@ -15,24 +15,26 @@ use crate::alloc_util::sort::sort;
 use crate::alloc_util::{AllocError, try_filled, try_push};
 use crate::format::constants::Constants;
 
-/// Finds the dynamic functions of a program: for each function whether it is dynamic.
-pub(super) fn find(
-    verifier: &mut Verifier,
-    functions: &[FunctionCode<'_>],
-    constants: Constants<'_>,
-) -> Result<Vec<bool>, VerifyError> {
-    let mut dynamic = try_filled(functions.len(), &false)?;
-    let (mut edges, mut waiting) = (Vec::new(), Vec::new());
-    for ((function, is_dynamic), caller) in functions.iter().zip(&mut dynamic).zip(0..) {
-        let scanned = verifier.scan(functions, constants, caller, Some(&mut edges));
-        scanned.map_err(|(at, fault)| VerifyError::new(caller, function.code, at, fault))?;
-        if verifier.scan.uses_objects {
-            *is_dynamic = true;
-            try_push(&mut waiting, caller)?;
+impl Verifier {
+    /// Finds the dynamic functions of a program: for each function whether it is dynamic.
+    pub(super) fn find_dynamic(
+        &mut self,
+        functions: &[FunctionCode<'_>],
+        constants: Constants<'_>,
+    ) -> Result<Vec<bool>, VerifyError> {
+        let mut dynamic = try_filled(functions.len(), &false)?;
+        let (mut edges, mut waiting) = (Vec::new(), Vec::new());
+        for ((function, is_dynamic), caller) in functions.iter().zip(&mut dynamic).zip(0..) {
+            let scanned = self.scan_function(functions, constants, caller, Some(&mut edges));
+            scanned.map_err(|(at, fault)| VerifyError::new(caller, function.code, at, fault))?;
+            if self.scan.uses_objects {
+                *is_dynamic = true;
+                try_push(&mut waiting, caller)?;
+            }
         }
+        mark_callers(&mut dynamic, edges, waiting)?;
+        Ok(dynamic)
     }
-    mark_callers(&mut dynamic, edges, waiting)?;
-    Ok(dynamic)
 }
 
 /// Marks all callers of the functions in `waiting`, and their callers. An edge is a callee and its caller.

@@ -345,7 +345,7 @@ fn source(code: &[u8], wanted: u32) -> u32 {
     jumps.next().map_or(0, |(at, _)| at)
 }
 
-/// What the instructions of a program refer to; it is checked once, before the code is walked over.
+/// The functions, host functions and constants of a program, against which the numbers in its instructions are checked.
 pub(super) struct Callees<'p, 'c> {
     pub(super) functions: &'p [FunctionCode<'c>],
     pub(super) called: &'p mut [bool],
@@ -358,7 +358,7 @@ pub(super) struct Callees<'p, 'c> {
 }
 
 impl Callees<'_, '_> {
-    /// Checks what an instruction at offset `at` refers to.
+    /// Checks that what an instruction at offset `at` names exists, and the number of its arguments.
     #[inline]
     fn check(&mut self, class: Class, op: Op, at: u32) -> Result<(), Fault> {
         match class {
